@@ -1,0 +1,45 @@
+# The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fuzz sb3 clean
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.robolearn-installed
+
+help:  ## say what there is
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+
+demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in four ways, write the report
+	@$(BIN)/robolearn demo
+
+test: $(READY)  ## every test, the end-to-end ones included
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ros'
+	@$(BIN)/python -m pytest -m ros
+
+check: $(READY)  ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+
+bench: $(READY)  ## speed, as ratios against a reference run beside it
+	@$(BIN)/python -m benchmarks
+
+fuzz: $(READY)  ## the monitor against ten million adversarial cycles
+	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000
+
+sb3: $(READY)  ## add Stable-Baselines3 and PyTorch, so that its tests do not skip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sb3]'
+
+clean:  ## remove the environment and what runs left behind
+	rm -rf $(VENV) runs build dist
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "robolearn needs Python 3.11 to 3.13. Name one: make PYTHON=python3.12 demo"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: sudo apt install python3-venv"; exit 2; }
+	@echo "Installing robolearn and its tools into $(VENV) (once; about a minute and 2 GB) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Speed, printed as ratios against a reference run beside it in the same process or minute."""

@@ -1,0 +1,140 @@
+"""Control steps per second of the batched environments, as ratios measured in the same minute on the same machine.
+
+    python benchmarks/envs.py [--tasks fr3/reach,...] [--envs 1024] [--subproc] [--mjx]
+
+bare: `mujoco.batch.Batch.step(nstep)` on the same model, threads and states, nothing else.
+vec: `VecEnv.step` on `native` with observation, reward, the task's randomisation and auto-reset, episodes staggered.
+The two alternate; the median of the ratios of neighbours is printed, because other work on the machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from mujoco.batch import Batch
+
+import robolearn
+from robolearn.env import VecEnv
+from robolearn.tasks import task_names
+
+CHUNK = 20  # control steps between two looks at the clock
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", default=",".join(t for t in task_names() if t.startswith("fr3/")))
+    parser.add_argument("--envs", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--subproc", action="store_true", help="also SB3's SubprocVecEnv of the Gymnasium face"
+    )
+    parser.add_argument("--mjx", action="store_true", help="also MJX-JAX on this CPU")
+    options = parser.parse_args()
+    print(f"{len(os.sched_getaffinity(0))} cores, {options.envs} environments; control steps/s")
+    for name in options.tasks.split(","):
+        env = robolearn.make(name, options.envs, "native")
+        vec, bare = vec_steps(env), bare_steps(env)
+        rates = alternate(vec, bare, options.rounds)
+        print(
+            f"{name:22s} vec {rates[0]:9,.0f}  bare {rates[1]:9,.0f}  vec / bare {rates[2]:.3f}", flush=True
+        )
+        if options.subproc:
+            rates = alternate(vec, subproc_steps(name), 3)
+            print(f"{'':22s} SubprocVecEnv {rates[1]:,.0f}  vec / SubprocVecEnv {rates[2]:.1f}", flush=True)
+        if options.mjx:
+            rates = alternate(vec, vec_steps(robolearn.make(name, 64, "jax"), chunk=2), 3)
+            print(f"{'':22s} MJX-JAX (64 envs) {rates[1]:,.0f}  vec / MJX-JAX {rates[2]:,.0f}", flush=True)
+
+
+def alternate(a: Callable[[], float], b: Callable[[], float], rounds: int) -> tuple[float, float, float]:
+    """Median rates of a and b, and the median of their ratio over neighbouring rounds."""
+    a(), b()  # compile, warm up
+    pairs = np.array([(a(), b()) for _ in range(rounds)])
+    return (*np.median(pairs, axis=0), float(np.median(pairs[:, 0] / pairs[:, 1])))
+
+
+def vec_steps(env: VecEnv, chunk: int = CHUNK) -> Callable[[], float]:
+    """Times random actions through the environment, restarts spread evenly over time."""
+    n, size = env.num_envs, env.action_size
+
+    actions = jax.random.uniform(jax.random.key(1), (chunk, n, size), minval=-1, maxval=1)
+
+    def roll(state, actions):
+        return jax.lax.scan(lambda state, action: (env.step(state, action), None), state, actions)[0]
+
+    compiled = jax.jit(roll)
+    start = jax.jit(env.reset)(jax.random.key(0))
+    spread = jnp.arange(n, dtype=jnp.int32) % env.episode_steps
+    env_state = [start.replace(step_count=spread)]
+
+    def timed() -> float:
+        begin = time.perf_counter()
+        env_state[0] = jax.block_until_ready(compiled(env_state[0], actions))
+        return n * chunk / (time.perf_counter() - begin)
+
+    timed.state = env_state  # pyright: ignore[reportFunctionMemberAccess]
+    return timed
+
+
+def bare_steps(env: VecEnv) -> Callable[[], float]:
+    """Times the bare batch from states in the midst of episodes under random actions, holding the last commands."""
+    vec = vec_steps(env)
+    for _ in range(3):
+        vec()
+    state = vec.state[0]  # pyright: ignore[reportFunctionMemberAccess]
+    batch = Batch(env.model, env.num_envs, nthread=len(os.sched_getaffinity(0)))
+    names = ("time", "qpos", "qvel", "act", "qacc_warmstart")
+    start = {name: np.asarray(getattr(state.physics, name), float) for name in names}
+    memory, ctrl = state.memory, np.zeros((env.num_envs, env.model.nu))
+    for i, joint in enumerate(env.task.robot.joint_names):
+        ctrl[:, env.model.actuator(joint).id] = memory.command_position[:, i]
+    if env.task.uses_gripper:
+        ctrl[:, env.model.actuator("gripper").id] = memory.command_width[:, 0]
+
+    def timed() -> float:
+        for name, value in start.items():
+            row = batch.bind(name)
+            row[:] = value.reshape(row.shape)
+        batch.bind("ctrl")[:] = ctrl
+        begin = time.perf_counter()
+        for _ in range(CHUNK):
+            batch.step(nstep=env.task.substeps)
+        return env.num_envs * CHUNK / (time.perf_counter() - begin)
+
+    return timed
+
+
+def subproc_steps(name: str) -> Callable[[], float]:
+    """Times one process for each core, each with a single Gymnasium environment: SB3's usual way."""
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    def one():
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+        from robolearn.gym import GymEnv
+
+        return GymEnv(name)
+
+    processes = max(2, len(os.sched_getaffinity(0)))
+    envs = SubprocVecEnv([one] * processes, start_method="spawn")
+    envs.reset()
+    actions = np.zeros((processes, *envs.action_space.shape), np.float32)
+
+    def timed() -> float:
+        begin = time.perf_counter()
+        for _ in range(200):
+            envs.step(actions)
+        return processes * 200 / (time.perf_counter() - begin)
+
+    return timed
+
+
+if __name__ == "__main__":
+    main()

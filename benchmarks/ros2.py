@@ -1,0 +1,166 @@
+"""Real time over ROS 2: jitter and latency of the three nodes beside a bare loop and a bare hop, in the same run.
+
+    python benchmarks/ros2.py [--rate 500] [--seconds 20] [--bundle FILE]
+
+Bare loop: the same absolute sleep, nothing else. Bare hop: one process publishes a JointState of seven joints,
+another takes it in an executor. Sensor to command: from the stamp of a joint state over the policy node to the
+command that the safety node sends to the arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+GOALS = ((0.5, 0.2, 0.4), (0.45, -0.3, 0.5), (0.55, 0.0, 0.3))
+LOAD = "load of the machine over the last minute"
+
+
+def bare_loop(rate: float, seconds: float) -> None:
+    from robolearn_ros.loop import Loop
+
+    loop = Loop(rate, priority=40, phase=0.9)
+    end = time.monotonic() + seconds
+    for _ in loop:
+        if time.monotonic() > end:
+            loop.stop()
+    print(json.dumps(loop.summary()))
+
+
+def talker(rate: float, seconds: float) -> None:
+    import rclpy
+    from robolearn_ros.loop import Loop
+    from sensor_msgs.msg import JointState
+
+    rclpy.init()
+    node = rclpy.create_node("talker")
+    publisher = node.create_publisher(JointState, "/hop", 10)
+    names, zeros = [f"joint{i}" for i in range(7)], [0.0] * 7
+    loop, end = Loop(rate, priority=40, phase=0.45), time.monotonic() + seconds
+    for _ in loop:
+        message = JointState(name=names, position=zeros, velocity=zeros)
+        now = time.monotonic_ns()
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
+        publisher.publish(message)
+        if time.monotonic() > end:
+            loop.stop()
+
+
+def listener(seconds: float) -> None:
+    import rclpy
+    from robolearn_ros.loop import Samples, promote_other_threads, set_fifo
+    from sensor_msgs.msg import JointState
+
+    rclpy.init()
+    node, samples = rclpy.create_node("listener"), Samples()
+
+    def take(message: JointState) -> None:
+        stamp = message.header.stamp
+        samples.add(time.monotonic_ns() - (stamp.sec * 10**9 + stamp.nanosec))
+
+    node.create_subscription(JointState, "/hop", take, 10)
+    promote_other_threads(30)
+    set_fifo(40)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    print(json.dumps(samples.summary_us()))
+
+
+def beside(mode: str, rate: float, seconds: float, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--mode", mode, "--rate", str(rate), "--seconds", str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def hand_written_bundle(folder: Path) -> Path:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "ros"))
+    import ros_standin
+
+    path = ros_standin.export_reaching(folder).path
+    assert path is not None
+    return path
+
+
+def measure(rate: float, seconds: float, bundle: Path | None) -> None:
+    from robolearn.exercise import exercise
+    from robolearn.serve import Serving, ros_environment
+
+    domain = 1 + os.getpid() % 50
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle = bundle or hand_written_bundle(folder)
+        with Serving(folder, rate_hz=rate, domain_id=domain) as serving:
+            serving.start_sim(person_sensor=False)
+            serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem")
+            serving.start_policy(bundle)
+            serving.wait_until_active()
+            hop = ros_environment(domain + 50)
+            processes = {
+                mode: beside(mode, rate, seconds, hop) for mode in ("bare-loop", "listener", "talker")
+            }
+            goals = [GOALS[i % len(GOALS)] for i in range(max(1, round(seconds / 2.5)))]
+            driven = exercise(serving, goals, faults=False, timeout_s=60.0 + 10 * seconds)
+            bare = json.loads(processes["bare-loop"].communicate()[0])
+            bare_hop = json.loads(processes["listener"].communicate()[0])
+            processes["talker"].communicate()
+            serving.stop()
+            report(rate, serving.statistics(), bare, bare_hop, driven)
+
+
+def report(rate: float, found: dict, bare: dict, hop: dict, driven: dict) -> None:
+    print(f"{rate:g} Hz, {os.cpu_count()} cores, {LOAD} {os.getloadavg()[0]:.1f}; {bare['real_time']}")
+    reached = sum(goal["reached"] for goal in driven.get("goals", []))
+    print(
+        f"{reached} of {len(driven.get('goals', []))} goals; unexpected stops: {len(driven['unexpected_stops'])}"
+    )
+    if "error" in driven:
+        print(f"the drive ended early: {driven['error']}")
+    print(f"{'us':<42}{'p50':>9}{'p99':>9}{'p99.9':>9}{'max':>10}{'missed':>8}")
+    line("bare loop: late", bare["late_us"], bare["missed"])
+    for node in ("sim_node", "policy_node", "safety_node"):
+        line(f"{node}: late", found[node]["late_us"], found[node]["missed"])
+    for node in ("sim_node", "policy_node", "safety_node"):
+        line(f"{node}: work of a cycle", found[node]["work_us"])
+    line("policy_node: inference", found["policy_node"]["inference_us"])
+    line("safety_node: check", found["safety_node"]["check_us"])
+    line("bare hop", hop)
+    age, out = found["policy_node"]["observation_age_us"], found["safety_node"]["policy_to_command_us"]
+    line("sensor to policy", age)
+    line("policy to arm's command", out)
+    total = {key: age[key] + out[key] for key in ("p50", "p99", "p99.9", "max")}
+    line("sensor to command (sum, an upper bound)", total)
+    line("  above two bare hops", {key: total[key] - 2 * hop[key] for key in total})
+
+
+def line(what: str, values: dict[str, float], missed: int | None = None) -> None:
+    numbers = "".join(f"{values.get(key, float('nan')):>9.0f}" for key in ("p50", "p99", "p99.9"))
+    print(f"{what:<42}{numbers}{values.get('max', float('nan')):>10.0f}{'' if missed is None else missed:>8}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rate", type=float, default=500.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--bundle", type=Path, help="default: a reaching policy written by hand")
+    parser.add_argument("--mode", default="measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.mode == "bare-loop":
+        bare_loop(options.rate, options.seconds)
+    elif options.mode == "talker":
+        talker(options.rate, options.seconds)
+    elif options.mode == "listener":
+        listener(options.seconds)
+    else:
+        measure(options.rate, options.seconds, options.bundle)
+
+
+if __name__ == "__main__":
+    main()

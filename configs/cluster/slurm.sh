@@ -1,0 +1,29 @@
+#!/bin/bash
+# Train on a SLURM cluster. Written by robolearn from configs/cluster/slurm.sh and configs/cluster/$site.yaml.
+# Preempted or out of time, the run saves itself at once; requeued, it continues from there bit for bit.
+#SBATCH --job-name=$name
+#SBATCH --nodes=$nodes
+#SBATCH --ntasks-per-node=$tasks_per_node
+#SBATCH --cpus-per-task=$cpus_per_task
+#SBATCH --time=$time
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=$run_dir/slurm-%j.log
+# SIGTERM reaches the training two minutes before the time limit.
+#SBATCH --signal=TERM@120
+$directives
+
+set -u
+trap : TERM  # the shell outlives the signal; the training answers it
+mkdir -p "$run_dir"
+$environment
+export SRUN_CPUS_PER_TASK="$${SLURM_CPUS_PER_TASK:-1}"  # srun does not take it over from sbatch by itself
+
+srun $srun_options $command
+status=$$?
+
+# Unfinished without an error: out of time or preempted. Queue it again; a preempted job that is already queued stays so.
+if [ "$$status" -eq 0 ] && ! grep -Eq '"outcome": "(finished|time budget)"' "$run_dir/run.json"; then
+    scontrol requeue "$$SLURM_JOB_ID" || true
+fi
+exit "$$status"

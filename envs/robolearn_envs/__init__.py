@@ -1,0 +1,1 @@
+"""Manipulation tasks, one file each; found by the entry point group `robolearn.tasks`."""

@@ -1,0 +1,133 @@
+"""Reach: bring the tool centre point (TCP) to a random point in the workspace and stay there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+
+from robolearn.errors import TaskError
+from robolearn.policy.slots import Slot
+from robolearn.robots import Robot
+from robolearn.robots.kinematics import forward
+from robolearn.sim.randomize import Randomization
+from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
+from robolearn_envs.shared import arm_sensors, arm_slots, shoulder_height_m, workcell
+
+START_SPREAD_RAD = 0.6  # of each joint around home: on an arm, an episode starts where the last goal was
+START_AZIMUTH_RAD = 1.2  # of the first joint, which turns the whole arm
+START_HEIGHT_M = 0.20  # a start with the TCP below this is not used: the hand may touch the floor
+SHELL_SHARE = (0.45, 0.80)  # of the arm's reach, from the shoulder: neither folded up nor stretched out
+AZIMUTH_RAD = 1.2  # to either side of straight ahead
+HEIGHT_M = (0.10, 0.80)  # above the base: clear of the floor
+
+
+class ReachConfig(TaskConfig):
+    """Reach a point: where the bar lies, and what each reward term weighs."""
+
+    episode_s: float = 3.0
+    tolerance_m: float = 0.02
+    # A served arm hears its policy late: the command stream is smoothed over one control period, checked and sent.
+    randomization: Randomization = Randomization(action_delay_ms=(0.0, 30.0))
+    reward: dict[str, float] = {
+        "distance": -1.0,
+        "near": 1.0,
+        "at_goal": 1.0,
+        "action": -0.002,
+        "speed": -0.02,
+        "posture": -0.1,
+    }
+
+
+class Reach(Task[ReachConfig]):
+    """TCP position to a goal in a shell segment in front of the arm."""
+
+    name = "reach"
+    summary = "bring the tool centre point to a random point in the workspace and stay there"
+    success_text = "TCP within 2 cm of the goal for the last 0.5 s of the episode"
+    config_type = ReachConfig
+
+    def __init__(self, robot: Robot, config: ReachConfig):
+        super().__init__(robot, config)
+        if robot.reach_m is None:
+            raise TaskError(
+                f"Task 'reach' draws its goals within reach_m, which robot '{robot.name}' does not state."
+            )
+        self._reach_m = robot.reach_m
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Joint position and velocity."""
+        return arm_slots(self.robot)
+
+    @property
+    def goal_slots(self) -> tuple[Slot, ...]:
+        """The goal point in the robot's base frame."""
+        return (Slot("goal_position", (3,), "m", "goal.position", "goal of the TCP in the base frame"),)
+
+    def scene(self) -> mujoco.MjSpec:
+        """The arm on a floor, nothing to touch."""
+        return workcell(self.robot)
+
+    def sensors(self) -> dict[str, tuple[str, ...]]:
+        """Joint sensors; the TCP's true position is privileged: a robot computes it from its joints."""
+        return arm_sensors(self.robot) | {"tcp_position": ("tcp_pos",)}
+
+    def reset(self, key: Array) -> Reset:
+        """The arm anywhere around home, the goal drawn uniformly in the shell segment."""
+        key_start, key_goal = jax.random.split(key)
+        home = jnp.asarray(self.robot.home_rad, jnp.float32)
+        spread = jnp.full(home.shape, START_SPREAD_RAD).at[0].set(START_AZIMUTH_RAD)
+        low, high = self.action.position_min_rad, self.action.position_max_rad
+        arm = home + spread * jax.random.uniform(key_start, home.shape, minval=-1.0, maxval=1.0)
+        arm = jnp.clip(arm, jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
+        tcp, _ = forward(self.robot, arm, xp=jnp)
+        arm = jnp.where(tcp[2] < START_HEIGHT_M, home, arm)
+        return Reset(arm, {"goal_position": self.draw_goal(key_goal)})
+
+    def draw_goal(self, key: Array) -> Array:
+        """A goal [3] m in the base frame, uniform over radius, azimuth and height within the shell segment."""
+        key_radius, key_azimuth, key_height = jax.random.split(key, 3)
+        shoulder = shoulder_height_m(self.robot)
+        radius = jax.random.uniform(key_radius, minval=SHELL_SHARE[0], maxval=SHELL_SHARE[1]) * self._reach_m
+        azimuth = jax.random.uniform(key_azimuth, minval=-AZIMUTH_RAD, maxval=AZIMUTH_RAD)
+        rise = jax.random.uniform(key_height, minval=HEIGHT_M[0], maxval=HEIGHT_M[1]) - shoulder
+        rise = jnp.clip(rise, -0.8 * radius, 0.8 * radius)
+        flat = jnp.sqrt(radius**2 - rise**2)
+        return jnp.stack([flat * jnp.cos(azimuth), flat * jnp.sin(azimuth), shoulder + rise])
+
+    def observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """Joints, the TCP from forward kinematics, the goal, and how far the arm trails its command."""
+        position = readings["joint_position"]
+        tcp, _ = forward(self.robot, position, xp=jnp)
+        return jnp.concatenate(
+            [
+                position,
+                readings["joint_velocity"],
+                tcp,
+                goal["goal_position"] - tcp,
+                memory.command_position - position,
+                memory.command_velocity,
+            ]
+        )
+
+    def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
+        """Pull from afar (distance), precision nearby (near, at_goal), calm (action, speed), and a posture near home:
+        without it an arm that goes from goal to goal folds up little by little.
+        """
+        distance = jnp.linalg.norm(readings["tcp_position"] - goal["goal_position"])
+        home = jnp.asarray(self.robot.home_rad, jnp.float32)
+        return {
+            "distance": distance,
+            "near": jnp.exp(-((distance / 0.05) ** 2)),
+            "at_goal": (distance < 0.5 * self.config.tolerance_m).astype(jnp.float32),
+            "action": jnp.sum(action**2),
+            "posture": jnp.sum((readings["joint_position"] - home)[1:] ** 2),  # the first joint turns it all
+            "speed": jnp.sum(memory.command_velocity**2) * jnp.exp(-((distance / 0.05) ** 2)),
+        }
+
+    def achieved(self, readings: Readings, goal: Readings) -> Array:
+        """TCP within the tolerance of the goal."""
+        return jnp.linalg.norm(readings["tcp_position"] - goal["goal_position"]) < self.config.tolerance_m

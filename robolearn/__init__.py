@@ -1,0 +1,102 @@
+"""The front door: `import robolearn as rl`.
+
+env = rl.make("fr3/reach", num_envs=1024)
+run = rl.train("fr3/reach", total_steps=1_000_000)
+run.plot(), run.evaluate(), run.video()
+bundle = run.export()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from robolearn.api import train
+    from robolearn.env import VecEnv, make
+    from robolearn.errors import RobolearnError
+    from robolearn.learn.run import Run, open_run
+    from robolearn.policy.bundle import PolicyBundle
+    from robolearn.policy.runtime import PolicyRuntime
+    from robolearn.policy.slots import Slot
+    from robolearn.review.review import review_log
+    from robolearn.robots import Robot, load_robot, robot_names
+    from robolearn.safety.log import SafetyLog
+    from robolearn.safety.monitor import SafetyMonitor
+    from robolearn.safety.profile import SafetyProfile
+    from robolearn.safety.types import Command, Measured, Surroundings
+    from robolearn.serve import Serving
+    from robolearn.tasks import Reset, Task, TaskConfig, load_task, register_task, task_names
+
+# Names are imported on first use, so that the robot's computer, which has no jax, can import robolearn.
+_HOMES = {
+    "Command": "robolearn.safety.types",
+    "Measured": "robolearn.safety.types",
+    "PolicyBundle": "robolearn.policy.bundle",
+    "PolicyRuntime": "robolearn.policy.runtime",
+    "Reset": "robolearn.tasks",
+    "RobolearnError": "robolearn.errors",
+    "Robot": "robolearn.robots",
+    "Run": "robolearn.learn.run",
+    "SafetyLog": "robolearn.safety.log",
+    "SafetyMonitor": "robolearn.safety.monitor",
+    "SafetyProfile": "robolearn.safety.profile",
+    "Serving": "robolearn.serve",
+    "Slot": "robolearn.policy.slots",
+    "Surroundings": "robolearn.safety.types",
+    "Task": "robolearn.tasks",
+    "TaskConfig": "robolearn.tasks",
+    "VecEnv": "robolearn.env",
+    "load_robot": "robolearn.robots",
+    "load_task": "robolearn.tasks",
+    "make": "robolearn.env",
+    "open_run": "robolearn.learn.run",
+    "register_task": "robolearn.tasks",
+    "review_log": "robolearn.review.review",
+    "robot_names": "robolearn.robots",
+    "task_names": "robolearn.tasks",
+    "train": "robolearn.api",
+}
+
+__all__ = [
+    "Command",
+    "Measured",
+    "PolicyBundle",
+    "PolicyRuntime",
+    "Reset",
+    "RobolearnError",
+    "Robot",
+    "Run",
+    "SafetyLog",
+    "SafetyMonitor",
+    "SafetyProfile",
+    "Serving",
+    "Slot",
+    "Surroundings",
+    "Task",
+    "TaskConfig",
+    "VecEnv",
+    "__version__",
+    "load_robot",
+    "load_task",
+    "make",
+    "open_run",
+    "register_task",
+    "review_log",
+    "robot_names",
+    "task_names",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'robolearn' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,406 @@
+"""The `robolearn` command: parsing and printing only; the work is done by the library.
+
+Exit status: 0 done, 1 done and the answer is no (a log that does not verify), 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from robolearn import __version__, cli_safety
+from robolearn.errors import RobolearnError, RobotError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+tasks_app = typer.Typer(invoke_without_command=True)
+robots_app = typer.Typer(invoke_without_command=True)
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(robots_app, name="robots")
+app.add_typer(cli_safety.app, name="safety")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a MuJoCo model of a robot arm to a learned policy that moves the real arm, with evidence."""
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides, such as seed=3 num_envs=256."),
+]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: a user's mistake is one line on stderr and status 2, never a traceback."""
+    try:
+        app(args=arguments, prog_name="robolearn", standalone_mode=True)
+    except RobolearnError as error:
+        err.print(f"robolearn: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _EXTRAS:
+            raise
+        extra = _EXTRAS[(error.name or "").split(".")[0]]
+        err.print(
+            f"robolearn: '{error.name}' is not installed: pip install 'robolearn\\[{extra}]'", style="red"
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("robolearn: interrupted")
+        sys.exit(130)
+    sys.exit(0)
+
+
+_EXTRAS = {
+    **dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "gymnasium", "imageio"), "train"),
+    **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
+    **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
+}
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of training, evaluation and goals.")] = 0,
+    goals: Annotated[int, typer.Option(help="Goals sent to the arm over ROS 2.")] = 10,
+    episodes: Annotated[int, typer.Option(help="Evaluation episodes.")] = 1000,
+    steps: Annotated[
+        int | None, typer.Option(help="Control steps of training (default: the config's).")
+    ] = None,
+) -> None:
+    """Train fr3/reach, drive a simulated FR3 over ROS 2, stop it in four ways, write the report.
+
+    Example: robolearn demo
+    """
+    from robolearn.demo import run_demo
+
+    summary = run_demo(run, seed=seed, goals=goals, episodes=episodes, total_steps=steps, console=out)
+    raise typer.Exit(0 if summary.passed else 1)
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="robot/task, such as fr3/reach; `robolearn tasks` lists them.")],
+    overrides: Overrides = None,
+    config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
+    print_slurm: Annotated[
+        str | None,
+        typer.Option(metavar="SITE", help="Print the SLURM script for a site instead of training."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Nodes of the SLURM job.")] = 1,
+) -> None:
+    """Train a policy; a second call with the same run folder resumes.
+
+    Example: robolearn train fr3/reach seed=1 num_envs=512
+    """
+    if print_slurm is not None:
+        from robolearn.learn.cluster import slurm_script
+
+        target = run or Path("runs") / task.replace("/", "-")
+        sys.stdout.write(
+            slurm_script(task, target, site=print_slurm, nodes=nodes, overrides=tuple(overrides or ()))
+        )
+        return
+    from robolearn.learn.command import train_command
+
+    train_command(task, config, overrides or [], run, out)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.", exists=False)],
+    episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
+    video: Annotated[Path | None, typer.Option(help="Also write an mp4 of a few episodes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Success over fresh episodes, with its 95 % Wilson interval.
+
+    Example: robolearn eval runs/fr3-reach --episodes 1000
+    """
+    from robolearn.learn.run import open_run
+
+    opened = open_run(run)
+    result = opened.evaluate(episodes=episodes, seed=seed)
+    if video is not None:
+        opened.video(video)
+    out.print_json(json.dumps(result.to_json())) if as_json else out.print(result)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle (default: in the run).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Ed25519 key (default: your own, made once).")] = None,
+) -> None:
+    """Export the trained policy as one signed file, ready to serve.
+
+    Example: robolearn export runs/fr3-reach -o fr3-reach.robolearn
+    """
+    from robolearn.learn.run import open_run
+
+    out.print(open_run(run).export(output, key_path=key).inspect())
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
+) -> None:
+    """What a bundle is: its contract, results, digests and signature, checked.
+
+    Example: robolearn inspect fr3-reach.robolearn
+    """
+    from robolearn.policy.bundle import PolicyBundle
+
+    loaded = PolicyBundle.load(bundle)
+    out.print_json(loaded.manifest.model_dump_json(by_alias=True)) if as_json else out.print(loaded.inspect())
+
+
+@app.command()
+def approve(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
+    key: Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")] = None,
+) -> None:
+    """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
+
+    Example: robolearn approve fr3-reach.robolearn --who engineer-7
+    """
+    from robolearn.keys import load_or_create_key
+    from robolearn.policy.approval import approvals_path
+    from robolearn.policy.approval import approve as sign
+
+    signed = sign(bundle, load_or_create_key(key), who)
+    out.print(f"Approved {signed.digest[:12]} as {signed.who}, key {signed.key_id}: {approvals_path(bundle)}")
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    robot: Annotated[str, typer.Option(help="The arm.")] = "fr3",
+    sim: Annotated[bool, typer.Option("--sim", help="Also start a simulated arm.")] = False,
+    profile: Annotated[str | None, typer.Option(help="Safety profile (default: the arm's own).")] = None,
+    log: Annotated[Path, typer.Option(help="Folder of the safety log.")] = Path("runs/serve"),
+    rate: Annotated[float | None, typer.Option(help="Command rate in Hz.")] = None,
+) -> None:
+    """Serve a policy on an arm over ROS 2, behind the safety monitor, until Ctrl-C.
+
+    Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
+    """
+    from robolearn.serve import serve_until_stopped
+
+    serve_until_stopped(bundle, robot=robot, sim=sim, profile=profile, log_dir=log, rate_hz=rate, console=out)
+
+
+@app.command()
+def review(
+    log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Where the page goes (default: LOG/report.html).")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Replay through another profile: what would it have done?")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a safety log, replay it through the same monitor, write the report page.
+
+    Exit status 1 if the log does not verify or the replay disagrees.
+
+    Example: robolearn review runs/demo/safety
+    """
+    from robolearn.review.review import review_log
+
+    outcome = review_log(log, report, profile)
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    raise typer.Exit(0 if outcome.passed else 1)
+
+
+@app.command()
+def view(
+    task: Annotated[str, typer.Argument(help="robot/task, such as fr3/reach.")],
+    policy: Annotated[str, typer.Option(help="zero, random, or the path of a bundle.")] = "zero",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write an mp4 instead.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+) -> None:
+    """Watch a task: in the viewer, or as an mp4 where there is no display.
+
+    Example: robolearn view fr3/pick_cube --policy random
+    """
+    from robolearn.view import view as show
+
+    written = show(task, policy, output, episodes=episodes, seed=seed)
+    if written is not None:
+        out.print(f"wrote {written}", highlight=False)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    as_json: Json = False,
+) -> None:
+    """What this machine can do, and what to do about what it cannot.
+
+    Exit status 1 if something required is missing.
+
+    Example: robolearn doctor
+    """
+    from robolearn import doctor as checks
+
+    found = checks.diagnose(folder)
+    out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
+    raise typer.Exit(0 if found.fit else 1)
+
+
+@tasks_app.callback()
+def tasks(context: typer.Context, as_json: Json = False) -> None:
+    """List every robot/task; `show` one.
+
+    Example: robolearn tasks
+    """
+    if context.invoked_subcommand:
+        return
+    from robolearn.tasks import task_classes, task_names
+
+    classes = task_classes()
+    if as_json:
+        out.print_json(json.dumps(task_names()))
+        return
+    table = _table("task", "what", "success")
+    for name in task_names():
+        kind = classes[name.split("/")[1]]
+        table.add_row(name, kind.summary, kind.success_text)
+    out.print(table)
+
+
+@tasks_app.command(name="show")
+def tasks_show(name: Annotated[str, typer.Argument(help="robot/task")]) -> None:
+    """Slots, goal, reward terms, success and action bounds of one task.
+
+    Example: robolearn tasks show fr3/reach
+    """
+    from robolearn.tasks import load_task
+
+    task = load_task(name)
+    out.print(f"[bold]{task.full_name}[/]: {task.summary}")
+    out.print(
+        f"Success: {task.success_text}. Episode {task.config.episode_s:g} s at {task.config.control_hz:g} Hz."
+    )
+    slots = _table("slot", "shape", "unit", "source", "what")
+    for slot in (*task.slots, *task.goal_slots, *task.memory_slots):
+        slots.add_row(slot.name, str(list(slot.shape)), slot.unit, slot.source, slot.description)
+    rewards = _table("reward term", "weight")
+    for term, weight in task.config.reward.items():
+        rewards.add_row(term, f"{weight:g}")
+    out.print(slots, rewards)
+
+
+@robots_app.callback()
+def robots(context: typer.Context, as_json: Json = False) -> None:
+    """List the robots; `show` one, or `check` a robot file of your own.
+
+    Example: robolearn robots
+    """
+    if context.invoked_subcommand:
+        return
+    from robolearn.robots import load_robot, robot_names
+
+    loaded = [load_robot(name) for name in robot_names()]
+    if as_json:
+        out.print_json(
+            json.dumps([{"name": r.name, "label": r.label, "joints": r.joint_names} for r in loaded])
+        )
+        return
+    table = _table("robot", "label", "joints", "payload kg", "reach m", "digest")
+    for robot in loaded:
+        table.add_row(robot.name, robot.label, str(robot.dof), _number(robot.payload_kg), _number(robot.reach_m),
+                      robot.digest[:12])  # fmt: skip
+    out.print(table)
+
+
+@robots_app.command(name="show")
+def robots_show(name: Annotated[str, typer.Argument(help="A robot's name or file.")]) -> None:
+    """Limits of one robot, each with its source.
+
+    Example: robolearn robots show fr3
+    """
+    from robolearn.robots import load_robot
+
+    robot = load_robot(name)
+    limits = robot.limits
+    out.print(f"[bold]{robot.label}[/] ({robot.name}), file digest {robot.digest[:12]}")
+    table = _table("joint", *(heading for heading, _ in _LIMIT_COLUMNS.values()))
+    for i, joint in enumerate(robot.joint_names):
+        values = [getattr(limits, field) for field in _LIMIT_COLUMNS]
+        table.add_row(joint, *("-" if value is None else f"{value[i]:g}" for value in values))
+    out.print(table)
+    for field, (_, what) in _LIMIT_COLUMNS.items():
+        out.print(f"{what}: {limits.source(field)} [{limits.trust(field)}]", markup=False, highlight=False)
+
+
+_LIMIT_COLUMNS = {
+    "position_min_rad": ("min rad", "Lowest position"),
+    "position_max_rad": ("max rad", "Highest position"),
+    "velocity_rad_s": ("rad/s", "Speed"),
+    "acceleration_rad_s2": ("rad/s²", "Acceleration"),
+    "jerk_rad_s3": ("rad/s³", "Jerk"),
+    "torque_nm": ("Nm", "Torque"),
+    "torque_rate_nm_s": ("Nm/s", "Torque rate"),
+}
+
+
+@robots_app.command(name="check")
+def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) -> None:
+    """What is missing or contradictory in a robot file of your own.
+
+    Example: robolearn robots check my_arm.yaml
+    """
+    from robolearn.robots.check import check_robot
+
+    if not path.is_file():
+        raise RobotError(f"No robot file '{path}'.")
+    findings = check_robot(path)
+    for finding in findings:
+        out.print(f"- {finding}", markup=False)
+    if not findings:
+        out.print(f"{path}: nothing missing, nothing contradictory.")
+    raise typer.Exit(1 if findings else 0)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _number(value: Any) -> str:
+    return "unknown" if value is None else f"{value:g}"

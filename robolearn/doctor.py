@@ -1,0 +1,243 @@
+"""`robolearn doctor`: what this machine can do for robolearn, and what to do about what it cannot.
+
+Each check answers one `Finding`. Only `missing` makes the machine unfit; what is `optional` is needed for some work
+only, and the finding says for which.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from robolearn.errors import RobolearnError
+from robolearn.keys import key_directory, load_key
+from robolearn.robots import load_robot
+
+State = Literal["ok", "missing", "optional"]
+DISK_FREE_MIN_GB = 5.0  # one training with video and an hour of safety log at 500 Hz
+RT_PRIORITY = 40  # what the nodes ask for
+PROBE_TIMEOUT_S = 120.0  # the first import of jax on a slow disk
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. state: `ok`, `missing` (and required), `optional` (missing, and needed for some work only)."""
+
+    what: str
+    state: State
+    found: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Every finding, in order."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether nothing required is missing."""
+        return all(finding.state != "missing" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"fit": self.fit, "findings": [asdict(finding) for finding in self.findings]}
+
+    def __rich__(self) -> Table:
+        style = {"ok": "green", "missing": "red", "optional": "yellow"}
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("what", "state", "found", "what to do"):
+            table.add_column(column, overflow="fold")
+        for finding in self.findings:
+            cells = (finding.what, finding.found, finding.todo)  # as they are: brackets are no markup here
+            what, found, todo = (Text(cell) for cell in cells)
+            table.add_row(what, Text(finding.state, style[finding.state]), found, todo)
+        return table
+
+
+def diagnose(folder: str | Path = ".") -> Diagnosis:
+    """Look at this machine. folder: where runs and logs would go."""
+    return Diagnosis(tuple(check() for check in (*CHECKS, lambda: disk(Path(folder)))))
+
+
+def python_version() -> Finding:
+    """Python 3.11 to 3.13."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "ok", found)
+    return Finding("Python", "missing", found, "use Python 3.11 to 3.13")
+
+
+def physics() -> Finding:
+    """MuJoCo builds an arm and steps it."""
+    try:
+        import mujoco
+
+        model = load_robot("fr3").spec().compile()
+        data = mujoco.MjData(model)
+        mujoco.mj_step(model, data)
+    except (ImportError, ValueError, RobolearnError) as error:
+        return Finding("MuJoCo", "missing", _first_line(error), "pip install robolearn again")
+    return Finding("MuJoCo", "ok", f"{mujoco.__version__}, an FR3 was stepped")
+
+
+def training() -> Finding:
+    """The training stack and its engine, a tiny step included."""
+    missing = [name for name in ("jax", "flax", "optax", "orbax", "jax2onnx") if not _has(name)]
+    if missing:
+        todo = "only for training: pip install 'robolearn[train]'"
+        return Finding("Training", "optional", f"no {', '.join(missing)}", todo)
+    code = (
+        "import jax, jax.numpy as jnp, robolearn\n"
+        "env = robolearn.make('fr3/reach', num_envs=2, engine='native')\n"
+        "state = env.reset(jax.random.key(0))\n"
+        "state = env.step(state, jnp.zeros((2, env.action_size)))\n"
+        "print('jax', jax.__version__ + ', engine native, a step of fr3/reach')"
+    )
+    worked, text = _probe(code)
+    return Finding(
+        "Training", "ok" if worked else "missing", text, "" if worked else "run `make test` to see more"
+    )
+
+
+def graphics_card() -> Finding:
+    """A GPU that JAX can use."""
+    if not _has("jax"):
+        return Finding(
+            "GPU", "optional", "no jax", "only for training on a GPU: pip install 'robolearn[gpu]'"
+        )
+    worked, text = _probe("import jax; d = jax.devices(); print(d[0].platform, len(d), d[0].device_kind)")
+    if not worked:
+        return Finding("GPU", "optional", text, "the CPU still trains: set JAX_PLATFORMS=cpu")
+    if text.startswith("cpu"):
+        todo = "none needed; with an NVIDIA GPU: pip install 'robolearn[gpu]'"
+        return Finding("GPU", "optional", "none, training runs on the CPU", todo)
+    warp = "" if _has("warp") else "for the engine warp: pip install 'robolearn[gpu]'"
+    return Finding("GPU", "ok", text, warp)
+
+
+def ros() -> Finding:
+    """ROS 2 and our nodes can be imported."""
+    if not _has("rclpy"):
+        todo = "only for arms: pip install 'robolearn[ros]', or source /opt/ros/jazzy/setup.bash"
+        return Finding("ROS 2", "optional", "no rclpy", todo)
+    if not _has("robolearn_ros"):
+        return Finding(
+            "ROS 2", "optional", "rclpy, but no robolearn_ros", "build ros2_ws and source its setup.bash"
+        )
+    worked, text = _probe("import os, rclpy, robolearn_ros.messages; print(os.path.dirname(rclpy.__file__))")
+    todo = "" if worked else "source the setup.bash of ROS 2 in this terminal, then look again"
+    return Finding("ROS 2", "ok" if worked else "optional", text, todo)
+
+
+def real_time() -> Finding:
+    """SCHED_FIFO at the priority of the nodes, tried in a child so that nothing here changes."""
+    worked, text = _probe(
+        f"import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({RT_PRIORITY})); print('granted')"
+    )
+    if worked:
+        return Finding("Real-time priority", "ok", f"SCHED_FIFO {RT_PRIORITY} granted")
+    todo = f"on the robot's computer: `@realtime - rtprio {RT_PRIORITY}` in /etc/security/limits.d, join that group"
+    return Finding("Real-time priority", "optional", _last_line(text), todo)
+
+
+def memory_lock() -> Finding:
+    """How much memory may be locked (mlockall)."""
+    try:
+        import resource
+    except ImportError:
+        return Finding("Memory lock", "optional", "not on this system", "serve arms from Linux")
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if soft == resource.RLIM_INFINITY or os.geteuid() == 0:
+        return Finding("Memory lock", "ok", "unlimited")
+    todo = "on the robot's computer: `@realtime - memlock unlimited` in /etc/security/limits.d"
+    return Finding("Memory lock", "optional", f"{soft // 1024} KiB", todo)
+
+
+def rendering() -> Finding:
+    """A picture without a display."""
+    code = (
+        "import os; os.environ.setdefault('MUJOCO_GL', 'egl')\n"
+        "import mujoco\n"
+        "m = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size=\"1\"/></worldbody></mujoco>')\n"
+        "r = mujoco.Renderer(m, 16, 16); d = mujoco.MjData(m); mujoco.mj_forward(m, d); r.update_scene(d)\n"
+        "print(os.environ['MUJOCO_GL'], r.render().shape)"
+    )
+    worked, text = _probe(code)
+    todo = (
+        "" if worked else "only for videos: sudo apt install libegl1 libgl1-mesa-dri, and set MUJOCO_GL=egl"
+    )
+    return Finding("Rendering", "ok" if worked else "optional", text, todo)
+
+
+def signing_key() -> Finding:
+    """The key that signs bundles and logs."""
+    file = key_directory() / "robolearn.pem"
+    if not file.exists():
+        return Finding("Signing key", "ok", f"none yet; made on first use in {file.parent}")
+    try:
+        load_key(file)
+    except RobolearnError as error:
+        return Finding("Signing key", "missing", _first_line(error), "see the message; then look again")
+    return Finding("Signing key", "ok", str(file))
+
+
+def disk(folder: Path) -> Finding:
+    """Room for runs and logs."""
+    try:
+        free_gb = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:
+        return Finding("Disk", "missing", _first_line(error), "name a folder that exists")
+    if free_gb >= DISK_FREE_MIN_GB:
+        return Finding("Disk", "ok", f"{free_gb:.0f} GB free")
+    todo = f"free some: below {DISK_FREE_MIN_GB:g} GB a training or a log may not fit"
+    return Finding("Disk", "optional", f"{free_gb:.1f} GB free", todo)
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    python_version,
+    physics,
+    training,
+    graphics_card,
+    ros,
+    real_time,
+    memory_lock,
+    rendering,
+    signing_key,
+)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _probe(code: str) -> tuple[bool, str]:
+    """Run code in a Python of its own, which may crash; (worked, last line it wrote)."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"no answer within {PROBE_TIMEOUT_S:g} s"
+    if done.returncode == 0:
+        return True, _last_line(done.stdout)
+    return False, _last_line(done.stderr) or f"ended with status {done.returncode}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]

@@ -1,0 +1,1 @@
+"""Learning: PPO, training runs, checkpoints, evaluation."""

@@ -1,0 +1,102 @@
+"""What a training run is made of: typed defaults that YAML and `key=value` only override."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from robolearn.config import Config
+
+
+class PpoConfig(Config):
+    """Hyper-parameters of the PPO learner."""
+
+    rollout_steps: PositiveInt = Field(
+        default=16, description="control steps of each environment per iteration"
+    )
+    epochs: PositiveInt = Field(default=4, description="passes over one iteration's samples")
+    minibatches: PositiveInt = Field(default=16, description="gradient steps per epoch")
+    discount: float = Field(default=0.97, ge=0, le=1)
+    trace_decay: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantage estimate")
+    clip_ratio: PositiveFloat = 0.2
+    value_coef: PositiveFloat = 0.5
+    entropy_coef: float = Field(default=0.0, ge=0)
+    gradient_norm_max: PositiveFloat = 1.0
+    learning_rate: PositiveFloat = Field(
+        default=1e-3, description="the rate at the start, and the highest ever used"
+    )
+    learning_rate_min: PositiveFloat = 1e-5
+    final_learning_rate_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="the highest rate falls in a straight line to this fraction of it",
+    )
+    kl_target: PositiveFloat | None = Field(
+        default=0.01,
+        description="nats one iteration may move the policy; the rate adapts to it. null: no adaptation",
+    )
+    reward_scale: PositiveFloat = 1.0
+    initial_log_std: float = -0.5
+    log_std_min: float = -3.0
+    actor_hidden: tuple[PositiveInt, ...] = (128, 128, 128)
+    critic_hidden: tuple[PositiveInt, ...] = (128, 128, 128)
+    activation: Literal["swish", "elu", "relu", "tanh"] = "swish"
+
+
+class WandbConfig(Config):
+    """Weights & Biases: offline unless a person writes otherwise."""
+
+    mode: Literal["disabled", "offline", "online"] = "disabled"
+    project: str = "robolearn"
+
+
+class TrainConfig(Config):
+    """One training run. The same config and seed repeat it bit for bit on the same machine."""
+
+    task: str
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    engine: Literal["auto", "native", "jax", "warp"] = "auto"
+    num_envs: PositiveInt = Field(default=512, description="environments of all processes together")
+    total_steps: PositiveInt = Field(
+        default=1_000_000, description="control steps of all environments together"
+    )
+    time_budget_s: PositiveFloat | None = Field(
+        default=None, description="stop after this wall time, compilation included"
+    )
+    env: dict[str, Any] = Field(default_factory=dict, description="overrides of the task's own config")
+    ppo: PpoConfig = PpoConfig()
+    groups: PositiveInt = Field(
+        default=8,
+        description="blocks of environments that draw their own noise and minibatches. Any number of devices that"
+        " divides it learns the same",
+    )
+    distributed: bool = Field(
+        default=False, description="join the processes that srun, mpirun or Kubernetes started"
+    )
+    checkpoint_every: PositiveInt = Field(default=25, description="iterations between checkpoints")
+    checkpoints_kept: PositiveInt = 3
+    wandb: WandbConfig = WandbConfig()
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainConfig:
+        if self.num_envs % self.groups:
+            raise ValueError(f"num_envs {self.num_envs} must be a multiple of groups {self.groups}")
+        per_group = self.num_envs // self.groups * self.ppo.rollout_steps
+        if per_group % self.ppo.minibatches:
+            raise ValueError(
+                f"num_envs / groups * ppo.rollout_steps = {per_group} must be a multiple of ppo.minibatches"
+                f" {self.ppo.minibatches}"
+            )
+        return self
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Control steps of all environments in one rollout."""
+        return self.num_envs * self.ppo.rollout_steps
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole run: total_steps rounded up to whole rollouts."""
+        return -(-self.total_steps // self.steps_per_iteration)

@@ -1,0 +1,144 @@
+"""What training and evaluation look like on a terminal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from robolearn.learn import folder
+from robolearn.learn.config import TrainConfig
+from robolearn.learn.evaluate import Evaluation
+
+if TYPE_CHECKING:
+    from robolearn.learn.run import Run
+
+PLAIN_EVERY_S = 30.0  # a log file has no moving bar: one line this often
+
+
+class TrainingBar:
+    """A progress bar with the rate, success so far and the time left. Use as `with TrainingBar(..) as progress`."""
+
+    def __init__(self, console: Console, config: TrainConfig):
+        self._console, self._config = console, config
+        self._said_s = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[success]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task(
+            config.task, total=config.iterations * config.steps_per_iteration, rate="", success=""
+        )
+
+    def __enter__(self) -> TrainingBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def stage(self, text: str) -> None:
+        """What is being done before the first iteration."""
+        self._bar.update(self._task, rate=text)
+
+    def row(self, row: dict[str, Any]) -> None:
+        """One iteration's metrics."""
+        fields: dict[str, Any] = {"rate": f"{row['time/steps_per_s']:>8,.0f} steps/s"}
+        if "success" in row:
+            fields["success"] = f"success {row['success']:5.1%}"
+        self._bar.update(self._task, completed=row["steps"], **fields)
+        if not self._console.is_terminal and time.monotonic() > self._said_s + PLAIN_EVERY_S:
+            self._said_s = time.monotonic()
+            self._console.print(
+                f"{row['steps']:,} steps, {fields['rate'].strip()}, {fields.get('success', '')}"
+            )
+
+    def warn(self, text: str) -> None:
+        """Something the user should know, above the bar."""
+        self._bar.console.print(f"[yellow]{text}[/]")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a clean end after the iteration that is running; a second one ends at once.
+
+    Yields the function that tells whether one has come. Only the main thread can catch signals.
+    """
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_table(run: Run) -> Table:
+    """Where a run is, how far it came, and what was measured of it."""
+    last = run.metrics[-1] if run.metrics else {}
+    table = Table(title=f"{run.config.task}: {run.run_dir}", title_justify="left", show_header=False)
+    table.add_row(
+        "trained", f"{last.get('steps', 0):,} control steps in {last.get('time/wall_s', 0.0):.1f} s"
+    )
+    table.add_row("outcome", run.outcome or "opened from disk")
+    if last.get("success") is not None:
+        table.add_row("success while training", f"{last['success']:.1%}, with exploration noise")
+    evaluated = folder.read_evaluation(run.run_dir)
+    if evaluated.get("iteration") == run.iteration:
+        rate = evaluated["success"]
+        text = f"{rate['rate']:.1%} of {rate['episodes']:,} (95 % interval {rate['low']:.1%} to {rate['high']:.1%})"
+        table.add_row("success on fresh episodes", text)
+    return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Success with its interval, times, peaks, limit hits and the worst strata."""
+    success = evaluation.success
+    table = Table(
+        title=f"{evaluation.task}: {success.rate:.1%} of {success.episodes:,} episodes "
+        f"(95 % interval {success.low:.1%} to {success.high:.1%})",
+        title_justify="left",
+        show_header=False,
+    )
+    if evaluation.time_to_success_s:
+        times = evaluation.time_to_success_s
+        table.add_row(
+            "time to success", f"median {times['median']:.2f} s, 95th percentile {times['p95']:.2f} s"
+        )
+    table.add_row(
+        "ended early", f"{evaluation.terminated} (of these, physics failed: {evaluation.physics_failures})"
+    )
+    for name, values in evaluation.peaks.items():
+        table.add_row(
+            name.replace("_", " "), ", ".join(f"{kind} {value:.3g}" for kind, value in values.items())
+        )
+    for name, count in evaluation.limit_hits.items():
+        table.add_row(name.replace("_", " "), f"{count} control periods")
+    if evaluation.worst is not None:
+        worst = next(rate for rate in evaluation.strata if rate.name == evaluation.worst)
+        table.add_row(
+            "worst stratum", f"{worst.name}: {worst.rate:.1%} ({worst.low:.1%} to {worst.high:.1%})"
+        )
+    return table

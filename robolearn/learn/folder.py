@@ -1,0 +1,173 @@
+"""A run folder: enough to repeat the run and to know what it ran on.
+
+config.yaml     the resolved config: `robolearn train` of it repeats the run
+run.json        versions, git commit, machine, sizes, one entry per start
+metrics.jsonl   one line per iteration, the record of truth; keys under `time/` differ between runs
+evaluation.json what the newest evaluation found, and after which iteration
+checkpoints/    see `checkpoint.py`
+tensorboard/    the same metrics as event files
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from robolearn import __version__
+from robolearn.config import load_config
+from robolearn.errors import ConfigError, unknown
+from robolearn.learn.config import TrainConfig
+
+CONFIG = "config.yaml"
+RECORD = "run.json"
+METRICS = "metrics.jsonl"
+EVALUATION = "evaluation.json"
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "mujoco",
+    "mujoco-mjx",
+    "numpy",
+    "optax",
+    "flax",
+    "orbax-checkpoint",
+    "robolearn-envs",
+)
+# What may differ between a run and its continuation: none of it touches a number.
+_FREE = {"time_budget_s", "checkpoint_every", "checkpoints_kept", "wandb", "distributed"}
+
+
+def is_run(run_dir: Path) -> bool:
+    """Whether a training run has begun in this folder."""
+    return (run_dir / CONFIG).is_file()
+
+
+def read_run_config(run_dir: Path) -> TrainConfig:
+    """The config of a run. Raises ConfigError where there is no run, naming its neighbours."""
+    if is_run(run_dir):
+        return load_config(TrainConfig, run_dir / CONFIG)
+    near = [str(p.parent) for p in run_dir.parent.glob(f"*/{CONFIG}")] if run_dir.parent.is_dir() else []
+    raise ConfigError(unknown("run folder", str(run_dir), near) + " `robolearn train` makes one.")
+
+
+def check_same_run(run_dir: Path, config: TrainConfig) -> None:
+    """Raise ConfigError where config would continue the run in this folder as another one."""
+    old = read_run_config(run_dir).model_dump()
+    new = config.model_dump()
+    differ = [key for key in new if key not in _FREE and new[key] != old[key]]
+    if differ:
+        raise ConfigError(
+            f"'{run_dir}' holds a run with another {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "
+            "Continue it with its own config.yaml, or choose another run folder."
+        )
+
+
+def begin(run_dir: Path, config: TrainConfig, sizes: dict[str, int]) -> None:
+    """Write config.yaml and add this start to run.json."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = read_record(run_dir) if (run_dir / RECORD).is_file() else {"starts": []}
+    record |= {"outcome": "running", "sizes": sizes}
+    record["starts"].append(provenance())
+    write_whole(run_dir / RECORD, json.dumps(record, indent=2) + "\n")
+    write_whole(run_dir / CONFIG, config.to_yaml())
+
+
+def end(run_dir: Path, outcome: str) -> None:
+    """Add how this start ended to run.json."""
+    record = read_record(run_dir)
+    record["starts"][-1] |= {"ended_utc": _now()}
+    write_whole(run_dir / RECORD, json.dumps(record | {"outcome": outcome}, indent=2) + "\n")
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """The contents of run.json."""
+    try:
+        return json.loads((run_dir / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Cannot read '{run_dir / RECORD}': {error}. Is this a run folder?") from error
+
+
+def read_evaluation(run_dir: Path) -> dict[str, Any]:
+    """The contents of evaluation.json; empty if there is none."""
+    path = run_dir / EVALUATION
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file at once, so that a reader or a crash never sees half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def provenance() -> dict[str, Any]:
+    """When, with what and on what: plain JSON values."""
+    return {
+        "started_utc": _now(),
+        "robolearn": __version__,
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "devices": [device.device_kind for device in jax.devices()],
+            "processes": jax.process_count(),
+        },
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the checkout that robolearn runs from, and whether it has changes; None if it is no checkout."""
+    here = Path(__file__).parent
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(status)}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _first_difference(key: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for inner in old.keys() | new.keys():
+            if old.get(inner) != new.get(inner):
+                return _first_difference(f"{key}.{inner}", old.get(inner), new.get(inner))
+    return f"{key} ({old!r}, now {new!r})"

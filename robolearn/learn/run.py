@@ -1,0 +1,157 @@
+"""A training run on disk: its config, metrics and policy; evaluate and export it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax import Array
+
+from robolearn.errors import CheckpointError
+from robolearn.learn import folder
+from robolearn.learn.checkpoint import Checkpoints
+from robolearn.learn.config import TrainConfig
+from robolearn.learn.evaluate import Evaluation, evaluate
+from robolearn.learn.learner import Policy, empty_policy
+from robolearn.learn.trackers import read_metrics
+from robolearn.notebook import Video, html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+    from robolearn.policy.bundle import PolicyBundle
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder and the policy in its newest checkpoint.
+
+    iteration: how many iterations the policy has seen.
+    outcome: `finished`, `time budget` or `stopped`; None where the run was opened from disk.
+    """
+
+    run_dir: Path
+    config: TrainConfig
+    policy: Policy
+    iteration: int
+    outcome: str | None = None
+
+    def actor(self) -> Callable[[Array], Array]:
+        """The deterministic policy, normaliser included: obs [..., D] -> action [..., A] in [-1, 1]."""
+        return self.policy.act
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One dict per iteration."""
+        return read_metrics(self.run_dir / folder.METRICS)
+
+    @property
+    def resume_command(self) -> str:
+        """What continues this run."""
+        return (
+            f"robolearn train {self.config.task} --config {self.run_dir / folder.CONFIG} --run {self.run_dir}"
+        )
+
+    @cached_property
+    def env(self) -> Any:
+        """A VecEnv of the run's task with 1,000 environments, for evaluation."""
+        from robolearn.env import make
+
+        return make(self.config.task, 1000, self.config.engine, self.config.env)
+
+    def evaluate(self, episodes: int = 1000, seed: int = 1_000_000, env: Any = None) -> Evaluation:
+        """Success and more over fresh episodes; kept as evaluation.json in the run folder."""
+        result = evaluate(env or self.env, self.actor(), episodes, seed)
+        found = {"iteration": self.iteration, **result.to_json()}
+        folder.write_whole(self.run_dir / folder.EVALUATION, json.dumps(found, indent=2) + "\n")
+        return result
+
+    def export(
+        self,
+        path: str | Path | None = None,
+        *,
+        name: str | None = None,
+        key_path: str | Path | None = None,
+        task: Any = None,
+    ) -> PolicyBundle:
+        """Write the policy as a signed bundle (default: NAME.robolearn in the run folder).
+
+        Evaluates it first if the run folder has no evaluation of this very policy.
+        """
+        from robolearn.keys import load_or_create_key
+        from robolearn.policy.export import export_policy
+
+        name = name or self.config.task.replace("/", "-")
+        if folder.read_evaluation(self.run_dir).get("iteration") != self.iteration:
+            self.evaluate()
+        return export_policy(
+            task or self.env.task,
+            self.actor(),
+            path or self.run_dir / f"{name}.robolearn",
+            name=name,
+            training=self.summary(),
+            evaluation=folder.read_evaluation(self.run_dir),
+            signing_key=load_or_create_key(key_path),
+        )
+
+    def video(self, path: str | Path | None = None, episodes: int = 4, seed: int = 0) -> Video:
+        """Write an mp4 of a few episodes (default: video.mp4 in the run folder); a notebook plays it."""
+        from robolearn.env import make
+        from robolearn.sim.render import record_video
+
+        env = make(self.config.task, 1, self.config.engine, self.config.env)
+        path = path or self.run_dir / "video.mp4"
+        return Video(record_video(env, self.actor(), path, episodes=episodes, seed=seed))
+
+    def plot(self) -> Figure:
+        """Success and return of the training's episodes against control steps, as a matplotlib figure."""
+        from robolearn.plots import training_figure
+
+        return training_figure(self.metrics, self.config.task)
+
+    def __rich__(self) -> Table:
+        from robolearn.learn.console import run_table
+
+        return run_table(self)
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+    def summary(self) -> dict[str, Any]:
+        """How the policy was trained: config, steps, time, versions and machine; plain JSON values."""
+        last = self.metrics[-1] if self.metrics else {}
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "iterations": self.iteration,
+            "steps": last.get("steps", 0),
+            "wall_s": last.get("time/wall_s", 0.0),
+            "start": folder.read_record(self.run_dir)["starts"][-1],
+        }
+
+
+def open_run(run_dir: str | Path) -> Run:
+    """The run in a folder, with the policy of its newest good checkpoint.
+
+    Raises ConfigError where there is no run, CheckpointError where it has no checkpoint yet.
+    """
+    run_dir = Path(run_dir)
+    config = folder.read_run_config(run_dir)
+    empty = empty_policy(config, folder.read_record(run_dir)["sizes"])
+    warnings: list[str] = []
+    checkpoints = Checkpoints(run_dir, warn=warnings.append, read_only=True)
+    try:
+        found = checkpoints.restore(empty.arrays, "policy")
+    finally:
+        checkpoints.close()
+    if found is None:
+        raise CheckpointError(
+            f"'{run_dir}' has no checkpoint that can be read. {' '.join(warnings)} Train it first: `robolearn train`."
+        )
+    arrays, meta = found
+    return Run(run_dir, config, empty._replace(arrays=jax.device_get(arrays)), meta["iteration"])

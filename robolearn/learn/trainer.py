@@ -1,0 +1,214 @@
+"""The training loop: iterate, record, checkpoint, stop cleanly, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from robolearn.errors import ConfigError
+from robolearn.learn import folder
+from robolearn.learn.checkpoint import Checkpoints
+from robolearn.learn.config import TrainConfig
+from robolearn.learn.distributed import data_mesh, envs_per_device, init_state, is_first, per_device
+from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
+from robolearn.learn.run import Run
+from robolearn.learn.trackers import Tracker, open_trackers
+
+_EPISODE_METRICS = ("success", "terminated", "episode_return", "episode_steps")
+
+
+class Progress(Protocol):
+    """Who watches a training; see `console.py` for one on a terminal."""
+
+    def stage(self, text: str) -> None:
+        """What is being done before the first iteration."""
+        ...
+
+    def row(self, row: dict[str, Any]) -> None:
+        """One iteration's metrics."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something the user should know."""
+        ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def stage(self, text: str) -> None:
+        """Ignore."""
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Ignore."""
+
+    def warn(self, text: str) -> None:
+        """Ignore."""
+
+
+class _Loop(NamedTuple):
+    """What the loop needs. elapsed_s: wall time of earlier starts of this run."""
+
+    config: TrainConfig
+    mesh: Mesh
+    step: Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+    checkpoints: Checkpoints
+    trackers: list[Tracker]
+    progress: Progress
+    stop: Callable[[], bool]
+    stopwatch: Stopwatch | None
+    started_s: float
+    elapsed_s: float
+
+    @property
+    def wall_s(self) -> float:
+        return self.elapsed_s + time.monotonic() - self.started_s
+
+
+def train(
+    config: TrainConfig,
+    run_dir: str | Path,
+    *,
+    env: Env | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Train until total_steps, the time budget, or stop() is true after an iteration; always leaves a checkpoint.
+
+    env: built from the config unless given. resume: continue the run in run_dir bit for bit, if there is one; without
+    it, a folder that holds a run is refused. Run.outcome is `finished`, `time budget` or `stopped`.
+    Raises ConfigError for a folder in use or a config that changed, CheckpointError where the disk is full.
+    """
+    started_s = time.monotonic()
+    run_dir, progress = Path(run_dir), progress or Silent()
+    if folder.is_run(run_dir):
+        if not resume:
+            raise ConfigError(f"'{run_dir}' already holds a run. Resume it, or choose another run folder.")
+        folder.check_same_run(run_dir, config)
+    progress.stage("building the environments")
+    mesh = data_mesh()
+    env = env or _make_env(config)
+    if env.num_envs != envs_per_device(config):
+        raise ConfigError(
+            f"env has {env.num_envs} environments, but each device steps {envs_per_device(config)}."
+        )
+    if is_first():
+        folder.begin(run_dir, config, _sizes(env))
+
+    with ExitStack() as stack:
+        checkpoints = Checkpoints(run_dir, config.checkpoints_kept, progress.warn)
+        stack.callback(checkpoints.close)
+        state, elapsed_s = _first_state(config, env, mesh, checkpoints if resume else None)
+        first = int(state.learner.iteration)
+        trackers: list[Tracker] = []
+        if is_first():
+            trackers, missing = open_trackers(run_dir, config, first)
+            for tracker in trackers:
+                stack.callback(tracker.close)
+            for text in missing:
+                progress.warn(text)
+        progress.stage("compiling")
+        stopwatch = Stopwatch() if jax.process_count() > 1 else None
+        step = make_iteration(config, env, mesh, stopwatch).lower(state, per_device(mesh, False)).compile()
+        loop = _Loop(
+            config,
+            mesh,
+            step,
+            checkpoints,
+            trackers,
+            progress,
+            stop or _never,
+            stopwatch,
+            started_s,
+            elapsed_s,
+        )
+        state, outcome = _iterate(loop, state)
+    if is_first():
+        folder.end(run_dir, outcome)
+    policy = policy_of(config, state.learner)
+    policy = policy._replace(arrays=jax.device_get(policy.arrays))
+    return Run(run_dir, config, policy, int(state.learner.iteration), outcome)
+
+
+def _iterate(loop: _Loop, state: TrainState) -> tuple[TrainState, str]:
+    """Iterate to the end; the last state is saved and on disk on return."""
+    config, outcome = loop.config, "finished"
+    iteration = int(state.learner.iteration)
+    while iteration < config.iterations:
+        late = config.time_budget_s is not None and loop.wall_s >= config.time_budget_s
+        asked = loop.stop()
+        begun_s = time.monotonic()
+        if loop.stopwatch is not None:
+            loop.stopwatch.start()
+        state, metrics = loop.step(state, per_device(loop.mesh, late or asked))
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        iteration += 1
+        ended = values.pop("stop") > 0
+        _record(loop, iteration, values, time.monotonic() - begun_s)
+        if ended or iteration == config.iterations or iteration % config.checkpoint_every == 0:
+            _save(loop, iteration, state)
+        if ended:
+            outcome = "time budget" if late and not asked else "stopped"
+            break
+    loop.checkpoints.wait()
+    return state, outcome
+
+
+def _record(loop: _Loop, iteration: int, values: dict[str, float], took_s: float) -> None:
+    steps = loop.config.steps_per_iteration
+    if values["episodes"] == 0:  # no episode ended: there is no success rate, rather than one of zero
+        values = {name: value for name, value in values.items() if name not in _EPISODE_METRICS}
+    row: dict[str, Any] = {"iteration": iteration, "steps": iteration * steps, **values}
+    row |= {"time/wall_s": round(loop.wall_s, 4), "time/steps_per_s": round(steps / took_s, 1)}
+    for tracker in loop.trackers:
+        tracker.log(row)
+    loop.progress.row(row)
+    if not np.isfinite(values["loss/policy"]):
+        raise ConfigError(
+            f"Training diverged in iteration {iteration}: the loss is not finite. Lower ppo.learning_rate, or look "
+            "at the reward terms in metrics.jsonl. Earlier checkpoints are intact."
+        )
+
+
+def _save(loop: _Loop, iteration: int, state: TrainState) -> None:
+    meta = {
+        "iteration": iteration,
+        "steps": iteration * loop.config.steps_per_iteration,
+        "wall_s": loop.wall_s,
+        "task": loop.config.task,
+    }
+    policy = policy_of(loop.config, state.learner)
+    loop.checkpoints.save(iteration, policy.arrays, state, meta)
+
+
+def _first_state(
+    config: TrainConfig, env: Env, mesh: Mesh, checkpoints: Checkpoints | None
+) -> tuple[TrainState, float]:
+    state = init_state(config, env, mesh)
+    restored = checkpoints.restore(state) if checkpoints is not None else None
+    if restored is None:
+        return state, 0.0
+    state, meta = restored
+    return state, float(meta["wall_s"])
+
+
+def _make_env(config: TrainConfig) -> Env:
+    from robolearn.env import make
+
+    return make(config.task, envs_per_device(config), config.engine, config.env)
+
+
+def _sizes(env: Env) -> dict[str, int]:
+    return {"obs": env.obs_size, "critic_obs": env.critic_obs_size, "action": env.action_size}
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,1 @@
+"""Policies as files: slots, bundle, export, runtime."""

@@ -1,0 +1,268 @@
+"""A trained policy as one signed file: graph, contract, model card.
+
+    bundle = PolicyBundle.load("fr3-reach.robolearn")
+    print(bundle.inspect())
+
+Loading checks everything: the archive byte by byte, the digest of every part, the signature over the manifest.
+The manifest is the policy's whole contract with the robot; nothing about joint order, units or rate lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from rich.text import Text as RichText
+
+from robolearn import keys
+from robolearn.errors import BundleError
+from robolearn.notebook import html
+from robolearn.policy.archive import pack, unpack
+from robolearn.policy.slots import Slot
+
+SCHEMA = "robolearn.bundle/1"
+SUFFIX = ".robolearn"
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Code(_Closed):
+    """What wrote the bundle. git_commit is None outside a checkout."""
+
+    version: str
+    git_commit: str | None
+
+
+class Manifest(_Closed):
+    """The contract of a policy: what it reads and returns, for which arm, and where it comes from."""
+
+    schema_: Literal["robolearn.bundle/1"] = Field(alias="schema")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    robot: str
+    robot_digest: str
+    task: str
+    joint_names: tuple[str, ...] = Field(min_length=1)
+    control_hz: float = Field(gt=0, le=1000)
+    slots: tuple[Slot, ...]
+    goal_slots: tuple[Slot, ...]
+    memory_slots: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    limits_assumed: dict[str, Any]
+    training: dict[str, Any]
+    evaluation: dict[str, Any]
+    code: Code
+    created_utc: str
+    digests: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check(self) -> Manifest:
+        inputs = [slot.name for slot in (*self.slots, *self.goal_slots, *self.memory_slots)]
+        for what, names in (("joint", self.joint_names), ("input", inputs)):
+            twice = sorted({name for name in names if list(names).count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} name used twice: {', '.join(twice)}")
+        outputs = {slot.name: slot.shape for slot in self.outputs}
+        for name in ("joint_position_target", "joint_velocity_target"):
+            if outputs.get(name) != (len(self.joint_names),):
+                raise ValueError(f"output '{name}' must have one value per joint")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """The manifest as it is signed: RFC 8785 JSON."""
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """The inverse of `to_bytes`. Raises BundleError that names the first wrong field."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise BundleError(
+                f"{where}: manifest.json: {field}: {first['msg']}. This robolearn reads {SCHEMA}."
+            ) from None
+
+
+class Text(str):
+    """A string that a notebook shows as it reads."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True)
+class PolicyBundle:
+    """A verified bundle in memory. key_id: who signed it."""
+
+    manifest: Manifest
+    onnx_bytes: bytes
+    model_card: str
+    key_id: str
+    public_key: str
+    digest: str
+    path: Path | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, trusted_keys: Iterable[str] | None = None) -> PolicyBundle:
+        """Read and verify a bundle.
+
+        trusted_keys: key ids or public keys (base64) that may sign; None accepts any intact signature.
+        Raises BundleError that names the part at fault: a part, the archive structure, or the key.
+        """
+        file = Path(path)
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise BundleError(f"Cannot read the bundle '{path}': {error.strerror}.") from None
+        return cls.from_bytes(data, trusted_keys, path=file)
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, trusted_keys: Iterable[str] | None = None, *, path: Path | None = None
+    ) -> PolicyBundle:
+        """Like `load`, for a bundle that is already in memory."""
+        where = path.name if path else "bundle"
+        parts = unpack(data, where)
+        signature = _checked_signature(parts, where)
+        manifest = Manifest.from_bytes(parts["manifest.json"], where)
+        for name in ("policy.onnx", "MODEL_CARD.md"):
+            if manifest.digests.get(name) != _sha256(parts[name]):
+                raise BundleError(f"{where}: '{name}' is not the one that was signed: its digest differs.")
+        trusted = None if trusted_keys is None else set(trusted_keys)
+        if trusted is not None and not trusted & {signature["key_id"], signature["public_key"]}:
+            raise BundleError(
+                f"{where}: signed by key {signature['key_id']}, which is not trusted here. "
+                f"Trusted: {', '.join(sorted(trusted)) or 'none'}. Add the key to trusted_keys if you know it."
+            )
+        return cls(
+            manifest,
+            parts["policy.onnx"],
+            parts["MODEL_CARD.md"].decode("utf-8"),
+            signature["key_id"],
+            signature["public_key"],
+            _sha256(data),
+            path,
+        )
+
+    def inspect(self) -> Text:
+        """The contract, the results and the digests, to read."""
+        m = self.manifest
+        lines = [
+            f"{m.name}: {m.task} for {m.robot}, {m.control_hz:g} Hz, made {m.created_utc}",
+            f"  joints   {', '.join(m.joint_names)}",
+            *_slot_lines("reads", m.slots),
+            *_slot_lines("goal", m.goal_slots),
+            *_slot_lines("keeps", m.memory_slots),
+            *_slot_lines("returns", m.outputs),
+            *(f"  {key:<8} {value}" for key, value in _flat({"result": m.evaluation})),
+            f"  code     robolearn {m.code.version}, commit {m.code.git_commit or 'unknown'}",
+            f"  signed   key {self.key_id}",
+            f"  digest   sha256 {self.digest}",
+        ]
+        return Text("\n".join(lines))
+
+    def __repr__(self) -> str:
+        return f"PolicyBundle({self.manifest.name}, {self.manifest.task}, sha256 {self.digest[:12]})"
+
+    def _repr_html_(self) -> str:
+        return html(RichText(self.inspect()))
+
+
+def write_bundle(
+    path: str | Path, manifest: Manifest, onnx: bytes, model_card: str, signing_key: Ed25519PrivateKey
+) -> PolicyBundle:
+    """Complete the manifest with the digests, sign it, write the file and load it back."""
+    file = Path(path)
+    if file.suffix != SUFFIX:
+        raise BundleError(f"A bundle's name ends in {SUFFIX}, not '{file.name}'.")
+    card = model_card.encode("utf-8")
+    digests = {"policy.onnx": _sha256(onnx), "MODEL_CARD.md": _sha256(card)}
+    body = manifest.model_copy(update={"digests": digests}).to_bytes()
+    signature = {
+        "algorithm": "Ed25519",
+        "key_id": keys.key_id(signing_key),
+        "public_key": keys.public_text(signing_key),
+        "signature": keys.sign(signing_key, body),
+        "signed": "manifest.json",
+    }
+    parts = {
+        "policy.onnx": onnx,
+        "manifest.json": body,
+        "MODEL_CARD.md": card,
+        "signature.json": rfc8785.dumps(signature),
+    }
+    data = pack(parts)
+    bundle = PolicyBundle.from_bytes(data, path=file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(file)
+    return bundle
+
+
+def _checked_signature(parts: dict[str, bytes], where: str) -> dict[str, str]:
+    """signature.json, canonical and valid for manifest.json."""
+    try:
+        signature = json.loads(parts["signature.json"])
+        canonical = rfc8785.dumps(signature)
+        named = keys.key_id(keys.load_public(signature["public_key"]))
+        valid = keys.verify(signature["public_key"], parts["manifest.json"], signature["signature"])
+        # Base64 ignores some bits of its last character: only the one canonical spelling is accepted.
+        canonical_text = base64.b64encode(base64.b64decode(signature["signature"])).decode()
+        known = signature["algorithm"] == "Ed25519" and signature["signed"] == "manifest.json"
+        well_formed = (
+            canonical == parts["signature.json"] and known and canonical_text == signature["signature"]
+        )
+    except (ValueError, KeyError, TypeError, rfc8785.CanonicalizationError, keys.KeyFileError) as error:
+        raise BundleError(
+            f"{where}: 'signature.json' cannot be read ({error}). Get the bundle again."
+        ) from None
+    if not well_formed or named != signature["key_id"]:
+        raise BundleError(f"{where}: 'signature.json' was altered: it is not in the form robolearn writes.")
+    if not valid:
+        raise BundleError(
+            f"{where}: the signature does not fit: 'manifest.json' or 'signature.json' was changed after signing."
+        )
+    return signature
+
+
+def _slot_lines(label: str, slots: Iterable[Slot]) -> list[str]:
+    return [
+        f"  {label if i == 0 else '':<8} {s.name:<24} {list(s.shape)!s:<5} {s.unit:<6} {s.source}"
+        for i, s in enumerate(slots)
+    ]
+
+
+def _flat(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The leaves of nested mappings as one line each, the first key only once; lists by their length alone."""
+    lines = []
+    for label, value in data.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        lines += [
+            (label if i == 0 else "", f"{key} {_short(item)}".strip()) for i, (key, item) in enumerate(inner)
+        ]
+    return lines
+
+
+def _short(value: Any) -> str:
+    """A value of the manifest on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"({len(value)} entries, in the manifest)"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

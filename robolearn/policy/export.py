@@ -1,0 +1,255 @@
+"""From a trained actor to a bundle: observation, network and action scaling become one ONNX graph.
+
+The graph takes each slot by name, float32, without a batch axis, and returns joint targets in rad. What is written
+is checked: on random inputs across the arm's ranges it must agree with JAX, or no bundle is written.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jax2onnx import to_onnx
+
+from robolearn import __version__
+from robolearn.errors import BundleError
+from robolearn.policy.bundle import SCHEMA, Code, Manifest, PolicyBundle, write_bundle
+from robolearn.policy.card import model_card
+from robolearn.policy.runtime import MEMORY_IN, MEMORY_OUT, PolicyRuntime
+from robolearn.policy.slots import Slot
+
+if TYPE_CHECKING:
+    from robolearn.robots import Robot
+    from robolearn.tasks import Task
+
+Actor = Callable[[jax.Array], jax.Array]
+
+AGREEMENT_RAD = 1e-5
+CHECKED_INPUTS = 1000
+OPSET = 21
+
+
+def export_policy(
+    task: Task[Any],
+    actor: Actor,
+    path: str | Path,
+    *,
+    name: str,
+    training: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    signing_key: Ed25519PrivateKey,
+) -> PolicyBundle:
+    """Write a signed bundle of `actor` on `task`.
+
+    actor: observation [D] -> action [A] in [-1, 1], deterministic, normaliser included, a JAX function.
+    training, evaluation: what the manifest and the model card are to say of them; plain JSON values.
+    Raises BundleError where the graph cannot be made or disagrees with JAX by more than 1e-5 rad.
+    """
+    graph = PolicyGraph(task, actor)
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=name,
+        robot=task.robot.name,
+        robot_digest=task.robot.digest,
+        task=task.full_name,
+        joint_names=tuple(task.robot.joint_names),
+        control_hz=task.config.control_hz,
+        slots=tuple(task.slots),
+        goal_slots=tuple(task.goal_slots),
+        memory_slots=tuple(task.memory_slots),
+        outputs=graph.outputs,
+        limits_assumed=_limits(task),
+        training=_plain(training),
+        evaluation=_plain(evaluation),
+        code=Code(version=__version__, git_commit=_git_commit()),
+        created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        digests={},
+    )
+    onnx = graph.to_onnx(name)
+    card = model_card(manifest, summary=task.summary, success=task.success_text)
+    draft = PolicyBundle(manifest, onnx, card, key_id="", public_key="", digest="")
+    check_agreement(graph, PolicyRuntime(draft), task.robot)
+    return write_bundle(path, manifest, onnx, card, signing_key)
+
+
+class PolicyGraph:
+    """observe -> actor -> act as one function of named inputs, with its names in order."""
+
+    def __init__(self, task: Task[Any], actor: Actor):
+        self._task, self._actor = task, actor
+        self._measured = tuple(task.slots)
+        self._goal = tuple(task.goal_slots)
+        self._kept = tuple(task.memory_slots)
+        self._memory_type = type(task.action.start(jnp.zeros(task.robot.dof), jnp.zeros(1)))
+        if set(self._memory_type._fields) != {slot.name for slot in self._kept}:
+            raise BundleError(
+                f"Task {task.full_name}: memory fields {list(self._memory_type._fields)} and memory slots "
+                f"{[slot.name for slot in self._kept]} differ. Declare one slot per field."
+            )
+        self.inputs = (
+            *self._measured,
+            *self._goal,
+            *(Slot(MEMORY_IN + s.name, s.shape, s.unit, s.source) for s in self._kept),
+        )
+        self._target_names = tuple(sorted(jax.eval_shape(self._step, self._examples())[0]))
+        self._function = jax.jit(self._flat)
+
+    @property
+    def outputs(self) -> tuple[Slot, ...]:
+        """The targets, as slots."""
+        units = {
+            "joint_position_target": "rad",
+            "joint_velocity_target": "rad/s",
+            "gripper_width_target": "m",
+        }
+        shapes = jax.eval_shape(self._step, self._examples())[0]
+        unknown = set(shapes) - set(units)
+        if unknown:
+            raise BundleError(f"act() returned {sorted(unknown)}; a policy's targets are {sorted(units)}.")
+        return tuple(Slot(n, tuple(shapes[n].shape), units[n], "policy") for n in self._target_names)
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """Targets and next memory, by the graph's output names, computed in JAX."""
+        arguments = [jnp.asarray(values[slot.name], jnp.float32) for slot in self.inputs]
+        return dict(zip(self._output_names, self._function(*arguments), strict=True))
+
+    def to_onnx(self, name: str) -> bytes:
+        """The graph as ONNX bytes."""
+        model = to_onnx(
+            self._flat,
+            [jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs],
+            model_name=name,
+            opset=OPSET,
+            input_names=[slot.name for slot in self.inputs],
+            output_names=list(self._output_names),
+            return_mode="proto",
+        )
+        return model.SerializeToString(deterministic=True)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def _output_names(self) -> tuple[str, ...]:
+        return (*self._target_names, *(MEMORY_OUT + slot.name for slot in self._kept))
+
+    def _examples(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return {slot.name: jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs}
+
+    def _step(self, values: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], Any]:
+        memory = self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
+        goal = {slot.name: values[slot.name] for slot in self._goal}
+        observation = self._task.observe({s.name: values[s.name] for s in self._measured}, memory, goal)
+        return self._task.act(self._actor(observation), memory)
+
+    def _flat(self, *arguments: jax.Array) -> tuple[jax.Array, ...]:
+        values = dict(zip((slot.name for slot in self.inputs), arguments, strict=True))
+        targets, memory = self._step(values)
+        outputs = [targets[name] for name in self._target_names]
+        # The converter gives one value one name; a copy lets a target and the memory of it both be returned.
+        outputs += [jnp.copy(getattr(memory, slot.name)) for slot in self._kept]
+        return tuple(outputs)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the graph was from JAX at most: error in the outputs' units, over so many inputs."""
+
+    error: float
+    inputs: int
+
+
+def check_agreement(
+    graph: PolicyGraph, runtime: PolicyRuntime, robot: Robot, *, inputs: int = CHECKED_INPUTS, seed: int = 0
+) -> Agreement:
+    """Run JAX and ONNX Runtime on the same random inputs; raises BundleError where any output differs by 1e-5."""
+    worst = 0.0
+    for values in random_inputs(graph.inputs, robot, inputs, seed):
+        runtime.restore({s.name: values[MEMORY_IN + s.name] for s in runtime.manifest.memory_slots})
+        found = dict(runtime.step({k: v for k, v in values.items() if not k.startswith(MEMORY_IN)}))
+        found |= {MEMORY_OUT + name: value for name, value in runtime.memory.items()}
+        for name, expected in graph(values).items():
+            error = float(np.abs(np.asarray(expected) - found[name]).max())
+            worst = max(worst, error)
+            if not error <= AGREEMENT_RAD:
+                raise BundleError(
+                    f"The exported graph differs from JAX by {error:.2e} in '{name}', limit {AGREEMENT_RAD:g}. "
+                    "No bundle was written. Look for operations whose ONNX form differs, such as atan2 or sort."
+                )
+    return Agreement(worst, inputs)
+
+
+def random_inputs(
+    slots: tuple[Slot, ...], robot: Robot, count: int, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs across the ranges that each slot's source and unit imply: joints and speeds of the arm, its reach."""
+    rng = np.random.default_rng(seed)
+    limits, reach_m = robot.limits, robot.reach_m or 1.0
+    for _ in range(count):
+        values = {}
+        for slot in slots:
+            if slot.source == "joint_state.position":
+                value = rng.uniform(limits.position_min_rad, limits.position_max_rad)
+            elif slot.unit == "rad/s" and slot.shape == (robot.dof,):
+                value = rng.uniform(-limits.velocity_rad_s, limits.velocity_rad_s)
+            elif slot.source == "gripper.width":
+                value = rng.uniform(0.0, 0.1, slot.shape)
+            elif slot.source.endswith(".orientation"):
+                value = rng.normal(size=slot.shape)
+                value /= np.linalg.norm(value)
+            elif slot.unit == "m":
+                value = rng.uniform(-reach_m, reach_m, slot.shape)
+            else:
+                value = rng.uniform(-1.0, 1.0, slot.shape)
+            values[slot.name] = value.astype(np.float32)
+        yield values
+
+
+def _limits(task: Task[Any]) -> dict[str, Any]:
+    """The bounds of the targets, by construction of the action space, and the arm's own."""
+    action, limits = task.action, task.robot.limits
+    return _plain(
+        {
+            "target_position_min_rad": action.position_min_rad,
+            "target_position_max_rad": action.position_max_rad,
+            "target_velocity_max_rad_s": action.velocity_max_rad_s,
+            "target_acceleration_max_rad_s2": action.acceleration_max_rad_s2,
+            "robot_position_min_rad": limits.position_min_rad,
+            "robot_position_max_rad": limits.position_max_rad,
+            "robot_velocity_rad_s": limits.velocity_rad_s,
+            "robot_acceleration_rad_s2": limits.acceleration_rad_s2,
+            "robot_jerk_rad_s3": limits.jerk_rad_s3,
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    """JSON types only: arrays become lists, paths text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that robolearn runs from; None outside one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,147 @@
+"""Runs a bundle's graph on the robot's computer: ONNX Runtime, one thread, every input checked by name.
+
+    runtime = PolicyRuntime(bundle)
+    runtime.reset({"joint_state.position": q})
+    targets = runtime.step({"joint_position": q, "joint_velocity": qd, "goal_position": goal})
+
+The policy's memory lives here and starts from measured values, so that an arm does not lurch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+
+from robolearn.errors import BundleError
+from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.slots import Slot
+
+Values = dict[str, NDArray[np.float32]]
+
+MEMORY_IN, MEMORY_OUT = "memory.", "next."
+
+
+class PolicyRuntime:
+    """One policy, ready to step. Not thread-safe: one control loop owns it."""
+
+    def __init__(self, bundle: PolicyBundle):
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                bundle.onnx_bytes, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises bare classes of its own
+            raise BundleError(
+                f"{bundle.manifest.name}: ONNX Runtime cannot load policy.onnx: {error}"
+            ) from None
+        self._inputs = (*self.manifest.slots, *self.manifest.goal_slots)
+        self._output_names = [output.name for output in self._session.get_outputs()]
+        self._check_graph()
+        self._memory: Values = {}
+
+    @property
+    def memory(self) -> Values:
+        """The memory by slot name, as the next step will read it."""
+        return {name.removeprefix(MEMORY_IN): value.copy() for name, value in self._memory.items()}
+
+    def reset(self, measured: Mapping[str, ArrayLike]) -> None:
+        """Fill the memory from what is measured now, by source such as `joint_state.position` [n] rad.
+
+        Raises BundleError where a source that the memory starts from is missing.
+        """
+        memory: Values = {}
+        for slot in self.manifest.memory_slots:
+            if slot.source == "zeros":
+                value = np.zeros(slot.shape, np.float32)
+            elif slot.source in measured:
+                value = self._checked(slot, measured[slot.source])
+            else:
+                raise BundleError(
+                    f"{self.manifest.name}: memory '{slot.name}' starts from '{slot.source}', which was not given. "
+                    f"Given: {', '.join(sorted(measured)) or 'nothing'}."
+                )
+            memory[MEMORY_IN + slot.name] = value
+        self._memory = memory
+
+    def restore(self, memory: Mapping[str, ArrayLike]) -> None:
+        """Set the memory by slot name, as `memory` returns it. Raises BundleError like `reset`."""
+        self._memory = {
+            MEMORY_IN + slot.name: self._checked(slot, memory[slot.name])
+            for slot in self.manifest.memory_slots
+        }
+
+    def step(self, readings: Mapping[str, ArrayLike]) -> Values:
+        """One control period: readings by slot name in, targets by output name out, memory carried on.
+
+        Raises BundleError on a missing slot, a wrong shape or a value that is not finite, in or out; the memory
+        then stays as it was.
+        """
+        if not self._memory and self.manifest.memory_slots:
+            raise BundleError(
+                f"{self.manifest.name}: reset the policy from measured values before its first step."
+            )
+        feed: Values = dict(self._memory)
+        for slot in self._inputs:
+            if slot.name not in readings:
+                raise BundleError(
+                    f"{self.manifest.name}: no value for '{slot.name}' ({slot.source}, {slot.unit}). "
+                    f"Given: {', '.join(sorted(readings)) or 'nothing'}."
+                )
+            feed[slot.name] = self._checked(slot, readings[slot.name])
+        arrays = [np.asarray(value, np.float32) for value in self._session.run(self._output_names, feed)]
+        outputs = dict(zip(self._output_names, arrays, strict=True))
+        for name, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise BundleError(
+                    f"{self.manifest.name}: the graph returned a value that is not finite in '{name}'."
+                )
+        self._memory = {
+            MEMORY_IN + slot.name: outputs.pop(MEMORY_OUT + slot.name) for slot in self.manifest.memory_slots
+        }
+        return outputs
+
+    def warm_up(self, steps: int = 50) -> None:
+        """Run the graph on zeros so that the first real step is as quick as the rest; forgets the memory."""
+        feed: Values = {slot.name: np.zeros(slot.shape, np.float32) for slot in self._inputs}
+        feed |= {MEMORY_IN + s.name: np.zeros(s.shape, np.float32) for s in self.manifest.memory_slots}
+        for _ in range(steps):
+            self._session.run(self._output_names, feed)
+        self._memory = {}
+
+    def _checked(self, slot: Slot, value: ArrayLike) -> NDArray[np.float32]:
+        array = np.asarray(value, np.float32)
+        if array.shape != slot.shape:
+            raise BundleError(
+                f"{self.manifest.name}: '{slot.name}' has shape {list(array.shape)}, expected {list(slot.shape)}."
+            )
+        if not np.isfinite(array).all():
+            raise BundleError(f"{self.manifest.name}: '{slot.name}' holds a value that is not finite.")
+        return array
+
+    def _check_graph(self) -> None:
+        """The graph's own names and shapes are those that the manifest promises."""
+        m = self.manifest
+        memory = [(s.name, s.shape) for s in m.memory_slots]
+        promised_in = {s.name: s.shape for s in self._inputs} | {MEMORY_IN + n: s for n, s in memory}
+        promised_out = {s.name: s.shape for s in m.outputs} | {MEMORY_OUT + n: s for n, s in memory}
+        for what, promised, found in (
+            ("inputs", promised_in, _signature(self._session.get_inputs())),
+            ("outputs", promised_out, _signature(self._session.get_outputs())),
+        ):
+            if promised != found:
+                raise BundleError(
+                    f"{m.name}: the graph's {what} are {found}, but manifest.json promises {promised}. "
+                    "Export the policy again."
+                )
+
+
+def _signature(nodes: Iterable[onnxruntime.NodeArg]) -> dict[str, tuple[int, ...]]:
+    return {node.name: tuple(node.shape) for node in nodes if node.type == "tensor(float)"}

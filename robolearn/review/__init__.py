@@ -1,0 +1,1 @@
+"""Review of a safety log: verification, replay, report."""

@@ -1,0 +1,93 @@
+"""What a verification found: the findings, the counts, one word for it, and what such a check cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Weight = Literal["altered", "incomplete", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One departure: what kind, how grave, where (file, line, bytes, cycles), and in words."""
+
+    weight: Weight
+    kind: str
+    where: str
+    text: str
+
+
+@dataclass
+class Verdict:
+    """What was found, what was counted, and what the check does not show."""
+
+    directory: Path
+    findings: list[Finding] = field(default_factory=list)
+    session_id: str = ""
+    key_id: str = ""
+    key_trusted: bool = False
+    head_expected: bool = False
+    events: int = 0
+    segments: int = 0
+    signed_through: int = -1
+    cycles: int = 0
+    trace_bytes: int = 0
+    losses: int = 0
+    ended: bool = False
+    head: dict[str, Any] = field(default_factory=dict)
+    not_shown: list[str] = field(default_factory=list)
+    events_s: float = 0.0
+    trace_s: float = 0.0
+
+    @property
+    def status(self) -> Literal["intact", "incomplete", "altered"]:
+        """The gravest of the findings, in one word."""
+        weights = {finding.weight for finding in self.findings}
+        return "altered" if "altered" in weights else "incomplete" if "incomplete" in weights else "intact"
+
+    @property
+    def intact(self) -> bool:
+        """Nothing changed, nothing missing, ended in order."""
+        return self.status == "intact"
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+        counted = f"{self.events} events in {self.segments} signed segments, {self.cycles} cycles"
+        if self.status == "intact":
+            return f"Intact: {counted}; nothing changed, nothing missing, ended in order."
+        first = next(f for f in self.findings if f.weight == self.status)
+        more = sum(f.weight == self.status for f in self.findings) - 1
+        tail = f" ({more} more)" if more else ""
+        return f"{self.status.capitalize()}: {first.where}: {first.text}{tail} [{counted}]"
+
+    def add(self, weight: Weight, kind: str, where: str, text: str) -> None:
+        """Notes one finding."""
+        self.findings.append(Finding(weight, kind, where, text))
+
+
+def not_shown(verdict: Verdict) -> Iterator[str]:
+    """What stays open after this check, in words for a reader who was not there."""
+    if not verdict.key_trusted:
+        yield (
+            "Who wrote it: no public key was given from outside, so the log vouches for its own key. Anyone could "
+            "have made a log that is consistent in itself."
+        )
+    if not verdict.head_expected:
+        yield (
+            "That it is the latest: no head kept elsewhere was compared. An older log of the same key in its place, "
+            "or one cut back together with its head.json, looks the same from inside."
+        )
+    yield "That the records are true: a wrong sensor reading or a wrong clock is recorded faithfully."
+    yield (
+        "That the key was not misused: whoever could read the key file could have signed other records. The key "
+        "lives outside the control process, on the same computer."
+    )
+    yield "When it happened: the wall clock is the computer's own; no time stamp of a third party is included."
+    yield (
+        "What was never recorded: motion with the log stopped, or in the last tenth of a second before a kill, "
+        "leaves no trace here."
+    )

@@ -1,0 +1,380 @@
+"""Is this log as it was written, and is it all there? Every departure is named and located.
+
+`verify` reads a log directory and trusts nothing in it but what the signatures cover. It answers with a Verdict:
+`intact` (nothing changed, and the log was ended in order), `incomplete` (nothing changed up to where it stops, for
+example because the computer lost power) or `altered`. The verdict also lists what such a check cannot show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from robolearn import keys
+from robolearn.errors import LogError
+from robolearn.review.verdict import Finding, Verdict, not_shown
+from robolearn.review.verify_trace import check_traces
+from robolearn.safety.chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, digest, open_line, signed_part
+
+_CLOCK_US = 100_000
+
+
+def read_events(directory: str | Path) -> list[dict[str, Any]]:
+    """The records of a log, unchecked; lines that are no records are left out (`verify` names them).
+
+    Raises LogError where there is no log to read.
+    """
+    path = Path(directory) / EVENTS_FILE
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise LogError(
+            f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
+        ) from error
+    events = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            known = {"cycle": int(record["cycle"]), "kind": str(record["kind"]), "utc": str(record["utc"])}
+            events.append({**record, **known, "fields": dict(record["fields"])})
+        except (ValueError, KeyError, TypeError):
+            continue
+    return events
+
+
+def verify(
+    directory: str | Path,
+    public_key: str | bytes | Path | Ed25519PublicKey | None = None,
+    expected_head: str | Path | dict[str, Any] | None = None,
+) -> Verdict:
+    """Checks every event, signature, file digest and trace of the log in `directory`.
+
+    public_key: whose log it should be; without it the log's own word is taken, and the verdict says so.
+    expected_head: a copy of `head.json` (path or content) taken off the machine earlier: finds a log that was cut,
+    rewritten from there on, or put back to an older session. Raises LogError where there is no log to read.
+    """
+    directory = Path(directory)
+    verdict = Verdict(directory)
+    heads = _heads(verdict, expected_head)
+    started = time.perf_counter()
+    walk = _Walk(verdict, heads, None if public_key is None else keys.load_public(public_key))
+    try:
+        with (directory / EVENTS_FILE).open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                walk.line(number, line)
+    except OSError as error:
+        raise LogError(
+            f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
+        ) from error
+    walk.end()
+    verdict.events_s = time.perf_counter() - started
+    for name, (size, expected, where) in walk.files.items():
+        _check_file(verdict, directory / name, size, expected, where)
+    started = time.perf_counter()
+    check_traces(verdict, walk.checkpoints, walk.losses, walk.cycles_stated)
+    verdict.trace_s = time.perf_counter() - started
+    verdict.not_shown = list(not_shown(verdict))
+    return verdict
+
+
+@dataclass
+class _Head:
+    """A signed statement of where the chain stood: `seq` had `hash`."""
+
+    data: dict[str, Any]
+    where: str
+    expected: bool
+
+    @property
+    def seq(self) -> int:
+        return int(self.data["seq"])
+
+
+def _heads(verdict: Verdict, expected: str | Path | dict[str, Any] | None) -> list[_Head]:
+    """The head the caller brought, and the one that lies beside the log."""
+    found = []
+    if expected is not None:
+        verdict.head_expected = True
+        try:
+            data = expected if isinstance(expected, dict) else json.loads(Path(expected).read_bytes())
+            found.append(_Head(data, "the expected head", True))
+            _ = found[-1].seq
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LogError(
+                f"The expected head {expected} cannot be read: {error}. Give a copy of a head.json."
+            ) from error
+    beside = verdict.directory / HEAD_FILE
+    try:
+        data = json.loads(beside.read_bytes())
+        found.append(_Head(data, HEAD_FILE, False))
+        _ = found[-1].seq
+    except FileNotFoundError:
+        verdict.add("note", "no_head", HEAD_FILE, "the signed head beside the log is missing")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = [head for head in found if head.expected]
+        verdict.add("altered", "head", HEAD_FILE, f"the head cannot be read ({error})")
+    return found
+
+
+class _Walk:
+    """Goes through the events once, keeping only what later checks need."""
+
+    def __init__(self, verdict: Verdict, heads: list[_Head], key: Ed25519PublicKey | None) -> None:
+        self.verdict = verdict
+        self.files: dict[str, tuple[int, str, str]] = {}
+        self.checkpoints: dict[str, list[dict[str, Any]]] = {}
+        self.losses: list[tuple[int, int]] = []
+        self.cycles_stated: int | None = None
+        self._heads = heads
+        self._key = key
+        self._hash_at = {head.seq: "" for head in heads}
+        self._seq = -1
+        self._prev = GENESIS_PREV
+        self._monotonic_us = 0
+        self._clock_us: int | None = None
+        self._silence_us = 0
+        self._segment = 0
+        self._segment_first = 0
+        self._kinds = ["", ""]
+        self._final = False
+        self._torn = False
+
+    def line(self, number: int, line: bytes) -> None:
+        """Checks one line against the one before."""
+        where = f"{EVENTS_FILE} line {number}"
+        if not line.endswith(b"\n"):
+            self._torn = True
+            self.verdict.add("incomplete", "torn_line", where, "the last line was not written to its end")
+            return
+        try:
+            record, real = open_line(line[:-1])
+            seq, prev, kind, fields = record["seq"], record["prev"], record["kind"], record["fields"]
+            monotonic_us = int(record["monotonic_us"])
+            if not isinstance(seq, int) or not isinstance(fields, dict):
+                raise TypeError("seq or fields of another type")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self.verdict.add(
+                "altered", "unreadable", where, f"is no event record as robolearn writes it: {error}"
+            )
+            self._seq += 1
+            self._prev = ""
+            return
+        where = f"{where} (seq {seq})"
+        self.verdict.events += 1
+        if real != record["hash"]:
+            self.verdict.add(
+                "altered", "changed", where, f"this {kind} record was changed: its hash does not fit"
+            )
+        self._check_place(where, seq, prev, kind)
+        if seq in self._hash_at:
+            self._hash_at[seq] = record["hash"]
+        self._check_time(where, kind, monotonic_us, str(record.get("utc")))
+        try:
+            self._take(where, seq, prev, kind, fields)
+        except (KeyError, TypeError, ValueError) as error:
+            self.verdict.add(
+                "altered",
+                "unreadable",
+                where,
+                f"this {kind} record lacks a field or has a wrong one: {error}",
+            )
+        self._seq, self._prev = seq, record["hash"]
+        self._kinds = [self._kinds[1], kind]
+
+    def _check_place(self, where: str, seq: int, prev: str, kind: str) -> None:
+        add = self.verdict.add
+        if seq > self._seq + 1:
+            missing = f"{self._seq + 1}" if seq == self._seq + 2 else f"{self._seq + 1} to {seq - 1}"
+            add("altered", "missing", where, f"records with seq {missing} are missing before this one")
+        elif seq <= self._seq:
+            add("altered", "out_of_order", where, f"follows seq {self._seq}: inserted, repeated or moved")
+        elif self._prev and prev != self._prev:
+            add(
+                "altered",
+                "chain",
+                where,
+                "does not follow from the record before it: one of them was replaced",
+            )
+        if (seq == 0) != (kind == "session_start"):
+            add(
+                "altered",
+                "genesis",
+                where,
+                f"a {kind} record where the chain must {'begin' if seq == 0 else 'go on'}",
+            )
+
+    def _check_time(self, where: str, kind: str, monotonic_us: int, utc: str) -> None:
+        if monotonic_us < self._monotonic_us:
+            self.verdict.add("altered", "time", where, "is older than the record before it")
+        silence_us = monotonic_us - self._monotonic_us
+        if self._silence_us and self._seq >= 0 and silence_us > self._silence_us:
+            text = f"nothing was recorded for {silence_us / 1e6:.1f} s before this, not even a heartbeat"
+            self.verdict.add("incomplete", "silence", where, text)
+        try:
+            clock_us = _utc_us(utc) - monotonic_us
+        except ValueError:
+            self.verdict.add("altered", "unreadable", where, f"utc is no time: {utc}")
+            return
+        if self._clock_us is not None and kind != "clock" and abs(clock_us - self._clock_us) > _CLOCK_US:
+            step = (clock_us - self._clock_us) / 1e6
+            if self._kinds[1] != "clock":
+                self.verdict.add(
+                    "note", "clock", where, f"the wall clock was set by {step:+.3f} s before this record"
+                )
+        elif kind == "clock":
+            self.verdict.add("note", "clock", where, "the wall clock was set; monotonic time is not affected")
+        self._clock_us = clock_us
+        self._monotonic_us = monotonic_us
+
+    def _take(self, where: str, seq: int, prev: str, kind: str, fields: dict[str, Any]) -> None:
+        """What a record says about the rest of the log."""
+        if kind == "session_start":
+            self._begin(where, fields)
+        elif kind == "segment":
+            self._check_segment(where, seq, prev, fields)
+        elif kind == "loss":
+            if fields["cycles"]:
+                self.losses.append((int(fields["first_cycle"]), int(fields["last_cycle"])))
+        elif kind == "session_end":
+            self.cycles_stated = int(fields["cycles"])
+            if int(fields["records_before"]) != seq:
+                text = f"the expected-end record counts {fields['records_before']} records before it, there are {seq}"
+                self.verdict.add("altered", "count", where, text)
+        elif kind == "trace_closed":
+            self.checkpoints.setdefault(str(fields["file"]), []).append(
+                {**fields, "where": where, "closed": True}
+            )
+        elif kind == "problem":
+            self.verdict.add("note", "problem", where, str(fields.get("text")))
+        elif kind == "writer_orphaned":
+            self.verdict.add("incomplete", "orphaned", where, str(fields.get("text")))
+        if kind in ("heartbeat", "segment") and fields.get("trace"):
+            trace = fields["trace"]
+            self.checkpoints.setdefault(str(trace["file"]), []).append(
+                {**trace, "where": where, "closed": False}
+            )
+        if kind != "session_start" and isinstance(fields.get("file"), dict):
+            file = fields["file"]
+            self.files[str(file["name"])] = (int(file["bytes"]), str(file["sha256"]), where)
+
+    def _begin(self, where: str, fields: dict[str, Any]) -> None:
+        verdict = self.verdict
+        verdict.session_id, verdict.key_id = str(fields["session_id"]), str(fields["key_id"])
+        for name, file in fields["files"].items():
+            self.files[name] = (int(file["bytes"]), str(file["sha256"]), where)
+        self._silence_us = int(float(fields["writer"]["heartbeat_s"]) * 3e6 + 2e6)
+        if self._key is not None:
+            verdict.key_trusted = keys.key_id(self._key) == verdict.key_id
+            if not verdict.key_trusted:
+                text = f"signed with key {verdict.key_id}, expected key {keys.key_id(self._key)}"
+                verdict.add("altered", "wrong_key", where, text)
+        else:
+            self._key = keys.load_public(str(fields["public_key"]))
+            if keys.key_id(self._key) != verdict.key_id:
+                verdict.add(
+                    "altered", "wrong_key", where, "the key's name does not belong to the key beside it"
+                )
+
+    def _check_segment(self, where: str, seq: int, prev: str, fields: dict[str, Any]) -> None:
+        add = self.verdict.add
+        signed = signed_part(self.verdict.session_id, fields, prev)
+        if self._key is None or not keys.verify(self._key, signed, str(fields["signature"])):
+            add("altered", "signature", where, f"the signature of segment {fields['segment']} does not fit")
+        else:
+            self.verdict.signed_through = seq - 1
+        if fields["segment"] != self._segment:
+            missing = f"segment {self._segment}" + (
+                f" to {fields['segment'] - 1}" if fields["segment"] - 1 > self._segment else ""
+            )
+            add(
+                "altered",
+                "segments",
+                where,
+                f"is segment {fields['segment']}, expected {self._segment}: {missing} missing",
+            )
+        elif (fields["first_seq"], fields["last_seq"], fields["records"]) != (
+            self._segment_first,
+            seq - 1,
+            seq - self._segment_first,
+        ):
+            stated = f"{fields['records']} records, seq {fields['first_seq']} to {fields['last_seq']}"
+            add(
+                "altered",
+                "count",
+                where,
+                f"the segment states {stated}; it begins at {self._segment_first} and ends at {seq - 1}",
+            )
+        self._segment, self._segment_first = fields["segment"] + 1, seq + 1
+        self.verdict.segments += 1
+        self._final = bool(fields["final"])
+
+    def end(self) -> None:
+        """Looks at how the log stops, and compares it with the heads."""
+        verdict = self.verdict
+        last = f"{EVENTS_FILE} after line {verdict.events} (seq {self._seq})"
+        verdict.head = {"session_id": verdict.session_id, "seq": self._seq, "hash": self._prev}
+        if not verdict.events:
+            verdict.add("altered", "missing", EVENTS_FILE, "holds no readable event at all")
+            return
+        verdict.ended = self._kinds == ["session_end", "segment"] and self._final and not self._torn
+        if not verdict.ended:
+            text = (
+                "the log stops without its expected-end record: the writer was killed, or the end was cut off"
+            )
+            verdict.add("incomplete", "no_end", last, text)
+        for head in self._heads:
+            self._check_head(head, last)
+        unsigned = self._seq - verdict.signed_through if self._kinds[1] != "segment" else 0
+        if unsigned > 0:
+            text = f"the last {unsigned} records are chained, but no signature covers them"
+            verdict.add("incomplete", "unsigned_tail", last, text)
+
+    def _check_head(self, head: _Head, last: str) -> None:
+        verdict, data = self.verdict, head.data
+        if data.get("session_id") != verdict.session_id:
+            sessions = f"is of session {data.get('session_id')}, this log of session {verdict.session_id}"
+            verdict.add("altered", "another_log", head.where, f"{sessions}: another log was put here")
+            return
+        fields = {key: data.get(key) for key in ("seq", "cycles", "key_id")}
+        signature = str(data.get("signature"))
+        if self._key is None or not keys.verify(
+            self._key, signed_part(verdict.session_id, fields, str(data.get("hash"))), signature
+        ):
+            verdict.add("altered", "head", head.where, "its signature does not fit")
+        elif head.seq > self._seq:
+            lost = head.seq - self._seq
+            text = f"{head.where} shows that the log went on to seq {head.seq}: {lost} records were cut off"
+            verdict.add("altered", "cut_off", last, text)
+        elif self._hash_at[head.seq] != data["hash"]:
+            text = f"at seq {head.seq} {head.where} has another hash: the log was rewritten"
+            verdict.add("altered", "rewritten", f"{EVENTS_FILE} up to seq {head.seq}", text)
+        else:
+            verdict.signed_through = max(verdict.signed_through, head.seq)
+
+
+def _utc_us(text: str) -> int:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text):
+        raise ValueError(text)
+    stamp = datetime.fromisoformat(text)
+    return int(stamp.timestamp()) * 1_000_000 + stamp.microsecond
+
+
+def _check_file(verdict: Verdict, path: Path, size: int, expected: str, where: str) -> None:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        verdict.add("altered", "missing_file", path.name, f"named in {where}, is not there")
+        return
+    if digest(data) != expected:
+        text = f"is not the file that {where} names ({len(data)} bytes, expected {size})"
+        verdict.add("altered", "changed_file", path.name, text)
+
+
+__all__ = ["Finding", "Verdict", "read_events", "verify"]

@@ -1,0 +1,170 @@
+"""The trace files against the events: every byte under a digest, every cycle accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from robolearn.review.verdict import Verdict
+from robolearn.safety.files import Chunk, read_trace
+
+_BLOCK = 1 << 20
+
+
+def check_traces(
+    verdict: Verdict,
+    checkpoints: dict[str, list[dict[str, Any]]],
+    losses: list[tuple[int, int]],
+    cycles_stated: int | None,
+) -> None:
+    """Adds to the verdict what does not fit.
+
+    checkpoints: per file, in order: `bytes` bytes had `sha256`.  losses: (first, last) cycle that events admit.
+    cycles_stated: how many cycles the expected-end record counts, None without one.
+    """
+    present = {path.name: path for path in sorted(verdict.directory.glob("trace-*.mcap"))}
+    for name, points in checkpoints.items():
+        if name not in present:
+            text = f"named in {points[-1]['where']} with {points[-1]['cycles']} cycles, is not there"
+            verdict.add("altered", "missing_trace", name, text)
+    numbers = _Numbers(verdict, losses)
+    for name, path in present.items():
+        points = checkpoints.get(name, [])
+        covered = _check_digests(verdict, path, points)
+        if not points:
+            weight = "altered" if verdict.ended else "incomplete"
+            verdict.add(
+                weight,
+                "uncovered_trace",
+                name,
+                "no event names this file: added later, or begun just before the end",
+            )
+        _check_content(verdict, path, numbers, covered)
+    numbers.end(cycles_stated)
+
+
+def _check_digests(verdict: Verdict, path: Path, points: list[dict[str, Any]]) -> int:
+    """Hashes the file up to each checkpoint; how many bytes are covered by a digest that fits."""
+    size = path.stat().st_size
+    verdict.trace_bytes += size
+    running = hashlib.sha256()
+    at = 0
+    with path.open("rb") as stream:
+        for point in sorted(points, key=lambda point: point["bytes"]):
+            wanted = int(point["bytes"])
+            if wanted > size:
+                where = f"{path.name} from byte {size} on (after cycle {_cycles_by(points, size)})"
+                verdict.add(
+                    "altered", "trace_cut", where, f"was cut off: {point['where']} saw {wanted} bytes"
+                )
+                return at
+            start = at
+            while at < wanted:
+                block = stream.read(min(_BLOCK, wanted - at))
+                running.update(block)
+                at += len(block)
+            if running.hexdigest() != point["sha256"]:
+                first = _cycles_by(points, start)
+                where = f"{path.name} bytes {start} to {wanted} (cycles {first} to {point['last_cycle']})"
+                verdict.add(
+                    "altered", "trace_changed", where, f"was changed: {point['where']} has another digest"
+                )
+                return start
+    if size > at and points:
+        closed = any(point["closed"] for point in points)
+        weight = "altered" if closed else "incomplete"
+        text = (
+            "bytes were added after the file was closed"
+            if closed
+            else "was written after the last digest: not covered"
+        )
+        verdict.add(weight, "trace_tail", f"{path.name} bytes {at} to {size}", text)
+    return at
+
+
+def _cycles_by(points: list[dict[str, Any]], size: int) -> int | None:
+    """The last cycle that a checkpoint at or before byte `size` names."""
+    before = [
+        point["last_cycle"] for point in points if point["bytes"] <= size and point["last_cycle"] is not None
+    ]
+    return max(before, default=None)
+
+
+def _check_content(verdict: Verdict, path: Path, numbers: _Numbers, covered: int) -> None:
+    for part in read_trace(path):
+        if isinstance(part, Chunk):
+            numbers.take(path.name, part)
+        else:
+            weight = "altered" if part.start < covered or verdict.ended else "incomplete"
+            verdict.add(weight, "trace_flaw", f"{path.name} byte {part.start}", part.text)
+
+
+def _merged(ranges: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Ranges that touch, as one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return set(found)
+
+
+class _Numbers:
+    """Cycle numbers must run 0, 1, 2, ... through all files; a gap needs a loss record."""
+
+    def __init__(self, verdict: Verdict, losses: list[tuple[int, int]]) -> None:
+        self._verdict = verdict
+        self._admitted = _merged(losses)
+        self._next = 0
+
+    def take(self, name: str, chunk: Chunk) -> None:
+        """The cycles of one chunk."""
+        for message in chunk.messages:
+            number = int.from_bytes(message[4:12], "little")
+            if number != self._next:
+                self._jump(f"{name} byte {chunk.start}", number)
+            self._next = number + 1
+        self._verdict.cycles += len(chunk.messages)
+
+    def _jump(self, where: str, number: int) -> None:
+        add = self._verdict.add
+        gap = (self._next, number - 1)
+        if number < self._next:
+            add(
+                "altered",
+                "cycle_order",
+                where,
+                f"cycle {number} after cycle {self._next - 1}: repeated or moved",
+            )
+        elif gap in self._admitted:
+            self._admitted.discard(gap)
+            lost = number - self._next
+            self._verdict.losses += lost
+            add(
+                "note",
+                "loss",
+                where,
+                f"{lost} cycles were lost ({gap[0]} to {gap[1]}), as a loss record says; the arm was held",
+            )
+        else:
+            add(
+                "altered",
+                "cycle_gap",
+                where,
+                f"cycles {gap[0]} to {gap[1]} are missing, and no loss record admits it",
+            )
+
+    def end(self, cycles_stated: int | None) -> None:
+        """The count at the end against the expected-end record."""
+        if cycles_stated is not None and self._verdict.cycles != cycles_stated:
+            text = f"hold {self._verdict.cycles} cycles, the expected-end record counts {cycles_stated}"
+            self._verdict.add("altered", "cycle_count", "trace files", text)
+        for first, last in sorted(self._admitted):
+            if last >= self._next:
+                self._verdict.losses += last - first + 1
+                text = (
+                    f"cycles {first} to {last} were lost at the end, as a loss record says; the arm was held"
+                )
+                self._verdict.add("note", "loss", "trace files", text)

@@ -1,0 +1,22 @@
+"""Robots: sourced facts, and the models and limits built from them."""
+
+from robolearn.robots.check import check_robot
+from robolearn.robots.gripper import Gripper
+from robolearn.robots.kinematics import ChainStep, forward
+from robolearn.robots.limits import JointLimits, LimitSet
+from robolearn.robots.robot import Robot, load_robot, robot_names
+from robolearn.robots.schema import Qos, RosInterface
+
+__all__ = [
+    "ChainStep",
+    "Gripper",
+    "JointLimits",
+    "LimitSet",
+    "Qos",
+    "Robot",
+    "RosInterface",
+    "check_robot",
+    "forward",
+    "load_robot",
+    "robot_names",
+]

@@ -1,0 +1,28 @@
+"""`check_robot`: everything that is missing or contradictory in a robot file, found in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robolearn.errors import RobotError
+from robolearn.robots.consistency import contradictions, missing
+from robolearn.robots.robot import read_robot_file, robot_from_file
+
+
+def check_robot(path: str | Path) -> list[str]:
+    """Findings, one sentence each; an empty list means that the robot loads, compiles and lacks nothing.
+
+    Limits that are `null` with a note are declared as unpublished, and are no finding.
+    """
+    path = Path(path).expanduser()
+    try:
+        file = read_robot_file(path)
+    except RobotError as error:
+        return [str(error)]
+    problems = contradictions(file)
+    if not problems:
+        try:
+            robot_from_file(path).spec().compile()
+        except (RobotError, ValueError) as error:
+            problems.append(str(error))
+    return problems + missing(file)

@@ -1,0 +1,195 @@
+"""From a robot file to a MuJoCo spec: bodies, geometry, drives, sensors, the home pose.
+
+Collision bits: geoms of the arm and the gripper have contype 0 and conaffinity 1. They touch whatever has contype 1
+(MuJoCo's default: floors, tables, objects) and never each other: contacts stay few, and distances between the arm's
+own links are the safety monitor's business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from robolearn.errors import RobotError, unknown
+from robolearn.robots.kinematics import rotation_from_rpy
+from robolearn.robots.limits import JointLimits
+from robolearn.robots.schema import Accent, Box, Capsule, Inertia, Link, Links, ModelFile, RobotFile, Servo
+
+_TRUE = mujoco.mjtLimited.mjLIMITED_TRUE
+
+
+def build_arm(
+    file: RobotFile, limits: JointLimits, folder: Path
+) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
+    """A spec with the arm's bodies, joints and the site `flange`; the base's name; the last body.
+
+    The base of an arm from the user's own file is that file's world.
+    """
+    if file.model is not None:
+        spec, base, last = _from_model_file(file.model, folder)
+        unit = np.pi / 180.0 if spec.compiler.degree else 1.0
+        for index, name in enumerate(file.joint_names):
+            if spec.joint(name) is None:
+                raise RobotError(unknown("joint", name, [joint.name for joint in spec.joints]))
+            _limit_joint(spec.joint(name), limits, index, unit)
+    else:
+        spec, base, last = _from_links(file, limits)
+    return spec, base, last
+
+
+def add_drives(spec: mujoco.MjSpec, names: tuple[str, ...], limits: JointLimits, servo: Servo) -> None:
+    """Position servos named like the joints: force = kp (ctrl - q) - kv dq/dt, within the torque limit."""
+    for index, name in enumerate(names):
+        joint = spec.joint(name)
+        joint.armature = servo.armature_kgm2[index]
+        joint.damping = [servo.damping_nms_rad[index], 0.0, 0.0]
+        torque = float(limits.torque_nm[index])
+        actuator = spec.add_actuator(
+            name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=_TRUE, forcelimited=_TRUE,
+            ctrlrange=[limits.position_min_rad[index], limits.position_max_rad[index]], forcerange=[-torque, torque],
+        )  # fmt: skip
+        actuator.set_to_position(kp=servo.kp_nm_rad[index], kv=servo.kv_nms_rad[index])
+
+
+def add_sensors(spec: mujoco.MjSpec, names: tuple[str, ...], base: str) -> None:
+    """`<joint>_pos`, `<joint>_vel`, and the TCP's pose and velocity in the base frame."""
+    kinds = mujoco.mjtSensor
+    for name in names:
+        for suffix, kind in (("pos", kinds.mjSENS_JOINTPOS), ("vel", kinds.mjSENS_JOINTVEL)):
+            spec.add_sensor(
+                name=f"{name}_{suffix}", type=kind, objtype=mujoco.mjtObj.mjOBJ_JOINT, objname=name
+            )
+    frame = (
+        ("tcp_pos", kinds.mjSENS_FRAMEPOS),
+        ("tcp_quat", kinds.mjSENS_FRAMEQUAT),
+        ("tcp_linvel", kinds.mjSENS_FRAMELINVEL),
+    )
+    for name, kind in frame:
+        spec.add_sensor(
+            name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_SITE, objname="tcp",
+            reftype=mujoco.mjtObj.mjOBJ_XBODY, refname=base,
+        )  # fmt: skip
+
+
+def set_options(spec: mujoco.MjSpec) -> None:
+    """Step and integrator that the drives are tuned for."""
+    spec.option.timestep = 0.005
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+
+
+def _from_links(file: RobotFile, limits: JointLimits) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
+    assert file.kinematics is not None
+    assert file.links is not None
+    spec = mujoco.MjSpec()
+    spec.modelname = file.name
+    spec.compiler.degree = False
+    set_options(spec)
+    links = {link.joint: link for link in file.links.bodies}
+    _add_materials(spec, file.links)
+    body = _add_link(spec.worldbody, links[None], np.zeros(3), np.eye(3))
+    position, rotation, index = np.zeros(3), np.eye(3), 0
+    for step in file.kinematics.steps:
+        position = position + rotation @ np.array(step.xyz_m)
+        rotation = rotation @ rotation_from_rpy(step.rpy_rad)
+        if step.type == "fixed":
+            continue
+        body = _add_link(body, links[step.name], position, rotation)
+        joint = body.add_joint(name=step.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=step.axis)
+        _limit_joint(joint, limits, index)
+        position, rotation, index = np.zeros(3), np.eye(3), index + 1
+    _add_flange(body, position, rotation)
+    return spec, file.links.bodies[0].name, body
+
+
+def _from_model_file(file: ModelFile, folder: Path) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
+    path = folder / str(file.mjcf or file.urdf)
+    if not path.is_file():
+        raise RobotError(f"No model file '{path}'. Paths are relative to the robot file.")
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise RobotError(f"MuJoCo cannot read '{path}': {error}") from None
+    last = spec.body(file.flange_body)
+    if last is None:
+        names = [body.name for body in spec.bodies]
+        raise RobotError(
+            f"'{path}' has no body '{file.flange_body}' for the flange. Bodies: {', '.join(names)}."
+        )
+    own = {"tcp", "flange"}
+    taken = [*spec.actuators, *spec.sensors, *spec.keys, *(site for site in spec.sites if site.name in own)]
+    for element in taken:
+        spec.delete(element)
+    set_options(spec)
+    for body in spec.bodies[1:]:
+        body.gravcomp = 1.0
+    for geom in spec.geoms:
+        if geom.contype or geom.conaffinity:
+            geom.contype, geom.conaffinity = 0, 1
+    _add_flange(last, np.array(file.flange_xyz_m), rotation_from_rpy(file.flange_rpy_rad))
+    return spec, "world", last
+
+
+def _limit_joint(joint: mujoco.MjsJoint, limits: JointLimits, index: int, unit: float = 1.0) -> None:
+    joint.range = [limits.position_min_rad[index] / unit, limits.position_max_rad[index] / unit]
+    joint.limited = _TRUE
+
+
+def _add_flange(body: mujoco.MjsBody, position: np.ndarray, rotation: np.ndarray) -> None:
+    body.add_site(
+        name="flange", pos=position, quat=_quaternion(rotation), size=[0.005] * 3, rgba=[0, 0, 0, 0]
+    )
+
+
+def _add_materials(spec: mujoco.MjSpec, links: Links) -> None:
+    for name, color in links.colors.items():
+        spec.add_material(name=f"arm_{name}", rgba=[*color, 1.0], specular=0.4, shininess=0.5)
+
+
+def _add_link(
+    parent: mujoco.MjsBody, link: Link, position: np.ndarray, rotation: np.ndarray
+) -> mujoco.MjsBody:
+    """The body with its inertia as measured, whatever its geometry."""
+    body = parent.add_body(
+        name=link.name, pos=position, quat=_quaternion(rotation), gravcomp=0.0 if link.joint is None else 1.0
+    )
+    if link.inertia_kgm2 is not None and link.com_m is not None:
+        body.mass, body.ipos, body.fullinertia = link.mass_kg, link.com_m, _inertia(link, link.inertia_kgm2)
+        body.explicitinertial = True
+    for number, geometry in enumerate(link.geometry):
+        _add_geom(body, f"{link.name}_{number}", geometry)
+    return body
+
+
+def _inertia(link: Link, given: Inertia) -> np.ndarray:
+    """The tensor in the link's axes, in MuJoCo's order xx yy zz xy xz yz."""
+    tensor = np.array(
+        [[given.xx, given.xy, given.xz], [given.xy, given.yy, given.yz], [given.xz, given.yz, given.zz]]
+    )
+    turn = rotation_from_rpy(link.inertia_frame_rpy_rad)
+    return (turn @ tensor @ turn.T)[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+
+
+def _add_geom(body: mujoco.MjsBody, name: str, geometry: Capsule | Box | Accent) -> None:
+    geom = body.add_geom(name=name, material=f"arm_{geometry.color}", contype=0, conaffinity=1)
+    if isinstance(geometry, Capsule):
+        geom.type = mujoco.mjtGeom.mjGEOM_CAPSULE
+        geom.fromto = [*geometry.from_m, *geometry.to_m]
+        geom.size = [geometry.radius_m, 0.0, 0.0]
+    elif isinstance(geometry, Box):
+        geom.type, geom.pos, geom.size = mujoco.mjtGeom.mjGEOM_BOX, geometry.center_m, geometry.half_size_m
+    else:
+        geom.type = mujoco.mjtGeom.mjGEOM_ELLIPSOID
+        geom.pos, geom.size = geometry.center_m, [geometry.radius_m, geometry.radius_m, geometry.half_width_m]
+        quaternion = np.zeros(4)
+        mujoco.mju_quatZ2Vec(quaternion, np.array(geometry.axis))
+        geom.quat = quaternion
+        geom.contype = geom.conaffinity = 0
+        geom.group = 1
+
+
+def _quaternion(rotation: np.ndarray) -> np.ndarray:
+    quaternion = np.zeros(4)
+    mujoco.mju_mat2Quat(quaternion, rotation.ravel())
+    return quaternion

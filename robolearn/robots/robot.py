@@ -1,0 +1,210 @@
+"""The robot: facts from one file, and what is built from them (limits, kinematics, MuJoCo spec).
+
+robot = load_robot("fr3")
+model = robot.spec().compile()
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robolearn.config import read_yaml
+from robolearn.errors import ConfigError, RobotError, unknown
+from robolearn.robots.consistency import contradictions
+from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
+from robolearn.robots.kinematics import ChainStep, chain_from_model
+from robolearn.robots.limits import JointLimits, joint_limits, read_only
+from robolearn.robots.model import add_drives, add_sensors, build_arm
+from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo, parse
+
+_FOLDER = Path(__file__).parent
+_GRIPPER_PATH = _FOLDER / "parallel_gripper.yaml"
+
+
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """One arm. joint_names: the names of ROS and of MuJoCo, n of them, base to flange. home_rad: [n].
+
+    chain: fixed and revolute steps from the base to the flange. cartesian: published limits of the TCP and elbow,
+    unit in the key. digest: SHA-256 of the robot file followed by the gripper's file and, where the arm is an
+    MJCF or URDF file, that file (meshes not included). None: not known; `file` has the notes and sources.
+    """
+
+    name: str
+    label: str
+    joint_names: tuple[str, ...]
+    home_rad: NDArray[np.float64]
+    limits: JointLimits
+    chain: tuple[ChainStep, ...]
+    gripper: Gripper
+    cartesian: Mapping[str, float]
+    payload_kg: float | None
+    reach_m: float | None
+    mass_kg: float | None
+    moving_mass_kg: float | None
+    ros: RosInterface | None
+    digest: str
+    path: Path
+    file: RobotFile = field(repr=False)
+    servo: Servo = field(repr=False)
+
+    @property
+    def dof(self) -> int:
+        """Number of joints."""
+        return len(self.joint_names)
+
+    def spec(self, gripper: str | None = "parallel") -> mujoco.MjSpec:
+        """A fresh MuJoCo spec of the arm, standing at the origin, with the gripper or with none.
+
+        Sites `flange` and `tcp`, one position actuator for each joint and `gripper`, sensors `<joint>_pos`,
+        `<joint>_vel`, `tcp_pos`, `tcp_quat`, `tcp_linvel` (base frame) and `gripper_width`, keyframe `home`.
+        """
+        self.tool_steps(gripper)
+        spec, base, last = build_arm(self.file, self.limits, self.path.parent)
+        add_drives(spec, self.joint_names, self.limits, self.servo)
+        flange = spec.site("flange")
+        ctrl, qpos = list(self.home_rad), list(self.home_rad)
+        if gripper is None:
+            last.add_site(name="tcp", pos=flange.pos, quat=flange.quat, size=[0.005] * 3, rgba=[0, 0, 0, 0])
+        else:
+            add_gripper(spec, last, flange, self.gripper)
+            ctrl.append(self.gripper.width_max_m)
+            qpos += [self.gripper.width_max_m / 2.0] * 2
+        add_sensors(spec, self.joint_names, base)
+        spec.add_key(name="home", qpos=qpos, ctrl=ctrl)
+        return spec
+
+    def tool_steps(self, gripper: str | None = "parallel") -> tuple[ChainStep, ...]:
+        """The fixed steps from the flange to the TCP: none without a gripper."""
+        if gripper is None:
+            return ()
+        if gripper != self.gripper.name:
+            raise RobotError(unknown("gripper", gripper, [self.gripper.name]) + " None means no gripper.")
+        return (self.gripper.mount, self.gripper.tcp)
+
+
+def robot_names() -> tuple[str, ...]:
+    """The robots that come with robolearn."""
+    return tuple(sorted(p.stem for p in _FOLDER.glob("*.yaml") if p != _GRIPPER_PATH))
+
+
+def load_robot(name: str | Path) -> Robot:
+    """A robot by name, or from the path of a robot file. Raises RobotError, with every fault that was found."""
+    if isinstance(name, str) and name in robot_names():
+        return _packaged(name)
+    path = Path(name).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        raise RobotError(unknown("robot", str(name), robot_names()) + " Or give the path of a robot YAML.")
+    return robot_from_file(path)
+
+
+def read_robot_file(path: Path) -> RobotFile:
+    """The parsed robot file, its keys and types checked. Raises RobotError."""
+    try:
+        return parse(RobotFile, read_yaml(path), str(path))
+    except ConfigError as error:
+        raise RobotError(str(error)) from None
+
+
+def robot_from_file(path: Path) -> Robot:
+    """The robot that a file describes. Raises RobotError where the file contradicts itself or lacks a part."""
+    file = read_robot_file(path)
+    problems = contradictions(file)
+    if problems:
+        raise RobotError(f"{path}: " + " ".join(problems))
+    limits = joint_limits(file.limits)
+    names = tuple(file.joint_names)
+    gripper = gripper_facts(
+        parse(GripperFile, read_yaml(_GRIPPER_PATH), _GRIPPER_PATH.name), file.gripper_mount
+    )
+    chain = _chain(file, limits, path.parent)
+    middle = (limits.position_min_rad + limits.position_max_rad) / 2
+    home = file.home_rad.value if file.home_rad else None
+    cartesian = {key: fact.value for key, fact in file.cartesian.items() if fact.value is not None}
+    return Robot(
+        name=file.name,
+        label=file.label,
+        joint_names=names,
+        home_rad=read_only(middle if home is None else home),
+        limits=limits,
+        chain=chain,
+        gripper=gripper,
+        cartesian=MappingProxyType(cartesian),
+        payload_kg=_value(file.payload_kg),
+        reach_m=_value(file.reach_m),
+        mass_kg=_value(file.mass_kg),
+        moving_mass_kg=_value(file.moving_mass_kg),
+        ros=file.ros,
+        digest=_digest(file, path),
+        path=path,
+        file=file,
+        servo=file.servo or _default_servo(file, limits, path.parent),
+    )
+
+
+@lru_cache(maxsize=16)
+def _packaged(name: str) -> Robot:
+    return robot_from_file(_FOLDER / f"{name}.yaml")
+
+
+def _value(fact: Scalar | None) -> float | None:
+    return None if fact is None else fact.value
+
+
+def _chain(file: RobotFile, limits: JointLimits, folder: Path) -> tuple[ChainStep, ...]:
+    if file.kinematics is not None:
+        return tuple(
+            ChainStep(_triple(step.xyz_m), _triple(step.rpy_rad), _triple(step.axis), step.type, step.name)
+            for step in file.kinematics.steps
+        )
+    assert file.model is not None
+    spec, _, last = build_arm(file, limits, folder)
+    place = file.model
+    flange = ChainStep(
+        _triple(place.flange_xyz_m), _triple(place.flange_rpy_rad), (0, 0, 1), "fixed", "flange"
+    )
+    return chain_from_model(spec.compile(), tuple(file.joint_names), flange, last.name)
+
+
+def _triple(values: list[float]) -> tuple[float, float, float]:
+    x, y, z = values
+    return float(x), float(y), float(z)
+
+
+def _default_servo(file: RobotFile, limits: JointLimits, folder: Path) -> Servo:
+    """Drives for an arm whose file declares none: lag 9 ms, stiffness for the inertia seen at mid-range."""
+    spec, _, _ = build_arm(file, limits, folder)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    columns = [int(model.joint(name).dofadr[0]) for name in file.joint_names]
+    addresses = [int(model.joint(name).qposadr[0]) for name in file.joint_names]
+    data.qpos[addresses] = (limits.position_min_rad + limits.position_max_rad) / 2
+    mujoco.mj_forward(model, data)
+    mass = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, data, mass)
+    armature = np.maximum(model.dof_armature[columns], 0.01)
+    stiffness = 15000.0 * (np.diag(mass)[columns] + armature)
+    return Servo(
+        source="worked out by robolearn from the inertia at mid-range",
+        trust="model",
+        kp_nm_rad=stiffness.tolist(),
+        kv_nms_rad=(0.009 * stiffness).tolist(),
+        armature_kgm2=armature.tolist(),
+        damping_nms_rad=[0.5] * len(columns),
+    )
+
+
+def _digest(file: RobotFile, path: Path) -> str:
+    paths = [path, _GRIPPER_PATH]
+    if file.model is not None:
+        paths.append(path.parent / str(file.model.mjcf or file.model.urdf))
+    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()

@@ -1,0 +1,335 @@
+"""The format of a robot file: typed, closed to unknown keys, every number with its source and trust.
+
+Trust, from the strongest: `primary` the maker's own publication; `secondary` someone quoting it; `computed` worked
+out from primary numbers; `memory` recalled, not looked up; `model` a choice of robolearn's simulation, no fact.
+A number that nobody published is `value: null` with a `note`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from robolearn.config import Config
+from robolearn.errors import RobotError, unknown
+
+Trust = Literal["primary", "secondary", "computed", "memory", "model"]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Point = Annotated[list[Number], Field(min_length=3, max_length=3)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Sourced(Config):
+    """Where something comes from and how far to trust it."""
+
+    source: Text
+    trust: Trust
+    note: str | None = None
+
+
+class _Value(Sourced):
+    value: Any
+
+    @model_validator(mode="after")
+    def _null_needs_note(self):
+        if self.value is None and not self.note:
+            raise ValueError("a null value needs a note that says why there is no number")
+        return self
+
+
+class Scalar(_Value):
+    """One number."""
+
+    value: Number | None
+
+
+class Vector(_Value):
+    """One number for each joint, in the order of joint_names."""
+
+    value: list[Number] | None
+
+
+class Step(Config):
+    """One transform of the chain: by xyz, then rpy about fixed axes, then a turn about axis if revolute."""
+
+    name: Text
+    type: Literal["revolute", "fixed"]
+    xyz_m: Point
+    rpy_rad: Point
+    axis: Point = [0.0, 0.0, 1.0]
+
+
+class Kinematics(Sourced):
+    """The chain from the base to the flange."""
+
+    steps: list[Step]
+
+
+class Inertia(Config):
+    """The inertia tensor about the centre of mass, kg m^2."""
+
+    xx: Number
+    yy: Number
+    zz: Number
+    xy: Number
+    xz: Number
+    yz: Number
+
+
+class Capsule(Config):
+    """A capsule between two points of the link's frame."""
+
+    type: Literal["capsule"]
+    from_m: Point
+    to_m: Point
+    radius_m: Positive
+    color: Text
+
+
+class Box(Config):
+    """A box in the link's frame."""
+
+    type: Literal["box"]
+    center_m: Point
+    half_size_m: Point
+    color: Text
+
+
+class Accent(Config):
+    """A coloured disc for the eye only: nothing touches it."""
+
+    type: Literal["accent"]
+    center_m: Point
+    axis: Point
+    radius_m: Positive
+    half_width_m: Positive
+    color: Text
+
+
+Geometry = Annotated[Capsule | Box | Accent, Field(discriminator="type")]
+
+
+class Link(Config):
+    """A rigid body; joint is the joint that moves it, none for the base. Its frame is that joint's frame.
+
+    The base does not move, so its centre of mass and inertia may be null.
+    """
+
+    name: Text
+    joint: str | None
+    mass_kg: Positive
+    com_m: Point | None
+    inertia_kgm2: Inertia | None
+    inertia_frame_rpy_rad: Point = [0.0, 0.0, 0.0]
+    geometry: list[Geometry]
+
+    @model_validator(mode="after")
+    def _moving_links_need_inertia(self):
+        if self.joint is not None and (self.com_m is None or self.inertia_kgm2 is None):
+            raise ValueError("a link that a joint moves needs com_m and inertia_kgm2")
+        return self
+
+
+class Links(Config):
+    """All bodies, base first."""
+
+    inertia_source: Sourced
+    geometry_source: Sourced
+    colors: dict[str, Point]
+    bodies: list[Link]
+
+
+class ModelFile(Config):
+    """A model of the user's own: the path of an MJCF or URDF file, relative to the robot file, and its flange."""
+
+    mjcf: str | None = None
+    urdf: str | None = None
+    flange_body: Text
+    flange_xyz_m: Point = [0.0, 0.0, 0.0]
+    flange_rpy_rad: Point = [0.0, 0.0, 0.0]
+
+    @model_validator(mode="after")
+    def _one_file(self):
+        if (self.mjcf is None) == (self.urdf is None):
+            raise ValueError("give either mjcf or urdf, one of the two")
+        return self
+
+
+class VelocityCurve(Config):
+    """Position-dependent speed limit: |v| <= max(0, sqrt(2 decel d) - offset), d = distance to q_max or q_min."""
+
+    q_min_rad: list[Number]
+    q_max_rad: list[Number]
+    offset_rad_s: list[Number]
+    decel_rad_s2: list[Number]
+
+
+class LimitSetFacts(Sourced):
+    """One set of limits as a maker published it; a file may hold several that disagree."""
+
+    applies_to: Text
+    position_min_rad: list[Number]
+    position_max_rad: list[Number]
+    velocity_rad_s: list[Number]
+    acceleration_rad_s2: list[Number] | None = None
+    jerk_rad_s3: list[Number] | None = None
+    torque_nm: list[Number] | None = None
+    torque_rate_nm_s: list[Number] | None = None
+    velocity_curve: VelocityCurve | None = None
+
+
+class LimitFacts(Config):
+    """What the joints may do. `velocity_curves` names the sets whose curves `velocity_bounds` takes the least of."""
+
+    position_min_rad: Vector
+    position_max_rad: Vector
+    velocity_rad_s: Vector
+    torque_nm: Vector
+    acceleration_rad_s2: Vector | None = None
+    jerk_rad_s3: Vector | None = None
+    torque_rate_nm_s: Vector | None = None
+    velocity_curves: list[str] = []
+    sets: dict[str, LimitSetFacts] = {}
+
+
+class Servo(Sourced):
+    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous friction."""
+
+    kp_nm_rad: list[Positive]
+    kv_nms_rad: list[Positive]
+    armature_kgm2: list[Number]
+    damping_nms_rad: list[Number]
+
+
+class Mount(Sourced):
+    """Where the gripper sits on the flange."""
+
+    xyz_m: Point = [0.0, 0.0, 0.0]
+    rpy_rad: Point = [0.0, 0.0, 0.0]
+
+
+class Qos(Config):
+    """Quality of service of a topic."""
+
+    reliability: Literal["reliable", "best_effort"]
+    durability: Literal["volatile", "transient_local"] = "volatile"
+    depth: Annotated[int, Field(ge=1)] = 1
+
+
+class RosInterface(Sourced):
+    """What the arm's ROS 2 driver speaks. state: positions by joint name; raw_state: the faster topic, where there
+    is one. command_type is the message; controller is the ros2_control controller behind command_topic."""
+
+    namespace: str = ""
+    state_topic: Text
+    state_type: Text = "sensor_msgs/msg/JointState"
+    state_rate_hz: Positive
+    state_qos: Qos
+    raw_state_topic: str | None = None
+    raw_state_rate_hz: Positive | None = None
+    raw_state_qos: Qos | None = None
+    command_topic: Text
+    command_type: Text
+    command_rate_hz: Positive
+    command_qos: Qos
+    controller: Text
+    controller_type: Text
+    other_controllers: list[str] = []
+    status_topics: dict[str, str] = {}
+    recovery: list[str] = []
+    beware: list[str] = []
+
+
+class RobotFile(Config):
+    """A robot file as a whole."""
+
+    schema_: Annotated[Literal["robolearn.robot/1"], Field(alias="schema")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    label: Text
+    joint_names: Annotated[list[Text], Field(min_length=1)]
+    joint_names_elsewhere: dict[str, str] = {}
+    payload_kg: Scalar | None = None
+    reach_m: Scalar | None = None
+    mass_kg: Scalar | None = None
+    moving_mass_kg: Scalar | None = None
+    home_rad: Vector | None = None
+    kinematics: Kinematics | None = None
+    links: Links | None = None
+    model: ModelFile | None = None
+    limits: LimitFacts
+    cartesian: dict[str, Scalar] = {}
+    servo: Servo | None = None
+    gripper_mount: Mount | None = None
+    ros: RosInterface | None = None
+    traps: list[str] = []
+
+
+class GripperFile(Config):
+    """The parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
+
+    grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
+    """
+
+    schema_: Annotated[Literal["robolearn.gripper/1"], Field(alias="schema")]
+    name: Text
+    label: Text
+    facts: Sourced
+    width_max_m: Positive
+    tcp_z_m: Positive
+    collar_radius_m: Positive
+    palm_mass_kg: Positive
+    palm_center_m: Point
+    palm_half_size_m: Point
+    finger_mass_kg: Positive
+    finger_center_m: Point
+    finger_half_size_m: Point
+    pad_center_m: Point
+    pad_half_size_m: Point
+    pad_friction: Point
+    grip_force_n: Positive
+    kp_n_m: Positive
+    kv_ns_m: Positive
+    finger_armature_kg: Positive
+    finger_damping_ns_m: Positive
+    colors: dict[str, Point]
+
+
+def parse(kind: type[BaseModel], data: dict[str, Any], where: str) -> Any:
+    """Data as a file type. Raises RobotError that names every wrong key and the nearest right one."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise RobotError(" ".join(_explain(kind, item, where) for item in error.errors())) from None
+
+
+def _explain(kind: type[BaseModel], item: Any, where: str) -> str:
+    *parents, leaf = [str(part) for part in item["loc"] if part not in ("capsule", "box", "accent")]
+    key = ".".join([*parents, leaf])
+    if item["type"] == "extra_forbidden":
+        known = [".".join([*parents, name]) for name in _fields(kind, parents)]
+        return f"{where}: {unknown('key', key, known)}"
+    if item["type"] == "missing":
+        return f"{where}: key '{key}' is missing."
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(item["input"], dict) else f" is {item['input']!r}"
+    return f"{where}: key '{key}'{given}: {message}."
+
+
+def _fields(kind: type[BaseModel], parents: list[str]) -> list[str]:
+    """The keys that exist below parents; indices of lists and names in mappings are passed over."""
+    current = [kind]
+    for part in parents:
+        fields = [model.model_fields[part] for model in current if part in model.model_fields]
+        if fields:
+            current = list(_models(fields[0].annotation))
+    return [field.alias or name for model in current for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models(part)

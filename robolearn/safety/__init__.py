@@ -1,0 +1,1 @@
+"""The safety monitor, its profile and its log."""

@@ -1,0 +1,97 @@
+"""Power and force limiting: how fast a part of the arm may be where it may touch a person.
+
+    v = min(F, p A) / sqrt(mu K)      mu = 1 / (1 / mH + 1 / mR)
+
+F, p: force and pressure allowed for the body region; A: contact area; K, mH: stiffness and mass of the region;
+mR: mass of the arm felt at the point of contact. Figures as quoted by open copies of ISO/TS 15066:2016 that agree
+(see `SOURCE`); check them against a licensed copy, and measure on the cell: a formula is only a beginning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from robolearn.errors import ProfileError, unknown
+
+SOURCE = (
+    "ISO/TS 15066:2016 tables A.2 and A.3, from the documentation of a public ROS 2 separation controller and from "
+    "research notes on a licensed copy, which agree (trust: secondary)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A body region. Quasi-static limits; `transient` is the factor for short contact, None where there is none.
+
+    pressure_n_cm2 is the lowest of the region's measured places.
+    """
+
+    name: str
+    force_n: float
+    pressure_n_cm2: float
+    stiffness_n_m: float
+    mass_kg: float
+    transient: float | None
+
+    @property
+    def contact_allowed(self) -> bool:
+        """Head and face never: their figures describe how bad an accident would be, they allow nothing."""
+        return self.transient is not None
+
+
+REGIONS = {
+    region.name: region
+    for region in (
+        Region("skull_forehead", 130.0, 110.0, 150e3, 4.4, None),
+        Region("face", 65.0, 110.0, 75e3, 4.4, None),
+        Region("neck", 150.0, 140.0, 50e3, 1.2, 2.0),
+        Region("back_shoulders", 210.0, 160.0, 35e3, 40.0, 2.0),
+        Region("chest", 140.0, 120.0, 25e3, 40.0, 2.0),
+        Region("abdomen", 110.0, 140.0, 10e3, 40.0, 2.0),
+        Region("pelvis", 180.0, 210.0, 25e3, 40.0, 2.0),
+        Region("upper_arms_elbow", 150.0, 190.0, 30e3, 3.0, 2.0),
+        Region("lower_arms_wrist", 160.0, 180.0, 40e3, 2.0, 2.0),
+        Region("hands_fingers", 140.0, 190.0, 75e3, 0.6, 2.0),
+        Region("thighs_knees", 220.0, 220.0, 50e3, 75.0, 2.0),
+        Region("lower_legs", 130.0, 210.0, 60e3, 75.0, 2.0),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSpeed:
+    """The speed allowed against one region, and what it follows from. force_n: the lower of F and p A."""
+
+    region: str
+    force_n: float
+    limited_by: str
+    reduced_mass_kg: float
+    speed_m_s: float
+
+
+def region(name: str) -> Region:
+    """A body region that may be touched. Raises ProfileError for head and face, and for names that do not exist."""
+    if name not in REGIONS:
+        raise ProfileError(unknown("body region", name, REGIONS))
+    found = REGIONS[name]
+    if not found.contact_allowed:
+        raise ProfileError(
+            f"Contact with the region '{name}' is never allowed. Keep the head out of reach by other means, "
+            "and take it out of the list of regions."
+        )
+    return found
+
+
+def contact_speed(body: Region, robot_mass_kg: float, kind: str, area_cm2: float | None) -> ContactSpeed:
+    """The highest relative speed for a contact with `body`.
+
+    kind: `quasi_static` (clamping) or `transient` (the person can recoil).  area_cm2: of the contact; None leaves
+    the pressure out.
+    """
+    factor = body.transient if kind == "transient" and body.transient else 1.0
+    force, by = factor * body.force_n, "force"
+    if area_cm2 is not None and factor * body.pressure_n_cm2 * area_cm2 < force:
+        force, by = factor * body.pressure_n_cm2 * area_cm2, "pressure"
+    mu = 1.0 / (1.0 / body.mass_kg + 1.0 / robot_mass_kg)
+    return ContactSpeed(body.name, force, by, mu, force / sqrt(mu * body.stiffness_n_m))

@@ -1,0 +1,157 @@
+"""Is a sample, and the braking motion that would follow it, inside every limit? Joints here, space in `space`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robolearn.safety import rules
+from robolearn.safety.braking import Braking, plan_braking
+from robolearn.safety.kinematics import ArmModel, Posture, point_speeds
+from robolearn.safety.limits import Limits
+from robolearn.safety.profile import NotChecked
+from robolearn.safety.space import Space
+from robolearn.safety.types import Record, Vector
+
+# How much of its limit a joint torque may change by per radian of motion of all joints together: gravity and inertia
+# of a stretched arm, about 100 Nm/rad against 87 Nm on the FR3's shoulder.
+_TORQUE_CHANGE_PER_RAD = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What was found about a sample. record: the first violation, or None.
+
+    torque_nm: [n], estimated for the sample.  person_min_m: how near to the base a person may be at this sample, 0
+    where separation is not checked.
+    """
+
+    braking: Braking
+    posture: Posture
+    torque_nm: Vector
+    person_min_m: float
+    record: Record | None
+
+
+class Envelope:
+    """Checks samples of one arm against one mode's limits."""
+
+    def __init__(self, limits: Limits, arm: ArmModel, period_s: float):
+        self.limits, self.arm, self.period_s = limits, arm, period_s
+        self.space = Space(limits, arm, period_s)
+        torque, rate = limits.mode.torque_max_nm, limits.mode.torque_rate_max_nm_s
+        self._torque_max = None if isinstance(torque, NotChecked) else torque.array
+        self._rate_max = None if isinstance(rate, NotChecked) else rate.array
+
+    def torque_at(self, posture_rad: Vector, velocity: Vector, acceleration: Vector) -> Vector:
+        """Torque [n] Nm that a motion takes at posture_rad [n]."""
+        self.arm.posture(posture_rad)
+        return self.arm.torque(velocity, acceleration)
+
+    def assess(
+        self,
+        before: Posture,
+        torque_before: Vector,
+        sample: tuple[Vector, Vector, Vector],
+        person_m: float | None,
+    ) -> Assessment:
+        """Check the sample (p, v, a: [n]) sent after the posture and the torque [n] before, and the way to rest.
+
+        person_m: distance of the nearest person from the base, None where separation is not checked.
+        """
+        limits, space, (p, v, a) = self.limits, self.space, sample
+        braking = plan_braking(p, v, a, limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3, self.period_s)
+        low, high = braking.hull()
+        slowest, fastest = braking.velocity_hull()
+        swing = np.maximum(high - p, p - low)
+        posture = self.arm.posture(p)
+        torque = self.arm.torque(v, a)
+        speeds = point_speeds(before, posture, self.arm.radius, self.period_s)
+        time_s = braking.duration_s
+        allowed = space.contact_speeds(before, posture, speeds)
+        person_min_m = space.person_min(posture, float(speeds.max()), time_s, swing)
+        record = (
+            self._joints(braking, low, high, slowest, fastest)
+            or self._torques(braking, torque, torque_before, swing)
+            or space.speeds(speeds)
+            or space.contact(speeds, allowed)
+            or space.speeds_to_rest(posture, braking, np.maximum(-slowest, fastest), allowed)
+            or space.places(posture, braking, swing)
+            or space.person(person_min_m, person_m)
+            or rules.over(
+                "stopping_time", time_s, limits.mode.stopping_time_max_s.value, "s",
+                limits.source("stopping_time_max_s"),
+            )
+        )  # fmt: skip
+        return Assessment(braking, posture, torque, person_min_m, record)
+
+    def _joints(
+        self, braking: Braking, low: Vector, high: Vector, slowest: Vector, fastest: Vector
+    ) -> Record | None:
+        """Joint positions and velocities until rest; all four bounds are [n]."""
+        limits = self.limits
+        inside = (low >= limits.position_min_rad).all() and (high <= limits.position_max_rad).all()
+        if inside and limits.curve.allows(low, high, slowest, fastest):
+            return None
+        position, velocity = braking.trajectory()
+        position = np.vstack([braking.position_rad, position])
+        velocity = np.vstack([braking.velocity_rad_s, velocity])
+        inside = (position >= limits.position_min_rad) & (position <= limits.position_max_rad)
+        if not inside.all():
+            at = int(np.argmin(inside.all(axis=1)))
+            return rules.within(
+                "position", position[at], limits.position_min_rad, limits.position_max_rad, "rad",
+                limits.source("position_max_rad"), limits.joint_names,
+            )  # fmt: skip
+        for at in np.flatnonzero(~limits.curve.allows_each(position, velocity)):
+            record = rules.within(
+                "velocity", velocity[at], *limits.velocity_bounds(position[at]), "rad/s",
+                limits.source("velocity_max_rad_s"), limits.joint_names,
+            )  # fmt: skip
+            if record:
+                return record
+        return None
+
+    def _torques(self, braking: Braking, torque: Vector, before: Vector, swing: Vector) -> Record | None:
+        """Torque of the sample, its rate, and both until rest. The model must be at the sample's posture.
+
+        Braking motions are looked at sample by sample only where a bound on them comes near the limit.
+        """
+        found = self._torque(torque) or self._torque_rate(torque, before)
+        if found or self._torque_max is None:
+            return found
+        bound = self.arm.torque_bound(braking.velocity_rad_s, np.maximum(braking.peak, np.abs(braking.ramp)))
+        room = 1.0 - _TORQUE_CHANGE_PER_RAD * float(swing.sum())
+        if self._rate_max is None and (bound <= room * self._torque_max).all():
+            return None
+        path, velocity = braking.trajectory()
+        change = np.diff(velocity, axis=0, prepend=braking.velocity_rad_s[None]) / self.period_s
+        for p, v, a in zip(path, velocity, change, strict=True):
+            torque, before = self.torque_at(p, v, a), torque
+            found = self._torque(torque) or self._torque_rate(torque, before)
+            if found:
+                break
+        self.arm.posture(braking.position_rad)  # as the caller left it
+        return found
+
+    def _torque(self, torque: Vector) -> Record | None:
+        if self._torque_max is None:
+            return None
+        limits = self.limits
+        return rules.magnitude(
+            "torque", torque, self._torque_max, "Nm", limits.source("torque_max_nm"), limits.joint_names
+        )
+
+    def _torque_rate(self, torque: Vector, before: Vector) -> Record | None:
+        if self._rate_max is None:
+            return None
+        limits, rate = self.limits, (torque - before) / self.period_s
+        return rules.magnitude(
+            "torque_rate",
+            rate,
+            self._rate_max,
+            "Nm/s",
+            limits.source("torque_rate_max_nm_s"),
+            limits.joint_names,
+        )

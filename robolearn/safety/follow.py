@@ -1,0 +1,279 @@
+"""The sequence that was sent, and how it goes on: with the target, toward it within the limits, or to rest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robolearn.safety import rules
+from robolearn.safety.braking import BRAKING_SHARE, Braking, plan_braking
+from robolearn.safety.envelope import Assessment, Envelope
+from robolearn.safety.limits import Limits
+from robolearn.safety.stream import Target
+from robolearn.safety.types import Record, Vector, Verdict
+
+_SHARES = (1.0, 0.7, 0.4, 0.1)  # of the largest share that one step allows, tried in turn
+_SPEED_SHARE = 0.98  # of a Cartesian speed limit: aimed at when slowing down to it
+
+_CATCH_UP_SHARE = 0.3  # of the acceleration limit, for closing the gap to the policy without overshoot
+_CLOSE_PERIODS = 3.0  # the last bit of a gap closes by a third per period
+
+
+class Sent:
+    """The last sample sent: position, velocity and acceleration [n], the latter two by backward differences."""
+
+    def __init__(self, position_rad: Vector, period_s: float):
+        self.period_s = period_s
+        self.position = position_rad.copy()
+        self.velocity = np.zeros_like(self.position)
+        self.acceleration = np.zeros_like(self.position)
+
+    def after(self, position_rad: Vector) -> tuple[Vector, Vector, Vector]:
+        """Velocity, acceleration and jerk [n] that sending position_rad [n] next would make."""
+        velocity = (position_rad - self.position) / self.period_s
+        acceleration = (velocity - self.velocity) / self.period_s
+        return velocity, acceleration, (acceleration - self.acceleration) / self.period_s
+
+    def send(self, position_rad: Vector) -> None:
+        """position_rad [n] went out."""
+        velocity, self.acceleration, _ = self.after(position_rad)
+        self.velocity, self.position = velocity, position_rad.copy()
+
+
+class Tracker:
+    """The positions sent within the tracking delay, and the band [n], [n] that they span."""
+
+    def __init__(self, position_rad: Vector, delay_s: float, period_s: float):
+        self._ring = np.tile(position_rad, (int(np.ceil(delay_s / period_s)) + 1, 1))
+        self._next = 0
+
+    def add(self, position_rad: Vector) -> None:
+        """One more sample was sent."""
+        self._ring[self._next] = position_rad
+        self._next = (self._next + 1) % len(self._ring)
+
+    def band(self) -> tuple[Vector, Vector]:
+        """Lowest and highest position [n] rad sent within the delay."""
+        return self._ring.min(axis=0), self._ring.max(axis=0)
+
+
+def approach(sent: Sent, target_rad: Vector, target_velocity_rad_s: Vector, limits: Limits) -> Vector:
+    """Where to go next [n] on the way to a target that moves: along the straight line, slowing down before it.
+
+    The gap e that is left when the arm moves with the target closes at min(e / 3 dt, sqrt(2 a e)), at the pace of
+    the slowest joint, so that the direction is kept.
+    """
+    dt = sent.period_s
+    gap = target_rad - (sent.position + target_velocity_rad_s * dt)
+    size = np.abs(gap)
+    pace = np.minimum(
+        size / (_CLOSE_PERIODS * dt), np.sqrt(2.0 * _CATCH_UP_SHARE * limits.acceleration_max_rad_s2 * size)
+    )
+    share = float(np.where(size > 0.0, pace * dt / np.maximum(size, 1e-300), 1.0).min())
+    return sent.position + target_velocity_rad_s * dt + share * gap
+
+
+def largest_share(sent: Sent, base_rad: Vector, target_rad: Vector, limits: Limits) -> float:
+    """The largest share in [0, 1] of the way from base to target that obeys the joint limits of one step.
+
+    base_rad [n] is the next sample of the braking motion, which obeys them all; position, velocity, acceleration
+    and jerk are linear in the share, so each bound gives one largest share.
+    """
+    way = target_rad - base_rad
+    velocity, acceleration, jerk = sent.after(base_rad)
+    dt = sent.period_s
+    share = 1.0
+    for value, slope, low, high in (
+        (base_rad, way, limits.position_min_rad, limits.position_max_rad),
+        (velocity, way / dt, -limits.velocity_max_rad_s, limits.velocity_max_rad_s),
+        (acceleration, way / dt**2, -limits.acceleration_max_rad_s2, limits.acceleration_max_rad_s2),
+        (jerk, way / dt**3, -limits.jerk_max_rad_s3, limits.jerk_max_rad_s3),
+    ):
+        room = np.where(slope > 0.0, high * BRAKING_SHARE - value, value - low * BRAKING_SHARE)
+        steep = np.abs(slope)
+        share = min(share, float(np.where(steep > 0.0, room / np.maximum(steep, 1e-300), 1.0).min()))
+    return max(share, 0.0)
+
+
+class Follower:
+    """One arm's sent sequence from rest at a position on, with a braking motion ready behind every sample."""
+
+    def __init__(self, position_rad: Vector, envelope: Envelope, period_s: float):
+        self.envelope, self.limits, self.period_s = envelope, envelope.limits, period_s
+        self.sent = Sent(position_rad, period_s)
+        limits = envelope.limits
+        rates = np.concatenate((limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3))
+        self._low = np.concatenate((limits.position_min_rad, -rates))
+        self._high = np.concatenate((limits.position_max_rad, rates))
+        self._tracker = Tracker(position_rad, self.limits.mode.tracking_delay_max_s.value, period_s)
+        self._posture = None  # of the last sample, where it is known already
+        self._step = 0  # samples of the braking motion already sent
+        self._torque = np.zeros_like(position_rad)
+        self._braking = self._plan_at_rest()
+        self._person_min_m = self.assess(self.position_rad, None).person_min_m
+
+    @property
+    def position_rad(self) -> Vector:
+        """The last position sent, [n] rad."""
+        return self.sent.position
+
+    @property
+    def velocity_rad_s(self) -> Vector:
+        """The velocity that the last step made, [n] rad/s."""
+        return self.sent.velocity
+
+    @property
+    def stopping_time_s(self) -> float:
+        """How long the braking motion that is kept ready still takes."""
+        return max(self._braking.duration_s - self._step * self.period_s, 0.0)
+
+    def remaining_travel(self) -> Vector:
+        """Signed travel [n] rad until rest along the braking motion that is kept ready."""
+        path, _ = self._braking.trajectory()
+        return path[-1] - self.position_rad if len(path) else np.zeros_like(self.position_rad)
+
+    def tracking(self, measured_rad: Vector) -> Record | None:
+        """The measured position is near one of those sent within the tracking delay."""
+        error, limits = self.limits.mode.tracking_error_max_rad.value, self.limits
+        near = np.abs(measured_rad - self.position_rad) <= error
+        if near.all():
+            return None
+        low, high = self._tracker.band()
+        return rules.within(
+            "tracking", measured_rad, low - error, high + error, "rad", limits.source("tracking_error_max_rad"),
+            limits.joint_names,
+        )  # fmt: skip
+
+    def lag(self, target: Target) -> Record | None:
+        """The target is not far from what was sent."""
+        return rules.magnitude(
+            "command_lag",
+            target.position_rad - self.position_rad,
+            np.full(len(self.position_rad), self.limits.mode.command_lag_max_rad.value),
+            "rad",
+            self.limits.source("command_lag_max_rad"),
+            self.limits.joint_names,
+        )
+
+    def person(self, person_m: float | None) -> Record | None:
+        """A person is far enough away for the arm as it moves now."""
+        return self.envelope.space.person(self._person_min_m, person_m)
+
+    def assess(self, position_rad: Vector, person_m: float | None) -> Assessment:
+        """What sending position_rad [n] next would mean."""
+        sent, arm = self.sent, self.envelope.arm
+        if self._posture is None:
+            self._posture = arm.posture(sent.position)
+            self._torque = arm.torque(sent.velocity, sent.acceleration)
+        velocity, acceleration, _ = sent.after(position_rad)
+        sample = (position_rad, velocity, acceleration)
+        return self.envelope.assess(self._posture, self._torque, sample, person_m)
+
+    def follow(self, target: Target | None, person_m: float | None) -> tuple[Verdict, tuple[Record, ...]]:
+        """Send the target, or the nearest to it that is inside every limit."""
+        if target is None:  # no command yet: rest
+            self.brake()
+            return Verdict.STOP, (_WAITING,)
+        # the velocity is part of the assessment as well: it need not be looked at twice
+        records = () if self._rates_clear(target.position_rad) else self._step_records(target.position_rad)
+        if not records:
+            found = self.assess(target.position_rad, person_m)
+            if found.record is None:
+                self._send(target.position_rad, found)
+                return (Verdict.PASS, ()) if target.exact else (Verdict.LIMIT, (_carried(target),))
+            records = (found.record,)
+        self._limit(target, records, person_m)
+        return Verdict.LIMIT, records
+
+    def settle(self) -> Record | None:
+        """At rest: what resting here breaks, or None; then the braking motion kept ready begins here."""
+        found = self.assess(self.position_rad, None)
+        if found.record is None:
+            self._keep(found)
+        return found.record
+
+    def brake(self) -> bool:
+        """Send the next sample of the braking motion; False once the arm is sent to rest."""
+        self._send(self._brake_next(), None)
+        return bool(self.sent.velocity.any() or self.sent.acceleration.any())
+
+    def _limit(self, target: Target, records: tuple[Record, ...], person_m: float | None) -> None:
+        """Send as much of the way to the target as the limits allow; if nothing helps, brake."""
+        base = self._brake_next()
+        wanted = approach(self.sent, target.position_rad, target.velocity_rad_s, self.limits)
+        speed = next((r for r in records if r.rule.endswith("_speed")), None)
+        if speed is not None:
+            share = _SPEED_SHARE * speed.limit / speed.value
+            wanted = self.sent.position + share * (wanted - self.sent.position)
+        largest = largest_share(self.sent, base, wanted, self.limits)
+        for share in _SHARES:
+            position = base + largest * share * (wanted - base)
+            if self._rates_clear(position):
+                found = self.assess(position, person_m)
+                if found.record is None:
+                    self._send(position, found)
+                    return
+        self._send(base, None)
+
+    def _step_records(self, position_rad: Vector) -> tuple[Record, ...]:
+        """The joint rules of one step that position_rad [n] would break."""
+        limits = self.limits
+        velocity, acceleration, jerk = self.sent.after(position_rad)
+        found = (
+            rules.within(
+                "position", position_rad, limits.position_min_rad, limits.position_max_rad, "rad",
+                limits.source("position_max_rad"), limits.joint_names,
+            ),
+            rules.within(
+                "velocity", velocity, *limits.velocity_bounds(position_rad), "rad/s",
+                limits.source("velocity_max_rad_s"), limits.joint_names,
+            ),
+            rules.magnitude(
+                "acceleration", acceleration, limits.acceleration_max_rad_s2, "rad/s^2",
+                limits.source("acceleration_max_rad_s2"), limits.joint_names,
+            ),
+            rules.magnitude(
+                "jerk", jerk, limits.jerk_max_rad_s3, "rad/s^3", limits.source("jerk_max_rad_s3"),
+                limits.joint_names,
+            ),
+        )  # fmt: skip
+        return tuple(record for record in found if record)
+
+    def _rates_clear(self, position_rad: Vector) -> bool:
+        """Whether position, acceleration and jerk are inside their limits: all of them in one comparison."""
+        _, acceleration, jerk = self.sent.after(position_rad)
+        values = np.concatenate((position_rad, acceleration, jerk))
+        return bool(((values >= self._low) & (values <= self._high)).all())
+
+    def _send(self, position_rad: Vector, found: Assessment | None) -> None:
+        """Send position_rad. found None: it is the next sample of the braking motion that is kept ready."""
+        self.sent.send(position_rad)
+        self._tracker.add(position_rad)
+        if found is None:
+            self._step, self._posture = self._step + 1, None
+        else:
+            self._keep(found)
+
+    def _keep(self, found: Assessment) -> None:
+        """The braking motion of an assessment is the one to follow from now on."""
+        self._braking, self._step, self._posture = found.braking, 0, found.posture
+        self._person_min_m, self._torque = found.person_min_m, found.torque_nm
+
+    def _brake_next(self) -> Vector:
+        velocity = self._braking.velocity(self.period_s * (self._step + 1))
+        return self.sent.position + self.period_s * velocity
+
+    def _plan_at_rest(self) -> Braking:
+        limits = self.limits
+        return plan_braking(
+            self.sent.position, self.sent.velocity, self.sent.acceleration, limits.acceleration_max_rad_s2,
+            limits.jerk_max_rad_s3, self.period_s,
+        )  # fmt: skip
+
+
+_WAITING = Record("waiting", 0.0, 1.0, -1.0, "1", "robolearn", "no command came since the start")
+
+
+def _carried(target: Target) -> Record:
+    late = target.carried_s
+    text = f"no new command for this cycle: the last one is carried on by {late * 1e3:.2f} ms"
+    return Record("timing", late, 0.0, -abs(late), "s", "robolearn", text)

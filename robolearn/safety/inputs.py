@@ -1,0 +1,198 @@
+"""What comes in, checked before anything else looks at it: finite, named, fresh, in order, plausible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robolearn.safety import rules
+from robolearn.safety.limits import Limits
+from robolearn.safety.profile import Separation
+from robolearn.safety.types import Command, Measured, Record, Surroundings, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A measurement in the robot's joint order: position [n] rad, velocity [n] rad/s."""
+
+    position_rad: Vector
+    velocity_rad_s: Vector
+    stamp_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A command in the robot's joint order: position [n] rad, velocity [n] rad/s or None."""
+
+    position_rad: Vector
+    velocity_rad_s: Vector | None
+    stamp_s: float
+    source: str
+
+
+class Inputs:
+    """Checks inputs and brings them into the robot's joint order. Remembers the last stamps and the last command."""
+
+    def __init__(self, joint_names: tuple[str, ...]):
+        self._names = joint_names
+        self._orders: dict[tuple[str, ...], list[int]] = {}
+        self.now_s = -np.inf
+        self._state_stamp_s = -np.inf
+        self.forget_commands()
+
+    def forget_commands(self) -> None:
+        """A new source of commands may begin: after a start."""
+        self._last: Wish | None = None
+        self._seen: Command | None = None
+
+    def clock(self, now_s: float, gap_max_s: float, source: str) -> Record | None:
+        """The caller's clock: finite, not backwards, no gap. Keeps the latest time in `now_s`."""
+        before = self.now_s
+        record = rules.finite_time(now_s, "the monitor's clock") or rules.forward(
+            now_s, before, "the monitor's clock"
+        )
+        if record is None:
+            self.now_s = now_s
+            if np.isfinite(before):
+                record = rules.over("cycle_gap", now_s - before, gap_max_s, "s", source)
+        return record
+
+    def reading(
+        self, measured: Measured | None, limits: Limits, now_s: float
+    ) -> tuple[Reading | None, Record | None]:
+        """The measurement in joint order, or what is wrong with it. Both are given where it is merely too old."""
+        mode = limits.mode
+        if measured is None:
+            return None, _missing("state_age", "no joint state was received")
+        position, velocity = measured.position_rad, measured.velocity_rad_s
+        record = (
+            rules.finite(position, "measured position")
+            or rules.finite(velocity, "measured velocity")
+            or rules.finite_time(measured.stamp_s, "joint state stamp")
+            or rules.shape(measured.joint_names, position, velocity, self._names, "joint state")
+            or rules.forward(measured.stamp_s, self._state_stamp_s, "the joint state's clock")
+        )
+        if record:
+            return None, record
+        self._state_stamp_s = measured.stamp_s
+        order = self._order(measured.joint_names)
+        reading = Reading(_ordered(position, order), _ordered(velocity, order), measured.stamp_s)
+        return reading, rules.age(
+            "state_age", now_s, measured.stamp_s, mode.state_age_max_s.value, mode.clock_ahead_max_s.value,
+            limits.source("state_age_max_s"), "the joint state",
+        )  # fmt: skip
+
+    def command(
+        self, command: Command | None, limits: Limits, started_s: float
+    ) -> tuple[Wish | None, Record | None]:
+        """The command in joint order if it is a new one, and what is wrong with it or with its absence."""
+        last = self._last
+        if last is not None and (command is None or command is self._seen):
+            return None, self._fresh(last.stamp_s, limits)
+        if command is None:
+            return None, self._waiting(limits, started_s)
+        velocity = command.velocity_rad_s
+        record = (
+            rules.finite(command.position_rad, "command position")
+            or rules.finite(velocity, "command velocity")
+            or rules.finite_time(command.stamp_s, "command stamp")
+            or rules.shape(command.joint_names, command.position_rad, velocity, self._names, "command")
+        )
+        if record:
+            return None, record
+        if command.stamp_s < started_s:  # from before the start: not meant for it
+            return None, self._waiting(limits, started_s) if last is None else self._fresh(
+                last.stamp_s, limits
+            )
+        record = self._fresh(command.stamp_s, limits)
+        if record:
+            return None, record
+        order = self._order(command.joint_names)
+        wish = Wish(
+            _ordered(command.position_rad, order),
+            None if velocity is None else _ordered(velocity, order),
+            command.stamp_s,
+            command.source,
+        )
+        if last is not None and wish.stamp_s == last.stamp_s:
+            return None, _same(wish, last)
+        record = self._consecutive(wish, limits)
+        if record is None:
+            self._last, self._seen = wish, command
+        return wish, record
+
+    def _waiting(self, limits: Limits, started_s: float) -> Record | None:
+        """The first command after a start comes in time."""
+        waited = self.now_s - started_s
+        return rules.over(
+            "command_age", waited, limits.mode.first_command_wait_max_s.value, "s",
+            limits.source("first_command_wait_max_s"), f"no command for {waited:.2f} s after the start",
+        )  # fmt: skip
+
+    def _fresh(self, stamp_s: float, limits: Limits) -> Record | None:
+        mode = limits.mode
+        return rules.age(
+            "command_age", self.now_s, stamp_s, mode.command_age_max_s.value, mode.clock_ahead_max_s.value,
+            limits.source("command_age_max_s"), "the newest command",
+        )  # fmt: skip
+
+    def _consecutive(self, wish: Wish, limits: Limits) -> Record | None:
+        """One source, stamps in order, no implausible jump from one command to the next."""
+        last = self._last
+        if last is None:
+            return None
+        if wish.source != last.source:
+            text = f"commands come from '{wish.source}', the start was for '{last.source}'"
+            return Record("source", 1.0, 0.0, -1.0, "1", "robolearn", text)
+        return rules.forward(wish.stamp_s, last.stamp_s, "the command's clock") or rules.magnitude(
+            "command_jump",
+            wish.position_rad - last.position_rad,
+            np.full(len(wish.position_rad), limits.mode.command_jump_max_rad.value),
+            "rad",
+            limits.source("command_jump_max_rad"),
+            self._names,
+        )
+
+    def surroundings(self, given: Surroundings, limits: Limits) -> Record | None:
+        """Somebody asks for a stop, the enabling device is not held, or the person sensor is silent."""
+        mode = limits.mode
+        if given.stop_requested:
+            return Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was asked for")
+        if mode.enabling_device == "required" and given.enabling_device is not True:
+            return Record(
+                "enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held"
+            )
+        if not isinstance(mode.separation, Separation):
+            return None
+        if given.person_distance_m is None or given.person_stamp_s is None:
+            return _missing("person_age", "nothing was received from the person sensor")
+        return rules.finite_time(given.person_distance_m + given.person_stamp_s, "person sensor") or rules.age(
+            "person_age", self.now_s, given.person_stamp_s, mode.separation.person_age_max_s.value,
+            mode.clock_ahead_max_s.value, mode.separation.person_age_max_s.source, "the person sensor",
+        )  # fmt: skip
+
+    def _order(self, names: tuple[str, ...]) -> list[int] | None:
+        """Where each of the robot's joints is in names; None where they are in the same order."""
+        if names == self._names:
+            return None
+        if names not in self._orders:
+            self._orders[names] = [names.index(name) for name in self._names]
+        return self._orders[names]
+
+
+def _same(wish: Wish, last: Wish) -> Record | None:
+    """A command with the stamp of the last one is that command again."""
+    if wish.source == last.source and np.array_equal(wish.position_rad, last.position_rad):
+        return None
+    return Record("clock", 0.0, 0.0, -1.0, "s", "robolearn", "two different commands with one stamp")
+
+
+def _ordered(values: Vector, order: list[int] | None) -> Vector:
+    """A copy in the robot's order: what a caller does to its array later changes nothing here."""
+    array = np.array(values, dtype=np.float64)
+    return array if order is None else array[order]
+
+
+def _missing(rule: str, text: str) -> Record:
+    return Record(rule, -1.0, 0.0, -1.0, "s", "profile", text)

@@ -1,0 +1,251 @@
+"""Where every part of the arm is, how fast it moves, and how far it can be from where it was.
+
+One MuJoCo model of the arm alone (and the cell's keep-out boxes) is compiled at start-up; per posture only
+`mj_kinematics` runs. The surface of the arm is the hull of spheres around points: the two ends of every capsule, the
+corners of every box. A wall, a speed or an extent is kept by every part if it is kept by these. Base frame, m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from robolearn.errors import ProfileError
+from robolearn.robots import Robot
+from robolearn.safety.gaps import Gaps
+from robolearn.safety.types import Vector
+
+_SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their capsules overlap by design
+_SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
+_ENDED = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
+_SOLID = (*_ENDED, _SPHERE, _BOX)
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """The arm at one joint position. points: [p, 3] m.  rotation: [p, 9] of each point's part."""
+
+    points: Vector
+    rotation: Vector
+
+
+class ArmModel:
+    """The moving parts of a robot (g geoms, the elbow, the TCP; p points on them) and the cell's keep-out boxes.
+
+    names: of the parts.  radius: [p] m.  part: [p], the part of each point; the last two are elbow and TCP.
+    reach: [p, n] m, how far a point's sphere can be from each joint's axis in any posture (0 where the joint does not
+    move it).  part_reach: [g + 2, n].
+    """
+
+    def __init__(self, robot: Robot, keep_out: dict[str, tuple[Vector, Vector]], gripper: str | None):
+        spec = robot.spec(gripper)
+        for name, (low, high) in keep_out.items():
+            spec.worldbody.add_geom(
+                name=f"keep_out:{name}",
+                type=mujoco.mjtGeom.mjGEOM_BOX,
+                pos=(low + high) / 2.0,
+                size=(high - low) / 2.0,
+            )
+        self.model = model = spec.compile()
+        self.data = mujoco.MjData(model)
+        joints = [model.joint(name).id for name in robot.joint_names]
+        self._address = np.array([model.jnt_qposadr[j] for j in joints])
+        self._bodies = [int(model.jnt_bodyid[j]) for j in joints]
+        self.dof = len(joints)
+        geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
+        if not geoms:
+            raise ProfileError(
+                f"Robot '{robot.name}' has no capsule or box on its moving links, and the monitor needs them. "
+                "Add capsules to the robot file."
+            )
+        self._geoms = np.array(geoms)
+        self.names = (*(self._label(g) for g in geoms), "elbow", "tcp")
+        cover = [_cover(model, g, self._slide(g)) for g in geoms]
+        self.part = np.repeat(np.arange(len(geoms) + 2), [*(len(points) for points, _ in cover), 1, 1])
+        self._local = np.concatenate([points for points, _ in cover])
+        self.radius = np.array([*(radius for points, radius in cover for _ in points), 0.0, 0.0])
+        self._rows = self._geoms[self.part[:-2]]
+        self._tcp, self._elbow = model.site("tcp").id, self._bodies[_elbow_joint(self.dof)]
+        # MuJoCo's arrays, bound once: looking up an MjData attribute costs more than the arithmetic on it.
+        self._qpos, self._xpos, self._xmat = self.data.qpos, self.data.geom_xpos, self.data.geom_xmat
+        self._site, self._body = self.data.site_xpos, self.data.xpos
+        self.reach = np.array(
+            [
+                self._reach(model.geom_bodyid[g], self._in_body(g, local), radius)
+                for g, local, radius in zip(self._rows, self._local, self.radius[:-2], strict=True)
+            ]
+            + [
+                self._reach(self._elbow, np.zeros(3), 0.0),
+                self._reach(model.site_bodyid[self._tcp], model.site_pos[self._tcp], 0.0),
+            ]
+        )
+        self.part_reach = np.array([self.reach[self.part == i].max(axis=0) for i in range(len(self.names))])
+        self._dofs = np.array([model.jnt_dofadr[j] for j in joints])
+        self._point_body = np.array(
+            [*model.geom_bodyid[self._rows], self._elbow, model.site_bodyid[self._tcp]]
+        )
+        self._forces, self._jacobian = np.zeros(model.nv), np.zeros((3, model.nv))
+        self._inertia = np.zeros((model.nv, model.nv))
+        self.own_gaps, self.cell_gaps = self._gaps([model.geom(f"keep_out:{name}").id for name in keep_out])
+
+    def posture(self, joints_rad: Vector) -> Posture:
+        """The arm at joints_rad [n]."""
+        self._qpos[self._address] = joints_rad
+        mujoco.mj_kinematics(self.model, self.data)
+        rotation, points = np.zeros((len(self.radius), 9)), np.empty((len(self.radius), 3))
+        rotation[:-2] = self._xmat[self._rows]
+        turned = np.einsum("pij,pj->pi", rotation[:-2].reshape(-1, 3, 3), self._local)
+        np.add(self._xpos[self._rows], turned, out=points[:-2])
+        points[-2], points[-1] = self._body[self._elbow], self._site[self._tcp]
+        return Posture(points, rotation)
+
+    def _solid(self, geom: int) -> bool:
+        """Whether a geom is part of the arm's surface: of a known shape, and meant to collide."""
+        model = self.model
+        collides = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
+        return collides and int(model.geom_type[geom]) in _SOLID
+
+    def _depth(self, geom: int) -> int:
+        """How many of the arm's joints move a geom."""
+        body, depth = int(self.model.geom_bodyid[geom]), 0
+        while body > 0:
+            depth += body in self._bodies
+            body = int(self.model.body_parentid[body])
+        return depth
+
+    def _slide(self, geom: int) -> Vector:
+        """How far [3] m, in its own frame, a gripper joint may still move a geom from where the model has it."""
+        model, body = self.model, int(self.model.geom_bodyid[geom])
+        joint = int(model.body_jntadr[body])
+        if joint < 0 or int(model.jnt_type[joint]) != int(mujoco.mjtJoint.mjJNT_SLIDE):
+            return np.zeros(3)
+        way = model.jnt_axis[joint] * np.abs(model.jnt_range[joint]).max()
+        matrix = np.zeros(9)
+        mujoco.mju_quat2Mat(matrix, model.geom_quat[geom])
+        return matrix.reshape(3, 3).T @ way
+
+    def _in_body(self, geom: int, local: Vector) -> Vector:
+        turned = np.zeros(3)
+        mujoco.mju_rotVecQuat(turned, local, self.model.geom_quat[geom])
+        return self.model.geom_pos[geom] + turned
+
+    def _reach(self, body: int, offset: Vector, radius: float) -> Vector:
+        """[n]: the chain's length from each joint to the surface of a sphere at offset on body; 0 beyond it."""
+        model, body = self.model, int(body)
+        reach, length = np.zeros(self.dof), float(np.linalg.norm(offset)) + float(radius)
+        while body > 0:
+            if body in self._bodies:
+                reach[self._bodies.index(body)] = length
+            length += float(np.linalg.norm(model.body_pos[body]))
+            body = int(model.body_parentid[body])
+        return reach
+
+    def torque(self, velocity_rad_s: Vector, acceleration_rad_s2: Vector) -> Vector:
+        """Torque [n] Nm that a motion [n], [n] takes at the posture computed last: inertia, Coriolis, gravity.
+
+        Of the links as the robot file has them, without friction, rotors and payload.
+        """
+        model, data = self.model, self.data
+        data.qvel[self._dofs], data.qacc[self._dofs] = velocity_rad_s, acceleration_rad_s2
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_rne(model, data, 1, self._forces)
+        return self._forces[self._dofs]
+
+    def torque_bound(self, velocity_rad_s: Vector, acceleration_max_rad_s2: Vector) -> Vector:
+        """The largest |torque| [n] Nm that accelerations up to a maximum [n] can take, here and at this velocity."""
+        model, data = self.model, self.data
+        data.qvel[self._dofs] = velocity_rad_s
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_rne(model, data, 0, self._forces)
+        return np.abs(self._forces[self._dofs]) + np.abs(self._mass_matrix()) @ acceleration_max_rad_s2
+
+    def _mass_matrix(self) -> Vector:
+        """Joint inertia [n, n] kg m^2 at the posture computed last, rotors included."""
+        mujoco.mj_makeM(self.model, self.data)
+        mujoco.mj_fullM(self.model, self.data, self._inertia)
+        return self._inertia[self._dofs[:, None], self._dofs]
+
+    def felt_masses(self, points: Vector, which: Vector, direction: Vector, payload_kg: float) -> Vector:
+        """Mass [k] kg that is felt in a direction [k, 3] at some points (`which` [k] of points [p, 3]).
+
+        1 / (u' J inv(M) J' u) at the posture computed last, plus the payload.
+        """
+        model, data = self.model, self.data
+        mujoco.mj_comPos(model, data)
+        inverse = np.linalg.inv(self._mass_matrix())
+        masses = np.empty(len(which))
+        for k, point in enumerate(which):
+            mujoco.mj_jac(model, data, self._jacobian, None, points[point], int(self._point_body[point]))
+            row = direction[k] @ self._jacobian[:, self._dofs]
+            masses[k] = 1.0 / max(float(row @ inverse @ row), 1e-9)
+        return masses + payload_kg
+
+    def _gaps(self, boxes: list[int]) -> tuple[Gaps, Gaps]:
+        """The gaps between links that are no neighbours, the base included, and between links and keep-out boxes."""
+        model = self.model
+        base = [g for g in range(model.ngeom) if model.geom_bodyid[g] and self._depth(g) == 0]
+        parts = [(-1, g) for g in base if self._solid(g)]
+        parts += [(i, int(g)) for i, g in enumerate(self._geoms)]
+        own = [
+            (first, second)
+            for k, first in enumerate(parts)
+            for second in parts[k + 1 :]
+            if self._depth(second[1]) - self._depth(first[1]) >= _SELF_GAP_JOINTS
+        ]
+        cell = [((-1, box), part) for box in boxes for part in parts if part[0] >= 0]
+        return self._gap_list(own), self._gap_list(cell)
+
+    def _gap_list(self, pairs: list[tuple[tuple[int, int], tuple[int, int]]]) -> Gaps:
+        still = np.zeros(self.dof)
+        reach = []
+        for (i, _), (j, _) in pairs:
+            first, second = (self.part_reach[k] if k >= 0 else still for k in (i, j))
+            # a joint before both moves them together: it cannot change their distance
+            reach.append(np.where((first > 0.0) & (second > 0.0), 0.0, np.maximum(first, second)))
+        return Gaps(
+            self.model,
+            self.data,
+            names=[f"{self._label(g)} - {self._label(h)}" for (_, g), (_, h) in pairs],
+            geoms=[(g, h) for (_, g), (_, h) in pairs],
+            reach=np.array(reach).reshape(-1, self.dof),
+            slack=np.array([sum(float(np.linalg.norm(self._slide(g))) for _, g in pair) for pair in pairs]),
+        )
+
+    def _label(self, geom: int) -> str:
+        name = self.model.geom(geom).name
+        return name or f"{self.model.body(int(self.model.geom_bodyid[geom])).name}/{geom}"
+
+
+def point_speeds(before: Posture, after: Posture, radius: Vector, period_s: float) -> Vector:
+    """[p] m/s: an upper bound on the mean speed of the surface of each point's sphere between two postures.
+
+    A turn by the angle t moves the surface by at most radius * t more than the centre.
+    """
+    moved, turned = after.points - before.points, after.rotation - before.rotation
+    way = np.sqrt(np.einsum("pi,pi->p", moved, moved))
+    # |R1 - R0|_F = 2 sqrt(2) sin(t / 2), and t <= 1.001 * 2 sin(t / 2) up to t = 0.15 rad
+    angle = np.sqrt(0.5 * np.einsum("pi,pi->p", turned, turned)) * 1.001
+    return (way + radius * angle) / period_s
+
+
+def _cover(model: mujoco.MjModel, geom: int, slide: Vector) -> tuple[Vector, float]:
+    """Points [k, 3] in the geom's frame and the radius whose spheres' hull contains the geom, slid or not."""
+    size, kind = model.geom_size[geom], int(model.geom_type[geom])
+    if kind == _BOX:
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+        points, radius = signs * size, 0.0
+        if np.count_nonzero(slide) == 1:  # along an edge: the corners on that side go all the way
+            return points + slide * (points @ slide > 0.0)[:, None], radius
+    else:
+        half = size[1] if kind in _ENDED else 0.0
+        points, radius = np.array([[0.0, 0.0, -half], [0.0, 0.0, half]]), float(size[0])
+    return (np.concatenate([points, points + slide]) if slide.any() else points), radius
+
+
+def _elbow_joint(dof: int) -> int:
+    """The joint whose frame is the elbow: joint 4 of a 7-joint arm, joint 3 of a 6-joint arm."""
+    return 3 if dof == 7 else 2

@@ -1,0 +1,109 @@
+"""One mode's limits as arrays, ready for a control loop, and where each number comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robolearn.robots import Robot
+from robolearn.safety.profile import ModeLimits, Sourced
+from robolearn.safety.types import Vector
+
+_CELLS = 512  # per joint, of the table that bounds the maker's speed curve from below
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A mode's limits for one robot. Arrays [n] are read-only and in the robot's joint order.
+
+    curve: where the maker's position-dependent speed limits need not be evaluated.
+    """
+
+    mode: ModeLimits
+    robot: Robot
+    position_min_rad: Vector
+    position_max_rad: Vector
+    velocity_max_rad_s: Vector
+    acceleration_max_rad_s2: Vector
+    jerk_max_rad_s3: Vector
+    curve: CurveTable
+    sources: dict[str, str]
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The robot's joint names."""
+        return self.robot.joint_names
+
+    def source(self, field: str) -> str:
+        """Where a limit comes from, such as `source('tcp_speed_max_m_s')`."""
+        return self.sources[field]
+
+    def velocity_bounds(self, position_rad: Vector) -> tuple[Vector, Vector]:
+        """Lowest and highest velocity [n], [n] rad/s allowed at position_rad [n]: profile and maker's curves."""
+        low, high = self.robot.limits.velocity_bounds(position_rad)
+        return np.maximum(low, -self.velocity_max_rad_s), np.minimum(high, self.velocity_max_rad_s)
+
+
+class CurveTable:
+    """Velocities that are allowed at every position of a cell, per joint: a quick yes where there is room.
+
+    The upper limit falls and the lower limit falls as the position grows (a joint may move fast away from its end
+    stop); where a robot's curve does not, the table is empty and every question goes to the curve itself.
+    """
+
+    def __init__(self, low: Vector, high: Vector, limits_at: Callable[[Vector], tuple[Vector, Vector]]):
+        edges = low + (high - low) * np.linspace(0.0, 1.0, _CELLS + 1)[:, None]
+        lower, upper = (np.array(side) for side in zip(*(limits_at(edge) for edge in edges), strict=True))
+        falling = (np.diff(lower, axis=0) <= 0.0).all() and (np.diff(upper, axis=0) <= 0.0).all()
+        self._lower = lower[:-1] if falling else np.zeros_like(lower[:-1])
+        self._upper = upper[1:] if falling else np.zeros_like(upper[1:])
+        self._low, self._scale, self._joints = low, _CELLS / (high - low), np.arange(len(low))
+
+    def allows(self, low_rad: Vector, high_rad: Vector, slowest: Vector, fastest: Vector) -> bool:
+        """Whether all velocities in [slowest, fastest] are allowed at all positions in [low_rad, high_rad].
+
+        False may also mean that the table is too coarse to tell, or that a position is off its range.
+        """
+        first = (low_rad - self._low) * self._scale
+        last = (high_rad - self._low) * self._scale
+        if not (first.min() >= 0.0 and last.max() < _CELLS):
+            return False
+        lower = self._lower[first.astype(np.intp), self._joints]
+        upper = self._upper[last.astype(np.intp), self._joints]
+        return bool((slowest >= lower).all() and (fastest <= upper).all())
+
+    def allows_each(self, position_rad: Vector, velocity_rad_s: Vector) -> NDArray[np.bool_]:
+        """[m]: whether each velocity [m, n] is allowed at its position [m, n] in range; False as above."""
+        cell = ((position_rad - self._low) * self._scale).astype(np.intp).clip(0, _CELLS - 1)
+        lower, upper = self._lower[cell, self._joints], self._upper[cell, self._joints]
+        inside = (velocity_rad_s >= lower) & (velocity_rad_s <= upper)
+        return np.all(inside, axis=1)
+
+
+def compile_limits(mode: ModeLimits, robot: Robot) -> Limits:
+    """A mode's limits as arrays for one robot."""
+    low, high = mode.position_min_rad.array, mode.position_max_rad.array
+    flat = mode.velocity_max_rad_s.array
+
+    def limits_at(position_rad: Vector) -> tuple[Vector, Vector]:
+        lower, upper = robot.limits.velocity_bounds(position_rad)
+        return np.maximum(lower, -flat), np.minimum(upper, flat)
+
+    return Limits(
+        mode=mode,
+        robot=robot,
+        position_min_rad=low,
+        position_max_rad=high,
+        velocity_max_rad_s=flat,
+        acceleration_max_rad_s2=mode.acceleration_max_rad_s2.array,
+        jerk_max_rad_s3=mode.jerk_max_rad_s3.array,
+        curve=CurveTable(low, high, limits_at),
+        sources={
+            field: value.source
+            for field in type(mode).model_fields
+            if isinstance(value := getattr(mode, field), Sourced)
+        },
+    )

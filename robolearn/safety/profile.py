@@ -1,0 +1,338 @@
+"""Safety profiles: every number the monitor checks against, with its unit, source, trust and risk assessment.
+
+A profile is one YAML file for one robot. `common` holds what all modes share, `modes` what each mode adds or
+replaces; every mode must come out complete. A number is written
+
+    tcp_speed_max_m_s: {value: 1.0, source: ..., trust: integrator, risk_assessment_ref: RA-...}
+
+and a check that cannot be made says so: `{not_checked: why, risk_assessment_ref: ...}`. Nothing defaults to
+"unlimited". Validation refuses what is missing, contradictory, or looser than the robot's maker publishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from robolearn.config import Config, build, config_path, read_yaml
+from robolearn.errors import ConfigError, ProfileError, unknown
+from robolearn.robots import Robot
+from robolearn.safety.contact import region
+from robolearn.safety.types import Vector
+
+MODES = ("manual_reduced", "automatic", "collaborative")
+Trust = Literal["primary", "secondary", "single", "memory", "computed", "integrator"]
+Finite = Field(allow_inf_nan=False)
+
+
+class Sourced(Config):
+    """Where a number comes from. trust `integrator`: chosen for the cell, confirmed by its risk assessment only."""
+
+    source: str = Field(min_length=1)
+    trust: Trust
+    risk_assessment_ref: str = Field(min_length=1)
+
+
+class Number(Sourced):
+    """One number; its unit is in the key."""
+
+    value: float = Finite
+
+
+class Positive(Number):
+    """One number above zero."""
+
+    value: float = Field(gt=0.0, allow_inf_nan=False)
+
+
+class NotNegative(Number):
+    """One number, zero or above."""
+
+    value: float = Field(ge=0.0, allow_inf_nan=False)
+
+
+class Numbers(Sourced):
+    """One number per joint, in the robot's joint order."""
+
+    value: tuple[float, ...]
+
+    @field_validator("value")
+    @classmethod
+    def _finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not np.isfinite(value).all():
+            raise ValueError("every number must be finite")
+        return value
+
+    @property
+    def array(self) -> Vector:
+        """The numbers as a read-only float64 array [n]."""
+        array = np.array(self.value, dtype=np.float64)
+        array.setflags(write=False)
+        return array
+
+
+class NotChecked(Config):
+    """A check that is not made, and why; the risk assessment must cover it by other means."""
+
+    not_checked: str = Field(min_length=1)
+    risk_assessment_ref: str = Field(min_length=1)
+
+
+class Plane(Sourced):
+    """A wall: every capsule stays where normal . x >= offset_m, in the base frame."""
+
+    name: str = Field(min_length=1)
+    normal: tuple[float, float, float]
+    offset_m: float = Finite
+
+    @field_validator("normal")
+    @classmethod
+    def _unit(cls, normal: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not abs(float(np.linalg.norm(normal)) - 1.0) < 1e-6:
+            raise ValueError("the normal must have length 1")
+        return normal
+
+
+class Box(Sourced):
+    """An axis-aligned box in the base frame, from corner min_m to corner max_m."""
+
+    name: str = Field(min_length=1)
+    min_m: tuple[float, float, float]
+    max_m: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Box:
+        if not (np.isfinite(self.min_m).all() and np.isfinite(self.max_m).all()):
+            raise ValueError("every corner must be finite")
+        if not np.less(self.min_m, self.max_m).all():
+            raise ValueError("min_m must be below max_m on every axis")
+        return self
+
+
+class Workspace(Config):
+    """Where the arm may be: inside `stay_in`, on the right side of every plane, outside every `keep_out` box."""
+
+    stay_in: Box
+    planes: tuple[Plane, ...] = ()
+    keep_out: tuple[Box, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Workspace:
+        names = [region.name for region in (self.stay_in, *self.planes, *self.keep_out)]
+        if len(set(names)) != len(names):
+            raise ValueError("every region needs a name of its own")
+        return self
+
+
+class Separation(Config):
+    """Speed and separation monitoring: S >= Sh + Sr + Ss + C + Zd + Zr, from a sensor at the robot's base."""
+
+    edition: str = Field(min_length=1)
+    human_speed_m_s: Positive
+    reaction_time_s: Positive
+    stopping_time_extra_s: NotNegative
+    intrusion_distance_m: NotNegative
+    sensor_uncertainty_m: NotNegative
+    robot_uncertainty_m: NotNegative
+    person_age_max_s: Positive
+
+
+class Contact(Config):
+    """Power and force limiting: the body regions that may be touched, and how. Head and face are never allowed."""
+
+    edition: str = Field(min_length=1)
+    regions: tuple[str, ...] = Field(min_length=1)
+    kind: Literal["quasi_static", "transient"]
+    contact_area_cm2: Positive
+    payload_kg: NotNegative
+
+    @field_validator("regions")
+    @classmethod
+    def _touchable(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        for name in regions:
+            try:
+                region(name)
+            except ProfileError as error:
+                raise ValueError(str(error)) from None
+        return regions
+
+
+class ModeLimits(Config):
+    """Every number of one mode. Arrays in joint order; names carry their unit."""
+
+    position_min_rad: Numbers
+    position_max_rad: Numbers
+    velocity_max_rad_s: Numbers
+    acceleration_max_rad_s2: Numbers
+    jerk_max_rad_s3: Numbers
+    torque_max_nm: Numbers | NotChecked
+    torque_rate_max_nm_s: Numbers | NotChecked
+    tcp_speed_max_m_s: Positive
+    elbow_speed_max_m_s: Positive
+    link_speed_max_m_s: Positive
+    self_distance_min_m: NotNegative
+    stopping_time_max_s: Positive
+    stopping_distance_max_m: Positive
+    command_age_max_s: Positive
+    command_jump_max_rad: Positive
+    command_lag_max_rad: Positive
+    first_command_wait_max_s: Positive
+    state_age_max_s: Positive
+    clock_ahead_max_s: NotNegative
+    cycle_gap_max_s: Positive
+    tracking_error_max_rad: Positive
+    tracking_delay_max_s: NotNegative
+    standstill_velocity_max_rad_s: Positive
+    standstill_drift_max_rad: Positive
+    enabling_device: Literal["required", "not_used"]
+    workspace: Workspace
+    separation: Separation | NotChecked
+    contact: Contact | NotChecked
+
+    @property
+    def tightest_speed_m_s(self) -> float:
+        """The lowest of the Cartesian speed limits."""
+        return min(
+            self.tcp_speed_max_m_s.value, self.elbow_speed_max_m_s.value, self.link_speed_max_m_s.value
+        )
+
+
+class SafetyProfile(Config):
+    """One robot's profile: limits per mode, and the digest of the file they came from."""
+
+    name: str
+    robot: str
+    title: str
+    risk_assessment_ref: str
+    modes: dict[str, ModeLimits]
+    digest: str
+
+    @classmethod
+    def load(cls, path_or_name: str | Path) -> SafetyProfile:
+        """A profile from a YAML file, or by the name of one that came with robolearn (`fr3`).
+
+        Raises ProfileError naming every missing, unknown or impossible value.
+        """
+        name = str(path_or_name)
+        try:
+            plain = not name.endswith((".yaml", ".yml"))
+            path = config_path(f"safety/{name}.yaml" if plain else path_or_name)
+            data = read_yaml(path)
+        except ConfigError as error:
+            raise ProfileError(str(error)) from None
+        return cls.from_data(data, Path(path).stem, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any], name: str, digest: str) -> SafetyProfile:
+        """A profile from the content of its file. Raises ProfileError."""
+        schema = data.get("schema")
+        if schema != "robolearn.safety_profile/1":
+            raise ProfileError(
+                f"Profile '{name}': schema is {schema!r}, expected robolearn.safety_profile/1."
+            )
+        allowed = {"schema", "robot", "title", "risk_assessment_ref", "common", "modes"}
+        for key in data.keys() - allowed:
+            raise ProfileError(f"Profile '{name}': " + unknown("key", str(key), allowed))
+        modes = data.get("modes")
+        if not isinstance(modes, dict) or set(modes) != set(MODES):
+            raise ProfileError(f"Profile '{name}': modes must be exactly {', '.join(MODES)}.")
+        common = data.get("common") or {}
+        try:
+            resolved = {
+                mode: build(ModeLimits, {**common, **(extra or {})}, f"profile '{name}', mode {mode}")
+                for mode, extra in modes.items()
+            }
+            profile = build(
+                cls,
+                {
+                    "name": name,
+                    "robot": data.get("robot"),
+                    "title": data.get("title"),
+                    "risk_assessment_ref": data.get("risk_assessment_ref"),
+                    "modes": resolved,
+                    "digest": digest,
+                },
+                f"profile '{name}'",
+            )
+        except ConfigError as error:
+            raise ProfileError(str(error)) from None
+        for mode, limits in profile.modes.items():
+            _consistent(limits, f"Profile '{name}', mode {mode}")
+        return profile
+
+    def mode(self, mode: str) -> ModeLimits:
+        """The limits of one mode. Raises ProfileError for a mode that does not exist."""
+        if mode not in self.modes:
+            raise ProfileError(unknown("mode", mode, self.modes))
+        return self.modes[mode]
+
+    def check_against(self, robot: Robot) -> None:
+        """Raise ProfileError where a limit is looser than the robot's maker publishes, or does not fit the robot."""
+        if self.robot != robot.name:
+            raise ProfileError(
+                f"Profile '{self.name}' is for robot '{self.robot}', not for '{robot.name}'. Use its own profile."
+            )
+        for mode, limits in self.modes.items():
+            _not_looser(limits, robot, f"Profile '{self.name}', mode {mode}")
+
+
+def _consistent(limits: ModeLimits, where: str) -> None:
+    """Refuse numbers that contradict each other."""
+    if not np.less(limits.position_min_rad.array, limits.position_max_rad.array).all():
+        raise ProfileError(f"{where}: position_min_rad must be below position_max_rad for every joint.")
+    for field in ("velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3"):
+        if not (getattr(limits, field).array > 0.0).all():
+            raise ProfileError(f"{where}: {field} must be above zero for every joint.")
+    if limits.command_lag_max_rad.value < limits.command_jump_max_rad.value:
+        raise ProfileError(f"{where}: command_lag_max_rad must not be below command_jump_max_rad.")
+    if limits.tcp_speed_max_m_s.value > limits.link_speed_max_m_s.value:
+        raise ProfileError(
+            f"{where}: tcp_speed_max_m_s is above link_speed_max_m_s, which holds for the tool as well."
+        )
+
+
+# profile field, the robot's limit that it must not be looser than, and the looser direction
+MAKER = (
+    ("position_max_rad", "position_max_rad", 1.0),
+    ("position_min_rad", "position_min_rad", -1.0),
+    ("velocity_max_rad_s", "velocity_rad_s", 1.0),
+    ("acceleration_max_rad_s2", "acceleration_rad_s2", 1.0),
+    ("jerk_max_rad_s3", "jerk_rad_s3", 1.0),
+    ("torque_max_nm", "torque_nm", 1.0),
+    ("torque_rate_max_nm_s", "torque_rate_nm_s", 1.0),
+)
+
+
+def _not_looser(limits: ModeLimits, robot: Robot, where: str) -> None:
+    fastest = robot.cartesian.get("tcp_speed_m_s", np.inf)
+    if limits.tcp_speed_max_m_s.value > fastest:
+        raise ProfileError(
+            f"{where}: tcp_speed_max_m_s is {limits.tcp_speed_max_m_s.value:g}, looser than the maker's {fastest:g}."
+        )
+    for field, published, direction in MAKER:
+        ours, makers = getattr(limits, field), getattr(robot.limits, published)
+        if isinstance(ours, NotChecked):
+            continue
+        if len(ours.value) != robot.dof:
+            raise ProfileError(
+                f"{where}: {field} has {len(ours.value)} numbers, {robot.name} has {robot.dof} joints."
+            )
+        if makers is None:
+            if ours.trust != "integrator":
+                raise ProfileError(
+                    f"{where}: the maker of {robot.name} publishes no {published}; "
+                    f"{field} must have trust 'integrator', not '{ours.trust}'."
+                )
+            continue
+        looser = direction * (ours.array - makers) > 1e-9
+        if looser.any():
+            joint = int(np.argmax(looser))
+            raise ProfileError(
+                f"{where}: {field} of {robot.joint_names[joint]} is {ours.array[joint]:g}, looser than the "
+                f"maker's {makers[joint]:g} ({robot.limits.source(published)}). "
+                "Use the maker's number or a tighter one."
+            )

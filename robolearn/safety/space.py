@@ -1,0 +1,240 @@
+"""The arm in space: Cartesian speeds, contact, walls, boxes, own links, stopping distance, people.
+
+Cheap bounds first: from how far and how fast each joint may go until rest, and the reach of each part, follows how
+far and how fast anything may go. Only where that is too much is the braking motion looked at, sample by sample.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from robolearn.safety import rules
+from robolearn.safety.braking import Braking
+from robolearn.safety.contact import ContactSpeed, contact_speed, region
+from robolearn.safety.kinematics import ArmModel, Posture, point_speeds
+from robolearn.safety.limits import Limits
+from robolearn.safety.profile import Contact, Separation
+from robolearn.safety.separation import protective_distance
+from robolearn.safety.types import Record, Vector
+
+_NODE_STEP_M = 0.005  # how far a part may move between two samples that are looked at
+_SHORT_SAMPLES = (
+    40  # braking motions up to here are looked at sample by sample when the coarse look finds no room
+)
+
+
+class Space:
+    """Cartesian rules for one arm under one mode's limits. Every method gives the first violation, or None."""
+
+    def __init__(self, limits: Limits, arm: ArmModel, period_s: float):
+        self.limits, self.arm, self.period_s = limits, arm, period_s
+        mode = limits.mode
+        box = mode.workspace.stay_in
+        normals = [*np.eye(3), *-np.eye(3), *[np.array(p.normal) for p in mode.workspace.planes]]
+        offsets = [*box.min_m, *(-np.array(box.max_m)), *[p.offset_m for p in mode.workspace.planes]]
+        self._rows = [np.flatnonzero(arm.part == part) for part in range(len(arm.names))]
+        self._floor_m_s = np.inf
+        if isinstance(mode.contact, Contact):
+            self._floor_m_s = slowest_contact(mode.contact, np.inf).speed_m_s
+        self._careful_m_s = min(mode.tightest_speed_m_s, self._floor_m_s)
+        self._normals, self._offsets = np.array(normals), np.array(offsets)
+        faces = [f"{box.name} {axis}_{side}" for side in ("min", "max") for axis in "xyz"]
+        self._regions = [*faces, *[p.name for p in mode.workspace.planes]]
+        self._region_sources = [box.source] * 6 + [p.source for p in mode.workspace.planes]
+
+    def speeds_to_rest(
+        self, posture: Posture, braking: Braking, bound: Vector, allowed: Vector | None
+    ) -> Record | None:
+        """Cartesian speeds of every step until rest; bound: [n] rad/s, no joint is faster.
+
+        allowed: [p] m/s, contact speeds at the beginning; the mass felt changes little on the way to rest.
+        """
+        if (self.arm.reach @ bound).max() <= self._careful_m_s:
+            return None
+        positions, velocities = braking.trajectory()
+        fast = np.flatnonzero((np.abs(velocities) @ self.arm.reach.T).max(axis=1) > self._careful_m_s)
+        record = None
+        for p in positions[: int(fast[-1]) + 1 if len(fast) else 0]:
+            following = self.arm.posture(p)
+            speeds = point_speeds(posture, following, self.arm.radius, self.period_s)
+            record = self.speeds(speeds) or self.contact(speeds, allowed)
+            if record:
+                break
+            posture = following
+        self.arm.posture(braking.position_rad)  # as the caller left it: distances are measured there next
+        return record
+
+    def speeds(self, speeds: Vector) -> Record | None:
+        """Cartesian speeds of one step; speeds: [p] m/s, of every point, the last two elbow and TCP."""
+        limits, mode = self.limits, self.limits.mode
+        if speeds.max() <= mode.tightest_speed_m_s:
+            return None
+        fastest, elbow, tcp = int(np.argmax(speeds)), float(speeds[-2]), float(speeds[-1])
+        return (
+            rules.over(
+                "tcp_speed", tcp, mode.tcp_speed_max_m_s.value, "m/s", limits.source("tcp_speed_max_m_s")
+            )
+            or rules.over(
+                "elbow_speed", elbow, mode.elbow_speed_max_m_s.value, "m/s",
+                limits.source("elbow_speed_max_m_s"),
+            )
+            or rules.over(
+                "link_speed", float(speeds[fastest]), mode.link_speed_max_m_s.value, "m/s",
+                limits.source("link_speed_max_m_s"), where=self.arm.names[self.arm.part[fastest]],
+            )
+        )  # fmt: skip
+
+    def contact_speeds(self, before: Posture, posture: Posture, speeds: Vector) -> Vector | None:
+        """Allowed speed [p] m/s of every point where the arm may touch a person; None where it may not.
+
+        With the mass that is felt at the fastest point of each part in the direction of its motion; parts slower
+        than the speed that would be allowed to an infinite mass need no more than that. posture must be the one
+        that was computed last.
+        """
+        mode = self.limits.mode.contact
+        if not isinstance(mode, Contact):
+            return None
+        fastest = np.array([rows[int(np.argmax(speeds[rows]))] for rows in self._rows])
+        allowed = np.full(len(fastest), self._floor_m_s)
+        near = np.flatnonzero(speeds[fastest] > self._floor_m_s)
+        if len(near):
+            way = posture.points[fastest[near]] - before.points[fastest[near]]
+            way = way / np.maximum(np.linalg.norm(way, axis=1), 1e-300)[:, None]
+            masses = self.arm.felt_masses(posture.points, fastest[near], way, mode.payload_kg.value)
+            allowed[near] = [slowest_contact(mode, float(mass)).speed_m_s for mass in masses]
+        return allowed[self.arm.part]
+
+    def contact(self, speeds: Vector, allowed: Vector | None) -> Record | None:
+        """No part is faster than a person may be touched."""
+        mode = self.limits.mode.contact
+        if allowed is None or not isinstance(mode, Contact) or (speeds <= allowed).all():
+            return None
+        worst = int(np.argmin(allowed - speeds))
+        return rules.over(
+            "contact", float(speeds[worst]), float(allowed[worst]), "m/s", mode.edition,
+            where=self.arm.names[self.arm.part[worst]],
+        )  # fmt: skip
+
+    def margins(self, posture: Posture) -> Vector:
+        """Room [p, regions] m of each point's sphere to each wall; negative beyond it."""
+        return posture.points @ self._normals.T - self._offsets - self.arm.radius[:, None]
+
+    def places(self, posture: Posture, braking: Braking, swing: Vector) -> Record | None:
+        """Workspace, keep-out boxes, own links and stopping distance until rest."""
+        record = self._place(posture, braking.position_rad, swing)
+        if (
+            record is None
+            and float(self.arm.reach[-1] @ swing) <= self.limits.mode.stopping_distance_max_m.value
+        ):
+            return None
+        path = np.vstack([braking.position_rad, braking.trajectory()[0]])
+        way = np.vstack([np.zeros(path.shape[1]), np.cumsum(np.abs(np.diff(path, axis=0)), axis=0)])
+        record = self._along(path, way, self._nodes(way), posture)
+        if record and len(path) <= _SHORT_SAMPLES:
+            record = self._along(path, way, list(range(len(path))), posture)
+        return record
+
+    def _place(self, posture: Posture, joints_rad: Vector, swing: Vector) -> Record | None:
+        """The first region or part that may be met while every joint stays within swing [n] rad of joints_rad [n].
+
+        posture must be that at joints_rad, and the one that was computed last.
+        """
+        mode = self.limits.mode
+        walls = (self.margins(posture) - (self.arm.reach @ swing)[:, None]).min(axis=0)
+        if not (walls >= 0.0).all():
+            wall = int(np.argmin(walls))
+            return rules.under(
+                "workspace",
+                float(walls[wall]),
+                0.0,
+                "m",
+                self._region_sources[wall],
+                where=self._regions[wall],
+            )
+        cell = self.arm.cell_gaps.least(joints_rad, swing, 0.0)
+        if cell is not None:
+            pair, room = cell
+            wall = self.arm.cell_gaps.names[pair]
+            return rules.under("keep_out", room, 0.0, "m", self._box_source(wall), where=wall)
+        needed = mode.self_distance_min_m.value
+        own = self.arm.own_gaps.least(joints_rad, swing, needed)
+        if own is None:
+            return None
+        return rules.under(
+            "self_distance", own[1], needed, "m", self.limits.source("self_distance_min_m"),
+            where=self.arm.own_gaps.names[own[0]],
+        )  # fmt: skip
+
+    def _box_source(self, pair: str) -> str:
+        boxes = self.limits.mode.workspace.keep_out
+        return next(box.source for box in boxes if pair.startswith(f"keep_out:{box.name} "))
+
+    def _along(self, path: Vector, way: Vector, nodes: list[int], posture: Posture) -> Record | None:
+        """Walk along path [m, n], from posture at its first sample to rest, looking at the samples `nodes`.
+
+        way: [m, n] rad, travelled by each joint so far.
+
+        Any sample between two that are looked at is within half of their way from one of them, so a capsule with
+        that much room at both cannot have left its limits in between. Neighbouring samples need no such room.
+        """
+        limits, tcp = self.limits, posture.points[-1]
+        halves = [0.5 * (way[b] - way[a]) * (b - a > 1) for a, b in pairwise(nodes)]
+        none = np.zeros(path.shape[1])
+        for k, node in enumerate(nodes):
+            swing = np.maximum(halves[k - 1] if k else none, halves[k] if k < len(halves) else none)
+            posture = self.arm.posture(path[node])
+            travelled = float(np.linalg.norm(posture.points[-1] - tcp))
+            record = self._place(posture, path[node], swing) or rules.over(
+                "stopping_distance",
+                travelled,
+                limits.mode.stopping_distance_max_m.value,
+                "m",
+                limits.source("stopping_distance_max_m"),
+            )
+            if record:
+                return record
+        return None
+
+    def _nodes(self, way: Vector) -> list[int]:
+        """Which samples to look at: neighbours, or so near that no capsule moves by more than _NODE_STEP_M."""
+        moved = (way @ self.arm.reach.T).max(axis=1)
+        nodes, last = [0], len(way) - 1
+        while nodes[-1] < last:
+            reach = int(np.searchsorted(moved, moved[nodes[-1]] + _NODE_STEP_M, side="right")) - 1
+            nodes.append(min(max(reach, nodes[-1] + 1), last))
+        return nodes
+
+    def person_min(self, posture: Posture, speed_m_s: float, stopping_time_s: float, swing: Vector) -> float:
+        """How near to the base, on any side, a person may be: the arm's extent and the protective distance, m."""
+        numbers = self.limits.mode.separation
+        if not isinstance(numbers, Separation):
+            return 0.0
+        travel = float((self.arm.reach @ swing).max())
+        needed = protective_distance(numbers, speed_m_s, stopping_time_s, travel)
+        return self.extent_m(posture) + needed.total_m
+
+    def person(self, person_min_m: float, person_m: float | None) -> Record | None:
+        """A person is at least person_min_m from the base; person_m None where separation is not checked."""
+        numbers = self.limits.mode.separation
+        if person_m is None or not isinstance(numbers, Separation):
+            return None
+        return rules.under(
+            "separation", person_m, person_min_m, "m", numbers.edition,
+            f"a person is {person_m:.3f} m from the base, {person_min_m:.3f} m are needed",
+        )  # fmt: skip
+
+    def extent_m(self, posture: Posture) -> float:
+        """How far from the base's axis the arm reaches, horizontally."""
+        flat = posture.points[:, :2]
+        return float((np.sqrt(np.einsum("pi,pi->p", flat, flat)) + self.arm.radius).max())
+
+
+def slowest_contact(mode: Contact, robot_mass_kg: float) -> ContactSpeed:
+    """The lowest of the speeds allowed against the regions of a mode, for one mass felt."""
+    speeds = [
+        contact_speed(region(name), robot_mass_kg, mode.kind, mode.contact_area_cm2.value)
+        for name in mode.regions
+    ]
+    return min(speeds, key=lambda each: each.speed_m_s)

@@ -1,0 +1,169 @@
+"""The `jax` and `warp` engines: MuJoCo XLA, on any XLA device or on NVIDIA GPUs (and, slowly, on a CPU).
+
+Each step rebuilds the engine's data from `PhysicsState`, so nothing outlives the step that a checkpoint lacks.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+from mujoco.batch import Batch
+
+from robolearn.errors import MissingDependency, PhysicsError
+from robolearn.sim.constants import FieldRows
+from robolearn.sim.physics import Array, ModelFields, Physics, PhysicsState, needs_whole_pass, sensor_stage
+
+# Room for contacts and constraint rows per simulation. Too little is reported in `PhysicsState.overflow`.
+CONTACTS_PER_ENV = 48
+CONSTRAINTS_PER_ENV = 200
+
+
+class MjxPhysics(Physics):
+    """MuJoCo XLA over num_envs simulations; impl is `jax` or `warp`.
+
+    It agrees with `native` to float32, with one known difference: under the implicit integrators, an actuator whose
+    force is at its limit still damps the step as if it were not, so motions at a force limit part by per cents.
+    """
+
+    def __init__(self, model: mujoco.MjModel, num_envs: int, impl: str):
+        super().__init__(model, num_envs)
+        self.engine = impl
+        self._refuse(model)
+        if impl == "warp":
+            _quiet_warp()
+            sizes: dict[str, Any] = {"naconmax": CONTACTS_PER_ENV * num_envs, "njmax": CONSTRAINTS_PER_ENV}
+        else:
+            sizes = {}
+        lean = copy.copy(model)
+        if not needs_whole_pass(model):
+            lean.opt.disableflags |= int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT)
+        try:
+            self._model = mjx.put_model(model, impl=impl)
+            self._sensing_model = mjx.put_model(lean, impl=impl)
+            self._data = mjx.make_data(model, impl=impl, **sizes)
+        except (NotImplementedError, ValueError) as error:
+            raise PhysicsError(
+                f"The '{impl}' engine cannot run this model: {error}. Use the native engine."
+            ) from None
+        self._late = sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC
+        self._rows: FieldRows | None = None
+        self._lock = threading.Lock()
+
+    def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
+        """See `Physics.step`."""
+        return jax.vmap(self._step)(state, ctrl, fields)
+
+    def reset(
+        self, state: PhysicsState, mask: Array, qpos: Array, qvel: Array, fields: ModelFields
+    ) -> PhysicsState:
+        """See `Physics.reset`."""
+        start = self.blank().replace(qpos=qpos, qvel=qvel)
+        model = self._model if self._late.any() else self._sensing_model
+        data = jax.vmap(lambda s, f: mjx.forward(_with(model, f), self._load(s)))(start, fields)
+        start = start.replace(sensordata=data.sensordata)
+        return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), start, state)
+
+    def _step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
+        model = _with(self._model, fields)
+
+        def substep(data: Any, u: Array) -> tuple[Any, Array]:
+            data = mjx.step(model, data.replace(ctrl=u))
+            return data, self._overflow(data)
+
+        data, overflow = jax.lax.scan(substep, self._load(state), ctrl)
+        late = data.sensordata  # acceleration sensors speak of the last substep, as with mj_step
+        now = mjx.forward(_with(self._sensing_model, fields), data)
+        sensordata = jnp.where(self._late, late, now.sensordata)
+        finite = (
+            jnp.isfinite(data.qpos).all() & jnp.isfinite(data.qvel).all() & jnp.isfinite(sensordata).all()
+        )
+        return PhysicsState(
+            time=data.time,
+            qpos=data.qpos,
+            qvel=data.qvel,
+            act=data.act,
+            qacc_warmstart=data.qacc_warmstart,
+            sensordata=sensordata,
+            failed=state.failed | ~finite,
+            overflow=state.overflow + overflow.max().astype(jnp.int32),
+        )
+
+    def _load(self, state: PhysicsState) -> Any:
+        return self._data.replace(
+            time=state.time,
+            qpos=state.qpos,
+            qvel=state.qvel,
+            act=state.act,
+            qacc_warmstart=state.qacc_warmstart,
+        )
+
+    def constants(self, fields: ModelFields, mask: Array) -> ModelFields:
+        """See `Physics.constants`. MuJoCo XLA cannot compute them, so MuJoCo does, on the host."""
+        if not fields:
+            return {}
+        if self._rows is None:
+            self._rows = FieldRows(Batch(self.model, self.num_envs))
+        shapes = self._rows.shapes(fields)
+        return jax.pure_callback(self._constants, shapes, fields, mask) if shapes else {}
+
+    def _constants(self, fields: ModelFields, mask: Array) -> dict[str, np.ndarray]:
+        assert self._rows is not None
+        with self._lock:
+            self._rows.load(fields, np.asarray(mask))
+            return self._rows.derived(fields)
+
+    def _overflow(self, data: Any) -> Array:
+        """Whether this substep ran out of room. The jax engine sizes its buffers for every contact there can be.
+
+        Warp has a buffer of constraint rows for each world, and one of contacts for all worlds together: where the
+        latter is full nobody knows whose contacts were lost, so every world is told that it overflowed.
+        """
+        if self.engine == "jax":
+            return jnp.zeros((), jnp.int32)
+        return ((jnp.ravel(data._impl.overflow) & _OUT_OF_ROOM) != 0).any().astype(jnp.int32)
+
+    def _refuse(self, model: mujoco.MjModel) -> None:
+        """Name what MuJoCo XLA would drop without a word."""
+        if model.nhistory:
+            raise PhysicsError(
+                f"The '{self.engine}' engine ignores actuator and sensor delays: use the native engine."
+            )
+        if model.nplugin or model.nmocap:
+            raise PhysicsError(
+                f"The '{self.engine}' engine is given no plugins or mocap bodies: remove them."
+            )
+
+
+_OFF = mujoco.mjtDisableBit
+
+# Bits of mujoco_warp's OverflowType that mean lost contacts or constraints: NEFC, NJMAX_NNZ, BROADPHASE, NARROWPHASE,
+# CCD, HFIELD, CONTACT_MATCH, NVMAX, EPA_HORIZON, TACTILE. ITERATIONS and LS_ITERATIONS say that a solver stopped at
+# its limit, which is its normal way to stop on some models; `native` and `jax` stop there without a word.
+_OUT_OF_ROOM = 0b1001_1111_1111
+
+
+def _with(model: Any, fields: ModelFields) -> Any:
+    """The model with values of one simulation; what an engine has no field for, it has no use for."""
+    known = {}
+    for name, value in fields.items():
+        own = name if name.startswith("opt.") or hasattr(model, name) else f"_impl.{name}"
+        if own == name or hasattr(model._impl, name):
+            known[own] = value
+    return model.tree_replace(known) if known else model
+
+
+def _quiet_warp() -> None:
+    try:
+        import warp
+    except ImportError:
+        raise MissingDependency(
+            "The 'warp' engine needs warp-lang: pip install 'robolearn[warp]' (or use engine=native)."
+        ) from None
+    warp.config.quiet = True

@@ -1,0 +1,156 @@
+"""Pictures and videos of environments, with or without a display (MUJOCO_GL=egl renders without)."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import mujoco
+import numpy as np
+
+from robolearn.env import EnvState, VecEnv
+from robolearn.errors import MissingDependency, PhysicsError
+
+GOAL_RGBA = (0.10, 0.70, 0.35, 0.85)
+GOAL_RADIUS_M = 0.02
+Actor = Callable[[Any], Any]
+
+
+class SceneRenderer:
+    """Renders one environment of a VecEnv. Use as `with scene_renderer(env) as renderer`."""
+
+    def __init__(self, env: VecEnv, width: int, height: int, camera: str):
+        self._camera = camera
+        self._model = copy.copy(env.model)
+        self._data = mujoco.MjData(self._model)
+        try:
+            self._renderer = mujoco.Renderer(self._model, height, width)
+        except Exception as error:  # the GL backends raise many types
+            raise PhysicsError(
+                f"Cannot render ({error}). Without a display, set MUJOCO_GL=egl and install libegl1 and "
+                "libgl1-mesa-dri (Debian, Ubuntu)."
+            ) from None
+
+    def frame(self, state: EnvState, index: int = 0) -> np.ndarray:
+        """Environment `index` as [height, width, 3] uint8."""
+        _pose(self._model, self._data, state, index)
+        self._renderer.update_scene(self._data, self._camera)
+        for name, value in state.goal.items():
+            if name.endswith("_position"):
+                self._mark(np.asarray(value[index], float))
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._renderer.close()
+
+    def _mark(self, position: np.ndarray) -> None:
+        scene = self._renderer.scene
+        if scene.ngeom < scene.maxgeom:
+            mujoco.mjv_initGeom(
+                scene.geoms[scene.ngeom],
+                int(mujoco.mjtGeom.mjGEOM_SPHERE),
+                np.full(3, GOAL_RADIUS_M),
+                position,
+                np.eye(3).ravel(),
+                np.array(GOAL_RGBA, np.float32),
+            )
+            scene.ngeom += 1
+
+
+class HumanView:
+    """MuJoCo's viewer on the first environment, in real time. Raises PhysicsError without a display."""
+
+    def __init__(self, env: VecEnv):
+        self._model, self._period_s = copy.copy(env.model), 1.0 / env.control_hz
+        self._data = mujoco.MjData(self._model)
+        self._next_s = time.monotonic()
+        if not has_display():  # the viewer would end the process
+            raise PhysicsError(
+                "Cannot open a window: there is no display. Use render_mode='rgb_array', or write an mp4 with "
+                "`robolearn view TASK -o x.mp4`."
+            )
+        from mujoco import viewer
+
+        self._viewer = viewer.launch_passive(self._model, self._data)
+
+    @property
+    def running(self) -> bool:
+        """Whether the window is still open."""
+        return self._viewer.is_running()
+
+    def show(self, state: EnvState) -> None:
+        """Show the first environment and wait for its control period to pass."""
+        with self._viewer.lock():
+            _pose(self._model, self._data, state, 0)
+        self._viewer.sync()
+        self._next_s = max(self._next_s + self._period_s, time.monotonic() - self._period_s)
+        time.sleep(max(0.0, self._next_s - time.monotonic()))
+
+    def close(self) -> None:
+        """Close the window."""
+        self._viewer.close()
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _pose(model: mujoco.MjModel, data: mujoco.MjData, state: EnvState, index: int) -> None:
+    """Put one environment's posture, and the sizes drawn for it, into a model and data of our own."""
+    for name in ("geom_size", "geom_pos", "site_pos"):
+        if name in state.fields:
+            getattr(model, name)[:] = np.asarray(state.fields[name][index])
+    data.qpos[:] = np.asarray(state.physics.qpos[index])
+    mujoco.mj_forward(model, data)
+
+
+@contextmanager
+def scene_renderer(
+    env: VecEnv, width: int = 640, height: int = 480, camera: str = "overview"
+) -> Iterator[SceneRenderer]:
+    """A renderer that is closed at the end, as its GL context must be."""
+    renderer = SceneRenderer(env, width, height, camera)
+    try:
+        yield renderer
+    finally:
+        renderer.close()
+
+
+def record_video(env: VecEnv, actor: Actor, path: str | Path, *, episodes: int = 4, seed: int = 0) -> Path:
+    """Play episodes one after another and write them as mp4 (H.264). actor: obs [N, D] -> action [N, A]."""
+    states = play(env, jax.jit(lambda state: env.step(state, actor(state.obs))), episodes, seed)
+    with scene_renderer(env) as renderer:
+        frames = [renderer.frame(state) for state in states]
+    return write_video(frames, path, env.control_hz)
+
+
+def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed: int) -> Iterator[EnvState]:
+    """The first state, then one after each control period of so many full-length episodes."""
+    state = jax.jit(env.reset)(jax.random.key(seed))
+    yield state
+    for _ in range(episodes * env.episode_steps):
+        state = step(state)
+        yield state
+
+
+def write_video(frames: list[np.ndarray], path: str | Path, fps: float) -> Path:
+    """Frames [height, width, 3] uint8 as an mp4 file. Raises MissingDependency without imageio-ffmpeg."""
+    try:
+        import imageio.v2 as imageio
+    except ImportError:
+        raise MissingDependency("Videos need imageio: pip install 'robolearn[train]'.") from None
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with imageio.get_writer(target, format="FFMPEG", fps=fps, codec="libx264", quality=8) as writer:  # pyright: ignore
+        for frame in frames:
+            writer.append_data(frame)
+    return target

@@ -1,0 +1,212 @@
+"""What stands between the world and the policy: noise, bias, latency and lost messages, drawn in JAX.
+
+Rewards, success and the critic see the world as it is; the policy sees it through `Sensing`, and its targets reach
+the drives through `CommandDelay`. Latencies are in milliseconds, not whole control periods. All state is in the
+returned arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from pydantic import AfterValidator, Field
+
+from robolearn.config import Config
+from robolearn.errors import TaskError, unknown
+from robolearn.policy.slots import Slot
+
+Array = jax.Array
+Readings = dict[str, Array]
+
+
+def _delay(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 <= value[0] <= value[1] <= 1000.0:
+        raise ValueError("a delay is [shortest, longest] in ms, between 0 and 1000")
+    return value
+
+
+Delay = Annotated[tuple[float, float], AfterValidator(_delay)]
+Spread = Annotated[float, Field(ge=0.0)]
+
+
+class SensingConfig(Config):
+    """Sensor and latency effects; keys of the first two are slot names or units, a name winning over a unit.
+
+    sensor_noise: standard deviation of white Gaussian noise on every sample. sensor_bias: an offset that lasts an
+    episode, uniform between minus and plus this number. observation_delay_ms, action_delay_ms: uniform between two
+    numbers, constant over an episode. observation_drop: chance in each control period that no message of a stream
+    (joint_state, gripper, one object's pose) arrives; the policy then sees the last one.
+    """
+
+    sensor_noise: dict[str, Spread] = {}
+    sensor_bias: dict[str, Spread] = {}
+    observation_delay_ms: Delay = (0.0, 0.0)
+    observation_drop: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    action_delay_ms: Delay = (0.0, 0.0)
+
+
+class SensingState(NamedTuple):
+    """One environment's. bias, held: {slot: value}. past: {slot: [periods, ...]}, newest first. delay: periods."""
+
+    key: Array
+    bias: Readings
+    past: Readings
+    held: Readings
+    delay: Array
+
+
+class Sensing:
+    """Turns true readings of one environment into what the policy measures. Raises TaskError for unknown slots."""
+
+    def __init__(self, slots: tuple[Slot, ...], config: SensingConfig, period_s: float):
+        self._slots, self._config = slots, config
+        self._noise = _by_slot("sensor_noise", config.sensor_noise, slots)
+        self._bias = _by_slot("sensor_bias", config.sensor_bias, slots)
+        self._delay = tuple(ms / 1000.0 / period_s for ms in config.observation_delay_ms)
+        self._depth = ceil(self._delay[1] - 1e-9) + 1 if self._delay[1] > 0.0 else 0
+        self._streams = sorted({_stream(slot) for slot in slots})
+
+    @property
+    def active(self) -> bool:
+        """Whether the policy sees anything but the truth."""
+        return bool(self._noise or self._bias or self._depth or self._config.observation_drop)
+
+    def start(self, key: Array, readings: Readings) -> tuple[SensingState, Readings]:
+        """The state of a new episode, and its first measurement: the arm has stood still, nothing is lost yet."""
+        key, key_bias, key_delay, key_noise = jax.random.split(key, 4)
+        bias = {}
+        for i, slot in enumerate(self._slots):
+            if slot.name in self._bias:
+                limit = self._bias[slot.name]
+                draw = jax.random.fold_in(key_bias, i)
+                bias[slot.name] = jax.random.uniform(draw, slot.shape, minval=-limit, maxval=limit)
+        low, high = self._delay
+        delay = jax.random.uniform(key_delay, minval=low, maxval=high)
+        past = {name: jnp.stack([value] * self._depth) for name, value in readings.items() if self._depth}
+        measured = self._noisy({slot.name: readings[slot.name] for slot in self._slots}, bias, key_noise)
+        held = measured if self._config.observation_drop else {}
+        return SensingState(key, bias, past, held, delay), measured
+
+    def measure(self, state: SensingState, readings: Readings) -> tuple[SensingState, Readings]:
+        """One control period later: the next state, and what the policy measures."""
+        key, key_noise, key_drop = jax.random.split(state.key, 3)
+        past = {name: _push(values, readings[name]) for name, values in state.past.items()}
+        seen = {slot.name: readings[slot.name] for slot in self._slots}
+        if self._depth:
+            seen = {slot.name: _interpolate(slot, past[slot.name], state.delay) for slot in self._slots}
+        measured = self._noisy(seen, state.bias, key_noise)
+        held = state.held
+        if self._config.observation_drop:
+            lost = jax.random.bernoulli(key_drop, self._config.observation_drop, (len(self._streams),))
+            by_stream = dict(zip(self._streams, lost, strict=True))
+            held = {
+                slot.name: jnp.where(by_stream[_stream(slot)], held[slot.name], measured[slot.name])
+                for slot in self._slots
+            }
+            measured = held
+        return SensingState(key, state.bias, past, held, state.delay), measured
+
+    def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
+        noisy = {}
+        for i, slot in enumerate(self._slots):
+            value = readings[slot.name]
+            if slot.name in bias:
+                value = value + bias[slot.name]
+            if slot.name in self._noise:
+                white = jax.random.normal(jax.random.fold_in(key, i), slot.shape)
+                value = value + self._noise[slot.name] * white
+            changed = slot.name in bias or slot.name in self._noise
+            noisy[slot.name] = value / jnp.linalg.norm(value) if changed and _is_turn(slot) else value
+        return noisy
+
+
+class CommandState(NamedTuple):
+    """One environment's commands on their way: delay in s, and the ends of the last segments, oldest first.
+
+    position, velocity: [segments + 1, n]. width: [segments, 1], of the gripper, or [0, 1].
+    """
+
+    delay: Array
+    position: Array
+    velocity: Array
+    width: Array
+
+
+class CommandDelay:
+    """The command stream of one environment as the drives receive it: late, at any instant, still smooth.
+
+    Each control period commands one segment of constant acceleration. A delay shifts the stream in time, so a
+    substep may fall into an earlier segment.
+    """
+
+    def __init__(self, delay_ms: tuple[float, float], period_s: float, substeps: int, *, gripper: bool):
+        self._delay_s = (delay_ms[0] / 1000.0, delay_ms[1] / 1000.0)
+        self._period, self._gripper = period_s, gripper
+        self._times = jnp.arange(1, substeps + 1) * (period_s / substeps)
+        self._segments = ceil(self._delay_s[1] / period_s - 1e-9) + 1
+
+    def start(self, key: Array, position: Array, width: Array) -> CommandState:
+        """An arm at rest at position [n] since ever, gripper at width [1]."""
+        low, high = self._delay_s
+        n = self._segments
+        return CommandState(
+            delay=jax.random.uniform(key, minval=low, maxval=high),
+            position=jnp.tile(position, (n + 1, 1)),
+            velocity=jnp.zeros((n + 1, *position.shape)),
+            width=jnp.tile(width, (n, 1)) if self._gripper else jnp.zeros((0, 1)),
+        )
+
+    def send(self, state: CommandState, targets: Mapping[str, Array]) -> tuple[CommandState, Array, Array]:
+        """Add one period's targets; what the drives get: arm [substeps, n], gripper width [substeps, 1] or empty."""
+        position = jnp.concatenate([state.position[1:], targets["joint_position_target"][None]])
+        velocity = jnp.concatenate([state.velocity[1:], targets["joint_velocity_target"][None]])
+        width = state.width
+        if self._gripper:
+            width = jnp.concatenate([width[1:], targets["gripper_width_target"][None]])
+        late = self._times - state.delay  # since the start of the newest segment
+        last = self._segments - 1
+        segment = jnp.clip(last + jnp.floor(late / self._period).astype(jnp.int32), 0, last)
+        t = (late - (segment - last) * self._period)[:, None]
+        acceleration = (velocity[segment + 1] - velocity[segment]) / self._period
+        arm = position[segment] + velocity[segment] * t + 0.5 * acceleration * t * t
+        grip = width[segment] if self._gripper else width
+        return CommandState(state.delay, position, velocity, width), arm, grip
+
+
+def _push(values: Array, new: Array) -> Array:
+    return jnp.concatenate([new[None], values[:-1]])
+
+
+def _interpolate(slot: Slot, past: Array, delay: Array) -> Array:
+    """The reading `delay` control periods ago, between the two samples around it. past: [periods, ...]."""
+    newer = jnp.floor(delay).astype(jnp.int32)
+    a, b = past[newer], past[jnp.minimum(newer + 1, past.shape[0] - 1)]
+    share = delay - newer
+    if not _is_turn(slot):
+        return a + share * (b - a)
+    b = jnp.where(jnp.sum(a * b) < 0.0, -b, b)  # the same rotation, on the nearer side
+    mixed = a + share * (b - a)
+    return mixed / jnp.linalg.norm(mixed)
+
+
+def _is_turn(slot: Slot) -> bool:
+    return slot.source.endswith(".orientation")
+
+
+def _stream(slot: Slot) -> str:
+    """The message that carries a slot: `joint_state`, `gripper`, `pose.cube`."""
+    return slot.source.rpartition(".")[0]
+
+
+def _by_slot(what: str, values: Mapping[str, float], slots: tuple[Slot, ...]) -> dict[str, float]:
+    """The number of each slot that has one, by its name or else its unit."""
+    names, units = {slot.name for slot in slots}, {slot.unit for slot in slots}
+    for key in values:
+        if key not in names | units:
+            raise TaskError(f"randomization.{what}: " + unknown("slot or unit", key, names | units))
+    found = {slot.name: values.get(slot.name, values.get(slot.unit, 0.0)) for slot in slots}
+    return {name: value for name, value in found.items() if value > 0.0}

@@ -1,0 +1,83 @@
+"""Watching a task: in MuJoCo's viewer, or as an mp4 where there is no display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from robolearn.env import EnvState, VecEnv, make
+from robolearn.errors import BundleError, ConfigError
+from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.runtime import PolicyRuntime
+from robolearn.sim.render import HumanView, has_display, play, scene_renderer, write_video
+
+Stepper = Callable[[EnvState], EnvState]
+
+
+def view(
+    task: str, policy: str = "zero", output: Path | None = None, *, episodes: int = 4, seed: int = 0
+) -> Path | None:
+    """Show episodes of `robot/task` in a window, or write them to output and return it.
+
+    policy: `zero`, `random` or the path of a bundle. Without a display and without output, the video goes to
+    ROBOT-TASK.mp4 in the working directory.
+    """
+    env = make(task, num_envs=1, engine="native")
+    step = policy_step(env, policy, seed)
+    if output is None and has_display():
+        window = HumanView(env)
+        for state in play(env, step, episodes, seed):
+            if not window.running:
+                break
+            window.show(state)
+        window.close()
+        return None
+    with scene_renderer(env) as renderer:
+        frames = [renderer.frame(state) for state in play(env, step, episodes, seed)]
+    return write_video(frames, output or Path(f"{task.replace('/', '-')}.mp4"), env.control_hz)
+
+
+def policy_step(env: VecEnv, policy: str, seed: int) -> Stepper:
+    """One control period under a policy: `zero` (hold still), `random`, or a bundle's path."""
+    shape = (env.num_envs, env.action_size)
+    if policy == "zero":
+        return jax.jit(lambda state: env.step(state, jnp.zeros(shape)))
+    if policy == "random":
+        random = np.random.default_rng(seed)
+        step = jax.jit(env.step)
+        return lambda state: step(state, random.uniform(-1.0, 1.0, shape).astype(np.float32))
+    if not Path(policy).is_file():
+        raise ConfigError(f"No policy '{policy}': give zero, random or the path of a .robolearn file.")
+    return bundle_step(env, PolicyBundle.load(policy))
+
+
+def bundle_step(env: VecEnv, bundle: PolicyBundle) -> Stepper:
+    """One control period of a single environment under the very graph that a robot would run.
+
+    Raises BundleError where the bundle was made for another task.
+    """
+    if bundle.manifest.task != env.task.full_name:
+        raise BundleError(
+            f"{bundle.manifest.name} was made for {bundle.manifest.task}, but this is {env.task.full_name}."
+        )
+    runtime = PolicyRuntime(bundle)
+    advance, readings = jax.jit(env.step_targets), jax.jit(env.readings)
+    still = jnp.zeros((1, env.action_size))
+
+    def step(state: EnvState) -> EnvState:
+        values = {**readings(state.physics), **state.goal}
+        wanted = {slot.name for slot in (*env.task.slots, *env.task.goal_slots)}
+        runtime.restore({name: value[0] for name, value in state.memory._asdict().items()})
+        targets = runtime.step({name: np.asarray(values[name][0]) for name in wanted})
+        memory = type(state.memory)(
+            **{name: jnp.asarray(value)[None] for name, value in runtime.memory.items()}
+        )
+        return advance(
+            state, {name: jnp.asarray(value)[None] for name, value in targets.items()}, memory, still
+        )
+
+    return step

@@ -1,0 +1,138 @@
+"""What the policy node does each tick, without ROS: hold, run or brake, and one smooth command stream throughout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robolearn.errors import BundleError
+from robolearn.policy.interpolate import TargetStream
+from robolearn.policy.runtime import PolicyRuntime
+from robolearn_ros.loop import Samples
+
+Vector = NDArray[np.float64]
+
+CATCH_UP_PERIODS = 3
+
+
+class Go(Enum):
+    """What the circumstances allow in a control period."""
+
+    HOLD = "hold"  # the monitor sends something of its own: stay where it holds the arm
+    BRAKE = "brake"  # the monitor follows, but there is nothing to do, or something is wrong here
+    RUN = "run"
+
+
+class PolicyDriver:
+    """Runs a policy every `ratio` ticks and samples its command stream at every tick.
+
+    It starts at rest where the arm is held, so that it never lurches: after a stop, a reset and a start the policy's
+    memory begins anew from there. An error of the policy brakes it and stays until the monitor's next hold.
+    """
+
+    def __init__(self, runtime: PolicyRuntime, command_rate_hz: float):
+        manifest = runtime.manifest
+        ratio = command_rate_hz / manifest.control_hz
+        self.ratio = round(ratio)
+        if self.ratio < 1 or abs(ratio - self.ratio) > 1e-9:
+            raise BundleError(
+                f"command_rate_hz is {command_rate_hz:g}, but must be a whole multiple of the policy's "
+                f"{manifest.control_hz:g} Hz."
+            )
+        self.runtime = runtime
+        self.inference = Samples()
+        self.problem = ""
+        self.running = False
+        self.gripper_width_m: float | None = None
+        self._tick_s = 1.0 / command_rate_hz
+        self._period = 0  # number of the control period that the newest segment covers
+        limits = manifest.limits_assumed
+        self._stream = TargetStream(
+            1.0 / manifest.control_hz,
+            limits["target_velocity_max_rad_s"],
+            limits["target_acceleration_max_rad_s2"],
+        )
+
+    def command(
+        self, index: int, go: Go, hold_rad: Vector, sources: Mapping[str, Any]
+    ) -> tuple[Vector, Vector]:
+        """Command position and velocity [n] of tick number index; call `advance` once it is on its way.
+
+        hold_rad: [n], where the arm is held, used with HOLD.  sources: measured values and goals by slot source.
+        """
+        period, phase = divmod(index, self.ratio)
+        if go is Go.HOLD:
+            self.running, self.problem = False, ""
+            self._stream.hold(hold_rad)
+            self._period = period
+        # At a boundary the old segment's end is the new one's start, so the policy itself can wait for `advance`;
+        # periods that passed while this process was held up cannot.
+        behind = period - self._period - (phase == 0)
+        if behind > CATCH_UP_PERIODS:
+            self.problem = f"the policy node was held up for {behind} control periods"
+            self._period = period - 1
+        while self._period < period - (phase == 0):
+            self._next_period(go, sources)
+        at_end = self._period < period
+        return self._stream.sample(self._stream.period_s if at_end else phase * self._tick_s)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the command stream stands still."""
+        return self._stream.at_rest
+
+    def take_over(self, other: PolicyDriver, sources: Mapping[str, Any]) -> None:
+        """Go on where another driver is, moving or not: same stream, memory begun from its end.
+
+        Raises BundleError where the control rates differ, or the new memory cannot be begun.
+        """
+        if self.ratio != other.ratio:
+            raise BundleError("A policy of another control rate can only be swapped in at rest.")
+        end = {"joint_state.position": other._stream.end_position_rad}
+        self.runtime.reset({**sources, **end})
+        memory = self.runtime.memory
+        if "command_velocity" in memory:
+            self.runtime.restore({**memory, "command_velocity": other._stream.end_velocity_rad_s})
+        limits = self._stream
+        self._stream, self._period, self.running = other._stream, other._period, other.running
+        self._stream.velocity_max_rad_s = limits.velocity_max_rad_s
+        self._stream.acceleration_max_rad_s2 = limits.acceleration_max_rad_s2
+
+    def advance(self, index: int, go: Go, sources: Mapping[str, Any]) -> None:
+        """Run the policy, or brake, if a control period begins with tick number index."""
+        if index // self.ratio > self._period:
+            self._next_period(go, sources)
+
+    def _next_period(self, go: Go, sources: Mapping[str, Any]) -> None:
+        self._period += 1
+        if go is Go.RUN and not self.problem:
+            try:
+                if self._run(sources):
+                    return
+            except BundleError as error:
+                self.problem = str(error)
+        self.running = False
+        self._stream.brake()
+
+    def _run(self, sources: Mapping[str, Any]) -> bool:
+        """One period of the policy; False while the stream still comes to rest before a fresh start."""
+        if not self.running:
+            if not self._stream.at_rest:
+                return False
+            self.runtime.reset({**sources, "joint_state.position": self._stream.end_position_rad})
+            self.running = True
+        manifest = self.runtime.manifest
+        slots = (*manifest.slots, *manifest.goal_slots)
+        readings = {slot.name: sources[slot.source] for slot in slots if slot.source in sources}
+        before = time.monotonic_ns()
+        targets = self.runtime.step(readings)
+        self.inference.add(time.monotonic_ns() - before)
+        self._stream.push(targets["joint_position_target"], targets["joint_velocity_target"])
+        if "gripper_width_target" in targets:
+            self.gripper_width_m = float(targets["gripper_width_target"][0])
+        return True

@@ -1,0 +1,130 @@
+"""Between ROS messages and plain values: polled subscriptions, quality of service, joint states, stamps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState, Range
+
+from robolearn.safety.types import Command, Measured
+from robolearn_ros.loop import StampClock
+
+Vector = NDArray[np.float64]
+M = TypeVar("M")
+
+
+def qos(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    """Keep-last quality of service; latched: a late subscriber still gets the last message."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+class _NeverExecuted(CallbackGroup):
+    """Keeps a subscription out of every executor, so that only the control loop takes its messages."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        pass
+
+
+class Polled(Generic[M]):
+    """A subscription whose messages are taken by the control loop, oldest first, without an executor."""
+
+    def __init__(self, node: Node, kind: type[M], topic: str, profile: QoSProfile):
+        self.topic, self.depth, self._kind = topic, profile.depth, kind
+        self._subscription = node.create_subscription(
+            kind, topic, _ignore, profile, callback_group=_NeverExecuted()
+        )
+
+    def take(self) -> list[M]:
+        """Every message that came since the last call, at most the queue's depth."""
+        messages: list[M] = []
+        handle = self._subscription.handle
+        with handle:
+            while len(messages) < self.depth:
+                taken = handle.take_message(self._kind, False)
+                if taken is None:
+                    break
+                messages.append(taken[0])
+        return messages
+
+
+def time_message(clock: StampClock, monotonic_ns: int) -> Time:
+    """The stamp of a moment on the monotonic clock."""
+    sec, nanosec = clock.stamp(monotonic_ns)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def joint_state(
+    stamp: Time, names: Sequence[str], position: Vector, velocity: Vector, frame_id: str = ""
+) -> JointState:
+    """A JointState message."""
+    message = JointState(name=names, position=position.tolist(), velocity=velocity.tolist())
+    message.header.stamp = stamp
+    message.header.frame_id = frame_id
+    return message
+
+
+class JointReader:
+    """Picks a robot's joints out of JointState messages by name, whatever else they hold and in whatever order."""
+
+    def __init__(self, joint_names: tuple[str, ...], clock: StampClock):
+        self._names, self._clock = joint_names, clock
+        self._last_names: list[str] = []
+        self._order: list[int] = []
+
+    def measured(self, message: JointState) -> Measured:
+        """The message as a measurement. Joints that are missing stay missing: the monitor names them."""
+        found = list(message.name)
+        if found != self._last_names:
+            self._last_names = found
+            self._order = [found.index(name) for name in self._names if name in found]
+        stamp = self._clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
+        names = tuple(found[i] for i in self._order) if self._order else tuple(found)
+        return Measured(names, self._pick(message.position), self._pick(message.velocity), stamp)
+
+    def missing(self, message: JointState) -> list[str]:
+        """Joints of the robot that the message lacks."""
+        return [name for name in self._names if name not in message.name]
+
+    def _pick(self, values: Any) -> Vector:
+        array = np.array(values, float)
+        if self._order and max(self._order) < len(array):
+            return array[self._order]
+        return array
+
+
+def command(message: JointState, clock: StampClock) -> Command:
+    """A JointState on the policy's topic as a command; its frame_id says who sent it."""
+    stamp = clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
+    velocity = np.array(message.velocity, float) if len(message.velocity) else None
+    source = message.header.frame_id or "unnamed"
+    return Command(tuple(message.name), np.array(message.position, float), stamp, velocity, source)
+
+
+def distance_m(message: Range) -> float:
+    """The distance that a Range tells: infinities as REP 117 has them, NaN stays NaN."""
+    if math.isinf(message.range):
+        return float(message.max_range) if message.range > 0 else 0.0
+    return float(message.range)
+
+
+def _ignore(message: Any) -> None:
+    del message

@@ -1,0 +1,139 @@
+"""What every node process shares: start, an executor thread for services, a clean end, diagnostics."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from robolearn.errors import RobolearnError
+from robolearn_ros.loop import Loop, promote_other_threads, set_fifo
+from robolearn_ros.parameters import Parameter
+
+RT_PRIORITY = Parameter("rt_priority", 40, "SCHED_FIFO priority of the control loop, 0 for none", "", 0, 95)
+PHASE = Parameter("phase", 0.0, "where in the period of the monotonic clock this loop ticks", "periods", 0, 1)
+STATS_PATH = Parameter("stats_path", "", "file to which loop statistics are written at the end, as JSON")
+
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
+
+
+_MIDDLEWARE_BELOW = 10  # the priority of delivering threads under that of the loop
+
+
+class ControlNode(Protocol):
+    """A node with a control loop of its own."""
+
+    @property
+    def node(self) -> Node:
+        """The ROS node, for services and parameters."""
+        ...
+
+    @property
+    def loop(self) -> Loop:
+        """The control loop."""
+        ...
+
+    def tick(self, tick_ns: int) -> None:
+        """One cycle."""
+        ...
+
+    def close(self) -> None:
+        """Release what the node holds; the loop has ended."""
+        ...
+
+    def statistics(self) -> dict[str, Any]:
+        """What `stats_path` gets."""
+        ...
+
+
+def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM.
+
+    Returns the exit status: 0 ended, 1 ended but something was left unfinished, 2 wrong parameters or files.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    try:
+        control = make()
+    except RobolearnError as error:
+        sys.stderr.write(f"{error}\n")
+        rclpy.try_shutdown()
+        return 2
+    executor.add_node(control.node)
+    if control.loop.priority > _MIDDLEWARE_BELOW:
+        promote_other_threads(control.loop.priority - _MIDDLEWARE_BELOW)
+    below = max(control.loop.priority - 2 * _MIDDLEWARE_BELOW, 1) if control.loop.priority else 0
+    thread = threading.Thread(target=_serve, args=(executor, below), name="executor", daemon=True)
+    thread.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: control.loop.stop())
+    try:
+        for tick_ns in control.loop:
+            control.tick(tick_ns)
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+        thread.join(2.0)
+        _write_statistics(control)
+        problem = _close(control)
+        rclpy.try_shutdown()
+    return 1 if problem else 0
+
+
+def _close(control: ControlNode) -> str:
+    """What could not be ended in order; empty where all was."""
+    try:
+        control.close()
+    except RobolearnError as error:
+        sys.stderr.write(f"{error}\n")
+        return str(error)
+    return ""
+
+
+def _serve(executor: SingleThreadedExecutor, priority: int) -> None:
+    # A thread that holds the interpreter while it is starved would hold up the control loop with it.
+    set_fifo(priority)
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+def _write_statistics(control: ControlNode) -> None:
+    path = control.node.get_parameter(STATS_PATH.name).value
+    if path:
+        Path(path).write_text(json.dumps(control.statistics(), indent=2) + "\n", encoding="utf-8")
+
+
+def status(
+    name: str, level: bytes, message: str, hardware_id: str, values: dict[str, Any]
+) -> DiagnosticStatus:
+    """A diagnostic status; numbers are written with six digits."""
+    pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id=hardware_id, values=pairs)
+
+
+def loop_values(loop: Loop) -> dict[str, Any]:
+    """A loop's statistics as flat diagnostic values."""
+    summary = loop.summary()
+    values: dict[str, Any] = {key: summary[key] for key in ("rate_hz", "ticks", "missed", "real_time")}
+    for kind in ("late_us", "work_us"):
+        values |= {f"{kind}_{key}": summary[kind].get(key, 0.0) for key in ("p50", "p99", "p99.9", "max")}
+    return values
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,112 @@
+"""Node parameters: declared in one table with type, range, unit and meaning; anything else refuses to start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RclParameter
+from rclpy.parameter import parameter_value_to_python
+
+from robolearn.errors import ConfigError, unknown
+
+_OWN = ("use_sim_time", "start_type_description_service")  # declared by rclpy itself
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter. Its type is that of its default; low and high bound numbers; choices bound text."""
+
+    name: str
+    default: bool | int | float | str | list[str]
+    meaning: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = True
+
+    @property
+    def type(self) -> str:
+        """bool, int, double, string or string list."""
+        names = {bool: "bool", int: "int", float: "double", str: "string", list: "string list"}
+        return names[type(self.default)]
+
+    @property
+    def range(self) -> str:
+        """The range or the choices, to read."""
+        if self.choices:
+            return ", ".join(self.choices)
+        return "" if self.low is None else f"{self.low:g} to {self.high:g}"
+
+
+def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
+    """Declare the table on a node and return its values by name.
+
+    Raises ConfigError for a parameter that is unknown, of a wrong type or out of range.
+    """
+    known = [parameter.name for parameter in table]
+    # rclpy ignores overrides that nobody declares; they are read here so that a misspelt name is an error.
+    given = {name: parameter_value_to_python(value.get_parameter_value()) for name, value in _overrides(node)}
+    for name in given:
+        if name not in known and name not in _OWN and not name.startswith("qos_overrides."):
+            raise ConfigError(f"{node.get_name()}: {unknown('parameter', name, known)}")
+    values = {}
+    for parameter in table:
+        values[parameter.name] = _declare_one(node, parameter)
+    return values
+
+
+def table_markdown(table: Sequence[Parameter]) -> str:
+    """The table as it stands in the documentation."""
+    rows = [
+        f"| `{p.name}` | {p.type} | `{p.default}` | {p.unit} | {p.range} | {p.meaning} |".replace("``", "` `")
+        for p in table
+    ]
+    return "\n".join(
+        ["| parameter | type | default | unit | range | meaning |", "|---|---|---|---|---|---|", *rows]
+    )
+
+
+def _declare_one(node: Node, parameter: Parameter) -> Any:
+    text = parameter.meaning + (f" [{parameter.unit}]" if parameter.unit else "")
+    descriptor = ParameterDescriptor(description=text, read_only=parameter.read_only)
+    if parameter.low is not None and parameter.high is not None:
+        if isinstance(parameter.default, int):
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=1)
+            ]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=parameter.low, to_value=parameter.high)
+            ]
+    try:
+        default = parameter.default
+        if default == []:  # rclpy takes an empty list for one of bytes
+            default = RclParameter.Type.STRING_ARRAY
+        value = node.declare_parameter(parameter.name, default, descriptor).value
+    except InvalidParameterTypeException as error:
+        hint = " Write a decimal point, such as 500.0." if parameter.type == "double" else ""
+        raise ConfigError(
+            f"{node.get_name()}: parameter '{parameter.name}' must be a {parameter.type}.{hint}"
+        ) from error
+    except InvalidParameterValueException as error:
+        raise ConfigError(
+            f"{node.get_name()}: parameter '{parameter.name}' must lie in {parameter.range} {parameter.unit}".rstrip()
+            + "."
+        ) from error
+    if parameter.choices and value not in parameter.choices:
+        raise ConfigError(f"{node.get_name()}: " + unknown(parameter.name, str(value), parameter.choices))
+    return (
+        list(value)
+        if value is not None and isinstance(parameter.default, list)
+        else (value if value is not None else [])
+    )
+
+
+def _overrides(node: Node) -> Any:
+    return ((name, value) for name, value in node._parameter_overrides.items())

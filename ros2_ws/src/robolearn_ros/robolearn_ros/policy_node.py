@@ -1,0 +1,365 @@
+"""Serves a policy bundle: named measurements in, a smooth command stream out, at the arm's rate.
+
+A lifecycle node. Configure verifies the bundle and checks it against the live arm by name; activate starts at rest
+where the arm is held; deactivate brakes and holds. It moves only while the safety node says `running`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState as Transition
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64
+from std_srvs.srv import Trigger
+
+from robolearn.errors import BundleError, RobolearnError, RobotError
+from robolearn.policy.approval import require_approval
+from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.runtime import PolicyRuntime
+from robolearn.robots import Robot, load_robot
+from robolearn_ros.arm import arm_topics
+from robolearn_ros.driver import Go, PolicyDriver
+from robolearn_ros.loop import Loop, Samples, StampClock
+from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
+from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.sources import Sources
+
+PARAMETERS = (
+    Parameter("bundle", "", "path of the .robolearn file"),
+    Parameter("robot", "", "robot name or YAML; empty for the bundle's; any other than the bundle's is refused"),
+    Parameter("command_rate_hz", 500.0, "rate of commands, a whole multiple of the policy's", "Hz", 50, 1000),
+    Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
+    Parameter("base_frame", "base", "frame in which goals are given"),
+    Parameter("slot_topics", [], "topics that differ from the default, such as pose.cube=/tracker/cube"),
+    Parameter("trusted_keys", [], "key ids or public keys that may sign; empty accepts any intact signature"),
+    Parameter("require_approval", True, "serve only a bundle that one of approver_keys has approved"),
+    Parameter("approver_keys", [], "key ids or public keys of those who may approve"),
+    Parameter("observation_age_max_s", 0.05, "older joint states hold the policy", "s", 0.001, 1.0),
+    Parameter("staged_bundle", "", "bundle for the service ~/stage; may be changed while running", read_only=False),
+    Parameter("swap_in_motion", False, "swap a staged policy at once, moving, and without telling the safety node"),
+    Parameter("autostart", True, "configure and activate without being asked, as soon as the arm is there"),
+    replace(PHASE, default=0.25),
+    RT_PRIORITY,
+    STATS_PATH,
+)  # fmt: skip
+
+DECISION_AGE_MAX_NS = 300_000_000  # decisions come at 10 Hz at least
+SENT_AGE_MAX_NS = 100_000_000
+FIRST_S = 3.0  # how long configure waits for a first joint state
+LOOK_S = 1.0  # and then looks at those that follow
+
+
+class _Lifecycle(LifecycleNode):
+    """Forwards transitions; a refusal is logged and leaves the state as it was."""
+
+    def __init__(self, owner: PolicyNode):
+        self._owner = owner
+        super().__init__("policy_node")
+
+    def _try(self, call: Any) -> TransitionCallbackReturn:
+        try:
+            call()
+        except RobolearnError as error:
+            self._owner.refusal = str(error)
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._owner.refusal = ""
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: Transition) -> TransitionCallbackReturn:
+        """Verify the bundle, look at the live arm."""
+        return self._try(self._owner.configure)
+
+    def on_activate(self, state: Transition) -> TransitionCallbackReturn:
+        """Let the policy run whenever the monitor follows."""
+        return self._try(self._owner.activate)
+
+    def on_deactivate(self, state: Transition) -> TransitionCallbackReturn:
+        """Brake and hold."""
+        return self._try(self._owner.deactivate)
+
+    def on_cleanup(self, state: Transition) -> TransitionCallbackReturn:
+        """Stop the stream."""
+        return self._try(self._owner.cleanup)
+
+
+class PolicyNode:
+    """Topics, lifecycle and loop around one policy driver."""
+
+    def __init__(self) -> None:
+        self.node = _Lifecycle(self)
+        self._p = p = declare(self.node, PARAMETERS)
+        self.refusal = ""
+        self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
+        self.clock = StampClock()
+        self._active = False
+        self._driver: PolicyDriver | None = None
+        self._bundle, self.robot = self._load(p["bundle"])
+        self._staged: tuple[PolicyBundle, PolicyDriver] | None = None
+        self._source = ""
+        self.node.create_service(Trigger, "~/stage", self._stage)
+        self._reader = JointReader(self.robot.joint_names, self.clock)
+        topics = arm_topics(self.robot)
+        self._states = Polled(
+            self.node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(10)
+        )
+        self._sent = Polled(self.node, JointState, "/robolearn/sent_command", qos(10))
+        self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
+        self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"])
+        self._gripper: Publisher | None = None
+        self._out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(10))
+        self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
+        self.node.create_timer(1.0, self._publish_diagnostics)
+        self._starter = self.node.create_timer(0.2, self._autostart)
+        if not p["autostart"]:
+            self._starter.cancel()
+        self._values: dict[str, Any] = {}
+        self._state_s = -np.inf
+        self._held = np.zeros(self.robot.dof)
+        self._held_ns = 0
+        self._decision_ns = 0
+        self._follows = False
+        self.observation_age = Samples()
+
+    # -- lifecycle (executor thread) --
+
+    def _load(self, path: str) -> tuple[PolicyBundle, Robot]:
+        """The bundle and the arm it is for. Raises BundleError or RobotError."""
+        p = self._p
+        bundle = PolicyBundle.load(path, p["trusted_keys"] or None)
+        if p["require_approval"]:
+            require_approval(bundle, path, p["approver_keys"])
+        m = bundle.manifest
+        robot = load_robot(p["robot"] or m.robot)
+        if robot.name != m.robot:
+            raise BundleError(f"Bundle '{m.name}' is for robot '{m.robot}', but this arm is '{robot.name}'.")
+        if robot.digest != m.robot_digest:
+            raise BundleError(
+                f"Bundle '{m.name}' was made with another robot file '{m.robot}' (sha256 {m.robot_digest[:12]}, here "
+                f"{robot.digest[:12]}). Train and export with the file of this arm."
+            )
+        if robot.joint_names != m.joint_names:
+            raise BundleError(
+                f"Bundle '{m.name}' has joints {m.joint_names}, robot '{robot.name}' {robot.joint_names}."
+            )
+        return bundle, robot
+
+    def configure(self) -> None:
+        """Verify, warm up, and look at the joint states that come: names, rate, numbers."""
+        self._bundle, _ = self._load(self._p["bundle"])
+        driver = self._make_driver(self._bundle)
+        m = self._bundle.manifest
+        self._inputs.expect([slot.source for slot in (*m.slots, *m.goal_slots)])
+        if any(output.name == "gripper_width_target" for output in m.outputs) and self._gripper is None:
+            self._gripper = self.node.create_publisher(Float64, "/robolearn/policy_gripper", qos(1))
+        self._look_at_arm(m.control_hz)
+        self._driver, self._source = driver, _source(self._bundle)
+
+    def _make_driver(self, bundle: PolicyBundle) -> PolicyDriver:
+        runtime = PolicyRuntime(bundle)
+        runtime.warm_up()
+        return PolicyDriver(runtime, self._p["command_rate_hz"])
+
+    def _stage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Verify and warm up the bundle in `staged_bundle`; the loop swaps it in. A bad one changes nothing."""
+        del request
+        path = self.node.get_parameter("staged_bundle").get_parameter_value().string_value
+        try:
+            bundle, _ = self._load(path)
+            lacking = self._inputs.lacks(
+                slot.source for slot in (*bundle.manifest.slots, *bundle.manifest.goal_slots)
+            )
+            if self._driver is None or lacking:
+                need = f"it reads {', '.join(lacking)} too" if lacking else "the node is not configured"
+                raise BundleError(
+                    f"'{bundle.manifest.name}' cannot be swapped in: {need}. Configure the node with it."
+                )
+            self._staged = bundle, self._make_driver(bundle)
+        except RobolearnError as error:
+            response.success, response.message = False, str(error)
+            return response
+        when = (
+            "now"
+            if self._p["swap_in_motion"]
+            else "as soon as the arm is at rest, and the arm needs a start then"
+        )
+        response.success, response.message = True, f"{bundle.manifest.name} is staged: it takes over {when}."
+        return response
+
+    def _look_at_arm(self, control_hz: float) -> None:
+        """Raises RobotError where joint states do not come, lack a joint, or come too slowly for the policy."""
+        topic, stamps = self._states.topic, []
+        self._states.take()
+        end = time.monotonic() + FIRST_S
+        while time.monotonic() < end and len(stamps) < 50:
+            for message in self._states.take():
+                if not stamps:
+                    end = time.monotonic() + LOOK_S
+                missing = self._reader.missing(message)
+                if missing:
+                    raise RobotError(
+                        f"{topic} lacks {', '.join(missing)}; it has {', '.join(message.name) or 'no joints'}. "
+                        "Check the robot file's joint names and the driver's prefix."
+                    )
+                stamps.append(self._reader.measured(message).stamp_s)
+            time.sleep(0.005)
+        if len(stamps) < 2:
+            raise RobotError(
+                f"No joint states on {topic} (publishers: {self.node.count_publishers(topic)}). "
+                "Start the arm's driver, or set state_topic."
+            )
+        rate = (len(stamps) - 1) / max(stamps[-1] - stamps[0], 1e-9)
+        if rate < 0.9 * control_hz:
+            raise RobotError(
+                f"{topic} comes at {rate:.0f} Hz, but the policy needs {control_hz:g} Hz. Set state_topic."
+            )
+
+    def activate(self) -> None:
+        """Run from the next control period on, if the monitor follows."""
+        self._active = True
+
+    def deactivate(self) -> None:
+        """Brake; the stream goes on at rest, so that the arm is held."""
+        self._active = False
+
+    def cleanup(self) -> None:
+        """End the stream; a monitor that is running then stops for want of commands."""
+        self._active, self._driver = False, None
+
+    def _autostart(self) -> None:
+        """Configure and activate once it is possible; try again while the arm is not there."""
+        if self._driver is None:
+            self.node.trigger_configure()
+        if self._driver is not None:
+            self._starter.cancel()
+            self.node.trigger_activate()
+            name = self._bundle.manifest.name
+            self.node.get_logger().info(f"active: {name}, digest {self._bundle.digest[:12]}")
+
+    # -- the cycle --
+
+    def tick(self, tick_ns: int) -> None:
+        """Take messages, drive, publish. An error here ends the stream; the safety node then stops the arm."""
+        driver = self._driver
+        if driver is None:
+            return
+        self._take()
+        if not self._held_ns:
+            return
+        go = self._go(time.monotonic_ns(), driver)
+        if self._staged is not None:
+            driver, go = self._swap(driver, go)
+        position, velocity = driver.command(self.loop.index, go, self._held, self._values)
+        stamp = time_message(self.clock, tick_ns)
+        self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
+        driver.advance(self.loop.index, go, self._values)
+        if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
+            self._gripper.publish(Float64(data=driver.gripper_width_m))
+
+    def _swap(self, driver: PolicyDriver, go: Go) -> tuple[PolicyDriver, Go]:
+        """Put the staged policy in: at rest, under its own name, or moving, under the name of the one before."""
+        assert self._staged is not None
+        in_motion = self._p["swap_in_motion"]
+        if go is not Go.HOLD and not in_motion and (driver.running or not driver.at_rest):
+            return driver, Go.BRAKE
+        (bundle, staged), self._staged = self._staged, None
+        try:
+            staged.take_over(driver, self._values)
+        except BundleError as error:
+            self.refusal = str(error)
+            return driver, go
+        self._bundle, self._driver = bundle, staged
+        if not in_motion:
+            self._source = _source(bundle)
+        self.node.get_logger().info(f"swapped: {bundle.manifest.name}, digest {bundle.digest[:12]}")
+        return staged, go
+
+    def _go(self, now_ns: int, driver: PolicyDriver) -> Go:
+        if not self._follows or now_ns - self._decision_ns > DECISION_AGE_MAX_NS:
+            return Go.HOLD
+        if not self._active or not self._inputs.complete:
+            return Go.BRAKE
+        age_s = now_ns / 1e9 - self._state_s
+        self.observation_age.add(round(age_s * 1e9))
+        limit = self._p["observation_age_max_s"]
+        if age_s > limit:
+            driver.problem = (
+                f"the newest joint state is {age_s * 1e3:.0f} ms old, at most {limit * 1e3:.0f} are allowed"
+            )
+        return Go.RUN
+
+    def _take(self) -> None:
+        now_ns = time.monotonic_ns()
+        for message in self._states.take():
+            if self._reader.missing(message):
+                continue
+            measured = self._reader.measured(message)
+            self._values["joint_state.position"] = measured.position_rad
+            self._values["joint_state.velocity"] = measured.velocity_rad_s
+            self._state_s = measured.stamp_s
+            if now_ns - self._held_ns > SENT_AGE_MAX_NS and not self._follows:
+                self._held, self._held_ns = measured.position_rad, now_ns - SENT_AGE_MAX_NS
+        for message in self._sent.take():
+            self._held, self._held_ns = np.array(message.position, float), now_ns
+        for message in self._decisions.take():
+            self._follows = {pair.key: pair.value for pair in message.values}.get("state") == "running"
+            self._decision_ns = now_ns
+        self._values |= self._inputs.take()
+
+    # -- around it --
+
+    def _publish_diagnostics(self) -> None:
+        driver = self._driver
+        values = loop_values(self.loop) | {
+            "bundle": Path(self._p["bundle"]).name,
+            "digest": self._bundle.digest,
+            "policy_running": bool(driver and driver.running),
+        }
+        values |= {f"observation_age_us_{k}": v for k, v in self.observation_age.summary_us().items()}
+        if driver is not None:
+            values |= {f"inference_us_{k}": v for k, v in driver.inference.summary_us().items()}
+        problem = self.refusal or (driver.problem if driver else "not configured") or self._inputs.problem
+        level, text = (ERROR, problem) if problem else (OK, "serving")
+        if not problem and not self._inputs.complete:
+            level, text = WARN, f"waiting for {', '.join(self._inputs.missing)}"
+        message = DiagnosticArray(
+            status=[status("policy_node: policy", level, text, self.robot.name, values)]
+        )
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Loop, inference and observation age."""
+        inference = self._driver.inference.summary_us() if self._driver else {}
+        return {
+            **self.loop.summary(),
+            "inference_us": inference,
+            "observation_age_us": self.observation_age.summary_us(),
+        }
+
+
+def _source(bundle: PolicyBundle) -> str:
+    """The name under which a bundle's commands go out."""
+    return f"policy:{bundle.digest[:16]}"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run_node(PolicyNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""A MuJoCo arm in wall-clock time that speaks what the real arm's driver speaks.
+
+It obeys a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
+It stands for the arm and its cell; a simulated person sensor belongs to the cell.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from sensor_msgs.msg import JointState, Range
+from std_msgs.msg import Float64, Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from robolearn.robots import load_robot
+from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.loop import Loop, StampClock
+from robolearn_ros.messages import Polled, joint_state, qos, time_message
+from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.simulation import Arm, Trajectory
+from robolearn_ros.sources import GRIPPER_TOPIC
+
+PARAMETERS = (
+    Parameter("robot", "fr3", "robot name or robot YAML"),
+    Parameter("task", "", "task whose scene surrounds the arm, such as reach; empty for a bare floor"),
+    Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of obeying commands", "Hz", 50, 1000),
+    Parameter("state_topic", "", "joint states at the driver's slow rate; empty for the robot file's"),
+    Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
+    Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
+    Parameter("person_sensor", True, "publish a simulated person sensor"),
+    Parameter(
+        "person_distance_m", 5.0, "what the simulated person sensor tells; may be changed while running", "m", 0, 20,
+        read_only=False,
+    ),
+    Parameter("position_noise_rad", 0.0, "standard deviation of measured joint positions", "rad", 0, 0.1),
+    Parameter("velocity_noise_rad_s", 0.0, "standard deviation of measured joint velocities", "rad/s", 0, 1),
+    Parameter("state_delay_s", 0.0, "age of joint states when they are published", "s", 0, 0.2),
+    Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
+    Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
+    Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
+    Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
+    PHASE,
+    RT_PRIORITY,
+    STATS_PATH,
+)  # fmt: skip
+
+PERSON_RATE_HZ = 20.0
+POSE_RATE_HZ = 50.0
+
+
+class SimNode:
+    """Arm, topics and loop."""
+
+    def __init__(self) -> None:
+        self.node = Node("sim_node")
+        p = declare(self.node, PARAMETERS)
+        self.robot = load_robot(p["robot"])
+        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
+        self.clock = StampClock()
+        self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"])
+        self.arm.change_plant(p["damping_share"], p["gain_share"])
+        topics = arm_topics(self.robot)
+        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
+        raw_topic = p["raw_state_topic"] or topics.fast_state
+        self._raw = (
+            self.node.create_publisher(JointState, raw_topic, topics.state_qos(10)) if raw_topic else None
+        )
+        command_topic = p["command_topic"] or topics.command
+        self._commands = Polled(self.node, Float64MultiArray, command_topic, qos(10))
+        self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
+        self._trajectories = Polled(self.node, JointTrajectory, p["trajectory_topic"], qos(10))
+        self._trajectory: tuple[Trajectory, int] | None = None
+        self._width = self.node.create_publisher(Float64, GRIPPER_TOPIC, qos(10))
+        self._poses = {
+            name: self.node.create_publisher(PoseStamped, f"/robolearn/pose/{name}", qos(10))
+            for name in self.arm.objects()
+        }
+        self._pose_every = max(1, round(p["rate_hz"] / POSE_RATE_HZ))
+        self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
+        self._person = None
+        if p["person_sensor"]:
+            self._person = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
+            self.node.create_timer(1.0 / PERSON_RATE_HZ, self._publish_person)
+        self.node.create_timer(1.0, self._publish_diagnostics)
+        self._slow_every = max(1, round(p["rate_hz"] / topics.state_rate_hz)) if self._raw else 1
+        self._noise = np.array([p["position_noise_rad"], p["velocity_noise_rad_s"]])
+        self._random = np.random.default_rng(p["seed"])
+        self._delay = round(p["state_delay_s"] * p["rate_hz"])
+        self._waiting: list[JointState] = []
+        self.refused = 0
+        self.largest_step_rad = 0.0
+        self._last_target = self.arm.target_rad.copy()
+
+    def tick(self, tick_ns: int) -> None:
+        """Obey, step, tell."""
+        for message in self._commands.take():
+            self._trajectory = None
+            self._obey(np.array(message.data, float))
+        for message in self._gripper.take():
+            if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
+                self.refused += 1
+        for message in self._trajectories.take():
+            self._follow(message, tick_ns)
+        if self._trajectory is not None:
+            trajectory, start_ns = self._trajectory
+            self._obey(trajectory.sample((tick_ns - start_ns) / 1e9))
+        self.arm.step()
+        position, velocity = self.arm.position_rad, self.arm.velocity_rad_s
+        if self._noise.any():
+            noise = self._random.normal(size=(2, len(position))) * self._noise[:, None]
+            position, velocity = position + noise[0], velocity + noise[1]
+        stamp = time_message(self.clock, tick_ns)
+        if self.loop.index % self._pose_every == 0:
+            self._publish_cell(stamp)
+        message = joint_state(stamp, self.robot.joint_names, position, velocity)
+        if self._delay:
+            self._waiting.append(message)
+            if len(self._waiting) <= self._delay:
+                return
+            message = self._waiting.pop(0)
+        if self._raw is not None:
+            self._raw.publish(message)
+        if self.loop.index % self._slow_every == 0:
+            self._slow.publish(_with_gripper(message, self.arm.gripper_width_m))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Loop statistics and what was commanded."""
+        return {
+            **self.loop.summary(),
+            "refused_commands": self.refused,
+            "largest_command_step_rad": self.largest_step_rad,
+        }
+
+    def _obey(self, target: np.ndarray) -> None:
+        if not self.arm.command(target):
+            self.refused += 1
+            return
+        self.largest_step_rad = max(self.largest_step_rad, float(np.abs(target - self._last_target).max()))
+        self._last_target = target
+
+    def _follow(self, message: JointTrajectory, now_ns: int) -> None:
+        """Take a trajectory as a joint trajectory controller does: by joint name, in place of the one before."""
+        names, points = list(message.joint_names), message.points
+        if sorted(names) != sorted(self.robot.joint_names) or not points:
+            self.refused += 1
+            return
+        order = [names.index(name) for name in self.robot.joint_names]
+        times = np.array([p.time_from_start.sec + p.time_from_start.nanosec / 1e9 for p in points])
+        lengths = {len(p.positions) for p in points} | {
+            len(p.velocities) for p in points if len(p.velocities)
+        }
+        if lengths != {len(order)} or times[0] <= 0.0 or (np.diff(times) <= 0.0).any():
+            self.refused += 1
+            return
+        positions = np.array([p.positions for p in points])[:, order]
+        with_velocity = all(len(p.velocities) for p in points)
+        velocities = np.array([p.velocities for p in points])[:, order] if with_velocity else None
+        self._trajectory = Trajectory(self.arm.target_rad.copy(), times, positions, velocities), now_ns
+
+    def _publish_cell(self, stamp: Time) -> None:
+        """What a camera and the gripper would tell."""
+        self._width.publish(Float64(data=self.arm.gripper_width_m))
+        for name, (position, turn) in self.arm.objects().items():
+            message = PoseStamped()
+            message.header.stamp, message.header.frame_id = stamp, "base"
+            point, q = message.pose.position, message.pose.orientation
+            point.x, point.y, point.z = (float(x) for x in position)
+            q.w, q.x, q.y, q.z = (float(x) for x in turn)
+            self._poses[name].publish(message)
+
+    def _publish_person(self) -> None:
+        assert self._person is not None
+        message = Range(
+            radiation_type=Range.INFRARED,
+            min_range=0.0,
+            max_range=20.0,
+            range=self.node.get_parameter("person_distance_m").get_parameter_value().double_value,
+        )
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.frame_id = "base"
+        self._person.publish(message)
+
+    def _publish_diagnostics(self) -> None:
+        values = loop_values(self.loop) | {
+            "refused_commands": self.refused,
+            "largest_command_step_rad": self.largest_step_rad,
+        }
+        level, text = (
+            (WARN, f"{self.refused} commands were no finite joint targets")
+            if self.refused
+            else (OK, "running")
+        )
+        message = DiagnosticArray(status=[status("sim_node: arm", level, text, self.robot.name, values)])
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def _with_gripper(message: JointState, width_m: float) -> JointState:
+    """What the slow topic of a real arm tells: its joints and the fingers'."""
+    full = JointState(header=message.header, name=[*message.name, "gripper_left", "gripper_right"])
+    full.position = [*message.position, width_m / 2, width_m / 2]
+    full.velocity = [*message.velocity, 0.0, 0.0]
+    return full
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run_node(SimNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The contract of a task, checked on every installed task and every arm. A new task needs no test of its own here."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import robolearn
+from robolearn.policy.slots import Slot
+from robolearn.tasks import load_task, task_classes, task_names
+
+ENVS, STEPS = 16, 100
+SOURCES = ("joint_state.", "gripper.width", "pose.", "goal.", "zeros")
+
+
+@pytest.fixture(scope="module", params=task_names())
+def env(request):
+    return robolearn.make(request.param, num_envs=ENVS, engine="native")
+
+
+@pytest.fixture(scope="module")
+def played(env):
+    """One rollout of random actions: the first state, and every step's observation, reward, flags and joints."""
+
+    def roll(key):
+        key_start, key_actions = jax.random.split(key)
+        actions = jax.random.uniform(key_actions, (STEPS, ENVS, env.action_size), minval=-1, maxval=1)
+        actions = jnp.repeat(actions[::5], 5, axis=0)  # held for 0.1 s each, so that the arm gets about
+
+        def step(state, action):
+            after = env.step(state, action)
+            kept = {
+                name: getattr(after, name) for name in ("obs", "critic_obs", "final_obs", "reward", "done")
+            }
+            kept |= {"qpos": after.physics.qpos, "command": after.memory.command_position}
+            return after, kept | {"metrics": after.metrics, "velocity": after.memory.command_velocity}
+
+        first = env.reset(key_start)
+        last, kept = jax.lax.scan(step, first, actions)
+        return first, last, kept
+
+    play = jax.jit(roll)
+    return play(jax.random.key(0)), play(jax.random.key(0)), play(jax.random.key(1))
+
+
+def test_words(env):
+    task = env.task
+    assert task.full_name in task_names()
+    assert len(task.summary) > 15
+    assert not task.summary.endswith(".")
+    assert "for the last 0.5 s" in task.success_text
+    assert task.config.success_hold_s == 0.5
+    assert type(task).__doc__
+    assert task.config.episode_s >= 2.0
+
+
+def test_slots(env):
+    task = env.task
+    names = [slot.name for slot in (*task.slots, *task.goal_slots, *task.memory_slots)]
+    assert len(set(names)) == len(names)
+    for slot in (*task.slots, *task.goal_slots, *task.memory_slots):
+        assert isinstance(slot, Slot)
+        assert slot.unit in ("rad", "rad/s", "m", "m/s", "1")
+        assert slot.source.startswith(SOURCES), slot
+        assert slot.description
+        assert slot.name.endswith("_quat") == slot.source.endswith(".orientation"), slot
+    assert [slot.name for slot in task.slots][:2] == ["joint_position", "joint_velocity"]
+    for slot in task.goal_slots:
+        assert slot.source.startswith("goal.")
+
+
+def test_shapes(env, played):
+    first, last, kept = played[0]
+    assert first.obs.shape == (ENVS, env.obs_size)
+    assert first.critic_obs.shape == (ENVS, env.critic_obs_size)
+    assert env.critic_obs_size > env.obs_size
+    assert kept["obs"].shape == (STEPS, ENVS, env.obs_size)
+    readings = env.readings(last.physics)
+    for slot in env.task.slots:
+        assert readings[slot.name].shape == (ENVS, *slot.shape)
+    for slot in env.task.goal_slots:
+        assert last.goal[slot.name].shape == (ENVS, *slot.shape)
+    assert set(last.goal) == {slot.name for slot in env.task.goal_slots}
+    for slot in env.task.memory_slots:
+        assert getattr(last.memory, slot.name).shape == (ENVS, *slot.shape)
+
+
+def test_reward_terms_and_weights_match(env, played):
+    last = played[0][1]
+    terms = {name.removeprefix("reward/") for name in last.metrics if name.startswith("reward/")}
+    assert terms == set(env.task.config.reward)
+    total = sum(np.asarray(value) for name, value in last.metrics.items() if name.startswith("reward/"))
+    np.testing.assert_allclose(total, np.asarray(last.reward), atol=1e-5)
+
+
+def test_random_actions_do_no_harm(env, played):
+    for _, _, kept in (played[0], played[2]):
+        for name in ("obs", "critic_obs", "final_obs", "reward", "qpos"):
+            assert np.isfinite(np.asarray(kept[name])).all(), name
+        assert not np.asarray(kept["metrics"]["physics_failed"]).any()
+        assert not np.asarray(kept["metrics"]["overflow"]).any()
+        assert np.abs(np.asarray(kept["obs"])).max() < 50.0, "observations of a size that a network can use"
+        action = env.task.action
+        assert (np.asarray(kept["command"]) <= action.position_max_rad + 1e-3).all()
+        assert (np.asarray(kept["command"]) >= action.position_min_rad - 1e-3).all()
+        assert (np.abs(np.asarray(kept["velocity"])) <= action.velocity_max_rad_s + 1e-4).all()
+
+
+def test_the_same_key_gives_the_same_rollout_and_another_does_not(env, played):
+    (_, _, one), (_, _, same), (_, _, other) = played
+    np.testing.assert_array_equal(np.asarray(one["obs"]), np.asarray(same["obs"]))
+    np.testing.assert_array_equal(np.asarray(one["reward"]), np.asarray(same["reward"]))
+    assert not np.array_equal(np.asarray(one["obs"]), np.asarray(other["obs"]))
+
+
+def test_no_episode_starts_at_its_end(env, played):
+    """Starts differ, have not met the goal, have not failed and are not inside a wall."""
+    first, _, _ = played[0]
+    readings = env.readings(first.physics)
+    assert not np.asarray(jax.vmap(env.task.achieved)(readings, first.goal)).any()
+    assert not np.asarray(jax.vmap(env.task.failed)(readings, first.goal)).any()
+    assert len(np.unique(np.asarray(first.obs), axis=0)) == ENVS
+    state = jax.jit(env.step)(first, jnp.zeros((ENVS, env.action_size)))
+    assert np.abs(np.asarray(state.physics.qvel)).max() < 2.0, "something is pushed out of something"
+    position = np.asarray(readings["joint_position"])
+    assert (position >= env.task.robot.limits.position_min_rad - 1e-5).all()
+    assert (position <= env.task.robot.limits.position_max_rad + 1e-5).all()
+
+
+def test_doing_nothing_does_not_solve_it(env):
+    step = jax.jit(lambda state: env.step(state, jnp.zeros((ENVS, env.action_size))))
+    state = jax.jit(env.reset)(jax.random.key(3))
+    for _ in range(env.episode_steps):
+        state = step(state)
+    assert not np.asarray(state.success).any()
+
+
+def test_the_joint_action_space_is_a_choice(env):
+    task = load_task(env.task.full_name, {"action": {"space": "joint"}})
+    assert task.action_size == task.robot.dof + int(task.uses_gripper)
+
+
+def test_every_task_is_offered_on_every_arm():
+    assert len(task_names()) == len(task_classes()) * len(robolearn.robots.robot_names())
+    assert {"reach", "reach_pose", "push", "pick_cube", "stack", "open_drawer", "peg_insert"} <= set(
+        task_classes()
+    )

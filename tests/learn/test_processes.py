@@ -1,0 +1,149 @@
+"""Training as real processes: killed, terminated, and spread over several."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robolearn.learn.trackers import read_metrics
+
+HERE = Path(__file__).parent
+LIMIT_S = 180
+
+
+def start(run_dir: Path, *arguments: str) -> subprocess.Popen:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "OMPI_", "JAX_", "XLA_"))}
+    env["PYTHONPATH"] = os.pathsep.join([str(HERE), env.get("PYTHONPATH", "")])
+    command = [sys.executable, str(HERE / "train_point.py"), str(run_dir), *arguments]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    try:
+        output, _ = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        pytest.fail(f"still running after {LIMIT_S} s:\n{output[-2000:]}")
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def wait_for_iteration(process: subprocess.Popen, run_dir: Path, iteration: int) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while len(read_metrics(run_dir / "metrics.jsonl")) < iteration:
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def numbers(run_dir: Path) -> list[dict]:
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+def prints(run_dir: Path, iteration: int) -> dict:
+    path = run_dir / "checkpoints" / f"{iteration:012d}" / "meta" / "metadata"
+    return json.loads(path.read_text())["fingerprints"]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def run_together(run_dir: Path, *arguments: str) -> list[subprocess.Popen]:
+    coordinator = f"127.0.0.1:{free_port()}"
+    return [
+        start(run_dir, "--processes", "2", "--coordinator", coordinator, "--rank", str(rank), *arguments)
+        for rank in range(2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run of 40 iterations in one process, uninterrupted."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    finish(start(run_dir))
+    return run_dir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [2, 17, 31])
+def test_killed_at_any_moment_the_run_continues_bit_for_bit(whole, tmp_path, at):
+    run_dir = tmp_path / "run"
+    process = start(run_dir)
+    wait_for_iteration(process, run_dir, at)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert len(read_metrics(run_dir / "metrics.jsonl")) < 40
+    finish(start(run_dir))
+    assert numbers(run_dir) == numbers(whole)
+    assert prints(run_dir, 40) == prints(whole, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_terminated_run_leaves_a_checkpoint_and_status_zero(whole, tmp_path, number):
+    run_dir = tmp_path / "run"
+    process = start(run_dir)
+    wait_for_iteration(process, run_dir, 7)
+    process.send_signal(number)
+    assert "outcome: stopped" in finish(process)
+    done = len(read_metrics(run_dir / "metrics.jsonl"))
+    assert 7 <= done < 40
+    assert prints(run_dir, done)
+    finish(start(run_dir))
+    assert prints(run_dir, 40) == prints(whole, 40)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(whole, tmp_path):
+    """Same draws, same minibatches; only the order of float32 sums differs, and that grows as training goes on."""
+    run_dir = tmp_path / "run"
+    for process in run_together(run_dir):
+        finish(process)
+    for row in read_metrics(run_dir / "metrics.jsonl"):
+        assert 0 < row["time/rollout_s_fastest"] <= row["time/rollout_s_slowest"]
+        assert row["time/slowest_device"] in (0, 1)
+        assert 0 < row["time/balance"] <= 1
+    one, two = numbers(whole), numbers(run_dir)
+    assert [row["iteration"] for row in two] == list(range(1, 41))
+    for key, tolerance in (("reward", 1e-5), ("loss/value", 1e-3), ("action_std", 1e-5)):
+        np.testing.assert_allclose([r[key] for r in two[:5]], [r[key] for r in one[:5]], rtol=tolerance)
+    for key in ("reward", "action_std"):
+        np.testing.assert_allclose([r[key] for r in two], [r[key] for r in one], rtol=0.02)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_processes_stops_both_after_the_same_iteration(tmp_path):
+    run_dir = tmp_path / "run"
+    processes = run_together(run_dir, "--iterations", "400")
+    wait_for_iteration(processes[0], run_dir, 6)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        assert "outcome: stopped" in finish(process)
+    done = len(read_metrics(run_dir / "metrics.jsonl"))
+    assert done < 400
+    assert prints(run_dir, done)
+    finish(start(run_dir, "--iterations", "400"))  # what two processes saved, one continues
+    assert prints(run_dir, 400)
+
+
+@pytest.mark.slow
+def test_two_devices_in_one_process_learn_what_one_learns(whole, tmp_path):
+    run_dir = tmp_path / "run"
+    finish(start(run_dir, "--devices", "2"))
+    one, two = numbers(whole), numbers(run_dir)
+    np.testing.assert_allclose([r["reward"] for r in two], [r["reward"] for r in one], rtol=0.02)

@@ -1,0 +1,195 @@
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from pointmass import PointMass
+from train_point import point_config
+
+from robolearn.config import load_config
+from robolearn.errors import CheckpointError, ConfigError
+from robolearn.learn import folder, trainer
+from robolearn.learn.checkpoint import Checkpoints
+from robolearn.learn.config import PpoConfig, TrainConfig
+from robolearn.learn.run import open_run
+from robolearn.learn.trainer import train
+
+
+def without_times(rows):
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+def prints(run_dir, iteration):
+    """Fingerprints of every array of a checkpoint."""
+    name = f"{iteration:012d}"
+    return json.loads((run_dir / "checkpoints" / name / "meta" / "metadata").read_text())["fingerprints"]
+
+
+class StopAfter:
+    """Asks for an end before the given iteration."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of 20 iterations, uninterrupted."""
+    return train(point_config(20), tmp_path_factory.mktemp("whole") / "run", env=PointMass(64))
+
+
+def test_learns_a_trivial_task(tmp_path):
+    config = TrainConfig(
+        task="test/point",
+        num_envs=256,
+        total_steps=150_000,
+        ppo=PpoConfig(actor_hidden=(64, 64), critic_hidden=(64, 64)),
+    )
+    run = train(config, tmp_path / "run", env=PointMass(256))
+    assert run.outcome == "finished"
+    assert (
+        run.metrics[-1]["reward"] > 0.5 * run.metrics[0]["reward"]
+    )  # both negative: half the distance, or less
+    result = run.evaluate(500, env=PointMass(500))
+    assert result.success.rate > 0.97
+    kept = folder.read_evaluation(tmp_path / "run")
+    assert kept["success"]["episodes"] == 500
+    assert kept["iteration"] == run.iteration == config.iterations
+
+
+def test_same_seed_gives_the_same_numbers_and_another_seed_others(whole, tmp_path):
+    again = train(point_config(20), tmp_path / "again", env=PointMass(64))
+    other = train(point_config(20, seed=1), tmp_path / "other", env=PointMass(64))
+    assert without_times(again.metrics) == without_times(whole.metrics)
+    assert prints(again.run_dir, 20) == prints(whole.run_dir, 20)
+    assert without_times(other.metrics) != without_times(whole.metrics)
+
+
+@pytest.mark.parametrize("at", [3, 10])
+def test_stopping_and_resuming_changes_no_bit(whole, tmp_path, at):
+    run_dir = tmp_path / "run"
+    first = train(point_config(20), run_dir, env=PointMass(64), stop=StopAfter(at))
+    assert first.outcome == "stopped"
+    assert len(first.metrics) == at + 1
+    second = train(point_config(20), run_dir, env=PointMass(64), resume=True)
+    assert second.outcome == "finished"
+    assert without_times(second.metrics) == without_times(whole.metrics)
+    assert prints(run_dir, 20) == prints(whole.run_dir, 20)
+    assert len(folder.read_record(run_dir)["starts"]) == 2
+
+
+def test_damaged_newest_checkpoint_costs_time_but_no_bit(whole, tmp_path):
+    run_dir = tmp_path / "run"
+    train(point_config(20), run_dir, env=PointMass(64), stop=StopAfter(12))
+    newest = max((run_dir / "checkpoints").iterdir())
+    for path in (newest / "state").rglob("*"):
+        if path.is_file() and path.stat().st_size > 100:
+            path.write_bytes(path.read_bytes()[:50])
+    said = []
+    watcher = trainer.Silent()
+    watcher.warn = said.append
+    run = train(point_config(20), run_dir, env=PointMass(64), resume=True, progress=watcher)
+    assert any("Checkpoint 13 is damaged" in text for text in said)
+    assert without_times(run.metrics) == without_times(whole.metrics)
+    assert prints(run_dir, 20) == prints(whole.run_dir, 20)
+
+
+def test_finished_run_is_left_as_it_is(whole):
+    before = (whole.run_dir / "metrics.jsonl").read_text()
+    again = train(point_config(20), whole.run_dir, env=PointMass(64), resume=True)
+    assert again.outcome == "finished"
+    assert (whole.run_dir / "metrics.jsonl").read_text() == before
+
+
+def test_time_budget_ends_the_run_with_a_checkpoint(tmp_path):
+    run = train(point_config(10_000, time_budget_s=0.01), tmp_path / "run", env=PointMass(64))
+    assert run.outcome == "time budget"
+    assert len(run.metrics) == 1
+    assert Checkpoints(tmp_path / "run", read_only=True).iterations == [1]
+
+
+def test_run_folder_holds_what_is_needed_to_repeat_it(whole):
+    assert load_config(TrainConfig, whole.run_dir / "config.yaml") == point_config(20)
+    start = folder.read_record(whole.run_dir)["starts"][0]
+    assert start["packages"]["jax"] == jax.__version__
+    assert start["machine"]["cores"] >= 1
+    assert {"started_utc", "git", "command", "xla_flags"} <= set(start)
+    rows = whole.metrics
+    assert [row["iteration"] for row in rows] == list(range(1, 21))
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert rows[-1]["steps"] == 20 * 64 * 8
+
+
+def test_open_run_gives_the_same_policy(whole):
+    opened = open_run(whole.run_dir)
+    obs = jax.random.normal(jax.random.key(0), (100, 4)) * 3
+    np.testing.assert_array_equal(opened.actor()(obs), whole.actor()(obs))
+    assert float(abs(opened.actor()(obs * 100)).max()) <= 1.0
+    np.testing.assert_allclose(opened.actor()(obs[0]), opened.actor()(obs)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_folder_in_use_is_refused(whole):
+    with pytest.raises(ConfigError, match="already holds a run. Resume it, or choose another run folder"):
+        train(point_config(20), whole.run_dir, env=PointMass(64))
+
+
+def test_resuming_with_another_config_is_refused_by_key(whole):
+    changed = point_config(20).model_copy(update={"ppo": PpoConfig(discount=0.5)})
+    with pytest.raises(ConfigError, match=r"holds a run with another ppo\.\w+ \("):
+        train(changed, whole.run_dir, env=PointMass(64), resume=True)
+
+
+def test_keys_that_touch_no_number_may_change(whole):
+    train(
+        point_config(20, checkpoint_every=7, time_budget_s=100.0),
+        whole.run_dir,
+        env=PointMass(64),
+        resume=True,
+    )
+    assert load_config(TrainConfig, whole.run_dir / "config.yaml").checkpoint_every == 7
+
+
+def test_no_run_and_no_checkpoint_say_so(tmp_path):
+    with pytest.raises(ConfigError, match="Unknown run folder"):
+        open_run(tmp_path / "nothing")
+    folder.begin(tmp_path / "empty", point_config(), {"obs": 4, "critic_obs": 5, "action": 2})
+    with pytest.raises(CheckpointError, match="has no checkpoint that can be read"):
+        open_run(tmp_path / "empty")
+
+
+def test_divergence_stops_with_a_plain_line(tmp_path):
+    class Exploding(PointMass):
+        def step(self, state, action):
+            after = super().step(state, action)
+            return after.replace(reward=after.reward / 0.0)
+
+    with pytest.raises(ConfigError, match="diverged in iteration 1: the loss is not finite"):
+        train(point_config(20), tmp_path / "run", env=Exploding(64))
+    assert Checkpoints(tmp_path / "run", read_only=True).iterations == []
+
+
+def test_full_disk_ends_training_with_one_line(tmp_path):
+    """/dev/full stands for a full disk under metrics.jsonl."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(
+        CheckpointError, match="No space left on device. Checkpoints so far are intact. Free some"
+    ):
+        train(point_config(20), tmp_path / "run", env=PointMass(64))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_envs": 60}, "num_envs 60 must be a multiple of groups 8"),
+        ({"ppo": {"minibatches": 7}}, "must be a multiple of ppo.minibatches 7"),
+    ],
+)
+def test_configs_that_do_not_divide_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**({"task": "test/point"} | changes))

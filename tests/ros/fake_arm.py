@@ -1,0 +1,147 @@
+"""An arm in the test's own process that follows commands perfectly, and whose driver can be made to misbehave."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PointStamped
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from robolearn_ros.arm import arm_topics
+from robolearn_ros.loop import set_fifo
+from robolearn_ros.messages import Polled, qos
+from sensor_msgs.msg import JointState, Range
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from robolearn.robots import load_robot
+
+RATE_HZ = 250.0
+
+
+class FakeArm:
+    """Arm, person sensor and operator in one thread. Switches are plain attributes."""
+
+    def __init__(self, domain_id: int):
+        self.robot = load_robot("fr3")
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain_id)
+        self.node = Node("fake_arm", context=self.context)
+        topics = arm_topics(self.robot)
+        self.states = self.node.create_publisher(JointState, topics.best_state, qos(10))
+        self.commands = Polled(self.node, Float64MultiArray, topics.command, qos(10))
+        self.decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
+        self.policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(10))
+        self.policy_out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(100))
+        self.people = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
+        self.goals = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
+        self.clients = {
+            n: self.node.create_client(Trigger, f"/safety_node/{n}") for n in ("reset", "start", "stop")
+        }
+        self.position = self.robot.home_rad.copy()
+        self.velocity = np.zeros(self.robot.dof)
+        self.largest_step = 0.0
+        self.rule = self.text = self.state = ""
+        self.stop_seen: tuple[str, str] | None = None
+        self.last_policy: JointState | None = None
+        self.silent = self.no_person = False
+        self.drop: str | None = None
+        self.reverse = False
+        self.stamp_offset_s = 0.0
+        self.closing = False
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        set_fifo(20)
+        due = time.monotonic()
+        while not self.closing:
+            due += 1 / RATE_HZ
+            time.sleep(max(0.0, due - time.monotonic()))
+            self.executor.spin_once(timeout_sec=0.0)
+            for message in self.commands.take():
+                target = np.array(message.data)
+                self.largest_step = max(self.largest_step, float(np.abs(target - self.position).max()))
+                self.velocity = (target - self.position) * RATE_HZ
+                self.position = target
+            for message in self.decisions.take():
+                values = {pair.key: pair.value for pair in message.values}
+                self.state, self.rule, self.text = values["state"], values.get("rule", ""), message.message
+                if self.state in ("stopping", "stopped") and self.stop_seen is None:
+                    self.stop_seen = self.rule, self.text
+            for message in self.policy.take():
+                self.last_policy = message
+            if not self.silent:
+                self.states.publish(self._joint_state())
+            if not self.no_person:
+                self.people.publish(self._person())
+
+    def _joint_state(self) -> JointState:
+        names, position, velocity = list(self.robot.joint_names), list(self.position), list(self.velocity)
+        if self.reverse:
+            names, position, velocity = (
+                [*names[::-1], "extra"],
+                [*position[::-1], 9.0],
+                [*velocity[::-1], 0.0],
+            )
+        if self.drop:
+            at = names.index(self.drop)
+            del names[at], position[at], velocity[at]
+        message = JointState(name=names, position=position, velocity=velocity)
+        now_ns = time.time_ns() + round(self.stamp_offset_s * 1e9)
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now_ns, 10**9)
+        return message
+
+    def _person(self) -> Range:
+        message = Range(max_range=20.0, range=5.0)
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(time.time_ns(), 10**9)
+        return message
+
+    # -- what a test asks for --
+
+    def wait(self, what, until, timeout_s=15.0):
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            said = f"{self.state}, {self.rule}: {self.text}"
+            assert time.monotonic() < deadline, f"{what} did not happen; the monitor said {said}"
+            time.sleep(0.005)
+
+    def call(self, name):
+        client = self.clients[name]
+        self.wait(f"service {name}", client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        self.wait(f"answer to {name}", future.done)
+        return future.result().success, future.result().message
+
+    def goal(self, *position):
+        message = PointStamped()
+        message.point.x, message.point.y, message.point.z = position
+        self.goals.publish(message)
+
+    def run_again(self):
+        """Back to running, from whatever state."""
+        self.wait("a state at rest", lambda: self.state in ("stopped", "holding", "running"))
+        if self.state == "running":
+            return
+        if self.state == "stopped":
+            time.sleep(0.05)
+            accepted, text = self.call("reset")
+            assert accepted, text
+        self.wait("holding", lambda: self.state == "holding")
+        accepted, text = self.call("start")
+        assert accepted, text
+        self.wait("running", lambda: self.state == "running" and self.rule not in ("waiting", "start"))
+        self.stop_seen = None
+
+    def close(self):
+        self.closing = True
+        self.thread.join(5.0)
+        self.node.destroy_node()
+        self.context.shutdown()

@@ -1,0 +1,53 @@
+import time
+
+import numpy as np
+import pytest
+from robolearn_ros.loop import Loop, Samples, StampClock, request_real_time, sleep_until_ns
+
+
+def test_ticks_lie_on_the_grid_and_late_ones_are_skipped_and_counted():
+    loop, ticks = Loop(1000.0, phase=0.25), []
+    for tick in loop:
+        ticks.append(tick)
+        if len(ticks) == 5:
+            sleep_until_ns(tick + 3_500_000)
+        if len(ticks) == 10:
+            loop.stop()
+    assert all(tick % 1_000_000 == 250_000 for tick in ticks)
+    gaps = np.diff(ticks) // 1_000_000
+    assert gaps[4] >= 3
+    assert loop.missed == gaps.sum() - len(gaps)
+    assert loop.index == 1 + (ticks[-1] - ticks[0]) // 1_000_000 + loop.summary()["missed"] - loop.missed
+    assert loop.summary()["ticks"] == 10
+
+
+def test_sleeping_until_the_past_returns_at_once():
+    sleep_until_ns(time.monotonic_ns() - 1)
+    assert True
+
+
+def test_samples_give_percentiles_of_the_newest_and_the_largest_of_all():
+    samples = Samples(capacity=8)
+    assert samples.summary_us() == {}
+    samples.add(9_000_000)
+    for value in range(8):
+        samples.add(1000 * value)
+    summary = samples.summary_us()
+    assert summary["count"] == 9
+    assert summary["max"] == 9000.0
+    assert summary["p50"] == pytest.approx(3.5)
+
+
+def test_stamps_go_there_and_back():
+    clock = StampClock()
+    now = time.monotonic_ns()
+    assert clock.monotonic_s(*clock.stamp(now)) == pytest.approx(now / 1e9, abs=1e-9)
+    assert abs(clock.stepped_s()) < 0.1
+    clock.offset_ns -= 2_000_000_000
+    assert clock.stepped_s() == pytest.approx(2.0, abs=0.1)
+
+
+def test_what_was_not_asked_for_is_said():
+    granted = request_real_time(0)
+    assert not granted.fifo
+    assert "rt_priority is 0" in granted.text

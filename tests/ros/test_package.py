@@ -1,0 +1,87 @@
+"""The package as ROS tools see it, and its tables of parameters."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from robolearn_ros.parameters import table_markdown
+
+PACKAGE = Path(__file__).parents[2] / "ros2_ws" / "src" / "robolearn_ros"
+NODES = ("sim_node", "policy_node", "safety_node")
+
+
+def test_the_manifest_is_valid_and_names_every_import():
+    catkin = pytest.importorskip("catkin_pkg.package")
+    package = catkin.parse_package(str(PACKAGE / "package.xml"))
+    package.validate()
+    assert package.name == "robolearn_ros"
+    assert [e.content for e in package.exports if e.tagname == "build_type"] == ["ament_python"]
+    declared = {d.name for d in package.exec_depends} | {
+        "robolearn",
+        "robolearn_ros",
+        "numpy",
+        "mujoco",
+        "jax",
+    }
+    for file in [*PACKAGE.glob("robolearn_ros/*.py"), *PACKAGE.glob("launch/*.py")]:
+        assert _imports(file) - set(sys.stdlib_module_names) <= declared, file.name
+
+
+def test_the_resource_marker_and_folders_that_setup_names_are_there():
+    assert (PACKAGE / "resource" / "robolearn_ros").is_file()
+    assert "script_dir=$base/lib/robolearn_ros" in (PACKAGE / "setup.cfg").read_text()
+    assert list((PACKAGE / "config").iterdir())
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.glob("launch/*.launch.py")), ids=lambda file: file.name)
+def test_launch_files_compile_and_keep_to_the_stable_subset(file):
+    tree = ast.parse(file.read_text())
+    assert compile(tree, str(file), "exec")
+    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert names <= {
+        "LaunchDescription", "DeclareLaunchArgument", "IncludeLaunchDescription", "PythonLaunchDescriptionSource",
+        "LaunchConfiguration", "Node", "LifecycleNode", "ParameterValue", "Path",
+    }  # fmt: skip
+    assert "generate_launch_description" in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_parameter_has_a_meaning_and_numbers_have_a_range(node):
+    table = importlib.import_module(f"robolearn_ros.{node}").PARAMETERS
+    assert len({parameter.name for parameter in table}) == len(table)
+    for parameter in table:
+        assert parameter.meaning
+        if parameter.type in ("int", "double"):
+            assert parameter.low <= parameter.default <= parameter.high
+    text = table_markdown(table)
+    assert all(f"| `{parameter.name}` |" in text for parameter in table)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(("argument", "messages"), [
+    ("rat_hz:=500.0", ["Unknown parameter 'rat_hz'. Available: ", "Did you mean 'rate_hz'?"]),
+    ("rate_hz:=500", ["parameter 'rate_hz' must be a double. Write a decimal point, such as 500.0."]),
+    ("rate_hz:=5.0", ["parameter 'rate_hz' must lie in 50 to 1000 Hz."]),
+    ("mode:=automatik", ["Unknown mode 'automatik'.", "Did you mean 'automatic'?"]),
+    ("robot:=fr4", ["Unknown robot 'fr4'.", "Did you mean 'fr3'?"]),
+])  # fmt: skip
+def test_wrong_parameters_refuse_to_start_with_one_line(argument, messages):
+    command = [sys.executable, "-m", "robolearn_ros.safety_node", "--ros-args", "-p", argument]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    for message in messages:
+        assert message in result.stderr
+
+
+def _imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found

@@ -1,0 +1,72 @@
+"""The safety node in this process, cycle by cycle, without a running loop."""
+
+import queue
+import time
+
+import pytest
+import rclpy
+from robolearn_ros.safety_node import SafetyNode
+
+from robolearn.safety.types import State
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def safety():
+    rclpy.init(domain_id=101)
+    node = SafetyNode()
+    yield node
+    node.node.destroy_node()
+    rclpy.shutdown()
+
+
+def watch(safety, monkeypatch):
+    """Whether a stop was asked for, cycle by cycle."""
+    asked, check = [], safety.monitor.check
+
+    def checked(command, measured, surroundings, now_s):
+        asked.append(surroundings.stop_requested)
+        return check(command, measured, surroundings, now_s)
+
+    monkeypatch.setattr(safety.monitor, "check", checked)
+    return asked
+
+
+def test_an_error_in_the_cycle_asks_for_a_stop_and_the_loop_goes_on(safety, monkeypatch):
+    asked, tell = watch(safety, monkeypatch), safety._tell
+    monkeypatch.setattr(safety, "_tell", lambda *_: 1 / 0)
+    safety.tick(time.monotonic_ns())
+    monkeypatch.setattr(safety, "_tell", tell)
+    safety.tick(time.monotonic_ns())
+    safety.tick(time.monotonic_ns())
+    assert asked == [False, True, False]
+
+
+def test_messages_that_cannot_be_read_ask_for_a_stop_at_once(safety, monkeypatch):
+    asked = watch(safety, monkeypatch)
+    monkeypatch.setattr(safety, "_take", lambda _: 1 / 0)
+    safety.tick(time.monotonic_ns())
+    assert asked == [True]
+
+
+def test_nothing_is_published_before_a_first_measurement(safety):
+    assert safety.monitor.state is State.HOLDING
+    safety.tick(time.monotonic_ns())
+    assert not safety._decision.publish
+    assert safety.latency.count == 0
+
+
+def test_a_service_call_that_fails_is_answered_and_stops(safety):
+    reply = queue.SimpleQueue()
+    safety._requests.put((lambda _: 1 / 0, reply))
+    safety._answer(1.0)
+    answer = reply.get_nowait()
+    assert not answer.accepted
+    assert "ZeroDivisionError" in answer.text
+
+
+def test_stop_at_rest_has_nothing_to_do(safety):
+    answer = safety._stop(1.0)
+    assert answer.accepted
+    assert "Nothing moves" in answer.text

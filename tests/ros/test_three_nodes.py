@@ -1,0 +1,79 @@
+"""The three nodes as real processes on one simulated arm. One session serves every test here."""
+
+import json
+
+import pytest
+import ros_standin
+
+from robolearn.exercise import exercise
+from robolearn.review.replay import replay
+from robolearn.review.verify import verify
+from robolearn.serve import Serving, free_domain
+
+pytestmark = pytest.mark.ros
+
+GOALS = [[0.5, 0.2, 0.4], [0.45, -0.3, 0.5], [0.55, 0.0, 0.3]]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """(what the driver found, events on the way, exit codes, statistics, folder)."""
+    folder = tmp_path_factory.mktemp("three_nodes")
+    bundle = ros_standin.export_reaching(folder)
+    events = []
+    with Serving(folder, rate_hz=250.0, domain_id=free_domain()) as serving:
+        serving.start_sim(person_sensor=False)
+        serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem")
+        serving.start_policy(bundle.path)
+        result = exercise(serving, GOALS, on_event=events.append, timeout_s=120.0)
+        codes = serving.stop()
+        return result, events, codes, serving.statistics(), folder
+
+
+def test_the_arm_reaches_every_goal(session):
+    result, events, *_ = session
+    assert [goal["reached"] for goal in result["goals"]] == [True] * len(GOALS)
+    assert [event["index"] for event in events if event["event"] == "goal"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("name", "rule"), [
+    ("killed", "command_age"),
+    ("nan", "finite"),
+    ("jump", "command_jump"),
+    ("person", "separation"),
+])  # fmt: skip
+def test_each_fault_ends_in_a_latched_stop_and_work_goes_on(session, name, rule):
+    fault = next(fault for fault in session[0]["faults"] if fault["name"] == name)
+    assert fault["rule"] == rule
+    assert fault["latched"]
+    assert "Reset first" in fault["start_without_reset"]
+    assert fault["again"]["reached"]
+    assert fault["tcp_travel_after_stop_m"] < 0.2
+    assert fault["passed"]
+
+
+def test_what_reached_the_arm_was_smooth(session):
+    statistics = session[3]
+    assert statistics["sim_node"]["refused_commands"] == 0
+    # Faster than the action space allows only by what the monitor's own catching up adds.
+    assert statistics["sim_node"]["largest_command_step_rad"] < 0.02
+
+
+def test_the_nodes_end_in_order(session):
+    assert session[2] == {"sim_node": 0, "safety_node": 0, "policy_node": 0}
+
+
+def test_the_log_verifies_and_replays(session):
+    folder = session[4]
+    verdict = verify(folder / "safety")
+    assert verdict.findings == []
+    replayed = replay(folder / "safety")
+    assert replayed.cycles > 1000
+    assert replayed.disagreements == []
+
+
+def test_the_log_names_every_call_and_stop(session):
+    lines = (session[4] / "safety" / "events.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert kinds.count("stop") >= 4
+    assert kinds.count("reset") >= 4

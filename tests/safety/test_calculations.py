@@ -1,0 +1,176 @@
+import pytest
+
+from robolearn.errors import ProfileError
+from robolearn.robots import load_robot
+from robolearn.safety.calculations import (
+    contact_table,
+    intrusion_distance_m,
+    limits_table,
+    separation_sum,
+    unit_of,
+)
+from robolearn.safety.contact import REGIONS, contact_speed, region
+from robolearn.safety.profile import SafetyProfile
+
+# mR = 17.7 / 2 + 2.0 = 10.85 kg; computed from tables A.2 and A.3 by somebody else
+WORKED = {
+    "neck": (1.080498, 0.645348, 1.290697),
+    "back_shoulders": (8.534907, 0.384225, 0.768450),
+    "chest": (8.534907, 0.303081, 0.606162),
+    "abdomen": (8.534907, 0.376525, 0.753049),
+    "pelvis": (8.534907, 0.389676, 0.779351),
+    "upper_arms_elbow": (2.350181, 0.564911, 1.129822),
+    "lower_arms_wrist": (1.688716, 0.615619, 1.231237),
+    "hands_fingers": (0.568559, 0.677969, 1.355937),
+    "thighs_knees": (9.478742, 0.319567, 0.639135),
+    "lower_legs": (9.478742, 0.172382, 0.344764),
+}
+
+
+@pytest.mark.parametrize(("kind", "column"), [("quasi_static", 1), ("transient", 2)])
+def test_contact_speeds_match_the_worked_example(kind, column):
+    table = contact_table(17.7, 2.0, kind)
+    assert {row.region for row in table.rows} == set(WORKED)
+    for row in table.rows:
+        assert row.reduced_mass_kg == pytest.approx(WORKED[row.region][0], abs=1e-6)
+        assert row.speed_m_s == pytest.approx(WORKED[row.region][column], abs=1e-6)
+        assert row.limited_by == "force"
+    assert next(item for item in table.inputs if item.name.startswith("mR")).value == pytest.approx(10.85)
+    assert "A.2" in table.edition
+
+
+def test_head_and_face_are_never_given_a_speed():
+    table = contact_table(17.7, 2.0)
+    assert set(table.forbidden) == {"skull_forehead", "face"}
+    assert not {"skull_forehead", "face"} & {row.region for row in table.rows}
+    for name in table.forbidden:
+        with pytest.raises(ProfileError, match="never allowed"):
+            region(name)
+    with pytest.raises(ProfileError, match="Did you mean 'chest'"):
+        region("chset")
+
+
+def test_pressure_limits_where_the_contact_is_small():
+    small = contact_speed(REGIONS["chest"], 10.85, "quasi_static", 0.5)
+    assert small.limited_by == "pressure"
+    assert small.force_n == pytest.approx(60.0)  # 120 N/cm^2 on 0.5 cm^2
+    table = contact_table(17.7, 2.0, "quasi_static", 0.5, ["chest"])
+    assert table.rows == (small,)
+    assert any(item.unit == "cm^2" for item in table.inputs)
+
+
+def test_an_infinite_mass_gives_the_lowest_speed():
+    chest = REGIONS["chest"]
+    assert contact_speed(chest, float("inf"), "quasi_static", None).speed_m_s == pytest.approx(
+        140 / (40 * 25e3) ** 0.5
+    )
+
+
+def separation(**values):
+    numbers = SafetyProfile.load("fr3").mode("automatic").separation
+    return numbers.model_copy(
+        update={
+            name: getattr(numbers, name).model_copy(update={"value": value}) for name, value in values.items()
+        }
+    )
+
+
+def test_the_protective_distance_matches_the_worked_example():
+    numbers = separation(
+        human_speed_m_s=1.6, reaction_time_s=0.1, stopping_time_extra_s=0.0, intrusion_distance_m=0.2,
+        sensor_uncertainty_m=0.05, robot_uncertainty_m=0.01,
+    )  # fmt: skip
+    worked = separation_sum(numbers, 1.0, 0.3, 1.0 * 0.3 / 2)  # constant deceleration from 1 m/s
+    assert worked.terms.human_m == pytest.approx(0.64)
+    assert worked.terms.reaction_m == pytest.approx(0.10)
+    assert worked.terms.stopping_m == pytest.approx(0.15)
+    assert worked.total_m == pytest.approx(1.15)
+    assert {item.name for item in worked.inputs} >= {"human_speed_m_s", "robot_speed_m_s"}
+    assert all(item.source for item in worked.inputs)
+
+
+def test_what_the_arm_needs_beyond_its_command_counts_at_full_speed():
+    without, extra = (
+        separation_sum(separation(stopping_time_extra_s=extra), 0.5, 0.2, 0.05).total_m
+        for extra in (0.0, 0.1)
+    )
+    assert extra - without == pytest.approx(0.1 * (1.6 + 0.5))
+
+
+@pytest.mark.parametrize(
+    ("resolution", "expected"), [(14.0, 0.0), (10.0, 0.0), (30.0, 0.128), (40.0, 0.208), (41.0, 0.85)]
+)
+def test_intrusion_distance(resolution, expected):
+    assert intrusion_distance_m(resolution) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
+@pytest.mark.parametrize("mode", ["manual_reduced", "automatic", "collaborative"])
+def test_the_limits_table_has_every_number_with_its_margin(name, mode):
+    robot, profile = load_robot(name), SafetyProfile.load(name)
+    rows = limits_table(robot, profile, mode)
+    fields = {row.field.split(".")[0] for row in rows}
+    assert fields >= {"position_min_rad", "tcp_speed_max_m_s", "workspace", "command_age_max_s"}
+    for row in rows:
+        assert row.source
+        assert row.risk_assessment_ref
+        assert row.margin is None or row.margin >= 0.0
+    velocities = [row for row in rows if row.field == "velocity_max_rad_s"]
+    assert [row.where for row in velocities] == list(robot.joint_names)
+    assert all(row.maker == pytest.approx(row.value) for row in velocities)
+    assert all(row.unit == "rad/s" for row in velocities)
+
+
+def test_a_check_that_is_not_made_is_in_the_table():
+    rows = limits_table(load_robot("fr3"), SafetyProfile.load("fr3"), "automatic")
+    contact = next(row for row in rows if row.field == "contact")
+    assert contact.value is None
+    assert contact.source.startswith("not checked")
+
+
+def test_planes_and_boxes_are_in_the_table():
+    from robolearn.safety.profile import Box, Plane
+
+    profile = SafetyProfile.load("fr3")
+    origin = {"source": "s", "trust": "integrator", "risk_assessment_ref": "r"}
+    workspace = profile.mode("automatic").workspace.model_copy(
+        update={
+            "planes": (Plane(name="wall", normal=(0, 1, 0), offset_m=-1.0, **origin),),
+            "keep_out": (Box(name="camera", min_m=(0, 0, 0), max_m=(1, 1, 1), **origin),),
+        }
+    )
+    modes = {"automatic": profile.mode("automatic").model_copy(update={"workspace": workspace})}
+    rows = limits_table(load_robot("fr3"), profile.model_copy(update={"modes": modes}), "automatic")
+    assert next(row for row in rows if row.field == "workspace.plane").where == "wall"
+    assert len([row for row in rows if row.field == "workspace.keep_out"]) == 6
+
+
+@pytest.mark.parametrize(("field", "unit"), [("a_rad_s3", "rad/s^3"), ("b_max_m_s", "m/s"), ("torque_max_nm", "Nm"),
+                                             ("x_max_rad", "rad"), ("contact", "1"), ("age_max_s", "s")])  # fmt: skip
+def test_units_are_read_from_the_key(field, unit):
+    assert unit_of(field) == unit
+
+
+# force N, lowest pressure N/cm^2 of the region's places, stiffness N/mm, mass kg, factor for short contact
+TABLE = {
+    "skull_forehead": (130, 110, 150, 4.4, None),
+    "face": (65, 110, 75, 4.4, None),
+    "neck": (150, 140, 50, 1.2, 2),
+    "back_shoulders": (210, 160, 35, 40, 2),
+    "chest": (140, 120, 25, 40, 2),
+    "abdomen": (110, 140, 10, 40, 2),
+    "pelvis": (180, 210, 25, 40, 2),
+    "upper_arms_elbow": (150, 190, 30, 3, 2),
+    "lower_arms_wrist": (160, 180, 40, 2, 2),
+    "hands_fingers": (140, 190, 75, 0.6, 2),
+    "thighs_knees": (220, 220, 50, 75, 2),
+    "lower_legs": (130, 210, 60, 75, 2),
+}
+
+
+def test_the_table_of_body_regions():
+    found = {
+        name: (body.force_n, body.pressure_n_cm2, body.stiffness_n_m / 1e3, body.mass_kg, body.transient)
+        for name, body in REGIONS.items()
+    }
+    assert found == TABLE

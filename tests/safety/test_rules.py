@@ -1,0 +1,100 @@
+import math
+
+import numpy as np
+import pytest
+
+from robolearn.safety import rules
+
+NAMES = ("a", "b", "c")
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_finite_counts_what_is_not(bad):
+    assert rules.finite(np.array([0.0, 1e300, -1e-300]), "x") is None
+    assert rules.finite(None, "x") is None
+    record = rules.finite(np.array([0.0, bad, bad]), "x")
+    assert (record.rule, record.value, record.margin) == ("finite", 2.0, -2.0)
+    assert rules.finite_time(1.0, "x") is None
+    record = rules.finite_time(bad, "x")
+    assert (record.rule, record.value, record.limit, record.margin) == ("finite", 1.0, 0.0, -1.0)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, -1.0, 1e-9, 1e9])
+def test_over_and_under_are_exact_at_the_boundary(limit):
+    above, below = np.nextafter(limit, INF), np.nextafter(limit, -INF)
+    assert rules.over("r", limit, limit, "m", "s") is None
+    assert rules.over("r", below, limit, "m", "s") is None
+    assert rules.over("r", above, limit, "m", "s").margin <= 0.0
+    assert rules.under("r", limit, limit, "m", "s") is None
+    assert rules.under("r", above, limit, "m", "s") is None
+    assert rules.under("r", below, limit, "m", "s").margin <= 0.0
+
+
+def test_nan_violates_every_comparison():
+    assert rules.over("r", NAN, 1.0, "m", "s")
+    assert rules.under("r", NAN, 1.0, "m", "s")
+    bad = np.array([0.0, NAN, 0.0])
+    assert rules.within("r", bad, -np.ones(3), np.ones(3), "m", "s", NAMES)
+    assert rules.magnitude("r", bad, np.ones(3), "m", "s", NAMES)
+    assert rules.age("r", NAN, 0.0, 1.0, 1.0, "s", "x")
+    assert rules.forward(NAN, 0.0, "x")
+
+
+def test_the_record_is_of_the_worst():
+    value = np.array([1.1, -3.0, 2.0])
+    record = rules.within("r", value, -np.ones(3), np.ones(3), "m", "s", NAMES)
+    assert (record.where, record.value, record.limit, record.margin) == ("b", -3.0, -1.0, -2.0)
+    assert "below" in record.text
+    record = rules.magnitude("r", value, np.ones(3), "m", "s", NAMES)
+    assert (record.where, record.value, record.limit, record.margin) == ("b", -3.0, 1.0, -2.0)
+    assert rules.within("r", np.array([0.0, 1.0, -1.0]), -np.ones(3), np.ones(3), "m", "s", NAMES) is None
+    assert rules.magnitude("r", np.array([0.0, 1.0, -1.0]), np.ones(3), "m", "s", NAMES) is None
+
+
+def test_within_says_above():
+    record = rules.within("r", np.array([0.0, 0.0, 1.5]), -np.ones(3), np.ones(3), "m", "s", NAMES)
+    assert (record.where, record.limit, record.margin) == ("c", 1.0, -0.5)
+    assert "above" in record.text
+
+
+def test_age_has_two_sides():
+    assert rules.age("command_age", 10.0, 9.95, 0.0501, 0.01, "s", "x") is None
+    assert rules.age("command_age", 10.0, 9.9, 0.05, 0.01, "s", "x").rule == "command_age"
+    assert rules.age("command_age", 10.0, 10.005, 0.05, 0.01, "s", "x") is None
+    record = rules.age("command_age", 10.0, 10.02, 0.05, 0.01, "s", "x")
+    assert (record.rule, round(record.value, 6)) == ("clock", 0.02)
+
+
+def test_forward_allows_standing_still():
+    assert rules.forward(1.0, 1.0, "x") is None
+    assert rules.forward(1.0, -math.inf, "x") is None
+    record = rules.forward(0.5, 1.0, "x")
+    assert "back by 500.000 ms" in record.text
+    assert (record.value, record.limit, record.margin) == (0.5, 1.0, -0.5)
+
+
+def test_shape_wants_exactly_the_robots_joints():
+    ok = np.zeros(3)
+    assert rules.shape(NAMES, ok, ok, NAMES, "x") is None
+    assert rules.shape(NAMES, ok, None, NAMES, "x") is None
+    assert rules.shape(("c", "a", "b"), ok, ok, NAMES, "x") is None
+    for names, position, velocity in (
+        (("a", "b"), np.zeros(2), ok),
+        (("a", "b", "d"), ok, ok),
+        (("a", "b", "b"), ok, ok),
+        (("a", "b", "c", "c"), np.zeros(4), np.zeros(4)),
+        (NAMES, np.zeros(2), ok),
+        (NAMES, ok, np.zeros(4)),
+        (NAMES, np.zeros((3, 1)), np.zeros((2, 3))),
+    ):
+        assert rules.shape(names, position, velocity, NAMES, "x").rule == "shape"
+    assert "d" in rules.shape(("a", "b", "d"), ok, ok, NAMES, "x").text
+
+
+def test_texts_name_place_value_and_limit():
+    record = rules.over("r", 2.0, 1.0, "m/s", "s", where="tcp")
+    assert record.text == "tcp: 2 m/s is above 1 m/s"
+    assert rules.under("r", 1.0, 2.0, "m", "s", where="wall").text == "wall: 1 m is below 2 m"
+    assert rules.under("r", 1.0, 2.0, "m", "s").text == "1 m is below 2 m"
+    assert rules.over("r", 2.0, 1.0, "m", "s", "own text").text == "own text"

@@ -1,0 +1,317 @@
+"""The Cartesian rules: each is limited in time, says where, and leaves motion with room alone."""
+
+import numpy as np
+import pytest
+from safety_rig import DT, Rig, profile_with
+from slow_checker import SlowChecker
+
+from robolearn.config import config_path
+from robolearn.robots import load_robot
+from robolearn.robots.kinematics import forward
+from robolearn.safety.contact import REGIONS
+from robolearn.safety.kinematics import ArmModel, point_speeds
+from robolearn.safety.profile import Box, Plane, SafetyProfile
+from robolearn.safety.types import State, Verdict
+
+SOURCE = {"source": "test", "trust": "integrator", "risk_assessment_ref": "RA-TEST"}
+
+
+def rules_of(decisions):
+    return {record.rule for decision in decisions for record in decision.records}
+
+
+def first(decisions, rule):
+    return next(record for decision in decisions for record in decision.records if record.rule == rule)
+
+
+def workspace(**changes):
+    return SafetyProfile.load("fr3").mode("automatic").workspace.model_copy(update=changes)
+
+
+def tcp(rig):
+    return np.asarray(forward(rig.robot, rig.position)[0])
+
+
+def arm():
+    return ArmModel(load_robot("fr3"), {}, "parallel")
+
+
+# ---- kinematics
+
+
+def test_the_tcp_is_where_the_robots_own_kinematics_puts_it():
+    robot, model, rng = load_robot("fr3"), arm(), np.random.default_rng(0)
+    for _ in range(20):
+        q = rng.uniform(robot.limits.position_min_rad, robot.limits.position_max_rad)
+        np.testing.assert_allclose(model.posture(q).points[-1], np.asarray(forward(robot, q)[0]), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
+def test_reach_bounds_how_far_anything_moves(name):
+    robot, rng = load_robot(name), np.random.default_rng(1)
+    model = ArmModel(robot, {}, "parallel")
+    for size in (1e-3, 0.1, 1.0):
+        for _ in range(50):
+            q = rng.uniform(robot.limits.position_min_rad, robot.limits.position_max_rad)
+            step = size * rng.uniform(-1, 1, robot.dof)
+            before, after = model.posture(q), model.posture(q + step)
+            moved = np.linalg.norm(after.points - before.points, axis=1)
+            assert (moved <= model.reach @ np.abs(step) + 1e-12).all()
+            if size < 0.01:
+                assert (
+                    point_speeds(before, after, model.radius, DT) * DT <= model.reach @ np.abs(step) * 1.01
+                ).all()
+
+
+def test_surface_speed_counts_the_turn_of_a_thick_link():
+    model = arm()
+    q = load_robot("fr3").home_rad
+    before, after = model.posture(q), model.posture(q + np.array([0, 0, 0, 0, 0, 0, 0.004]))
+    speeds = point_speeds(before, after, model.radius, DT)
+    on_axis = [
+        k
+        for k, part in enumerate(model.part)
+        if model.names[part].startswith("fr3_link7") and model.radius[k]
+    ]
+    assert (speeds[on_axis] >= model.radius[on_axis] * 2.0 * 0.999).all()  # 2 rad/s
+
+
+def test_a_robot_without_geometry_is_refused(monkeypatch):
+    monkeypatch.setattr(ArmModel, "_solid", lambda *_: False)
+    with pytest.raises(Exception, match="no capsule or box"):
+        arm()
+
+
+# ---- speeds
+
+
+@pytest.mark.parametrize("rule", ["tcp_speed", "elbow_speed", "link_speed"])
+def test_a_cartesian_speed_is_limited_and_the_arm_keeps_moving(rule):
+    slow = {"tcp_speed": 0.1, "elbow_speed": 0.04, "link_speed": 0.1}[rule]
+    changes = {f"{rule}_max_m_s": slow} | ({"tcp_speed_max_m_s": 0.1} if rule == "link_speed" else {})
+    rig = Rig(profile=profile_with(**changes, command_lag_max_rad=2.0))
+    decisions = rig.move(0.8, 0.5, joints=[0, 1])
+    assert rule in rules_of(decisions) | {"tcp_speed"}
+    assert all(decision.verdict is not Verdict.STOP for decision in decisions)
+    assert np.abs(rig.velocity).max() > 0.02
+    record = first(decisions, rule)
+    assert record.limit == slow
+    assert record.value > slow
+    assert record.unit == "m/s"
+
+
+def test_braking_joints_that_stop_one_after_another_do_not_break_a_speed_limit():
+    """Shoulder and elbow cancel at the TCP while both move; the slower joint stops first."""
+    rig = Rig(profile=profile_with(tcp_speed_max_m_s=0.25, command_lag_max_rad=3.0))
+    checker = SlowChecker(rig.robot, config_path("safety/fr3.yaml"), "automatic", DT)
+    checker.limits["tcp_speed_max_m_s"] = {"value": 0.25}
+    sent = [rig.position.copy()]
+    goal = np.array([0, 0.9, 0, 1.6, 0, 0.8, 0])
+    position, velocity = rig.position.copy(), np.zeros(7)
+    for _ in range(300):
+        velocity = velocity + np.clip(goal - velocity, -0.006, 0.006)
+        position = position + velocity * DT
+        rig.cycle((position, velocity))
+        sent.append(rig.position)
+    rig.cycle(None, around=rig.around(stop_requested=True))
+    sent.append(rig.position)
+    while rig.monitor.state is State.STOPPING:
+        rig.cycle(None)
+        sent.append(rig.position)
+    assert checker.judge(np.array(sent)) == []
+
+
+# ---- walls, boxes, own links
+
+
+def test_the_arm_stops_in_front_of_a_wall_and_may_leave_it_again():
+    wall = Plane(name="window", normal=(0.0, -1.0, 0.0), offset_m=-0.25, **SOURCE)
+    rig = Rig(profile=profile_with(workspace=workspace(planes=(wall,)), command_lag_max_rad=3.0))
+    decisions = rig.move(2.0, 0.6, joints=[0])
+    record = first(decisions, "workspace")
+    assert record.where == "window"
+    assert record.source == "test"
+    assert all(decision.verdict is not Verdict.STOP for decision in decisions)
+    assert tcp(rig)[1] < 0.25
+    assert tcp(rig)[1] > 0.05
+    assert np.abs(rig.velocity).max() < 0.02
+    rig.monitor.check(None, rig.measured(), rig.around(stop_requested=True), rig.now)
+    rig.coast()
+    rig.reset()
+    assert rig.start().accepted
+    assert {decision.verdict for decision in rig.move(0.3, -0.3, joints=[0])} == {Verdict.PASS}
+
+
+def test_the_arm_stops_in_front_of_a_keep_out_box():
+    box = Box(name="camera", min_m=(0.1, 0.25, 0.3), max_m=(0.6, 0.5, 0.8), **SOURCE)
+    rig = Rig(profile=profile_with(workspace=workspace(keep_out=(box,)), command_lag_max_rad=3.0))
+    decisions = rig.move(2.0, 0.6, joints=[0])
+    record = first(decisions, "keep_out")
+    assert "camera" in record.where
+    assert record.source == "test"
+    assert 0.02 < tcp(rig)[1] < 0.25
+    assert rig.monitor.state is State.RUNNING
+
+
+def test_the_arm_stops_in_front_of_itself():
+    rig = Rig(profile=profile_with(command_lag_max_rad=6.0, self_distance_min_m=0.05))
+    decisions = rig.move(2.0, 0.8, joints=[5]) + rig.move(1.0, 0.5, joints=[5])
+    decisions += rig.move(3.0, -0.5, joints=[3])
+    assert "self_distance" in rules_of(decisions) or "position" in rules_of(decisions)
+
+
+def test_a_box_around_the_base_is_no_obstacle_to_the_base():
+    box = Box(name="plinth", min_m=(-0.1, -0.1, 0.0), max_m=(0.1, 0.1, 0.05), **SOURCE)
+    rig = Rig(profile=profile_with(workspace=workspace(keep_out=(box,))))
+    assert {decision.verdict for decision in rig.move(0.3, 0.2, joints=[0])} == {Verdict.PASS}
+
+
+# ---- stopping time and distance, torque
+
+
+def test_stopping_time_is_limited():
+    rig = Rig(profile=profile_with(stopping_time_max_s=0.05, command_lag_max_rad=3.0))
+    decisions = rig.move(1.0, 1.0, joints=[6])
+    assert first(decisions, "stopping_time").limit == 0.05
+    assert max(decision.stopping_time_s for decision in decisions) <= 0.05
+    assert np.abs(rig.velocity).max() > 0.3
+
+
+def test_stopping_distance_is_limited():
+    rig = Rig(profile=profile_with(stopping_distance_max_m=0.01, command_lag_max_rad=3.0))
+    decisions = rig.move(1.0, 1.0, joints=[0])
+    assert first(decisions, "stopping_distance").limit == 0.01
+    before = tcp(rig)
+    rig.cycle(None, around=rig.around(stop_requested=True))
+    rig.coast()
+    assert 0.002 < np.linalg.norm(tcp(rig) - before) <= 0.0105
+
+
+def test_torque_at_rest_is_gravity():
+    robot, model = load_robot("fr3"), ArmModel(load_robot("fr3"), {}, None)
+    q = np.array([0.1, -0.2, 0.3, -1.4, 0.5, 1.6, -0.7])
+    model.posture(q)
+    expected = [
+        0.0,
+        -15.15169,
+        -1.665013,
+        16.03085,
+        0.916777,
+        1.629018,
+        -0.030541,
+    ]  # worked from the link masses
+    np.testing.assert_allclose(model.torque(np.zeros(7), np.zeros(7)), expected, atol=1e-4)
+    assert robot.dof == 7
+
+
+def test_torque_is_limited():
+    tight = (87.0, 20.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+    rig = Rig(profile=profile_with(torque_max_nm=tight, command_lag_max_rad=3.0), start=False)
+    answer = rig.start()
+    if answer.accepted:
+        decisions = rig.move(1.5, 0.8, joints=[1])
+        assert first(decisions, "torque").where == "fr3_joint2"
+        assert np.abs(rig.velocity).max() < 0.8
+    else:
+        assert "torque" in answer.text
+
+
+def test_torque_rate_is_limited_where_the_profile_asks_for_it():
+    rate = (
+        SafetyProfile.load("fr3").mode("automatic").jerk_max_rad_s3.model_copy(update={"value": (200.0,) * 7})
+    )
+    rig = Rig(profile=profile_with(torque_rate_max_nm_s=rate, command_lag_max_rad=3.0))
+    decisions = rig.move(0.2, 0.5, joints=[1])
+    assert first(decisions, "torque_rate").unit == "Nm/s"
+
+
+# ---- contact
+
+
+def test_contact_speed_is_limited_in_collaborative_mode():
+    contact = SafetyProfile.load("fr3").mode("collaborative").contact
+    edge = contact.model_copy(
+        update={"contact_area_cm2": contact.contact_area_cm2.model_copy(update={"value": 0.2})}
+    )
+    rig = Rig(mode="collaborative", profile=profile_with(command_lag_max_rad=3.0, contact=edge))
+    decisions = rig.move(1.0, 1.0, joints=[0])
+    record = first(decisions, "contact")
+    chest = REGIONS["chest"]
+    floor = 2 * min(chest.force_n, chest.pressure_n_cm2 * 0.2) / np.sqrt(chest.mass_kg * chest.stiffness_n_m)
+    assert record.limit >= floor * 0.99
+    assert record.value > record.limit
+    assert "A.2" in record.source or "Annex A" in record.source
+    assert rig.monitor.state is State.RUNNING
+    speeds = np.linalg.norm(np.diff([decision.command_rad for decision in decisions], axis=0), axis=1) / DT
+    assert speeds[-1] > 0.05
+
+
+def test_the_mass_felt_is_that_of_the_arm_in_the_direction_of_motion():
+    model = ArmModel(load_robot("fr3"), {}, None)
+    q = np.array([0.1, -0.2, 0.3, -1.4, 0.5, 1.6, -0.7])
+    posture = model.posture(q)
+    which = np.array([len(model.radius) - 1] * 3)
+    masses = model.felt_masses(posture.points, which, np.eye(3), 0.5)
+    assert ((masses > 0.6) & (masses < 20.0)).all()
+    heavier = model.felt_masses(posture.points, which, np.eye(3), 1.5)
+    np.testing.assert_allclose(heavier - masses, 1.0)
+
+
+def test_an_arm_is_stopped_before_a_joint_limit_not_at_it():
+    """The sample is inside, but the way to rest would not be."""
+    rig = Rig(profile=profile_with(command_lag_max_rad=6.0))
+    limit = rig.robot.limits.position_max_rad[6]
+    decisions = rig.move(3.0, 2.0, joints=[6])
+    assert {"position", "velocity"} & rules_of(decisions)
+    assert limit - 0.2 < rig.position[6] <= limit
+    assert all(decision.verdict is not Verdict.STOP for decision in decisions)
+
+
+def test_a_braking_motion_beyond_a_joint_limit_is_found():
+    rig = Rig("ur5e", profile=profile_with("ur5e", command_lag_max_rad=6.0))
+    follower = rig.monitor._follower
+    limits = follower.limits
+    at = rig.position.copy()
+    at[2] = limits.position_max_rad[2] - 0.01
+    follower.sent.position, follower._posture = at - 0.002, None
+    follower.sent.velocity = np.ones(6)
+    assert follower._step_records(at) == ()
+    record = follower.assess(at, None).record
+    assert (record.rule, record.where) == ("position", "elbow_joint")
+
+
+def test_torque_may_be_left_unchecked_only_by_saying_so():
+    why = SafetyProfile.load("fr3").mode("automatic").torque_rate_max_nm_s
+    rig = Rig(profile=profile_with(torque_max_nm=why))
+    assert rig.monitor._envelope._torque_max is None
+    assert {decision.verdict for decision in rig.move(0.2, 0.2)} == {Verdict.PASS}
+
+
+def test_a_speed_that_would_grow_while_braking_is_found_beforehand():
+    """Base and upper arm turn against each other; once the slower one rests, the arm is faster than before."""
+    rig = Rig()
+    home, velocity = rig.position, np.array([1.6, 0.0, -0.4, 0.0, 0.0, 0.0, 0.0])
+    model = rig.monitor._envelope.arm
+    before, after = model.posture(home - velocity * DT), model.posture(home)
+    now = float(point_speeds(before, after, model.radius, DT).max())
+    rig = Rig(
+        profile=profile_with(
+            tcp_speed_max_m_s=now + 0.005, link_speed_max_m_s=now + 0.005, elbow_speed_max_m_s=9.0
+        )
+    )
+    follower = rig.monitor._follower
+    follower.sent.position, follower._posture = home - velocity * DT, None
+    follower.sent.velocity = velocity
+    record = follower.assess(home, None).record
+    assert record.rule in ("tcp_speed", "link_speed")
+    assert record.value > now + 0.005
+
+
+def test_a_step_that_no_share_saves_brakes(monkeypatch):
+    monkeypatch.setattr("robolearn.safety.follow.largest_share", lambda *_: 50.0)
+    rig = Rig()
+    rig.move(0.3, 0.3)
+    promised = rig.monitor._follower._braking.trajectory()[0][0]
+    decision = rig.cycle(rig.command(rig.position + 0.05, np.zeros(7), stamp_s=rig.now + DT))
+    assert decision.verdict is Verdict.LIMIT
+    np.testing.assert_allclose(decision.command_rad, promised, atol=1e-9)

@@ -1,0 +1,68 @@
+import pytest
+
+from robolearn.config import Config, apply_overrides, config_path, load_config, read_yaml
+from robolearn.errors import ConfigError
+
+
+class Inner(Config):
+    learning_rate: float = 1e-3
+
+
+class Outer(Config):
+    name: str = "a"
+    inner: Inner = Inner()
+
+
+def test_defaults_then_file_then_overrides(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("name: b\ninner: {learning_rate: 0.5}\n")
+    assert load_config(Outer, path).inner.learning_rate == 0.5
+    config = load_config(Outer, path, ["inner.learning_rate=3e-4"])
+    assert (config.name, config.inner.learning_rate) == ("b", 3e-4)
+
+
+def test_resolved_config_reads_back_the_same(tmp_path):
+    config = Outer(name="c")
+    (tmp_path / "c.yaml").write_text(config.to_yaml())
+    assert load_config(Outer, tmp_path / "c.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("inner.learning_rat=1", "Did you mean 'inner.learning_rate'?"),
+        ("nam=1", "Unknown key 'nam'"),
+        ("inner.learning_rate=fast", "key 'inner.learning_rate' is 'fast'"),
+        ("inner", "not of the form key=value"),
+        ("name.x=1", "is 'a'"),
+    ],
+)
+def test_wrong_override_says_what_to_do(override, message, tmp_path):
+    base = {"name": "a"} if override.startswith("name.") else {}
+    path = tmp_path / "c.yaml"
+    path.write_text("name: a\n" if base else "")
+    with pytest.raises(ConfigError) as error:
+        load_config(Outer, path, [override])
+    if override != "name.x=1":
+        assert message in str(error.value)
+    else:
+        assert "'name' is a value" in str(error.value)
+
+
+def test_overrides_do_not_change_their_input():
+    data = {"inner": {"learning_rate": 1.0}}
+    apply_overrides(data, ["inner.learning_rate=2"])
+    assert data == {"inner": {"learning_rate": 1.0}}
+
+
+def test_missing_and_malformed_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="No config file 'nowhere.yaml'"):
+        config_path("nowhere.yaml")
+    with pytest.raises(ConfigError, match="Unknown config file 'train/nowhere.yaml'"):
+        config_path("train/nowhere.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        read_yaml(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="must hold"):
+        read_yaml(tmp_path / "list.yaml")

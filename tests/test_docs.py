@@ -1,0 +1,146 @@
+"""The documentation tells the truth: commands parse, names exist, links lead somewhere, pages build strictly."""
+
+import ast
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+import robolearn as rl
+from robolearn.cli import app
+from robolearn.learn.command import train_config
+
+ROOT = Path(__file__).parent.parent
+DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")), *DOCS]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+FORBIDDEN = re.compile(
+    r"\b(certified|compliant|CE|PL|SIL|category|safety function|e-stop|safe)\b|—", re.IGNORECASE
+)
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def commands(text):
+    """Lines of shell blocks and inline code that call robolearn; a command's bare name in a sentence is no call."""
+    lines = [line for kind, block in BLOCK.findall(text) if kind == "sh" for line in block.splitlines()]
+    lines += re.findall(r"`(robolearn [^`\n]+ [^`\n]+)`", BLOCK.sub("", text))
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["robolearn"]:
+            yield words[1:]
+
+
+FOUND = [
+    (name, words) for page, name in zip(PAGES, NAMES, strict=True) for words in commands(page.read_text())
+]
+
+
+def parse(words):
+    """Parse without running; click raises where a command, an option or an argument is wrong."""
+    group = typer.main.get_command(app)
+    context = group.make_context("robolearn", list(words), resilient_parsing=False)
+    while isinstance(context.command, click.Group) or hasattr(context.command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        if not rest:
+            return context
+        name, command, rest = context.command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+    return context
+
+
+def test_commands_are_found_at_all():
+    assert len(FOUND) > 20
+    assert {words[0] for _, words in FOUND} >= {
+        "train",
+        "eval",
+        "export",
+        "inspect",
+        "serve",
+        "review",
+        "doctor",
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), FOUND, ids=[f"{page}: {' '.join(words)}" for page, words in FOUND]
+)
+def test_every_command_shown_exists(page, words):
+    if "--help" in words:
+        words = [word for word in words if word != "--help"]
+    if not words:
+        return
+    context = parse(words)
+    if context.info_name == "train" and context.params["task"]:
+        assert train_config(context.params["task"], None, context.params["overrides"] or []).task
+
+
+def test_a_wrong_command_would_be_found():
+    with pytest.raises(Exception, match="No such option"):
+        parse(["train", "fr3/reach", "--no-such-option"])
+    with pytest.raises(Exception, match="No such command"):
+        parse(["trian"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_make_targets_shown_exist(page):
+    targets = re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(), re.MULTILINE):
+        assert target in targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_words_that_claim_too_much_are_not_used(page):
+    assert not FORBIDDEN.findall(page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_and_paths_lead_somewhere(page):
+    text = page.read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        if "reference/" not in target:
+            assert (page.parent / target).exists(), target
+    for path in re.findall(r"`((?:configs|notebooks|tests|robolearn|envs|docs|benchmarks)/[\w./-]+)`", text):
+        assert "NAME" in path or (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_python_shown_is_python_and_its_names_exist(page):
+    for kind, block in BLOCK.findall(page.read_text()):
+        if kind != "python":
+            continue
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rl":
+                assert node.attr in rl.__all__
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def test_the_reference_is_written_from_the_code(tmp_path):
+    pytest.importorskip("rclpy")
+    subprocess.run([sys.executable, ROOT / "docs" / "reference.py", tmp_path], check=True)
+    assert "`total_steps`" in (tmp_path / "config.md").read_text()
+    assert "`command_jump`" in (tmp_path / "rules.md").read_text()
+    assert "## robolearn doctor" in (tmp_path / "command_line.md").read_text()
+    assert "fr3_joint7" in (tmp_path / "robots.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_strictly(tmp_path):
+    pytest.importorskip("rclpy")
+    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
+        pytest.skip("mkdocs is not installed: pip install 'robolearn[docs]'")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    html = (tmp_path / "site" / "index.html").read_text()
+    assert "what your machine can do" in html
+    assert not re.search(r'(?:src|href)="https?://(?!squidfunk)[^"]*\.(?:js|css|woff2?)', html)
