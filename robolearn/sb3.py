@@ -21,6 +21,8 @@ from robolearn.gym import SEEDS, Stepper
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.export import Actor, export_policy
 
+# An optional extra: `make check` has to pass where it is not installed.
+# pyright: reportMissingImports=false
 try:
     import torch
     from stable_baselines3 import __version__ as sb3_version
