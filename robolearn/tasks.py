@@ -137,6 +137,15 @@ class Task(ABC, Generic[T]):
         del readings, goal
         return jnp.zeros((), bool)
 
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
+        """A hand-written policy, action [A] in [-1, 1], that learning may start from; None where there is none.
+
+        It depends on nothing but its arguments, so that a network that sees `observe` can imitate it, and acts
+        sensibly in any state. It may read privileged slots. It is not exported.
+        """
+        del readings, memory, goal
+        return None
+
     def act(self, action: Array, memory: Any) -> tuple[Targets, Any]:
         """Targets of the next control period from an action [A] in [-1, 1]. Exported with the policy."""
         return self.action(action, memory)

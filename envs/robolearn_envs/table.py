@@ -18,7 +18,9 @@ from robolearn.cartesian import ActionConfig, chain_frames, screw_chain
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Task, TaskConfig
+from robolearn_envs.rotations import rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, workcell
 
 Vector3 = tuple[float, float, float]
@@ -30,6 +32,12 @@ TABLE_HEIGHT_M = 0.76  # above the floor: a common bench
 AREA_MIN_M, AREA_MAX_M = (0.47, -0.20), (0.67, 0.20)
 READY_TCP_M = (0.56, 0.0, 0.22)  # above its middle
 START_SPREAD_RAD = 0.05  # of the joints around the ready posture
+
+GUIDE_RATE_1_S = 6.0  # speed of a guide per metre, or radian, of the way left
+# Of a guide that grasps a cube of 4 cm.
+HOVER_M = 0.06  # TCP above the cube's centre while the fingers are not lined up: clear of its top
+WIDE_M = 0.055  # opening from which the fingers go down around it
+HOLD_M = (0.010, 0.018)  # the command runs ahead of the fingers: by a swift closing's lag, by a grasp
 
 # Objects touch the table (bit 0), each other and the gripper (bit 1), not the arm's links: contacts stay few.
 OBJECT_BIT = 2
@@ -58,6 +66,8 @@ class TableConfig(TaskConfig):
     """A task on the table."""
 
     action: ActionConfig = TableAction()
+    # A served arm hears its policy late: the command stream is smoothed over one control period, checked and sent.
+    randomization: Randomization = Randomization(action_delay_ms=(0.0, 30.0))
 
 
 C = TypeVar("C", bound=TableConfig)
@@ -109,6 +119,40 @@ class TableTask(Task[C]):
             width = readings["gripper_width"]
             features += [10.0 * width, 10.0 * (memory.command_width - width)]
         return features, tcp, rotation
+
+    def guide_towards(self, way: Array) -> Array:
+        """Of a guide: the action [3] that goes straight along way [3] m and slows down on arrival."""
+        action = GUIDE_RATE_1_S * way / self.config.action.speed_m_s
+        return action / jnp.maximum(jnp.linalg.norm(action), 1.0)
+
+    def guide_grasp(self, readings: Readings, memory: Any, cube: str) -> tuple[Array, Array]:
+        """Of a guide: the action [5] that grasps the cube of that name, and how firmly it is held, 0 to 1.
+
+        The height comes from a funnel: the worse the fingers are lined up, the higher above the cube; while they are
+        lower than that, they move up and hardly sideways. They close where the cube is between them.
+        """
+        tool, centre = rotation_of(readings["tcp_quat"]), readings[f"{cube}_position"]
+        fit = square_misfit(tool, rotation_of(readings[f"{cube}_quat"]))
+        way, width = centre - readings["tcp_position"], readings["gripper_width"][0]
+        gap = jnp.linalg.norm(way)
+        astray = jnp.linalg.norm(way[:2]) + 0.02 * (1.0 - fit[1])
+        narrow = ease((WIDE_M - width) / 0.01) * ease((-way[2] - 0.02) / 0.02)
+        height = HOVER_M * jnp.maximum(ease((astray - 0.010) / 0.03), narrow)
+        rise = height + way[2]
+        sideways = 1.0 - ease(rise / 0.04)
+        held = ease((width - memory.command_width[0] - HOLD_M[0]) / (HOLD_M[1] - HOLD_M[0]))
+        held *= 1.0 - ease((gap - 0.015) / 0.015)
+        closing = jnp.maximum(1.0 - ease((gap - 0.012) / 0.012), held)
+        move = self.guide_towards(jnp.append(sideways * way[:2], rise))
+        # The tool's axis points down: a turn about it is a turn the other way about the vertical.
+        turn = -jnp.clip(2.0 * fit[0], -1.0, 1.0)
+        return jnp.stack([*move, turn * (1.0 - closing), 1.0 - 2.0 * closing]), held
+
+
+def ease(x: Array) -> Array:
+    """0 up to x = 0, 1 from x = 1, smooth between."""
+    x = jnp.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
 
 
 def near(distance: Array, scale: float) -> Array:

@@ -1,7 +1,6 @@
 """Scripted policies: state machines that solve the tasks, to show that they can be solved.
 
-They see what a learned policy may see (slots, goal, memory), and act through the same action space. Arrays are
-[N, ...] over environments.
+They act through the same action space as a learned policy. Arrays are [N, ...] over environments.
 """
 
 import jax
@@ -22,11 +21,20 @@ def play(env, policy, key):
     for _ in range(env.episode_steps):
         readings = {name: np.asarray(value) for name, value in env.readings(state.physics).items()}
         goal = {name: np.asarray(value) for name, value in state.goal.items()}
-        measured = {slot.name: readings[slot.name] for slot in env.task.slots}
-        state = step(state, policy.act(measured, goal, state.memory))
+        state = step(state, policy.act(readings, goal, state.memory))
     done = np.asarray(state.truncated | state.terminated)
     assert done.all()
     return float(np.mean(np.asarray(state.success)))
+
+
+class Guide:
+    """The task's own guide."""
+
+    def start(self, env):
+        self.guide = jax.jit(jax.vmap(env.task.guide))
+
+    def act(self, readings, goal, memory):
+        return self.guide(readings, memory, goal)
 
 
 class Script:
@@ -99,12 +107,6 @@ class Pick(Script):
         rate = np.clip(-4.0 * turn / self.config.action.turn_rad_s, -1.0, 1.0) * (self.phase < 2)
         opening = np.where(self.phase < 2, 1.0, np.where(open_now, 1.0, -1.0))
         return np.column_stack([self.towards(way), rate, opening]).astype(np.float32)
-
-
-class PickCubeScript(Pick):
-    def after(self, cube, tcp, measured, goal):
-        never = np.zeros(len(tcp), bool)
-        return goal["goal_position"] - cube, never, never
 
 
 class StackScript(Pick):
