@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from robolearn.config import build
+from robolearn.config import build, merged
 from robolearn.learn.command import train_config
 from robolearn.learn.config import TrainConfig
 from robolearn.learn.console import stop_on_signals
@@ -37,7 +37,7 @@ def train(
     resolved = train_config(task, config)
     if overrides:
         data = resolved.model_dump(mode="json")
-        resolved = build(TrainConfig, _merged(data, overrides), f"train {task}")
+        resolved = build(TrainConfig, merged(data, overrides), f"train {task}")
     curve = LiveCurve(task) if progress is None and in_notebook() else None
     with ExitStack() as stack:
         on_main = threading.current_thread() is threading.main_thread()
@@ -47,12 +47,3 @@ def train(
     if curve is not None:
         curve.draw(run.metrics)
     return run
-
-
-def _merged(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy of data with changes laid over it, group by group."""
-    result = dict(data)
-    for key, value in changes.items():
-        old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result

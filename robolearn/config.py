@@ -96,6 +96,15 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
     return result
 
 
+def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of data with changes laid over it, group by group."""
+    result = dict(data)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
 def build(kind: type[C], data: Mapping[str, Any], where: str = "config") -> C:
     """Validate data into a config type; every problem becomes one ConfigError that names key and remedy."""
     try:

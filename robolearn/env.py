@@ -150,7 +150,7 @@ class VecEnv:
         first = jnp.where(fresh, -1, state.first_success)
         control, commands = self._control(state, targets)
         physics = self.physics.step(state.physics, control, state.fields)
-        readings = self._read(physics)
+        readings = self.readings(physics)
         broken = physics.failed | (physics.overflow > 0) | ~_finite(readings)
 
         terms = self._rewards(physics, memory, state.goal, action)
@@ -181,9 +181,16 @@ class VecEnv:
             first_success=first, metrics=metrics, **after._asdict(),
         )  # fmt: skip
 
+    def guide(self, state: EnvState) -> Array:
+        """What the task's guide would do, [N, A]. Raises TaskError where the task has none."""
+        advice = jax.vmap(self.task.guide)(self.readings(state.physics), state.memory, state.goal)
+        if advice is None:
+            raise TaskError(f"Task '{self.task.name}' has no guide to imitate: set imitate to 0.")
+        return advice
+
     def readings(self, physics: PhysicsState) -> Readings:
         """Every slot's true value by name, privileged slots included, [N, ...]."""
-        return self._read(physics)
+        return {name: physics.sensordata[:, columns] for name, columns in self._columns.items()}
 
     def _restart(self, now: _Episode, done: Array) -> _Episode:
         """Fresh episodes where done; the others go on."""
@@ -217,7 +224,7 @@ class VecEnv:
         qpos = physics.qpos.at[ids].set(self._posture(start, width, size), mode="drop")
         physics = self.physics.reset(physics, mask, qpos, jnp.zeros_like(physics.qvel), fields)
         memory = jax.vmap(task.action.start)(start.arm, width)
-        readings = {name: value.at[ids].get(mode="clip") for name, value in self._read(physics).items()}
+        readings = {name: value.at[ids].get(mode="clip") for name, value in self.readings(physics).items()}
         sensor_keys, delay_keys = (jax.vmap(lambda k: jax.random.split(k))(parts[:, 3])[:, i] for i in (0, 1))
         sensing, measured = (), self._policy_readings(readings)
         if self._sensing.active:
@@ -281,9 +288,6 @@ class VecEnv:
     def _policy_readings(self, readings: Readings) -> Readings:
         return {slot.name: readings[slot.name] for slot in self.task.slots}
 
-    def _read(self, physics: PhysicsState) -> Readings:
-        return {name: physics.sensordata[:, columns] for name, columns in self._columns.items()}
-
     def _observe(
         self, readings: Readings, measured: Readings, memory: Any, goal: Readings
     ) -> tuple[Array, Array]:
@@ -291,7 +295,7 @@ class VecEnv:
         return obs, jax.vmap(self.task.critic_observe)(readings, memory, goal)
 
     def _rewards(self, physics: PhysicsState, memory: Any, goal: Readings, action: Array) -> Readings:
-        terms = jax.vmap(self.task.reward_terms)(self._read(physics), memory, goal, action)
+        terms = jax.vmap(self.task.reward_terms)(self.readings(physics), memory, goal, action)
         weights = self.task.config.reward
         if set(weights) != set(terms):
             raise TaskError(

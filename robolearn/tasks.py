@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from robolearn.actions import Targets
 from robolearn.cartesian import ActionConfig, make_action
-from robolearn.config import Config, build
-from robolearn.errors import TaskError, unknown
+from robolearn.config import Config, build, merged
+from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot, load_robot, robot_names
 from robolearn.sim.randomize import Randomization
@@ -196,10 +196,15 @@ def task_names() -> list[str]:
 
 
 def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
-    """The task `robot/task`, its defaults changed by config. Raises TaskError or ConfigError."""
+    """The task `robot/task`, its defaults changed by config, group by group. Raises TaskError or ConfigError."""
     robot_name, _, task_name = name.partition("/")
     classes = task_classes()
     if task_name not in classes or robot_name not in robot_names():
         raise TaskError(unknown("task", name, task_names()))
     kind = classes[task_name]
-    return kind(load_robot(robot_name), build(kind.config_type, config or {}, f"task {name}"))
+    defaults = kind.config_type.model_construct().model_dump()
+    resolved = build(kind.config_type, merged(defaults, config or {}), f"task {name}")
+    for term in resolved.reward:
+        if defaults["reward"] and term not in defaults["reward"]:
+            raise ConfigError(f"task {name}: " + unknown("reward term", term, defaults["reward"]))
+    return kind(load_robot(robot_name), resolved)

@@ -67,6 +67,12 @@ class TrainConfig(Config):
     )
     env: dict[str, Any] = Field(default_factory=dict, description="overrides of the task's own config")
     ppo: PpoConfig = PpoConfig()
+    imitate: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="first share of the run, in which the policy imitates the task's guide; then PPO. 0: PPO alone",
+    )
     groups: PositiveInt = Field(
         default=8,
         description="blocks of environments that draw their own noise and minibatches. Any number of devices that"

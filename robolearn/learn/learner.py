@@ -18,7 +18,7 @@ from robolearn.learn.gae import gae
 from robolearn.learn.networks import Layer, PolicyParams, apply_mlp, init_mlp, init_policy
 from robolearn.learn.normalize import Normalizer, init_normalizer, normalize, update_normalizer
 from robolearn.learn.ppo import adapt_learning_rate, gaussian_entropy, gaussian_log_prob, ppo_losses
-from robolearn.learn.rollout import Rollout, Transition, rollout
+from robolearn.learn.rollout import Guide, Rollout, Transition, rollout
 
 AXIS = "data"  # the mesh axis over which environments are spread
 
@@ -57,6 +57,10 @@ class Env(Protocol):
 
     def step(self, state: Any, action: Array) -> Any:
         """The next EnvState."""
+        ...
+
+    def guide(self, state: Any) -> Array:
+        """What the task's guide would do, [N, A]; asked only where `imitate` is above 0."""
         ...
 
 
@@ -101,6 +105,7 @@ class Samples(NamedTuple):
     log_prob: Array
     advantage: Array
     value_target: Array
+    guide: Array | None
 
 
 def init_learner(config: TrainConfig, env: Env, key: Array) -> LearnerState:
@@ -169,6 +174,7 @@ def iteration(
     keys = jax.random.split(learner.key, 3)
     groups = _local_groups(config, env)
     log_std = _log_std(learner.params, ppo)
+    progress = learner.iteration / config.iterations
     rolled = rollout(
         env.step,
         lambda obs: apply_mlp(learner.params.actor, normalize(learner.normalizer, obs), ppo.activation),
@@ -176,10 +182,11 @@ def iteration(
         state.env,
         state.episode_return,
         _noise(keys[0], groups, ppo.rollout_steps, env),
+        _guide(config, env, groups, progress),
     )
     samples, explained = _samples(ppo, learner, rolled.steps)
-    progress = learner.iteration / config.iterations
-    learner, losses = _epochs(ppo, learner, samples, _minibatch_rows(keys[1], groups, env, ppo), progress)
+    rows = _minibatch_rows(keys[1], groups, env, ppo)
+    learner, losses = _epochs(config, learner, samples, rows, progress)
     learner = learner._replace(
         normalizer=update_normalizer(learner.normalizer, rolled.steps.obs, AXIS),
         critic_normalizer=update_normalizer(learner.critic_normalizer, rolled.steps.critic_obs, AXIS),
@@ -247,6 +254,15 @@ def _noise(key: Array, groups: Array, steps: int, env: Env) -> Array:
     return jnp.moveaxis(draw(groups), 0, 1).reshape(steps, env.num_envs, env.action_size)
 
 
+def _guide(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Guide | None:
+    """The task's guide; it leads in every environment at first, and in fewer and fewer until imitation ends."""
+    if not config.imitate:
+        return None
+    size = env.num_envs // len(groups)
+    place = (jnp.arange(env.num_envs) % size + 0.5) / size  # within the group
+    return Guide(env.guide, place > progress / config.imitate)
+
+
 def _minibatch_rows(key: Array, groups: Array, env: Env, ppo: PpoConfig) -> Array:
     """Row indices into the flattened [T * B] samples, [epochs * minibatches, rows].
 
@@ -291,18 +307,26 @@ def _samples(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tuple[
         log_prob=steps.log_prob,
         advantage=advantage,
         value_target=target,
+        guide=steps.guide,
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples), explained
 
 
 def _epochs(
-    ppo: PpoConfig, learner: LearnerState, samples: Samples, rows: Array, progress: Array
+    config: TrainConfig, learner: LearnerState, samples: Samples, rows: Array, progress: Array
 ) -> tuple[LearnerState, dict[str, Array]]:
-    """Gradient steps over minibatches, gradients averaged over shards; then the learning rate adapts."""
+    """Gradient steps over minibatches, gradients averaged over shards; then the learning rate adapts.
+
+    While the policy imitates, the imitation error takes the place of PPO's loss, and the rate is the highest: the
+    critic learns what the states are worth that the guide and the policy come to together.
+    """
+    ppo = config.ppo
     optimizer = _optimizer(ppo)
+    imitating = progress < config.imitate
     fraction = 1.0 - (1.0 - ppo.final_learning_rate_fraction) * progress
     highest = jnp.maximum(ppo.learning_rate * fraction, ppo.learning_rate_min)
     rate = jnp.minimum(learner.learning_rate, highest) if ppo.kl_target else highest
+    rate = jnp.where(imitating, highest, rate)
 
     def loss(params: PolicyParams, batch: Samples) -> tuple[Array, Any]:
         log_std = _log_std(params, ppo)
@@ -316,8 +340,12 @@ def _epochs(
             entropy=gaussian_entropy(log_std),
             clip_ratio=ppo.clip_ratio,
         )
-        total = losses.policy + ppo.value_coef * losses.value - ppo.entropy_coef * losses.entropy
-        return total, losses
+        total = losses.policy - ppo.entropy_coef * losses.entropy
+        found = losses._asdict()
+        if batch.guide is not None:
+            found["imitation"] = jnp.square(mean - batch.guide).mean()
+            total = jnp.where(imitating, found["imitation"], total)
+        return total + ppo.value_coef * losses.value, found
 
     def one(carry: tuple[PolicyParams, Any], row: Array) -> tuple[tuple[PolicyParams, Any], Any]:
         params, optimizer_state = carry
@@ -329,12 +357,12 @@ def _epochs(
         return (params, optimizer_state), (losses, optax.tree.norm(gradient))
 
     (params, optimizer_state), (losses, norms) = jax.lax.scan(one, (learner.params, learner.optimizer), rows)
-    last_kl = losses.kl[-ppo.minibatches :].mean()
+    last_kl = losses["kl"][-ppo.minibatches :].mean()
     if ppo.kl_target:
         rate = adapt_learning_rate(
             rate, last_kl, kl_target=ppo.kl_target, lowest=ppo.learning_rate_min, highest=highest
         )
-    metrics = {f"loss/{name}": value.mean() for name, value in losses._asdict().items()}
+    metrics = {f"loss/{name}": value.mean() for name, value in losses.items()}
     metrics |= {"loss/last_kl": last_kl, "gradient_norm": norms.mean()}
     return learner._replace(params=params, optimizer=optimizer_state, learning_rate=rate), metrics
 

@@ -13,7 +13,10 @@ from robolearn.learn.ppo import gaussian_log_prob
 
 
 class Transition(NamedTuple):
-    """What PPO keeps of every step, [T, B, ...]. Observations are raw; final_critic_obs is from before a reset."""
+    """What learning keeps of every step, [T, B, ...]. Observations are raw; final_critic_obs is from before a reset.
+
+    guide: what the task's guide would have done; None where it is not asked.
+    """
 
     obs: Array
     critic_obs: Array
@@ -23,6 +26,14 @@ class Transition(NamedTuple):
     reward: Array
     terminated: Array
     truncated: Array
+    guide: Array | None = None
+
+
+class Guide(NamedTuple):
+    """A task's guide. act: EnvState -> [B, A] in [-1, 1].  leads: [B] bool, the environments in which it acts."""
+
+    act: Callable[[Any], Array]
+    leads: Array
 
 
 class EpisodeSums(NamedTuple):
@@ -52,6 +63,7 @@ def rollout(
     env: Any,
     episode_return: Array,
     noise: Array,
+    guide: Guide | None = None,
 ) -> Rollout:
     """Act for T steps.
 
@@ -62,7 +74,11 @@ def rollout(
     def one(carry: tuple[Any, Array], unit: Array) -> tuple[tuple[Any, Array], tuple[Any, ...]]:
         env, running = carry
         mean = mean_action(env.obs)
-        action = mean + jnp.exp(log_std) * unit
+        led, advice = mean, None
+        if guide is not None:
+            advice = guide.act(env)
+            led = jnp.where(guide.leads[:, None], advice, mean)
+        action = led + jnp.exp(log_std) * unit
         after = step(env, action)
         running = running + after.reward
         done = after.terminated | after.truncated
@@ -75,6 +91,7 @@ def rollout(
             reward=after.reward,
             terminated=after.terminated,
             truncated=after.truncated,
+            guide=advice,
         )
         sums = EpisodeSums(
             episodes=done.sum(),

@@ -76,6 +76,9 @@ class PointMass:
             goal={"point": new_goal}, key=keys, metrics={"reward/distance": reward},
         )  # fmt: skip
 
+    def guide(self, state: PointState) -> jax.Array:
+        return jnp.clip(5.0 * (state.goal["point"] - state.physics), -1.0, 1.0)
+
     def _draw(self, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
         pairs = jax.vmap(jax.random.split)(keys)
         goal = jax.vmap(lambda k: jax.random.uniform(k, (2,), minval=-1.0, maxval=1.0))(pairs[:, 1])
