@@ -12,10 +12,12 @@ from robolearn.policy.slots import Slot
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.table import (
+    GUIDE_RATE_1_S,
     TableConfig,
     TableTask,
     add_box,
     draw_point,
+    ease,
     near,
     off_table,
     pose_sensors,
@@ -31,6 +33,13 @@ BOX_FRICTION = 0.4  # wood on wood
 AREA_MIN_M, AREA_MAX_M = (0.50, -0.20), (0.68, 0.20)
 GAP_M = 0.08  # least distance from start to goal: no episode is solved by doing nothing
 BEHIND_M = 0.055  # from the box's centre to the closed fingers that push it
+
+# Of the guide.
+LOW_M, HIGH_M = 0.025, 0.085  # TCP above the table: pushing, and clear of the box's top
+STANDOFF_M = 0.08  # from the box's centre to where the fingers come down: clear of its corners
+CLEAR_M = 0.09  # from the box's centre to the fingers once it lies at the goal
+PUSH_M_S = 0.35
+STEER = 1.3  # sideways speed per sideways distance, over GUIDE_RATE_1_S: swings the box's way onto the line
 
 
 class PushConfig(TableConfig):
@@ -99,6 +108,37 @@ class Push(TableTask[PushConfig]):
         arm, tcp, _ = self.observe_arm(readings, memory)
         box, sides = readings["box_position"], rotation_of(readings["box_quat"])
         return jnp.concatenate([*arm, box, box - tcp, goal["goal_position"] - box, sides[:, 0], sides[:, 1]])
+
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """Over the box to behind it, down, and push along the line to the goal; up again when off that line.
+
+        How far the fingers are from the corridor behind the box sets their height. At the goal they draw away.
+        """
+        del memory
+        tcp, box = readings["tcp_position"], readings["box_position"]
+        way = (goal["goal_position"] - box)[:2]
+        distance = jnp.linalg.norm(way)
+        line = way / jnp.maximum(distance, 1e-6)
+        off = (tcp - box)[:2]
+        along = jnp.dot(off, line)
+        aside = off - along * line
+        error = jnp.linalg.norm(aside)
+        low = 1.0 - ease((tcp[2] - 0.030) / 0.015)
+        behind = 0.072 - 0.032 * low
+        high = ease((jnp.hypot(error, jnp.maximum(along + behind, 0.0)) - 0.016 - 0.006 * low) / 0.03)
+        there = 1.0 - ease((distance - 0.012) / 0.010)
+        top = HIGH_M - BOX_HALF_M[2] + box[2]
+        rise = LOW_M + (top - LOW_M) * high - tcp[2]
+
+        around = (1.0 - ease(rise / 0.04)) * (-STANDOFF_M * line - off)
+        heading = line - STEER * aside / BEHIND_M
+        speed = jnp.minimum(distance + jnp.maximum(-along - BEHIND_M, 0.0), PUSH_M_S / GUIDE_RATE_1_S)
+        push = (1.0 - 0.5 * ease(error / 0.03)) * speed * heading / jnp.linalg.norm(heading)
+        pushing = low * (1.0 - high)
+        radius = jnp.linalg.norm(off)
+        leave = jnp.maximum(CLEAR_M - radius, 0.0) * off / jnp.maximum(radius, 1e-6)
+        flat = around + pushing * (push - around)
+        return self.guide_towards(jnp.append(flat + there * (leave - flat), (1.0 - there) * rise))
 
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
         """Get behind the box (approach), bring it to the goal (goal, at_goal), calmly (action, speed)."""
