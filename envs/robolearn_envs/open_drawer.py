@@ -20,6 +20,7 @@ from robolearn_envs.table import (
     add_placed_body,
     add_pose_sensors,
     draw_point,
+    ease,
     near,
     pose_sensors,
     pose_slots,
@@ -34,6 +35,11 @@ BAR_OUT_M, BAR_UP_M = 0.048, 0.082  # the handle's bar before the front: room be
 HOOK_IN_M = 0.020  # TCP behind the bar when the fingers touch it
 TRAVEL_M = 0.20
 DRAWER_MASS_KG, DRAWER_DAMPING_N_S_M, DRAWER_FRICTION_N = 1.5, 8.0, 2.0  # a light drawer on rollers
+
+# Of the guide.
+OVER_M = 0.06  # TCP above the bar's middle: clear of it
+PULL_M = 0.05  # how far before the fingers it aims
+PULLED_M = 0.19  # where it stops: short of the end stop
 
 PLACE_MIN, PLACE_MAX = (0.65, -0.12, -0.25), (0.72, 0.12, 0.25)  # of the cabinet: x, y in m, yaw in rad
 
@@ -119,6 +125,23 @@ class OpenDrawer(TableTask[OpenDrawerConfig]):
         return jnp.concatenate(
             [*arm, handle - tcp, handle + HOOK_IN_M * inward - tcp, inward[:2], 5.0 * opening]
         )
+
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """Over the gap behind the bar, down into it, pull along the drawer's way until it is open.
+
+        The height comes from a funnel: the farther from the gap, the higher above the bar.
+        """
+        del memory, goal
+        tcp, inward = readings["tcp_position"], rotation_of(readings["cabinet_quat"])[:, 0]
+        way = readings["handle_position"] + (HOOK_IN_M + 0.002) * inward - tcp
+        across = jnp.dot(way, inward)
+        aside = jnp.linalg.norm((way - across * inward)[:2])
+        high = ease((jnp.hypot(across, jnp.maximum(aside - 0.02, 0.0)) - 0.008) / 0.02)
+        rise = OVER_M * high + way[2]
+        hooked = (1.0 - high) * (1.0 - ease((-way[2] - 0.010) / 0.015))
+        left = jnp.clip((PULLED_M - readings["drawer_opening"][0]) / PULL_M, 0.0, 1.0)
+        flat = (1.0 - ease(rise / 0.04)) * way[:2] - hooked * left * PULL_M * inward[:2]
+        return self.guide_towards(jnp.append(flat, rise))
 
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
         """Come behind the bar (approach, hook), pull (opening, open), calmly (action)."""
