@@ -17,6 +17,7 @@ from robolearn.policy.slots import Slot
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of
 from robolearn_envs.table import (
+    GUIDE_RATE_1_S,
     TableAction,
     TableConfig,
     TableTask,
@@ -24,6 +25,7 @@ from robolearn_envs.table import (
     add_placed_body,
     add_pose_sensors,
     draw_point,
+    ease,
     near,
     pose_sensors,
     pose_slots,
@@ -37,6 +39,11 @@ DEPTH_M = 0.045  # of the hole
 BLOCK_HALF_M, BLOCK_HEIGHT_M = 0.05, 0.06
 SIDES = 8
 PEG_BIT = 4  # peg and hole touch each other and nothing else
+
+# Of the guide.
+OVER_M = 0.010  # tip above the mouth while the peg is not lined up
+INSERT_M = 0.045  # depth that it aims at
+TURN_RATE_1_S = 5.0
 
 # The hole's mouth: x, y in m from the robot, tilt about x and y in rad.
 PLACE_MIN, PLACE_MAX = (0.48, -0.12, -0.08, -0.08), (0.62, 0.12, 0.08, 0.08)
@@ -119,6 +126,28 @@ class PegInsert(TableTask[PegInsertConfig]):
         way = readings["hole_position"] - (tcp + TIP_M * rotation[:, 2])
         tilt = rotation[:, 2] + hole[:, 2]
         return jnp.concatenate([*arm, way, 10.0 * (hole.T @ way), rotation[:, 2], hole[:, 2], 10.0 * tilt])
+
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """Bring the tip over the mouth, line the peg up with the hole, push it in along the hole's axis.
+
+        The height comes from a funnel: the worse the peg is lined up, the farther out of the hole.
+        """
+        del memory, goal
+        tool, axis = rotation_of(readings["tcp_quat"])[:, 2], rotation_of(readings["hole_quat"])[:, 2]
+        tip = readings["tcp_position"] + TIP_M * tool
+        way = readings["hole_position"] - tip
+        out = -jnp.dot(way, axis)
+        aside = way + out * axis
+        tilt = jnp.cross(tool, -axis)
+        astray = jnp.linalg.norm(aside) + 0.1 * jnp.linalg.norm(tilt)
+        inside = 0.008 * ease(-out / 0.010)  # the hole keeps it lined up now
+        rise = (OVER_M + INSERT_M) * ease((astray - 0.002 - inside) / 0.006) - INSERT_M - out
+        move = (1.0 - ease(rise / 0.02)) * aside + rise * axis
+        turn = TURN_RATE_1_S * tilt / self.config.action.turn_rad_s
+        turn = turn / jnp.maximum(jnp.linalg.norm(turn), 1.0)
+        # Turning about the TCP moves the tip: take that out.
+        swing = jnp.cross(self.config.action.turn_rad_s * turn, TIP_M * tool)
+        return jnp.concatenate([self.guide_towards(move - swing / GUIDE_RATE_1_S), turn])
 
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
         """Over the hole (reach), along it (align), on its axis (centre), in (depth, inserted), calmly (action)."""
