@@ -19,6 +19,7 @@ from robolearn_envs.table import (
     TableTask,
     add_box,
     draw_point,
+    ease,
     near,
     off_table,
     pose_sensors,
@@ -40,6 +41,10 @@ HOVER_M = 0.05  # the way on to the base is from above: this much higher while b
 BESIDE_M = 0.04  # sideways distance at which that applies in full
 PLACED_M = 0.015  # scale of how well the cube lies
 REST_M_S = 0.03
+
+# Of the guide.
+LET_GO_M = (0.011, 0.003)  # sideways and up from its place, the cube is let go
+WITHDRAW_M = 0.09  # TCP above the cube in the end
 
 
 class StackAction(TableAction):
@@ -131,6 +136,25 @@ class Stack(TableTask[StackConfig]):
         return jnp.concatenate(
             [*arm, top - tcp, _place(readings) - top, top[2:], sides[:, 2], below[:, 2], fit]
         )
+
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """Grasp the cube; the firmer it is held, the more on to the base, from above; once there, open and rise."""
+        del goal
+        top, way = readings["upper_position"], _place(readings) - readings["upper_position"]
+        grasp, held = self.guide_grasp(readings, memory, "upper")
+        beside = jnp.linalg.norm(way[:2])
+        rise = way[2] + HOVER_M * ease((beside - 0.008) / 0.03)
+        press = -0.004 * (1.0 - ease((beside - 0.008) / 0.03))
+        carry = self.guide_towards(jnp.append((1.0 - ease(rise / 0.04)) * way[:2], rise + press))
+        action = grasp + held * jnp.append(carry - grasp[:3], jnp.zeros(2))
+
+        placed = 1.0 - ease(beside / LET_GO_M[0] - 1.0)
+        placed *= 1.0 - ease(jnp.abs(way[2]) / LET_GO_M[1] - 1.0)
+        opened = ease((readings["gripper_width"][0] - 2 * TOP_HALF_M - 0.004) / 0.01)
+        leave = opened * self.guide_towards(
+            top + jnp.array([0.0, 0.0, WITHDRAW_M]) - readings["tcp_position"]
+        )
+        return action + placed * (jnp.append(leave, jnp.array([0.0, 1.0])) - action)
 
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
         """Come to the cube (reach, align), hold it (grasp), bring it (carry, placed), leave it (release, withdraw).
