@@ -51,7 +51,7 @@ def export_policy(
 
     actor: observation [D] -> action [A] in [-1, 1], deterministic, normaliser included, a JAX function.
     training, evaluation: what the manifest and the model card are to say of them; plain JSON values.
-    Raises BundleError where the graph cannot be made or disagrees with JAX by more than 1e-5 rad.
+    Raises BundleError where the graph cannot be made or disagrees with JAX by more than 1e-5 rad, or rad per period.
     """
     graph = PolicyGraph(task, actor)
     manifest = Manifest(
@@ -158,7 +158,7 @@ class PolicyGraph:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the graph was from JAX at most: error in the outputs' units, over so many inputs."""
+    """How far the graph was from JAX at most, over so many inputs: rad (or m), a velocity times a control period."""
 
     error: float
     inputs: int
@@ -167,14 +167,20 @@ class Agreement:
 def check_agreement(
     graph: PolicyGraph, runtime: PolicyRuntime, robot: Robot, *, inputs: int = CHECKED_INPUTS, seed: int = 0
 ) -> Agreement:
-    """Run JAX and ONNX Runtime on the same random inputs; raises BundleError where any output differs by 1e-5."""
-    worst = 0.0
+    """Run JAX and ONNX Runtime on the same random inputs; raises BundleError where any output differs by 1e-5.
+
+    A velocity counts by what it moves in one control period.
+    """
+    manifest, worst = runtime.manifest, 0.0
+    units = {slot.name: slot.unit for slot in manifest.outputs}
+    units |= {MEMORY_OUT + slot.name: slot.unit for slot in manifest.memory_slots}
     for values in random_inputs(graph.inputs, robot, inputs, seed):
         runtime.restore({s.name: values[MEMORY_IN + s.name] for s in runtime.manifest.memory_slots})
         found = dict(runtime.step({k: v for k, v in values.items() if not k.startswith(MEMORY_IN)}))
         found |= {MEMORY_OUT + name: value for name, value in runtime.memory.items()}
         for name, expected in graph(values).items():
-            error = float(np.abs(np.asarray(expected) - found[name]).max())
+            period = 1.0 / manifest.control_hz if units[name] == "rad/s" else 1.0
+            error = float(np.abs(np.asarray(expected) - found[name]).max()) * period
             worst = max(worst, error)
             if not error <= AGREEMENT_RAD:
                 raise BundleError(
