@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz sb3 clean
+.PHONY: help demo test check bench solve fuzz sb3 clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -25,6 +25,9 @@ check: $(READY)  ## format, lint, types, import contracts
 
 bench: $(READY)  ## speed, as ratios against a reference run beside it
 	@$(BIN)/python -m benchmarks
+
+solve: $(READY)  ## train and evaluate every task, three seeds each (an hour), and write README's table
+	@$(BIN)/python benchmarks/solve.py
 
 fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000

@@ -58,7 +58,7 @@ def run(tmp_path_factory):
 def test_train_lays_overrides_over_the_tasks_own_config(run):
     assert run.outcome == "finished"
     assert run.config.ppo.epochs == 1
-    assert run.config.ppo.discount == 0.95  # from configs/train/fr3-reach.yaml
+    assert run.config.ppo.discount == 0.95  # from configs/train/reach.yaml
     assert run.metrics[-1]["steps"] == 512
 
 

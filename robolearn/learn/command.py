@@ -17,13 +17,13 @@ from robolearn.learn.trainer import train
 
 
 def train_config(task: str, config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
-    """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` if there is one; then overrides."""
-    name = f"train/{task.replace('/', '-')}.yaml"
-    if config is not None:
-        data = read_yaml(config_path(config))
-    else:
-        data = read_yaml(config_path(name)) if (config_dir() / name).is_file() else {}
-    return build(TrainConfig, apply_overrides({**data, "task": task}, overrides), str(config or name))
+    """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` or `train/TASK.yaml`, else the
+    defaults; then overrides.
+    """
+    packaged = [f"train/{name}.yaml" for name in (task.replace("/", "-"), task.rpartition("/")[2])]
+    chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
+    data = read_yaml(config_path(chosen)) if chosen else {}
+    return build(TrainConfig, apply_overrides({**data, "task": task}, overrides), str(chosen or task))
 
 
 def train_command(

@@ -20,6 +20,7 @@ from robolearn.learn.normalize import Normalizer, init_normalizer, normalize, up
 from robolearn.learn.ppo import adapt_learning_rate, gaussian_entropy, gaussian_log_prob, ppo_losses
 from robolearn.learn.rollout import Guide, Rollout, Transition, rollout
 
+_KL_STOP = 4.0  # times kl_target, in one minibatch: no more gradient steps in this iteration
 AXIS = "data"  # the mesh axis over which environments are spread
 
 
@@ -234,7 +235,9 @@ def make_iteration(
 
 
 def _optimizer(ppo: PpoConfig) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(ppo.gradient_norm_max), optax.scale_by_adam(eps=1e-5))
+    """Adam for actor and critic; each is clipped by itself, since returns have a scale of their own."""
+    part = optax.chain(optax.clip_by_global_norm(ppo.gradient_norm_max), optax.scale_by_adam(eps=1e-5))
+    return optax.partition({"actor": part, "critic": part}, PolicyParams("actor", "critic", "actor"))
 
 
 def _log_std(params: PolicyParams, ppo: PpoConfig) -> Array:
@@ -323,6 +326,10 @@ def _epochs(
     ppo = config.ppo
     optimizer = _optimizer(ppo)
     imitating = progress < config.imitate
+    # PPO's gradients are of another size than imitation's: Adam's averages of those would make its first steps huge.
+    starting = ~imitating & (progress - 1.0 / config.iterations < config.imitate)
+    fresh = optimizer.init(learner.params)
+    adam = jax.tree.map(lambda old, new: jnp.where(starting, new, old), learner.optimizer, fresh)
     fraction = 1.0 - (1.0 - ppo.final_learning_rate_fraction) * progress
     highest = jnp.maximum(ppo.learning_rate * fraction, ppo.learning_rate_min)
     rate = jnp.minimum(learner.learning_rate, highest) if ppo.kl_target else highest
@@ -347,16 +354,19 @@ def _epochs(
             total = jnp.where(imitating, found["imitation"], total)
         return total + ppo.value_coef * losses.value, found
 
-    def one(carry: tuple[PolicyParams, Any], row: Array) -> tuple[tuple[PolicyParams, Any], Any]:
-        params, optimizer_state = carry
+    def one(carry: tuple[PolicyParams, Any, Array], row: Array) -> tuple[tuple[PolicyParams, Any, Array], Any]:
+        params, optimizer_state, going = carry
         batch = jax.tree.map(lambda x: x[row], samples)
         gradient, losses = jax.grad(loss, has_aux=True)(params, batch)
         gradient, losses = jax.lax.pmean((gradient, losses), AXIS)
+        if ppo.kl_target:  # the policy has moved too far for these samples: the rest of them is not learned from
+            going &= imitating | (losses["kl"] < _KL_STOP * ppo.kl_target)
         step, optimizer_state = optimizer.update(gradient, optimizer_state)
-        params = jax.tree.map(lambda p, s: p - rate * s, params, step)
-        return (params, optimizer_state), (losses, optax.tree.norm(gradient))
+        params = jax.tree.map(lambda p, s: p - jnp.where(going, rate, 0.0) * s, params, step)
+        return (params, optimizer_state, going), (losses, optax.tree.norm(gradient))
 
-    (params, optimizer_state), (losses, norms) = jax.lax.scan(one, (learner.params, learner.optimizer), rows)
+    start = (learner.params, adam, jnp.ones((), bool))
+    (params, optimizer_state, _), (losses, norms) = jax.lax.scan(one, start, rows)
     last_kl = losses["kl"][-ppo.minibatches :].mean()
     if ppo.kl_target:
         rate = adapt_learning_rate(

@@ -21,7 +21,8 @@ LIMIT_S = 180
 
 
 def start(run_dir: Path, *arguments: str) -> subprocess.Popen:
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "OMPI_", "JAX_", "XLA_"))}
+    foreign = ("SLURM_", "OMPI_", "JAX_", "XLA_")
+    env = {k: v for k, v in os.environ.items() if "_CACHE" in k or not k.startswith(foreign)}
     env["PYTHONPATH"] = os.pathsep.join([str(HERE), env.get("PYTHONPATH", "")])
     command = [sys.executable, str(HERE / "train_point.py"), str(run_dir), *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
