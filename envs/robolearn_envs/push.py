@@ -39,7 +39,7 @@ LOW_M, HIGH_M = 0.025, 0.085  # TCP above the table: pushing, and clear of the b
 STANDOFF_M = 0.08  # from the box's centre to where the fingers come down: clear of its corners
 CLEAR_M = 0.09  # from the box's centre to the fingers once it lies at the goal
 PUSH_M_S = 0.35
-STEER = 1.3  # sideways speed per sideways distance, over GUIDE_RATE_1_S: swings the box's way onto the line
+STEER = 1.3  # the push turns from the line toward the box's centre: 1 turns no box, more turns it back
 
 
 class PushConfig(TableConfig):
@@ -124,9 +124,10 @@ class Push(TableTask[PushConfig]):
         aside = off - along * line
         error = jnp.linalg.norm(aside)
         low = 1.0 - ease((tcp[2] - 0.030) / 0.015)
+        # The corridor: farther from the box while the fingers could come down on its top, a little wider once low.
         behind = 0.072 - 0.032 * low
-        high = ease((jnp.hypot(error, jnp.maximum(along + behind, 0.0)) - 0.016 - 0.006 * low) / 0.03)
-        there = 1.0 - ease((distance - 0.012) / 0.010)
+        high = ease((jnp.hypot(error, jnp.maximum(along + behind, 0.0)) - 0.014 - 0.008 * low) / 0.03)
+        there = 1.0 - ease((distance - 0.015) / 0.010)
         top = HIGH_M - BOX_HALF_M[2] + box[2]
         rise = LOW_M + (top - LOW_M) * high - tcp[2]
 

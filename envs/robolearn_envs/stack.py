@@ -43,7 +43,8 @@ PLACED_M = 0.015  # scale of how well the cube lies
 REST_M_S = 0.03
 
 # Of the guide.
-LET_GO_M = (0.011, 0.003)  # sideways and up from its place, the cube is let go
+LET_GO_M = (0.014, 0.004)  # sideways and up from its place, the cube is let go
+SETTLE = 0.6  # of the speed down: what the arm lags behind would press the cubes together
 WITHDRAW_M = 0.09  # TCP above the cube in the end
 
 
@@ -144,17 +145,16 @@ class Stack(TableTask[StackConfig]):
         grasp, held = self.guide_grasp(readings, memory, "upper")
         beside = jnp.linalg.norm(way[:2])
         rise = way[2] + HOVER_M * ease((beside - 0.008) / 0.03)
-        press = -0.004 * (1.0 - ease((beside - 0.008) / 0.03))
-        carry = self.guide_towards(jnp.append((1.0 - ease(rise / 0.04)) * way[:2], rise + press))
+        carry = jnp.append((1.0 - ease(rise / 0.04)) * way[:2], jnp.where(rise < 0.0, SETTLE, 1.0) * rise)
+        carry = self.guide_towards(carry)
         action = grasp + held * jnp.append(carry - grasp[:3], jnp.zeros(2))
 
-        placed = 1.0 - ease(beside / LET_GO_M[0] - 1.0)
-        placed *= 1.0 - ease(jnp.abs(way[2]) / LET_GO_M[1] - 1.0)
-        opened = ease((readings["gripper_width"][0] - 2 * TOP_HALF_M - 0.004) / 0.01)
-        leave = opened * self.guide_towards(
-            top + jnp.array([0.0, 0.0, WITHDRAW_M]) - readings["tcp_position"]
-        )
-        return action + placed * (jnp.append(leave, jnp.array([0.0, 1.0])) - action)
+        placed = 1.0 - ease((beside - LET_GO_M[0]) / 0.005)
+        placed *= 1.0 - ease((jnp.abs(way[2]) - LET_GO_M[1]) / 0.003)
+        opened = ease((readings["gripper_width"][0] - 2 * TOP_HALF_M - 0.003) / 0.006)
+        leave = self.guide_towards(top + jnp.array([0.0, 0.0, WITHDRAW_M]) - readings["tcp_position"])
+        leave = jnp.append(carry + opened * (leave - carry), jnp.array([0.0, 1.0]))
+        return action + placed * (leave - action)
 
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
         """Come to the cube (reach, align), hold it (grasp), bring it (carry, placed), leave it (release, withdraw).

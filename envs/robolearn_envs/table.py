@@ -38,6 +38,8 @@ GUIDE_RATE_1_S = 6.0  # speed of a guide per metre, or radian, of the way left
 HOVER_M = 0.06  # TCP above the cube's centre while the fingers are not lined up: clear of its top
 WIDE_M = 0.055  # opening from which the fingers go down around it
 HOLD_M = (0.010, 0.018)  # the command runs ahead of the fingers: by a swift closing's lag, by a grasp
+GRASP_UP_M = 0.007  # TCP above the cube's centre: the fingers' tips keep clear of what is below
+GRIP_M = 0.020  # so far ahead it stays: a firm grasp that is soon let go
 
 # Objects touch the table (bit 0), each other and the gripper (bit 1), not the arm's links: contacts stay few.
 OBJECT_BIT = 2
@@ -131,7 +133,8 @@ class TableTask(Task[C]):
         The height comes from a funnel: the worse the fingers are lined up, the higher above the cube; while they are
         lower than that, they move up and hardly sideways. They close where the cube is between them.
         """
-        tool, centre = rotation_of(readings["tcp_quat"]), readings[f"{cube}_position"]
+        tool = rotation_of(readings["tcp_quat"])
+        centre = readings[f"{cube}_position"] + jnp.array([0.0, 0.0, GRASP_UP_M])
         fit = square_misfit(tool, rotation_of(readings[f"{cube}_quat"]))
         way, width = centre - readings["tcp_position"], readings["gripper_width"][0]
         gap = jnp.linalg.norm(way)
@@ -140,13 +143,15 @@ class TableTask(Task[C]):
         height = HOVER_M * jnp.maximum(ease((astray - 0.010) / 0.03), narrow)
         rise = height + way[2]
         sideways = 1.0 - ease(rise / 0.04)
-        held = ease((width - memory.command_width[0] - HOLD_M[0]) / (HOLD_M[1] - HOLD_M[0]))
+        ahead = width - memory.command_width[0]
+        held = ease((ahead - HOLD_M[0]) / (HOLD_M[1] - HOLD_M[0]))
         held *= 1.0 - ease((gap - 0.015) / 0.015)
-        closing = jnp.maximum(1.0 - ease((gap - 0.012) / 0.012), held)
+        closing = jnp.maximum(1.0 - ease((gap - 0.014) / 0.012), held)
         move = self.guide_towards(jnp.append(sideways * way[:2], rise))
         # The tool's axis points down: a turn about it is a turn the other way about the vertical.
         turn = -jnp.clip(2.0 * fit[0], -1.0, 1.0)
-        return jnp.stack([*move, turn * (1.0 - closing), 1.0 - 2.0 * closing]), held
+        closed = jnp.clip((ahead - GRIP_M) / 0.004, -1.0, 0.0)
+        return jnp.stack([*move, turn * (1.0 - closing), 1.0 + closing * (closed - 1.0)]), held
 
 
 def ease(x: Array) -> Array:

@@ -135,6 +135,14 @@ def test_doing_nothing_does_not_solve_it(env):
     assert not np.asarray(state.success).any()
 
 
+def test_a_guide_gives_an_action_in_any_state(env, played):
+    last = played[0][1]
+    action = jax.vmap(env.task.guide)(env.readings(last.physics), last.memory, last.goal)
+    if action is not None:
+        assert action.shape == (ENVS, env.action_size)
+        assert (np.abs(np.asarray(action)) <= 1.0 + 1e-5).all()
+
+
 def test_the_joint_action_space_is_a_choice(env):
     task = load_task(env.task.full_name, {"action": {"space": "joint"}})
     assert task.action_size == task.robot.dof + int(task.uses_gripper)
