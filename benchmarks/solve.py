@@ -3,7 +3,7 @@
     python benchmarks/solve.py [--seeds 3] [--only fr3/reach ...] [--table]
 
 Each run is `robolearn train` and `robolearn eval` in processes of their own, one after another: 1,000 fresh episodes,
-the task's own criterion. Results go to docs/results/solve.json, and from there into README.md; --table does just that.
+the task's own criterion. Results go to docs/results/solve.json, and from there into README.md; --table: only that.
 A run that is there already, of the same config and seed, is not repeated.
 """
 

@@ -6,8 +6,6 @@ far and how fast anything may go. Only where that is too much is the braking mot
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from robolearn.safety import rules
@@ -19,10 +17,7 @@ from robolearn.safety.profile import Contact, Separation
 from robolearn.safety.separation import protective_distance
 from robolearn.safety.types import Record, Vector
 
-_NODE_STEP_M = 0.005  # how far a part may move between two samples that are looked at
-_SHORT_SAMPLES = (
-    40  # braking motions up to here are looked at sample by sample when the coarse look finds no room
-)
+_MOST_LOOKS = 64  # postures of one braking motion; one that takes more to be found good is taken for bad
 
 
 class Space:
@@ -131,10 +126,7 @@ class Space:
             return None
         path = np.vstack([braking.position_rad, braking.trajectory()[0]])
         way = np.vstack([np.zeros(path.shape[1]), np.cumsum(np.abs(np.diff(path, axis=0)), axis=0)])
-        record = self._along(path, way, self._nodes(way), posture)
-        if record and len(path) <= _SHORT_SAMPLES:
-            record = self._along(path, way, list(range(len(path))), posture)
-        return record
+        return self._along(path, way, posture.points[-1])
 
     def _place(self, posture: Posture, joints_rad: Vector, swing: Vector) -> Record | None:
         """The first region or part that may be met while every joint stays within swing [n] rad of joints_rad [n].
@@ -171,40 +163,39 @@ class Space:
         boxes = self.limits.mode.workspace.keep_out
         return next(box.source for box in boxes if pair.startswith(f"keep_out:{box.name} "))
 
-    def _along(self, path: Vector, way: Vector, nodes: list[int], posture: Posture) -> Record | None:
-        """Walk along path [m, n], from posture at its first sample to rest, looking at the samples `nodes`.
+    def _along(self, path: Vector, way: Vector, tcp: Vector) -> Record | None:
+        """The first violation among the samples path [m, n] to rest. way: [m, n] rad, travelled by each joint so far.
 
-        way: [m, n] rad, travelled by each joint so far.
-
-        Any sample between two that are looked at is within half of their way from one of them, so a capsule with
-        that much room at both cannot have left its limits in between. Neighbouring samples need no such room.
+        A sample with room for the way to both ends of an interval speaks for all samples in it; where there is no
+        such room the interval is halved, and at last each sample speaks for itself. The later half goes first: a
+        motion that leaves its limits mostly does so toward its end.
         """
-        limits, tcp = self.limits, posture.points[-1]
-        halves = [0.5 * (way[b] - way[a]) * (b - a > 1) for a, b in pairwise(nodes)]
-        none = np.zeros(path.shape[1])
-        for k, node in enumerate(nodes):
-            swing = np.maximum(halves[k - 1] if k else none, halves[k] if k < len(halves) else none)
-            posture = self.arm.posture(path[node])
-            travelled = float(np.linalg.norm(posture.points[-1] - tcp))
-            record = self._place(posture, path[node], swing) or rules.over(
-                "stopping_distance",
-                travelled,
-                limits.mode.stopping_distance_max_m.value,
-                "m",
-                limits.source("stopping_distance_max_m"),
-            )
+        open_parts, looks = [(0, len(path) - 1)], 0
+        while open_parts:
+            first, last = open_parts.pop()
+            middle = (first + last) // 2
+            looks += 1
+            posture = self.arm.posture(path[middle])
+            swing = np.maximum(way[middle] - way[first], way[last] - way[middle])
+            record = self._sample(posture, path[middle], swing, tcp)
+            if record is None:
+                continue
+            if looks >= _MOST_LOOKS:
+                return record
+            record = self._sample(posture, path[middle], np.zeros_like(swing), tcp) if swing.any() else record
             if record:
                 return record
+            open_parts += [part for part in ((first, middle - 1), (middle + 1, last)) if part[0] <= part[1]]
         return None
 
-    def _nodes(self, way: Vector) -> list[int]:
-        """Which samples to look at: neighbours, or so near that no capsule moves by more than _NODE_STEP_M."""
-        moved = (way @ self.arm.reach.T).max(axis=1)
-        nodes, last = [0], len(way) - 1
-        while nodes[-1] < last:
-            reach = int(np.searchsorted(moved, moved[nodes[-1]] + _NODE_STEP_M, side="right")) - 1
-            nodes.append(min(max(reach, nodes[-1] + 1), last))
-        return nodes
+    def _sample(self, posture: Posture, joints_rad: Vector, swing: Vector, tcp: Vector) -> Record | None:
+        """`_place`, and how far the TCP may be from where it was at tcp [3] m."""
+        limits = self.limits
+        travelled = float(np.linalg.norm(posture.points[-1] - tcp) + self.arm.reach[-1] @ swing)
+        return self._place(posture, joints_rad, swing) or rules.over(
+            "stopping_distance", travelled, limits.mode.stopping_distance_max_m.value, "m",
+            limits.source("stopping_distance_max_m"),
+        )  # fmt: skip
 
     def person_min(self, posture: Posture, speed_m_s: float, stopping_time_s: float, swing: Vector) -> float:
         """How near to the base, on any side, a person may be: the arm's extent and the protective distance, m."""
