@@ -40,7 +40,7 @@ BARS = {
 def solve(task: str, seed: int, folder: Path) -> dict[str, object]:
     """One run and its evaluation."""
     run_dir = folder / f"{task.replace('/', '-')}-{seed}"
-    command = [sys.executable, "-m", "robolearn.cli"]
+    command = [sys.executable, "-m", "robolearn"]
     subprocess.run([*command, "train", task, f"seed={seed}", "--run", run_dir], check=True)
     subprocess.run([*command, "eval", run_dir], check=True)
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import mujoco
 
 from robolearn.policy.slots import Slot
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of
+from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
     OBJECT_BIT,
     TableAction,
@@ -56,6 +58,7 @@ class OpenDrawerConfig(TableConfig):
     episode_s: float = 5.0
     opening_m: float = 0.15
     action: DrawerAction = DrawerAction()
+    randomization: Randomization = randomization({"drawer": (0.5, 2.0)}, {"handle_position": 0.001})
     reward: dict[str, float] = {"approach": 1.0, "hook": 1.0, "opening": 3.0, "open": 1.0, "action": -0.01}
 
 

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import mujoco
 
 from robolearn.policy.slots import Slot
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of, turn_about_z
+from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
     AREA_MAX_M,
     AREA_MIN_M,
@@ -51,6 +53,7 @@ class PickCubeConfig(TableConfig):
     episode_s: float = 4.0
     tolerance_m: float = 0.03
     action: PickCubeAction = PickCubeAction()
+    randomization: Randomization = randomization({"cube": (0.5, 2.0)}, {"cube_position": 0.001})
     reward: dict[str, float] = {
         "reach": 0.5,
         "align": 0.1,
@@ -69,6 +72,7 @@ class PickCube(TableTask[PickCubeConfig]):
     summary = "grasp a cube from the table and bring it to a goal in the air"
     success_text = "cube centre within 3 cm of the goal for the last 0.5 s of the episode"
     config_type = PickCubeConfig
+    objects = ("cube",)
 
     @property
     def slots(self) -> tuple[Slot, ...]:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import mujoco
 
 from robolearn.policy.slots import Slot
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of, turn_about_z
+from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
     GUIDE_RATE_1_S,
     TableConfig,
@@ -47,6 +49,7 @@ class PushConfig(TableConfig):
 
     episode_s: float = 5.0
     tolerance_m: float = 0.03
+    randomization: Randomization = randomization({"box": (0.5, 2.0)}, {"box_position": 0.001})
     reward: dict[str, float] = {
         "approach": 0.5,
         "goal": 2.0,
@@ -63,6 +66,7 @@ class Push(TableTask[PushConfig]):
     summary = "slide a box over the table to a goal, with the closed gripper"
     success_text = "box centre within 3 cm of the goal for the last 0.5 s of the episode"
     config_type = PushConfig
+    objects = ("box",)
     uses_gripper = False
     ready_tcp_m = (0.56, 0.0, 0.12)  # above the box, wherever it is
 

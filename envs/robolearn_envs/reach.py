@@ -14,7 +14,7 @@ from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
 from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
-from robolearn_envs.shared import arm_sensors, arm_slots, shoulder_height_m, workcell
+from robolearn_envs.shared import arm_sensors, arm_slots, randomization, shoulder_height_m, workcell
 
 START_SPREAD_RAD = 0.6  # of each joint around home: on an arm, an episode starts where the last goal was
 START_AZIMUTH_RAD = 1.2  # of the first joint, which turns the whole arm
@@ -29,8 +29,7 @@ class ReachConfig(TaskConfig):
 
     episode_s: float = 3.0
     tolerance_m: float = 0.02
-    # A served arm hears its policy late: the command stream is smoothed over one control period, checked and sent.
-    randomization: Randomization = Randomization(action_delay_ms=(0.0, 30.0))
+    randomization: Randomization = randomization()
     reward: dict[str, float] = {
         "distance": -1.0,
         "near": 1.0,

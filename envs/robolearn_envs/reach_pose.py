@@ -10,9 +10,10 @@ import mujoco
 
 from robolearn.policy.slots import Slot
 from robolearn.robots.kinematics import forward
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
 from robolearn_envs.rotations import angle_between, quat_of, rotation_of
-from robolearn_envs.shared import arm_sensors, arm_slots, workcell
+from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 
 SPREAD_RAD = 0.9  # start and goal are poses of the arm itself, this far around home: every one can be reached
 DRAWS = 8  # of which the first in front of the arm and clear of the floor is taken
@@ -26,6 +27,7 @@ class ReachPoseConfig(TaskConfig):
     episode_s: float = 3.0
     tolerance_m: float = 0.02
     tolerance_rad: float = 0.1
+    randomization: Randomization = randomization()
     reward: dict[str, float] = {
         "distance": -1.0,
         "angle": -0.2,

@@ -6,6 +6,7 @@ import mujoco
 
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
+from robolearn.sim.randomize import Randomization
 
 
 def arm_slots(robot: Robot) -> tuple[Slot, ...]:
@@ -23,6 +24,24 @@ def arm_sensors(robot: Robot) -> dict[str, tuple[str, ...]]:
         "joint_position": tuple(f"{joint}_pos" for joint in robot.joint_names),
         "joint_velocity": tuple(f"{joint}_vel" for joint in robot.joint_names),
     }
+
+
+def randomization(
+    object_mass: dict[str, tuple[float, float]] | None = None, noise: dict[str, float] | None = None
+) -> Randomization:
+    """What every episode draws: an arm that is not quite the modelled one, its sensors, and a late command stream.
+
+    object_mass: further mass scales by body. noise: of further slots. The spreads are ours, not measured on an arm.
+    A served arm hears its policy late: the stream is smoothed over one control period, checked and sent.
+    """
+    return Randomization(
+        body_mass_scale={"*": (0.95, 1.05)} | (object_mass or {}),
+        friction_scale={"*": (0.8, 1.2)},
+        joint_damping_scale={"*": (0.8, 1.2)},
+        actuator_gain_scale={"*": (0.9, 1.1)},
+        sensor_noise={"joint_position": 0.0002, "joint_velocity": 0.01} | (noise or {}),
+        action_delay_ms=(0.0, 30.0),
+    )
 
 
 def shoulder_height_m(robot: Robot) -> float:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import mujoco
 
 from robolearn.policy.slots import Slot
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of, turn_about_z
+from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
     AREA_MAX_M,
     AREA_MIN_M,
@@ -63,6 +65,9 @@ class StackConfig(TableConfig):
     height_m: float = 0.006
     clear_m: float = 0.05
     action: StackAction = StackAction()
+    randomization: Randomization = randomization(
+        {"upper": (0.5, 2.0)}, {"upper_position": 0.001, "lower_position": 0.001}
+    )
     reward: dict[str, float] = {
         "reach": 0.5,
         "align": 0.1,

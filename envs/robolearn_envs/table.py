@@ -21,7 +21,7 @@ from robolearn.robots import Robot
 from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Task, TaskConfig
 from robolearn_envs.rotations import rotation_of
-from robolearn_envs.shared import arm_sensors, arm_slots, workcell
+from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 
 Vector3 = tuple[float, float, float]
 
@@ -68,8 +68,7 @@ class TableConfig(TaskConfig):
     """A task on the table."""
 
     action: ActionConfig = TableAction()
-    # A served arm hears its policy late: the command stream is smoothed over one control period, checked and sent.
-    randomization: Randomization = Randomization(action_delay_ms=(0.0, 30.0))
+    randomization: Randomization = randomization()
 
 
 C = TypeVar("C", bound=TableConfig)

@@ -1,0 +1,5 @@
+"""`python -m robolearn`: the command line."""
+
+from robolearn.cli import main
+
+main()
