@@ -43,6 +43,12 @@ def played(env):
     return play(jax.random.key(0)), play(jax.random.key(0)), play(jax.random.key(1))
 
 
+@pytest.fixture(scope="module")
+def stay(env):
+    """One step of doing nothing."""
+    return jax.jit(lambda state: env.step(state, jnp.zeros((ENVS, env.action_size))))
+
+
 def test_words(env):
     task = env.task
     assert task.full_name in task_names()
@@ -113,25 +119,24 @@ def test_the_same_key_gives_the_same_rollout_and_another_does_not(env, played):
     assert not np.array_equal(np.asarray(one["obs"]), np.asarray(other["obs"]))
 
 
-def test_no_episode_starts_at_its_end(env, played):
+def test_no_episode_starts_at_its_end(env, played, stay):
     """Starts differ, have not met the goal, have not failed and are not inside a wall."""
     first, _, _ = played[0]
     readings = env.readings(first.physics)
     assert not np.asarray(jax.vmap(env.task.achieved)(readings, first.goal)).any()
     assert not np.asarray(jax.vmap(env.task.failed)(readings, first.goal)).any()
     assert len(np.unique(np.asarray(first.obs), axis=0)) == ENVS
-    state = jax.jit(env.step)(first, jnp.zeros((ENVS, env.action_size)))
+    state = stay(first)
     assert np.abs(np.asarray(state.physics.qvel)).max() < 2.0, "something is pushed out of something"
     position = np.asarray(readings["joint_position"])
     assert (position >= env.task.robot.limits.position_min_rad - 1e-5).all()
     assert (position <= env.task.robot.limits.position_max_rad + 1e-5).all()
 
 
-def test_doing_nothing_does_not_solve_it(env):
-    step = jax.jit(lambda state: env.step(state, jnp.zeros((ENVS, env.action_size))))
-    state = jax.jit(env.reset)(jax.random.key(3))
+def test_doing_nothing_does_not_solve_it(env, played, stay):
+    state = played[0][0]
     for _ in range(env.episode_steps):
-        state = step(state)
+        state = stay(state)
     assert not np.asarray(state.success).any()
 
 
