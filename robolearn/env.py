@@ -20,7 +20,7 @@ import numpy as np
 from flax import struct
 
 from robolearn.errors import TaskError
-from robolearn.sim.physics import ModelFields, Physics, PhysicsState, make_physics, sensor_columns
+from robolearn.sim.physics import ModelFields, Physics, PhysicsState, choose, make_physics, sensor_columns
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.tasks import Array, Readings, Reset, Task, load_task
@@ -258,7 +258,7 @@ class VecEnv:
             drawn = {name: _put(fields[name], ids, value) for name, value in drawn.items()}
         constants = self.physics.constants(drawn, mask)
         if fields:
-            constants = _where(mask, constants, {name: fields[name] for name in constants})
+            constants = choose(mask, constants, {name: fields[name] for name in constants})
         return drawn | constants, size
 
     def _control(self, state: EnvState, targets: Readings) -> tuple[Array, Any]:
@@ -328,8 +328,3 @@ def _finite(readings: Readings) -> Array:
 def _put(old: Any, ids: Array, new: Any) -> Any:
     """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is no row."""
     return jax.tree.map(lambda a, b: a.at[ids].set(b, mode="drop"), old, new)
-
-
-def _where(mask: Array, new: Any, old: Any) -> Any:
-    """Select per environment in two pytrees of [N, ...] arrays."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)

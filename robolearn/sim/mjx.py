@@ -18,7 +18,15 @@ from mujoco.batch import Batch
 
 from robolearn.errors import MissingDependency, PhysicsError
 from robolearn.sim.constants import FieldRows
-from robolearn.sim.physics import Array, ModelFields, Physics, PhysicsState, needs_whole_pass, sensor_stage
+from robolearn.sim.physics import (
+    Array,
+    ModelFields,
+    Physics,
+    PhysicsState,
+    choose,
+    needs_whole_pass,
+    sensor_stage,
+)
 
 # Room for contacts and constraint rows per simulation. Too little is reported in `PhysicsState.overflow`.
 CONTACTS_PER_ENV = 48
@@ -68,7 +76,7 @@ class MjxPhysics(Physics):
         model = self._model if self._late.any() else self._sensing_model
         data = jax.vmap(lambda s, f: mjx.forward(_with(model, f), self._load(s)))(start, fields)
         start = start.replace(sensordata=data.sensordata)
-        return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), start, state)
+        return choose(mask, start, state)
 
     def _step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         model = _with(self._model, fields)

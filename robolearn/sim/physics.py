@@ -7,6 +7,7 @@ the same pytree for every engine, so a run can move between engines.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,11 @@ class Physics(ABC):
             failed=jnp.zeros(n, bool),
             overflow=jnp.zeros(n, jnp.int32),
         )
+
+
+def choose(mask: Array, new: Any, old: Any) -> Any:
+    """Select per simulation in two pytrees of [N, ...] arrays; mask: [N] bool."""
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
 def sensor_columns(model: mujoco.MjModel, names: tuple[str, ...]) -> np.ndarray:
