@@ -354,12 +354,14 @@ def _epochs(
             total = jnp.where(imitating, found["imitation"], total)
         return total + ppo.value_coef * losses.value, found
 
-    def one(carry: tuple[PolicyParams, Any, Array], row: Array) -> tuple[tuple[PolicyParams, Any, Array], Any]:
+    def one(
+        carry: tuple[PolicyParams, Any, Array], row: Array
+    ) -> tuple[tuple[PolicyParams, Any, Array], Any]:
         params, optimizer_state, going = carry
         batch = jax.tree.map(lambda x: x[row], samples)
         gradient, losses = jax.grad(loss, has_aux=True)(params, batch)
         gradient, losses = jax.lax.pmean((gradient, losses), AXIS)
-        if ppo.kl_target:  # the policy has moved too far for these samples: the rest of them is not learned from
+        if ppo.kl_target:  # once the policy has moved too far for these samples, the rest is not learned from
             going &= imitating | (losses["kl"] < _KL_STOP * ppo.kl_target)
         step, optimizer_state = optimizer.update(gradient, optimizer_state)
         params = jax.tree.map(lambda p, s: p - jnp.where(going, rate, 0.0) * s, params, step)
