@@ -182,7 +182,7 @@ def iteration(
         log_std,
         state.env,
         state.episode_return,
-        _noise(keys[0], groups, ppo.rollout_steps, env),
+        _noise(keys[0], groups, ppo.rollout_steps, env) * _loudness(config, env, groups, progress)[:, None],
         _guide(config, env, groups, progress),
     )
     samples, explained = _samples(ppo, learner, rolled.steps)
@@ -257,13 +257,26 @@ def _noise(key: Array, groups: Array, steps: int, env: Env) -> Array:
     return jnp.moveaxis(draw(groups), 0, 1).reshape(steps, env.num_envs, env.action_size)
 
 
+def _member(env: Env, groups: Array) -> Array:
+    """Each environment's number within its group [B], which does not depend on where the group lives."""
+    return jnp.arange(env.num_envs) % (env.num_envs // len(groups))
+
+
 def _guide(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Guide | None:
     """The task's guide; it leads in every environment at first, and in fewer and fewer until imitation ends."""
     if not config.imitate:
         return None
-    size = env.num_envs // len(groups)
-    place = (jnp.arange(env.num_envs) % size + 0.5) / size  # within the group
+    place = (_member(env, groups) + 0.5) * len(groups) / env.num_envs
     return Guide(env.guide, place > progress / config.imitate)
+
+
+def _loudness(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Array:
+    """Factor [B] of the action noise: while it imitates, every second environment acts without.
+
+    A policy without noise comes to rest where one with noise is shaken loose; the guide has to be seen there too.
+    """
+    silent = (progress < config.imitate) & (_member(env, groups) % 2 == 0)
+    return jnp.where(silent, 0.0, 1.0)
 
 
 def _minibatch_rows(key: Array, groups: Array, env: Env, ppo: PpoConfig) -> Array:

@@ -12,7 +12,7 @@ from robolearn.errors import CheckpointError, ConfigError
 from robolearn.learn import folder, trainer
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.config import PpoConfig, TrainConfig
-from robolearn.learn.learner import _guide
+from robolearn.learn.learner import _guide, _loudness
 from robolearn.learn.run import open_run
 from robolearn.learn.trainer import train
 
@@ -84,6 +84,8 @@ def test_the_guide_leads_in_fewer_and_fewer_environments():
         assert int(guide.leads.sum()) == led
         assert len(set(np.asarray(guide.leads).reshape(4, 16).sum(1).tolist())) == 1  # alike in every group
     assert _guide(config.model_copy(update={"imitate": 0.0}), PointMass(64), groups, 0.0) is None
+    assert np.asarray(_loudness(config, PointMass(4), groups[:1], 0.49)).tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert np.asarray(_loudness(config, PointMass(4), groups[:1], 0.5)).tolist() == [1.0] * 4
 
 
 def test_same_seed_gives_the_same_numbers_and_another_seed_others(whole, tmp_path):
