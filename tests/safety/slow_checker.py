@@ -19,13 +19,13 @@ NEIGHBOUR_JOINTS = 3  # links fewer joints apart may overlap
 class SlowChecker:
     """Judges sequences of sent positions [k, n] of one robot in one mode of one profile."""
 
-    def __init__(self, robot, profile_path, mode, period_s, gripper="parallel"):
+    def __init__(self, robot, profile_path, mode, period_s, gripper="parallel", rounding=ROUNDING):
         with open(robot.path, encoding="utf-8") as file:
             facts = yaml.safe_load(file)
         with open(profile_path, encoding="utf-8") as file:
             data = yaml.safe_load(file)
         self.limits = {**data["common"], **data["modes"][mode]}
-        self.dt = period_s
+        self.dt, self.rounding = period_s, rounding
         self.curves = [
             {
                 key: np.array(numbers, float)
@@ -54,12 +54,12 @@ class SlowChecker:
         found = _over("position above", q - self.number("position_max_rad"), 0.0)
         found += _over("position below", self.number("position_min_rad") - q, 0.0)
         lower, upper = self.velocity_range(q)
-        noise = ROUNDING + 4 * grain / self.dt
+        noise = self.rounding + 4 * grain / self.dt
         found += _over("velocity above", v - upper, noise) + _over("velocity below", lower - v, noise)
         limit = self.number("acceleration_max_rad_s2")
-        found += _over("acceleration", np.abs(a) - limit, ROUNDING * limit + 8 * grain / self.dt**2)
+        found += _over("acceleration", np.abs(a) - limit, self.rounding * limit + 8 * grain / self.dt**2)
         limit = self.number("jerk_max_rad_s3")
-        found += _over("jerk", np.abs(j) - limit, ROUNDING * limit + 16 * grain / self.dt**3)
+        found += _over("jerk", np.abs(j) - limit, self.rounding * limit + 16 * grain / self.dt**3)
         return found + self.judge_torque(q, v, a) + self.judge_space(before, q)
 
     def judge_torque(self, q, v, a):
@@ -102,7 +102,7 @@ class SlowChecker:
             for local in part["points"]:
                 centre = place + turn @ local
                 speed = self.surface_speed(old_place + old_turn @ local, centre, old_turn, turn, radius)
-                found += _over(f"speed of {name}", speed - limit, ROUNDING + 1e-15 / self.dt)
+                found += _over(f"speed of {name}", speed - limit, self.rounding + 1e-15 / self.dt)
                 found += _over(f"{name} leaves the cell", centre + radius - high, CLOSE_M)
                 found += _over(f"{name} leaves the cell", low - centre + radius, CLOSE_M)
                 for plane in workspace.get("planes") or []:
@@ -219,10 +219,20 @@ def _along(frame, part):
     return np.array([place + turn @ point for point in between])
 
 
+class Found(str):
+    """A violation as text; `samples` [k] bool: in which of the samples judged; `excess`: the worst, in its unit."""
+
+    samples: np.ndarray
+    excess: float
+
+
 def _over(what, excess, tolerance):
     """One text for the worst excess over a tolerance, or none."""
     worst = np.asarray(excess - tolerance)
     if not (worst > 0.0).any():
         return []
     at = np.unravel_index(int(np.argmax(worst)), worst.shape)
-    return [f"{what}: by {np.asarray(excess)[at]:.3g} at sample {', '.join(map(str, at))}"]
+    found = Found(f"{what}: by {np.asarray(excess)[at]:.3g} at sample {', '.join(map(str, at))}")
+    found.excess = float(np.asarray(excess)[at])
+    found.samples = (worst > 0.0).reshape(len(worst), -1).any(axis=1)
+    return [found]
