@@ -133,23 +133,32 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.", exists=False)],
+    policy: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder or a .robolearn file.")],
     episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
-    video: Annotated[Path | None, typer.Option(help="Also write an mp4 of a few episodes.")] = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="Also film the first successes and the first failures.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the files (default: beside the policy).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Success over fresh episodes, with its 95 % Wilson interval.
+    """Success over fresh episodes, with its 95 % Wilson interval, and where it is lowest.
+
+    Writes evaluation.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the run folder; for
+    a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot would run.
 
     Example: robolearn eval runs/fr3-reach --episodes 1000
     """
-    from robolearn.learn.run import open_run
+    from robolearn.learn.console import EvaluationBar
+    from robolearn.learn.served import evaluate_path
 
-    opened = open_run(run)
-    result = opened.evaluate(episodes=episodes, seed=seed)
-    if video is not None:
-        opened.video(video)
+    with EvaluationBar(err) as progress:
+        result, notes = evaluate_path(policy, episodes, seed, video=video, output=output, progress=progress)
     out.print_json(json.dumps(result.to_json())) if as_json else out.print(result)
+    for note in notes:
+        err.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

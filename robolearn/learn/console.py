@@ -21,6 +21,7 @@ from robolearn.learn.evaluate import Evaluation
 if TYPE_CHECKING:
     from robolearn.learn.run import Run
 
+LOWEST = 4  # strata in the table
 PLAIN_EVERY_S = 30.0  # a log file has no moving bar: one line this often
 
 
@@ -72,6 +73,47 @@ class TrainingBar:
     def warn(self, text: str) -> None:
         """Something the user should know, above the bar."""
         self._bar.console.print(f"[yellow]{text}[/]")
+
+
+class EvaluationBar:
+    """A progress bar of an evaluation, with rate and time left; gone at the end. A `Progress` to call."""
+
+    def __init__(self, console: Console):
+        self._console, self._said_s, self._stage_s = console, time.monotonic(), time.monotonic()
+        self._what, self._first = "", 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("compiling", total=None, rate="")
+
+    def __enter__(self) -> EvaluationBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So many of what is counted, `steps` or the pictures of a video, are done."""
+        now_s = time.monotonic()
+        if what != self._what:  # the first of them began before we heard of it, so it counts for no rate
+            self._what, self._stage_s, self._first = what, now_s, done
+            self._bar.reset(self._task, total=total, description=what, rate="")
+        seconds = now_s - self._stage_s
+        rate = f"{(done - self._first) / seconds:>8,.0f} /s" if seconds > 0 else ""
+        self._bar.update(self._task, completed=done, rate=rate)
+        if not self._console.is_terminal and now_s > self._said_s + PLAIN_EVERY_S:
+            self._said_s = now_s
+            self._console.print(f"{what}: {done:,} of {total:,}, {rate.strip()}")
 
 
 @contextmanager
@@ -136,9 +178,8 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         )
     for name, count in evaluation.limit_hits.items():
         table.add_row(name.replace("_", " "), f"{count} control periods")
-    if evaluation.worst is not None:
-        worst = next(rate for rate in evaluation.strata if rate.name == evaluation.worst)
-        table.add_row(
-            "worst stratum", f"{worst.name}: {worst.rate:.1%} ({worst.low:.1%} to {worst.high:.1%})"
-        )
+    for i, rate in enumerate(evaluation.lowest(LOWEST)):
+        if i == 0 or rate.rate < 1.0:
+            label = ("worst stratum", f"next of {len(evaluation.strata)} strata")[i] if i < 2 else ""
+            table.add_row(label, f"{rate.name}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%})")
     return table

@@ -9,18 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jax import Array
 
 from robolearn.errors import TaskError
 from robolearn.notebook import html
+from robolearn.sim.film import Film, Progress, shown_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Z_95 = 1.959963984540054
 STRATUM_MIN = 20  # episodes; a rate over fewer is not worth a line
+CHUNKS = 10  # looks at what has ended, in the time of one episode
+
+Carry = Any  # see `_begin`
+Emitted = dict[str, Any]
+Rows = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,10 @@ class Evaluation:
 
     time_to_success_s: median and 95th percentile over successful episodes of the time until the goal had been held
     (None without success). peaks: {figure: {"max", "p95"}} of each episode's largest value, or for a margin
-    {"min", "p05"} of its smallest. strata: success by thirds of every goal component; worst: the one lowest in rate.
+    {"min", "p05"} of its smallest. strata: success by thirds of whatever differed between episodes: goal, start,
+    mass, size and friction of bodies, latencies; worst: the one lowest in rate, of many, so read its interval.
+    times_s: the time to success of every success; not in the JSON. episode_return: None for a bundle, which does
+    not tell the action that some reward terms weigh.
     """
 
     task: str
@@ -49,16 +62,29 @@ class Evaluation:
     success: Rate
     terminated: int
     physics_failures: int
-    episode_return: float
+    episode_return: float | None
     time_to_success_s: dict[str, float] | None
     peaks: dict[str, dict[str, float]]
     limit_hits: dict[str, int]
     strata: tuple[Rate, ...]
     worst: str | None
+    times_s: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        del values["times_s"]
+        return values
+
+    def lowest(self, count: int) -> list[Rate]:
+        """The strata lowest in rate, worst first."""
+        return sorted(self.strata, key=_rank)[:count]
+
+    def plot(self) -> Figure:
+        """Success in the lowest strata, and how long success took, as a matplotlib figure."""
+        from robolearn.plots import evaluation_figure
+
+        return evaluation_figure(self)
 
     def __rich__(self) -> Any:
         """A table for a terminal."""
@@ -91,71 +117,111 @@ def wilson(name: str, successes: int, episodes: int) -> Rate:
 
 
 def evaluate(
-    env: Any, actor: Callable[[Array], Array], episodes: int = 1000, seed: int = 1_000_000
+    env: Any,
+    actor: Callable[[Array], Array],
+    episodes: int = 1000,
+    seed: int = 1_000_000,
+    *,
+    progress: Progress | None = None,
+    film: Film | None = None,
 ) -> Evaluation:
     """Run `episodes` fresh episodes of a VecEnv. actor: raw obs [N, D] -> action [N, A].
 
-    The draws depend on seed and num_envs only. Raises TaskError for fewer than one episode.
+    The draws depend on seed and num_envs only. film: keeps the first few successes and failures, to be watched.
+    Raises TaskError for fewer than one episode.
+    """
+
+    def one(carry: Carry, _: None) -> tuple[Carry, Emitted]:
+        return control_period(env, carry, lambda s: env.step(s, actor(s.obs)), filmed=film is not None)
+
+    chunk = jax.jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
+    rows = play_episodes(env, chunk, episodes, seed, progress=progress, film=film)
+    return summarise(env, rows, seed)
+
+
+def chunk_steps(env: Any) -> int:
+    """Control periods between two looks at what has ended."""
+    return max(1, env.episode_steps // CHUNKS)
+
+
+def play_episodes(
+    env: Any,
+    chunk: Callable[[Carry], tuple[Carry, Emitted]],
+    episodes: int,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    film: Film | None = None,
+) -> Rows:
+    """The first `episodes` episodes, every environment's first ones before its second: {figure: [episodes]}.
+
+    chunk: some control periods under the policy, what each emits stacked as [T, N].
     """
     if episodes < 1:
         raise TaskError(f"episodes is {episodes}, but at least 1 is needed.")
-    each = -(-episodes // env.num_envs)
-    finished = _play(env, actor, each, seed)
-    rows = {name: values[:episodes] for name, values in finished.items()}
-    return _summarise(env, rows, seed)
-
-
-def _play(env: Any, actor: Callable[[Array], Array], each: int, seed: int) -> dict[str, np.ndarray]:
-    """The first `each` episodes of every environment: {figure: [each * N]}, first episodes first."""
-
-    @jax.jit
-    def chunk(carry: Any) -> Any:
-        return jax.lax.scan(lambda c, _: _one(env, actor, c), carry, length=env.episode_steps)
-
-    state = jax.jit(env.reset)(jax.random.key(seed))
-    carry = (state, _figures(env, state, None), jnp.zeros(env.num_envs))
-    kept: dict[str, list[list[Any]]] = {}
-    counts = np.zeros(env.num_envs, int)
+    n, each = env.num_envs, -(-episodes // env.num_envs)
+    carry = jax.jit(lambda key: _begin(env, env.reset(key)))(jax.random.key(seed))
+    rows: Rows = {}
+    counts, played, most = np.zeros(n, int), 0, each * env.episode_steps * n
     while counts.min() < each:
         carry, emitted = chunk(carry)
-        emitted = {name: np.asarray(value) for name, value in emitted.items()}
-        for step, index in zip(*np.nonzero(emitted.pop("done")), strict=True):
+        emitted = jax.tree.map(np.asarray, emitted)
+        done, shown = emitted.pop("done"), emitted.pop("shown", None)
+        if film is not None:
+            film.push(shown, env.episode_steps)
+        for step, index in zip(*np.nonzero(done), strict=True):
             if counts[index] < each:
+                order = counts[index] * n + index
                 for name, value in emitted.items():
-                    kept.setdefault(name, [[] for _ in range(each)])[counts[index]].append(
-                        (index, value[step, index])
-                    )
+                    kept = rows.setdefault(name, np.zeros(each * n, value.dtype))
+                    kept[order] = value[step, index]
+                if film is not None and order < episodes:
+                    length = int(emitted["length"][step, index])
+                    film.keep(order, bool(emitted["success"][step, index]), step, index, length)
                 counts[index] += 1
-    return {
-        name: np.array(
-            [value for episode in by_episode for _, value in sorted(episode, key=lambda pair: pair[0])]
-        )
-        for name, by_episode in kept.items()
-    }
+        played = min(played + done.size, most)
+        if progress is not None:
+            progress("steps", played, most)
+    return {name: values[:episodes] for name, values in rows.items()}
 
 
-def _one(env: Any, actor: Callable[[Array], Array], carry: Any) -> Any:
-    state, peaks, running = carry
-    after = env.step(state, actor(state.obs))
+def _begin(env: Any, state: Any) -> Carry:
+    """What is carried from one control period to the next: the state, peaks, return and conditions so far."""
+    return state, _figures(env, state, None), jnp.zeros(env.num_envs), _conditions(env, state)
+
+
+def control_period(
+    env: Any, carry: Carry, advance: Callable[[Any], Any], *, filmed: bool = False
+) -> tuple[Carry, Emitted]:
+    """One control period of every environment, and what it says of its episode, [N] each; true where done.
+
+    advance: one state to the next.
+    """
+    state, peaks, running, conditions = carry
+    after = advance(state)
     done = after.terminated | after.truncated
     running = running + after.reward
     # After a restart the physics shows the next episode: that sample is left out.
     now = _figures(env, after, state)
     seen = {name: jnp.where(done, peaks[name], _worse(name, peaks[name], now[name])) for name in now}
     failed = after.metrics.get("physics_failed", jnp.zeros(env.num_envs))
-    emitted = {
+    emitted: Emitted = {
         "done": done,
         "success": after.success,
         "terminated": after.terminated,
         "physics_failed": failed > 0,
         "first_success": after.first_success,
+        "length": after.step_count,
         "episode_return": running,
         **{f"peak/{name}": value for name, value in seen.items()},
-        **{f"stratum/{name}": value for name, value in _conditions(env, state).items()},
+        **{f"stratum/{name}": value for name, value in conditions.items()},
     }
-    start = _figures(env, after, None)
+    if filmed:
+        emitted["shown"] = shown_of(state)
+    _, start, zero, fresh = _begin(env, after)
     peaks = {name: jnp.where(done, start[name], seen[name]) for name in seen}
-    return (after, peaks, jnp.where(done, 0.0, running)), emitted
+    conditions = {name: jnp.where(done, fresh[name], conditions[name]) for name in conditions}
+    return (after, peaks, jnp.where(done, zero, running), conditions), emitted
 
 
 def _worse(name: str, old: Array, new: Array) -> Array:
@@ -172,16 +238,11 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
     task = getattr(env, "task", None)
     if task is None:
         return {}
-    from robolearn.robots.kinematics import forward
-
     limits, dtype = task.robot.limits, jnp.float32
     low, high, fastest = (
         jnp.asarray(x, dtype)
         for x in (limits.position_min_rad, limits.position_max_rad, limits.velocity_rad_s)
     )
-
-    def tcp(physics: Any) -> Array:
-        return jax.vmap(lambda q: forward(task.robot, q, xp=jnp)[0])(env.readings(physics)["joint_position"])
 
     readings = env.readings(state.physics)
     position, speed = readings["joint_position"], jnp.abs(readings["joint_velocity"])
@@ -189,7 +250,7 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
     moved = (
         jnp.zeros(env.num_envs)
         if before is None
-        else jnp.linalg.norm(tcp(state.physics) - tcp(before.physics), axis=1)
+        else jnp.linalg.norm(_tcp(env, state) - _tcp(env, before), axis=1)
     )
     return {
         "joint_speed_rad_s": speed.max(1),
@@ -201,11 +262,30 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
     }
 
 
+def _tcp(env: Any, state: Any) -> Array:
+    """Position of the TCP in the base frame, [N, 3] m."""
+    from robolearn.robots.kinematics import forward
+
+    position = env.readings(state.physics)["joint_position"]
+    return jax.vmap(lambda q: forward(env.task.robot, q, xp=jnp)[0])(position)
+
+
 def _conditions(env: Any, state: Any) -> dict[str, Array]:
-    """What differs between episodes, [N] each: components of the goal; drawn mass, friction and size of bodies."""
+    """What differs between episodes, [N] each, of episodes that begin in state."""
+    named = _bodies(env, state) | _starts(env, state) | _latencies(env, state)
+    for name, value in state.goal.items():
+        named |= _components(name, value.reshape(value.shape[0], -1))
+    return named
+
+
+def _bodies(env: Any, state: Any) -> dict[str, Array]:
+    """Mass, friction and size of every body but the arm's links, where they are drawn.
+
+    Thirds of each link's would be so many that the worst of them is so by chance.
+    """
     named = {}
     fields = getattr(state, "fields", {})
-    for body in range(1, env.model.nbody) if fields else ():
+    for body in sorted(set(range(1, env.model.nbody)) - _links(env)) if fields else ():
         geom, name = int(env.model.body_geomadr[body]), env.model.body(body).name
         if "body_mass" in fields:
             named[f"mass of {name} kg"] = fields["body_mass"][:, body]
@@ -213,14 +293,57 @@ def _conditions(env: Any, state: Any) -> dict[str, Array]:
             named[f"friction of {name}"] = fields["geom_friction"][:, geom, 0]
         if geom >= 0 and "geom_size" in fields:
             named[f"size of {name} m"] = fields["geom_size"][:, geom, 0]
-    for name, value in state.goal.items():
-        flat = value.reshape(value.shape[0], -1)
-        labels = "xyz" if flat.shape[1] == 3 else [str(i) for i in range(flat.shape[1])]
-        named |= {f"{name}.{label}": flat[:, i] for i, label in enumerate(labels)}
     return named
 
 
-def _summarise(env: Any, rows: dict[str, np.ndarray], seed: int) -> Evaluation:
+def _links(env: Any) -> set[int]:
+    """Bodies of the arm from its base to its last joint."""
+    found = set()
+    for name in env.task.robot.joint_names:
+        body = int(env.model.jnt_bodyid[env.model.joint(name).id])
+        while body:
+            found.add(body)
+            body = int(env.model.body_parentid[body])
+    return found
+
+
+def _starts(env: Any, state: Any) -> dict[str, Array]:
+    """Where the TCP, every free body and every other joint that is not the arm's stand at the start."""
+    if getattr(env, "task", None) is None:
+        return {}
+    model, qpos = env.model, state.physics.qpos
+    named = _components("start of TCP m", _tcp(env, state))
+    own = {*env.task.robot.joint_names, "gripper_left", "gripper_right"}
+    for joint in (model.joint(i) for i in range(model.njnt)):
+        at = int(joint.qposadr[0])
+        if joint.type[0] == mujoco.mjtJoint.mjJNT_FREE:
+            name = model.body(int(joint.bodyid[0])).name
+            named |= _components(f"start of {name} m", qpos[:, at : at + 3])
+        elif joint.name not in own and joint.type[0] != mujoco.mjtJoint.mjJNT_BALL:
+            unit = "m" if joint.type[0] == mujoco.mjtJoint.mjJNT_SLIDE else "rad"
+            named[f"start of {joint.name} {unit}"] = qpos[:, at]
+    return named
+
+
+def _latencies(env: Any, state: Any) -> dict[str, Array]:
+    """How late commands reach the drives and readings the policy, where that is drawn."""
+    named = {}
+    if commands := getattr(state, "commands", ()):
+        named["action latency ms"] = commands.delay * 1e3
+    if sensing := getattr(state, "sensing", ()):
+        named["observation latency ms"] = sensing.delay * (1e3 / env.control_hz)  # kept in control periods
+    return named
+
+
+def _components(name: str, value: Array) -> dict[str, Array]:
+    """The columns of [N, D], by name; the axis stands before the unit."""
+    what, space, unit = name.rpartition(" ") if name.endswith(" m") else (name, "", "")
+    labels = "xyz" if value.shape[1] == 3 else [str(i) for i in range(value.shape[1])]
+    return {f"{what}.{label}{space}{unit}": value[:, i] for i, label in enumerate(labels)}
+
+
+def summarise(env: Any, rows: Rows, seed: int) -> Evaluation:
+    """What can be said of played episodes. rows: see `play_episodes`."""
     success = rows["success"].astype(bool)
     times = rows["first_success"][success & (rows["first_success"] >= 0)] / env.control_hz
     strata = tuple(
@@ -229,7 +352,7 @@ def _summarise(env: Any, rows: dict[str, np.ndarray], seed: int) -> Evaluation:
         if name.startswith("stratum/")
         for rate in thirds(name.removeprefix("stratum/"), rows[name], success)
     )
-    worst = min(strata, key=lambda rate: (rate.rate, rate.low), default=None)
+    worst = min(strata, key=_rank, default=None)
     figures = {name.removeprefix("peak/"): rows[name] for name in rows if name.startswith("peak/")}
     return Evaluation(
         task=getattr(getattr(env, "task", None), "full_name", type(env).__name__),
@@ -249,7 +372,12 @@ def _summarise(env: Any, rows: dict[str, np.ndarray], seed: int) -> Evaluation:
         limit_hits={name: int(values.sum()) for name, values in figures.items() if name.endswith("_hits")},
         strata=strata,
         worst=worst.name if worst is not None else None,
+        times_s=tuple(float(time) for time in times),
     )
+
+
+def _rank(rate: Rate) -> tuple[float, float]:
+    return rate.rate, rate.low
 
 
 def thirds(name: str, values: np.ndarray, success: np.ndarray) -> list[Rate]:

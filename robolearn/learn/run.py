@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from robolearn.policy.bundle import PolicyBundle
 
+EVALUATED_AT_ONCE = 1000  # environments; fewer where fewer episodes are asked for
+
 
 @dataclass(frozen=True)
 class Run:
@@ -61,15 +63,21 @@ class Run:
     @cached_property
     def env(self) -> Any:
         """A VecEnv of the run's task with 1,000 environments, for evaluation."""
+        return self._make_env(EVALUATED_AT_ONCE)
+
+    def evaluation_env(self, episodes: int) -> Any:
+        """`env`, or a smaller one where fewer episodes are asked for."""
+        return self.env if episodes >= EVALUATED_AT_ONCE else self._make_env(max(1, episodes))
+
+    def _make_env(self, num_envs: int) -> Any:
         from robolearn.env import make
 
-        return make(self.config.task, 1000, self.config.engine, self.config.env)
+        return make(self.config.task, num_envs, self.config.engine, self.config.env)
 
     def evaluate(self, episodes: int = 1000, seed: int = 1_000_000, env: Any = None) -> Evaluation:
-        """Success and more over fresh episodes; kept as evaluation.json in the run folder."""
-        result = evaluate(env or self.env, self.actor(), episodes, seed)
-        found = {"iteration": self.iteration, **result.to_json()}
-        folder.write_whole(self.run_dir / folder.EVALUATION, json.dumps(found, indent=2) + "\n")
+        """Success and more over fresh episodes; kept as evaluation.json and evaluation.png in the run folder."""
+        result = evaluate(env or self.evaluation_env(episodes), self.actor(), episodes, seed)
+        write_evaluation(result, {"iteration": self.iteration}, self.run_dir)
         return result
 
     def export(
@@ -102,10 +110,9 @@ class Run:
 
     def video(self, path: str | Path | None = None, episodes: int = 4, seed: int = 0) -> Video:
         """Write an mp4 of a few episodes (default: video.mp4 in the run folder); a notebook plays it."""
-        from robolearn.env import make
         from robolearn.sim.render import record_video
 
-        env = make(self.config.task, 1, self.config.engine, self.config.env)
+        env = self._make_env(1)
         path = path or self.run_dir / "video.mp4"
         return Video(record_video(env, self.actor(), path, episodes=episodes, seed=seed))
 
@@ -133,6 +140,15 @@ class Run:
             "wall_s": last.get("time/wall_s", 0.0),
             "start": folder.read_record(self.run_dir)["starts"][-1],
         }
+
+
+def write_evaluation(result: Evaluation, head: dict[str, Any], target: Path, prefix: str = "") -> list[Path]:
+    """Write evaluation.json, head first, and evaluation.png into a folder; returns both paths."""
+    target.mkdir(parents=True, exist_ok=True)
+    report, picture = target / f"{prefix}{folder.EVALUATION}", target / f"{prefix}evaluation.png"
+    folder.write_whole(report, json.dumps(head | result.to_json(), indent=2) + "\n")
+    result.plot().savefig(picture, dpi=150)
+    return [report, picture]
 
 
 def open_run(run_dir: str | Path) -> Run:

@@ -75,6 +75,23 @@ def test_strata_find_where_it_fails():
     assert sum(rate.episodes for rate in result.strata if rate.name.startswith("point.1")) == 600
 
 
+def test_the_picture_shows_the_worst_stratum_first_and_every_success_time():
+    result = evaluate(PointMass(600), leave_if_right, 600, seed=1)
+    strata, times = result.plot().axes
+    assert strata.get_yticklabels()[0].get_text().startswith("point 0  0.")
+    assert sum(bar.get_height() for bar in times.patches) == result.success.successes == len(result.times_s)
+    assert "times_s" not in result.to_json()
+    nothing = evaluate(PointMass(4), stand_still, 4, seed=3).plot()
+    assert [text.get_text()[:9] for axes in nothing.axes for text in axes.texts] == ["no strata", "no succes"]
+
+
+def test_progress_counts_to_the_end():
+    seen = []
+    evaluate(PointMass(8), go_to_goal, 12, seed=0, progress=lambda *what: seen.append(what))
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert seen[-1] == ("steps", 320, 320)
+
+
 def test_same_seed_same_result_and_another_seed_another():
     first, again, other = (evaluate(PointMass(100), leave_if_right, 100, seed) for seed in (5, 5, 6))
     assert first == again

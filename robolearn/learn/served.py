@@ -1,0 +1,204 @@
+"""Evaluates what a path leads to: a run folder, or a bundle as it will be served.
+
+A bundle is played by its own ONNX graph, one arm after the other, with what each arm's sensors measure: noise, bias,
+latency and lost messages included. Only physics, success and figures come from the batched simulation.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from robolearn.env import VecEnv
+from robolearn.errors import BundleError
+from robolearn.learn.evaluate import (
+    Carry,
+    Emitted,
+    Evaluation,
+    chunk_steps,
+    control_period,
+    evaluate,
+    play_episodes,
+    summarise,
+)
+from robolearn.learn.run import EVALUATED_AT_ONCE, open_run, write_evaluation
+from robolearn.policy.bundle import SUFFIX, PolicyBundle
+from robolearn.policy.runtime import PolicyRuntime
+from robolearn.policy.slots import Slot
+from robolearn.sim.film import Film, Progress
+from robolearn.tasks import Task, load_task
+
+Values = dict[str, np.ndarray]
+
+
+def evaluate_path(
+    path: Path,
+    episodes: int = 1000,
+    seed: int = 1_000_000,
+    *,
+    video: bool = False,
+    output: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Evaluation, list[str]]:
+    """Evaluate the run or the bundle at path, and write what was found: JSON, picture and, if asked for, videos.
+
+    output: another folder than the run's, or the bundle's. Returns also what to say of the files, line by line.
+    Raises BundleError, ConfigError, CheckpointError, TaskError.
+    """
+    film = Film() if video else None
+    if path.suffix == SUFFIX or path.is_file():
+        bundle = PolicyBundle.load(path)
+        target, prefix = output or path.parent, f"{path.stem}-"
+        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE))
+        result = evaluate_bundle(bundle, env, episodes, seed, progress=progress, film=film)
+        head = {"bundle": bundle.manifest.name, "digest": bundle.digest}
+    else:
+        run = open_run(path)
+        target, prefix = output or path, ""
+        env = run.evaluation_env(episodes)
+        result = evaluate(env, run.actor(), episodes, seed, progress=progress, film=film)
+        head = {"iteration": run.iteration}
+    notes = [f"wrote {file}" for file in write_evaluation(result, head, target, prefix)]
+    if film is not None:
+        notes += write_films(film, env, target, prefix, progress)
+    return result, notes
+
+
+def write_films(
+    film: Film, env: VecEnv, target: Path, prefix: str, progress: Progress | None = None
+) -> list[str]:
+    """success.mp4 and failure.mp4, as far as there is something to show; what to say of each.
+
+    A file of an earlier evaluation does not stay where there is nothing to show now.
+    """
+    notes = []
+    for kind in ("success", "failure"):
+        path = target / f"{prefix}{kind}.mp4"
+        if film.write(env, kind, path, progress):
+            notes.append(f"wrote {path}: {_counted(len(film.clips[kind]), kind)}")
+        else:
+            path.unlink(missing_ok=True)
+            notes.append(f"no {kind} to film")
+    return notes
+
+
+def _counted(count: int, kind: str) -> str:
+    plural = {"success": "successes", "failure": "failures"}[kind]
+    return f"the first {kind}" if count == 1 else f"the first {count} {plural}"
+
+
+def bundle_env(bundle: PolicyBundle, num_envs: int, engine: str = "auto") -> VecEnv:
+    """The task that a bundle was trained on, its observation the bundle's inputs, one after the other.
+
+    Raises BundleError where robot or task here are not those that the bundle was made for.
+    """
+    m = bundle.manifest
+    config = m.training.get("config")
+    task = load_task(m.task, config.get("env") if isinstance(config, dict) else None)
+    _check_same(bundle, task)
+    inputs = (*m.slots, *m.goal_slots)
+
+    def observe(readings: dict[str, Any], memory: Any, goal: dict[str, Any]) -> Any:
+        values = [(readings | goal)[slot.name] for slot in inputs]
+        values += [getattr(memory, slot.name) for slot in m.memory_slots]
+        return jnp.concatenate([value.ravel() for value in values])
+
+    plain = copy.copy(task)
+    plain.observe = observe  # the graph observes by itself
+    return VecEnv(plain, num_envs, engine)
+
+
+def evaluate_bundle(
+    bundle: PolicyBundle,
+    env: VecEnv,
+    episodes: int = 1000,
+    seed: int = 1_000_000,
+    *,
+    progress: Progress | None = None,
+    film: Film | None = None,
+) -> Evaluation:
+    """Like `evaluate`, under the bundle's own graph; env: from `bundle_env`."""
+    chunk = bundle_chunk(bundle, env, filmed=film is not None)
+    rows = play_episodes(env, chunk, episodes, seed, progress=progress, film=film)
+    return dataclasses.replace(summarise(env, rows, seed), episode_return=None)
+
+
+def bundle_chunk(
+    bundle: PolicyBundle, env: VecEnv, *, filmed: bool = False
+) -> Callable[[Carry], tuple[Carry, Emitted]]:
+    """Some control periods under a bundle, for `play_episodes`. Reward terms see an action of zero."""
+    policies = _Policies(bundle)
+    still = jnp.zeros((env.num_envs, env.action_size))
+
+    @jax.jit
+    def advance(carry: Carry, targets: Any, memory: Any) -> tuple[Carry, Emitted]:
+        kept = type(carry[0].memory)(**memory)
+        return control_period(
+            env, carry, lambda state: env.step_targets(state, targets, kept, still), filmed=filmed
+        )
+
+    def chunk(carry: Carry) -> tuple[Carry, Emitted]:
+        emitted = []
+        for _ in range(chunk_steps(env)):
+            carry, one = advance(carry, *policies.step(np.asarray(carry[0].obs)))
+            emitted.append(one)
+        return carry, jax.tree.map(lambda *values: np.stack(values), *emitted)
+
+    return chunk
+
+
+class _Policies:
+    """The one graph of a bundle, asked for each of N arms in turn."""
+
+    def __init__(self, bundle: PolicyBundle):
+        m = bundle.manifest
+        self._runtime = PolicyRuntime(bundle)
+        self._inputs, self._memory, self._outputs = (*m.slots, *m.goal_slots), m.memory_slots, m.outputs
+
+    def step(self, inputs: np.ndarray) -> tuple[Values, Values]:
+        """Inputs [N, D], see `bundle_env`, to targets and next memory by name, [N, ...] each."""
+        n, values, at = len(inputs), {}, 0
+        for slot in (*self._inputs, *self._memory):
+            size = math.prod(slot.shape)
+            values[slot.name] = inputs[:, at : at + size].reshape(n, *slot.shape)
+            at += size
+        targets, memory = (
+            {slot.name: np.empty((n, *slot.shape), np.float32) for slot in slots}
+            for slots in (self._outputs, self._memory)
+        )
+        for i in range(n):
+            self._runtime.restore({slot.name: values[slot.name][i] for slot in self._memory})
+            found = self._runtime.step({slot.name: values[slot.name][i] for slot in self._inputs})
+            for rows, answers in ((targets, found), (memory, self._runtime.memory)):
+                for name in rows:
+                    rows[name][i] = answers[name]
+        return targets, memory
+
+
+def _check_same(bundle: PolicyBundle, task: Task[Any]) -> None:
+    """Raise BundleError where the bundle's contract with the arm is not the one of this task."""
+    m, robot = bundle.manifest, task.robot
+
+    def shapes(*groups: tuple[Slot, ...]) -> dict[str, tuple[int, ...]]:
+        return {slot.name: tuple(slot.shape) for slots in groups for slot in slots}
+
+    for what, theirs, ours in (
+        ("robot file", m.robot_digest[:12], robot.digest[:12]),
+        ("joints", list(m.joint_names), list(robot.joint_names)),
+        ("control rate in Hz", m.control_hz, task.config.control_hz),
+        ("inputs", shapes(m.slots, m.goal_slots), shapes(task.slots, task.goal_slots)),
+        ("memory", shapes(m.memory_slots), shapes(task.memory_slots)),
+    ):
+        if theirs != ours:
+            raise BundleError(
+                f"{m.name} was made for another {m.task}: its {what}: {theirs}, here {ours}. "
+                "Evaluate it with the robolearn and the robot file that it was made with, or train anew."
+            )
