@@ -39,7 +39,11 @@ class PpoConfig(Config):
     )
     reward_scale: PositiveFloat = 1.0
     initial_log_std: float = -0.5
-    log_std_min: float = -3.0
+    final_log_std: float | None = Field(
+        default=None,
+        description="the noise may be no larger than a straight line from initial_log_std to this. null: no bound",
+    )
+    log_std_min: float = -3.5
     actor_hidden: tuple[PositiveInt, ...] = (128, 128, 128)
     critic_hidden: tuple[PositiveInt, ...] = (128, 128, 128)
     activation: Literal["swish", "elu", "relu", "tanh"] = "swish"

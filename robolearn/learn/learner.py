@@ -174,8 +174,8 @@ def iteration(
     ppo, learner = config.ppo, state.learner
     keys = jax.random.split(learner.key, 3)
     groups = _local_groups(config, env)
-    log_std = _log_std(learner.params, ppo)
     progress = learner.iteration / config.iterations
+    log_std = _log_std(learner.params, ppo, progress)
     rolled = rollout(
         env.step,
         lambda obs: apply_mlp(learner.params.actor, normalize(learner.normalizer, obs), ppo.activation),
@@ -240,8 +240,13 @@ def _optimizer(ppo: PpoConfig) -> optax.GradientTransformation:
     return optax.partition({"actor": part, "critic": part}, PolicyParams("actor", "critic", "actor"))
 
 
-def _log_std(params: PolicyParams, ppo: PpoConfig) -> Array:
-    return jnp.maximum(params.log_std, ppo.log_std_min)
+def _log_std(params: PolicyParams, ppo: PpoConfig, progress: Array) -> Array:
+    """Of the action noise, [A]. What succeeds only with noise must be unlearned before there is none."""
+    log_std = params.log_std
+    if ppo.final_log_std is not None:
+        highest = ppo.initial_log_std + (ppo.final_log_std - ppo.initial_log_std) * progress
+        log_std = jnp.minimum(log_std, highest)
+    return jnp.maximum(log_std, ppo.log_std_min)
 
 
 def _local_groups(config: TrainConfig, env: Env) -> Array:
@@ -349,7 +354,7 @@ def _epochs(
     rate = jnp.where(imitating, highest, rate)
 
     def loss(params: PolicyParams, batch: Samples) -> tuple[Array, Any]:
-        log_std = _log_std(params, ppo)
+        log_std = _log_std(params, ppo, progress)
         mean = apply_mlp(params.actor, batch.obs, ppo.activation)
         losses = ppo_losses(
             log_prob=gaussian_log_prob(batch.action, mean, log_std),

@@ -14,6 +14,7 @@ from robolearn.safety.types import Record, Vector, Verdict
 _SHARES = (1.0, 0.7, 0.4, 0.1)  # of the largest share that one step allows, tried in turn
 _SPEED_SHARE = 0.98  # of a Cartesian speed limit: aimed at when slowing down to it
 
+_ROUNDING = 1e-9  # relative, of acceleration and jerk: differences of positions cannot be told apart more finely
 _CATCH_UP_SHARE = 0.3  # of the acceleration limit, for closing the gap to the policy without overshoot
 _CLOSE_PERIODS = 3.0  # the last bit of a gap closes by a third per period
 
@@ -101,7 +102,7 @@ class Follower:
         self.envelope, self.limits, self.period_s = envelope, envelope.limits, period_s
         self.sent = Sent(position_rad, period_s)
         limits = envelope.limits
-        rates = np.concatenate((limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3))
+        rates = (1.0 + _ROUNDING) * np.concatenate((limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3))
         self._low = np.concatenate((limits.position_min_rad, -rates))
         self._high = np.concatenate((limits.position_max_rad, rates))
         self._tracker = Tracker(position_rad, self.limits.mode.tracking_delay_max_s.value, period_s)

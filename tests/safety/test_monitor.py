@@ -537,3 +537,25 @@ def test_what_a_caller_does_to_its_arrays_later_changes_nothing():
 def test_a_hold_without_a_reading_goes_on_holding():
     rig = Rig(start=False)
     assert rig.cycle(None, measured=None).state is State.HOLDING
+
+
+def test_a_stream_that_rides_on_the_acceleration_and_jerk_limits_passes_bit_identical():
+    """Rounding of positions makes such a stream a few 1e-10 too quick; a limit that fine would alter all of it."""
+    rig = Rig()
+    limits = rig.monitor.limits
+    top, jerk = limits.acceleration_max_rad_s2[6], limits.jerk_max_rad_s3[6]
+    up = np.minimum(np.arange(1, 12) * jerk * DT, top)
+    accelerations = np.concatenate([up, np.full(40, top), top - up, np.zeros(20), -up, np.full(40, -top)])
+    position, velocity, seen = rig.position.copy(), 0.0, []
+    for acceleration in accelerations:
+        velocity += acceleration * DT
+        position = position.copy()
+        position[6] += velocity * DT
+        decision = rig.cycle((position, np.eye(7)[6] * velocity))
+        assert decision.verdict is Verdict.PASS, decision.records
+        assert decision.command_rad.tobytes() == position.tobytes()
+        seen.append(decision.command_rad)
+    reached = np.abs(np.diff(seen, 2, axis=0)).max() / DT**2
+    assert reached == pytest.approx(top, rel=1e-6)
+    over = rig.position + (rig.velocity - 1.001 * top * np.eye(7)[6] * DT) * DT
+    assert rig.cycle(over).verdict is not Verdict.PASS
