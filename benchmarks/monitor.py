@@ -85,7 +85,7 @@ def main():
     line("kinematics alone (mj_kinematics, mj_comPos)", base, np.median(base))
     for name, mode, share, step in (
         ("check, automatic, half speed", "automatic", 0.5, 0.0),
-        ("check, automatic, brisk", "automatic", 0.8, 0.0),
+        ("check, automatic, near itself", "automatic", 0.6, 0.0),
         ("check, collaborative", "collaborative", 0.1, 0.0),
         ("check, manual reduced", "manual_reduced", 0.08, 0.0),
         ("check, automatic, every tenth command stepped", "automatic", 0.5, 0.002),
