@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax import Array
 
+from robolearn.config import merged
 from robolearn.errors import CheckpointError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
@@ -69,13 +70,30 @@ class Run:
         """`env`, or a smaller one where fewer episodes are asked for."""
         return self.env if episodes >= EVALUATED_AT_ONCE else self._make_env(max(1, episodes))
 
-    def _make_env(self, num_envs: int) -> Any:
+    def _make_env(self, num_envs: int, changes: dict[str, Any] | None = None) -> Any:
         from robolearn.env import make
 
-        return make(self.config.task, num_envs, self.config.engine, self.config.env)
+        return make(self.config.task, num_envs, self.config.engine, merged(self.config.env, changes or {}))
 
-    def evaluate(self, episodes: int = 1000, seed: int = 1_000_000, env: Any = None) -> Evaluation:
-        """Success and more over fresh episodes; kept as evaluation.json and evaluation.png in the run folder."""
+    def evaluate(
+        self,
+        episodes: int = 1000,
+        seed: int = 1_000_000,
+        env: Any = None,
+        conditions: dict[str, Any] | None = None,
+    ) -> Evaluation:
+        """Success and more over fresh episodes; kept as evaluation.json and evaluation.png in the run folder.
+
+        conditions: changes of the task's config, such as {"randomization": {"friction_scale": [0.5, 0.5]}}; what
+        holds under them is not kept as this policy's evaluation.
+        """
+        if conditions is not None:
+            from robolearn.env import make
+
+            changed = make(
+                self.config.task, episodes, self.config.engine, merged(self.config.env, conditions)
+            )
+            return evaluate(changed, self.actor(), episodes, seed)
         result = evaluate(env or self.evaluation_env(episodes), self.actor(), episodes, seed)
         write_evaluation(result, {"iteration": self.iteration}, self.run_dir)
         return result

@@ -3,6 +3,7 @@
     randomization:
       body_mass_scale: {"*": [0.95, 1.05], cube: [0.5, 2.0]}   # the last pattern that matches a name holds
       friction_scale: [0.7, 1.3]                                 # short for {"*": [0.7, 1.3]}
+      joint_damping_scale: null                                  # none, whatever the task declares
       gravity_tilt_rad: 0.02
       sensor_noise: {joint_position: 0.0005, rad/s: 0.01}
       action_delay_ms: [5, 15]
@@ -30,6 +31,8 @@ Range = tuple[float, float]
 
 
 def _as_patterns(value: Any) -> Any:
+    if value is None:  # what a task declares is taken back
+        return {}
     return {"*": value} if isinstance(value, list | tuple) else value
 
 
