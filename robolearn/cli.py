@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from robolearn import __version__, cli_safety
+from robolearn.cli_safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
+
+if TYPE_CHECKING:
+    from robolearn.sim.randomize import Randomization
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -303,7 +307,7 @@ def tasks(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         out.print_json(json.dumps(task_names()))
         return
-    table = _table("task", "what", "success")
+    table = plain_table("task", "what", "success")
     for name in task_names():
         kind = classes[name.split("/")[1]]
         table.add_row(name, kind.summary, kind.success_text)
@@ -316,20 +320,43 @@ def tasks_show(name: Annotated[str, typer.Argument(help="robot/task")]) -> None:
 
     Example: robolearn tasks show fr3/reach
     """
-    from robolearn.tasks import load_task
+    from robolearn.tasks import Task, load_task
 
     task = load_task(name)
     out.print(f"[bold]{task.full_name}[/]: {task.summary}")
     out.print(
         f"Success: {task.success_text}. Episode {task.config.episode_s:g} s at {task.config.control_hz:g} Hz."
     )
-    slots = _table("slot", "shape", "unit", "source", "what")
+    slots = plain_table("slot", "shape", "unit", "source", "what")
     for slot in (*task.slots, *task.goal_slots, *task.memory_slots):
         slots.add_row(slot.name, str(list(slot.shape)), slot.unit, slot.source, slot.description)
-    rewards = _table("reward term", "weight")
+    rewards = plain_table("reward term", "weight")
     for term, weight in task.config.reward.items():
         rewards.add_row(term, f"{weight:g}")
-    out.print(slots, rewards)
+    drawn = plain_table("drawn for each episode", "of", "between")
+    for what, of, between in _randomization(task.config.randomization):
+        drawn.add_row(what, of, between)
+    action = plain_table("action space", "")
+    for key, value in task.config.action:
+        action.add_row(key, str(value))
+    for table in (slots, rewards, drawn, action):
+        out.print(table)
+        out.print()
+    out.print(f"A guide to imitate: {'yes' if type(task).guide is not Task.guide else 'no'}.")
+
+
+def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:
+    """Rows of what is declared: the key, the name pattern, the range."""
+    for key, value in config:
+        if isinstance(value, dict):
+            for of, spread in value.items():
+                yield key, of, _range(spread)
+        elif value not in (0.0, (0.0, 0.0)):
+            yield key, "", _range(value)
+
+
+def _range(value: Any) -> str:
+    return f"{value[0]:g} .. {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
 
 
 @robots_app.callback()
@@ -348,7 +375,7 @@ def robots(context: typer.Context, as_json: Json = False) -> None:
             json.dumps([{"name": r.name, "label": r.label, "joints": r.joint_names} for r in loaded])
         )
         return
-    table = _table("robot", "label", "joints", "payload kg", "reach m", "digest")
+    table = plain_table("robot", "label", "joints", "payload kg", "reach m", "digest")
     for robot in loaded:
         table.add_row(robot.name, robot.label, str(robot.dof), _number(robot.payload_kg), _number(robot.reach_m),
                       robot.digest[:12])  # fmt: skip
@@ -366,7 +393,7 @@ def robots_show(name: Annotated[str, typer.Argument(help="A robot's name or file
     robot = load_robot(name)
     limits = robot.limits
     out.print(f"[bold]{robot.label}[/] ({robot.name}), file digest {robot.digest[:12]}")
-    table = _table("joint", *(heading for heading, _ in _LIMIT_COLUMNS.values()))
+    table = plain_table("joint", *(heading for heading, _ in _LIMIT_COLUMNS.values()))
     for i, joint in enumerate(robot.joint_names):
         values = [getattr(limits, field) for field in _LIMIT_COLUMNS]
         table.add_row(joint, *("-" if value is None else f"{value[i]:g}" for value in values))
@@ -402,13 +429,6 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     if not findings:
         out.print(f"{path}: nothing missing, nothing contradictory.")
     raise typer.Exit(1 if findings else 0)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    return table
 
 
 def _number(value: Any) -> str:

@@ -33,7 +33,7 @@ def limits(robot: Robot = "fr3", profile: Profile = None, mode: Mode = "automati
     """
     arm, chosen = load_robot(robot), SafetyProfile.load(profile or robot)
     out.print(f"[bold]{arm.label}[/], profile {chosen.name} ({chosen.digest[:12]}), mode {mode}")
-    table = _table("limit", "where", "value", "maker", "margin", "unit", "trust")
+    table = plain_table("limit", "where", "value", "maker", "margin", "unit", "trust")
     sources: dict[str, str] = {}
     for row in limits_table(arm, chosen, mode):
         table.add_row(row.field, row.where, _number(row.value), _number(row.maker), _number(row.margin), row.unit,
@@ -65,7 +65,7 @@ def pfl(
     out.print(f"[bold]{arm.label}[/], {kind.replace('_', '-')} contact: {worked.formula}", highlight=False)
     out.print(worked.edition, markup=False, highlight=False)
     _print_inputs(worked.inputs)
-    table = _table("region", "force N", "limited by", "mu kg", "speed m/s")
+    table = plain_table("region", "force N", "limited by", "mu kg", "speed m/s")
     for row in worked.rows:
         table.add_row(row.region, f"{row.force_n:g}", row.limited_by, f"{row.reduced_mass_kg:.4f}",
                       f"{row.speed_m_s:.4f}")  # fmt: skip
@@ -95,7 +95,7 @@ def separation(
     out.print(f"[bold]{worked.formula}[/]   {worked.edition}", highlight=False)
     _print_inputs(worked.inputs)
     terms = worked.terms
-    table = _table("term", "m", "what")
+    table = plain_table("term", "m", "what")
     for name, value, what in (
         ("Sh", terms.human_m, "the person's way while the arm reacts and stops"),
         ("Sr", terms.reaction_m, "the arm's way while it reacts"),
@@ -111,13 +111,14 @@ def separation(
 
 
 def _print_inputs(inputs: Iterable[Input]) -> None:
-    table = _table("input", "value", "unit", "trust", "source")
+    table = plain_table("input", "value", "unit", "trust", "source")
     for item in inputs:
         table.add_row(item.name, f"{item.value:g}", item.unit, item.trust, item.source)
     out.print(table)
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """A table without lines, as every command prints it."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column)

@@ -36,7 +36,15 @@ def test_tasks_and_robots_are_listed(capsys):
 def test_a_task_is_shown_with_its_slots_and_rewards(capsys):
     status, out, _ = run(capsys, "tasks", "show", "fr3/reach")
     assert status == 0
-    for word in ("joint_position", "goal_position", "rad/s", "distance", "2 cm"):
+    for word in (
+        "joint_position",
+        "goal_position",
+        "rad/s",
+        "distance",
+        "2 cm",
+        "action_delay_ms",
+        "0 .. 30",
+    ):
         assert word in out
 
 
