@@ -237,7 +237,7 @@ def make_iteration(
 def _optimizer(ppo: PpoConfig) -> optax.GradientTransformation:
     """Adam for actor and critic; each is clipped by itself, since returns have a scale of their own."""
     part = optax.chain(optax.clip_by_global_norm(ppo.gradient_norm_max), optax.scale_by_adam(eps=1e-5))
-    return optax.partition({"actor": part, "critic": part}, PolicyParams("actor", "critic", "actor"))
+    return optax.partition({"actor": part, "critic": part}, PolicyParams._make(("actor", "critic", "actor")))
 
 
 def _log_std(params: PolicyParams, ppo: PpoConfig, progress: Array) -> Array:
