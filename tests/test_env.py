@@ -2,9 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from robolearn_envs.reach import Reach, ReachConfig
 
 import robolearn
+from robolearn.env import VecEnv
 from robolearn.errors import ConfigError, PhysicsError, TaskError
+from robolearn.robots import load_robot
+from robolearn.tasks import load_task
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +98,24 @@ def test_the_state_is_the_whole_truth(env):
     np.testing.assert_array_equal(np.asarray(step(state, action).physics.qpos), np.asarray(expected))
 
 
+def test_an_override_changes_one_key_of_a_group_and_leaves_the_others():
+    plain, changed = load_task("fr3/reach"), load_task("fr3/reach", {"reward": {"distance": -3.0}})
+    assert changed.config.reward == plain.config.reward | {"distance": -3.0}
+
+
+def test_a_task_whose_weights_and_reward_terms_differ_is_refused():
+    task = Reach(load_robot("fr3"), ReachConfig(reward={"distance": 1.0}))
+    with pytest.raises(TaskError, match="reward terms"):
+        VecEnv(task, 2, "native")
+
+
 @pytest.mark.parametrize(
     ("name", "config", "error", "message"),
     [
         ("fr3/reech", {}, TaskError, "Did you mean 'fr3/reach'?"),
         ("fr3/reach", {"episode": 1}, ConfigError, "Unknown key 'episode'"),
         ("fr3/reach", {"control_hz": 30.0}, TaskError, "whole number"),
-        ("fr3/reach", {"reward": {"distance": 1.0}}, TaskError, "reward terms"),
+        ("fr3/reach", {"reward": {"distanc": 1.0}}, ConfigError, "Unknown reward term 'distanc'"),
     ],
 )
 def test_wrong_input_is_named(name, config, error, message):
