@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,7 +25,22 @@ LOWEST = 4  # strata in the table
 PLAIN_EVERY_S = 30.0  # a log file has no moving bar: one line this often
 
 
-class TrainingBar:
+class _Bar:
+    """Shows its progress bar while it is entered."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class TrainingBar(_Bar):
     """A progress bar with the rate, success so far and the time left. Use as `with TrainingBar(..) as progress`."""
 
     def __init__(self, console: Console, config: TrainConfig):
@@ -44,15 +59,6 @@ class TrainingBar:
         self._task = self._bar.add_task(
             config.task, total=config.iterations * config.steps_per_iteration, rate="", success=""
         )
-
-    def __enter__(self) -> TrainingBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def stage(self, text: str) -> None:
         """What is being done before the first iteration."""
@@ -75,7 +81,7 @@ class TrainingBar:
         self._bar.console.print(f"[yellow]{text}[/]")
 
 
-class EvaluationBar:
+class EvaluationBar(_Bar):
     """A progress bar of an evaluation, with rate and time left; gone at the end. A `Progress` to call."""
 
     def __init__(self, console: Console):
@@ -92,15 +98,6 @@ class EvaluationBar:
             transient=True,
         )
         self._task = self._bar.add_task("compiling", total=None, rate="")
-
-    def __enter__(self) -> EvaluationBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """So many of what is counted, `steps` or the pictures of a video, are done."""

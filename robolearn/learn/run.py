@@ -88,12 +88,7 @@ class Run:
         holds under them is not kept as this policy's evaluation.
         """
         if conditions is not None:
-            from robolearn.env import make
-
-            changed = make(
-                self.config.task, episodes, self.config.engine, merged(self.config.env, conditions)
-            )
-            return evaluate(changed, self.actor(), episodes, seed)
+            return evaluate(self._make_env(episodes, conditions), self.actor(), episodes, seed)
         result = evaluate(env or self.evaluation_env(episodes), self.actor(), episodes, seed)
         write_evaluation(result, {"iteration": self.iteration}, self.run_dir)
         return result

@@ -13,7 +13,6 @@ from robolearn.safety.types import Record, Vector, Verdict
 
 _SHARES = (1.0, 0.7, 0.4, 0.1)  # of the largest share that one step allows, tried in turn
 _SPEED_SHARE = 0.98  # of a Cartesian speed limit: aimed at when slowing down to it
-
 _ROUNDING = 1e-9  # relative, of acceleration and jerk: differences of positions are no finer
 _CATCH_UP_SHARE = 0.3  # of the acceleration limit, for closing the gap to the policy without overshoot
 _CLOSE_PERIODS = 3.0  # the last bit of a gap closes by a third per period

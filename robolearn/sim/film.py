@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]  # what is counted, how many so far, of how many
 
 PICTURES_HZ = 25.0  # at most: the eye asks for no more, and without a GPU each takes a while
-PICTURES_HZ = 25.0  # at most: the eye asks for no more, and without a GPU each takes a while
 PAUSE_S = 0.5  # an episode's last picture stands still, so that one sees where the next begins
 
 
