@@ -19,7 +19,7 @@ import numpy as np
 
 from robolearn.env import make
 from robolearn.learn.command import train_config
-from robolearn.learn.distributed import data_mesh, init_state, per_device
+from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.learner import make_iteration
 
 REPEATS = 5
@@ -62,7 +62,7 @@ def main() -> None:
     begun = time.perf_counter()
     env = make(config.task, config.num_envs, config.engine, config.env)
     mesh = data_mesh()
-    state = init_state(config, env, mesh)
+    state = first_state(config, env, mesh)
     built = time.perf_counter()
     stop = per_device(mesh, False)
     iterate = make_iteration(config, env, mesh).lower(state, stop).compile()

@@ -9,7 +9,7 @@ Source of the inverse: Nakamura and Hanafusa 1986, doi:10.1115/1.3143764.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robolearn.actions import ArmMemory, GripperMemory, JointAction, JointActionConfig
 from robolearn.errors import TaskError
 from robolearn.robots import Robot
-from robolearn.robots.kinematics import rotation_from_rpy
+from robolearn.robots.kinematics import frames
 
 Array = jax.Array
 
@@ -28,9 +28,6 @@ DAMPING = (
 )
 POSTURE_RATE_1_S = 1.0  # how fast a redundant arm drifts back to its rest posture
 UPRIGHT_RATE_1_S = 6.0  # how fast a tilt of the tool against its rest orientation is taken out
-_COS, _SIN, _AXIS = np.diag([1.0, 1.0, 0.0]), np.zeros((3, 3)), np.diag([0.0, 0.0, 1.0])  # a turn about z
-_SIN[0, 1], _SIN[1, 0] = -1.0, 1.0
-_COS, _SIN, _AXIS = (part.astype(np.float32) for part in (_COS, _SIN, _AXIS))
 _NEXT, _AFTER = np.array([1, 2, 0]), np.array([2, 0, 1])  # of a cross product
 BOUND_RATE_1_S = 8.0  # speed toward a side of the workspace, per metre of room
 
@@ -76,9 +73,9 @@ class CartesianAction(JointAction):
         super().__init__(robot, config, period_s, gripper=gripper)
         self.config = config
         self.arm_size = {"none": 3, "yaw": 4, "full": 6}[config.rotation]
-        self._chain = screw_chain(robot)
+        self._robot = robot
         self._rest = np.asarray(rest_rad, np.float32)
-        self._rest_rotation = np.asarray(chain_frames(self._chain, rest_rad, np).rotation, np.float32)
+        self._rest_rotation = np.asarray(frames(robot, rest_rad).rotation, np.float32)
         corners = (config.workspace_min_m, config.workspace_max_m)
         if (corners[0] is None) != (corners[1] is None):
             raise TaskError(
@@ -89,10 +86,10 @@ class CartesianAction(JointAction):
     def wanted_velocity(self, action: Array, memory: ArmMemory | GripperMemory) -> Array:
         """Joint velocities [n] rad/s that move the TCP as the action asks, scaled down together to the limits."""
         q = memory.command_position
-        frames = chain_frames(self._chain, q, jnp)
-        linear = self._linear(action[:3], frames.position)
-        angular = self._angular(action[3:], frames.rotation)
-        jacobian = jnp.concatenate([frames.linear, frames.angular], axis=0)
+        tcp = frames(self._robot, q, jnp)
+        linear = self._linear(action[:3], tcp.position)
+        angular = self._angular(action[3:], tcp.rotation)
+        jacobian = jnp.concatenate([tcp.linear, tcp.angular], axis=0)
         posture = POSTURE_RATE_1_S * (jnp.asarray(self._rest) - q)
         if self.dof <= 6:  # no freedom left for posture
             posture = jnp.zeros_like(posture)
@@ -122,59 +119,6 @@ class CartesianAction(JointAction):
         return UPRIGHT_RATE_1_S * 0.5 * _cross(rotation, rest).sum(axis=1)
 
 
-class ScrewStep(NamedTuple):
-    """A fixed transform (offset [3] m, turn [3, 3]) whose z axis is the next joint's axis."""
-
-    offset: NDArray[np.float64]
-    turn: NDArray[np.float64]
-
-
-class Frames(NamedTuple):
-    """The TCP's position [3] m and rotation [3, 3] in the base frame, and its Jacobian: linear, angular [3, n]."""
-
-    position: Any
-    rotation: Any
-    linear: Any
-    angular: Any
-
-
-def screw_chain(robot: Robot) -> tuple[ScrewStep, ...]:
-    """The robot's chain as n + 1 fixed transforms with a turn about z between each two; the last ends at the TCP."""
-    steps: list[ScrewStep] = []
-    offset, turn = np.zeros(3), np.eye(3)
-    for step in (*robot.chain, *robot.tool_steps("parallel")):
-        offset = offset + turn @ np.asarray(step.xyz)
-        turn = turn @ rotation_from_rpy(step.rpy)
-        if step.type == "revolute":
-            to_axis = _z_to(np.asarray(step.axis, float))
-            steps.append(ScrewStep(offset, turn @ to_axis))
-            offset, turn = np.zeros(3), to_axis.T
-    return (*steps, ScrewStep(offset, turn))
-
-
-def chain_frames(chain: tuple[ScrewStep, ...], q: Any, xp: Any) -> Frames:
-    """Forward kinematics and Jacobian at q [n] rad. xp: numpy or jax.numpy.
-
-    Every joint is worked on at once where possible: an exported policy is a graph whose cost is its number of nodes.
-    """
-    n = len(chain) - 1
-    turns = np.stack([step.turn for step in chain]).astype(np.float32)
-    offsets = np.stack([step.offset for step in chain]).astype(np.float32)
-    sin, cos = xp.sin(q)[:, None, None], xp.cos(q)[:, None, None]
-    steps = xp.matmul(turns[:n], cos * _COS + sin * _SIN + _AXIS)  # [n, 3, 3]
-    rotations = [steps[0]]
-    for i in range(1, n):
-        rotations.append(xp.matmul(rotations[-1], steps[i]))
-    stack = xp.stack(rotations)  # [n, 3, 3]: the frame after each joint
-    first = xp.asarray(offsets[:1])
-    moves = xp.concatenate([first, (stack * offsets[1:, None, :]).sum(axis=2)])
-    positions = xp.matmul(np.tri(n + 1, dtype=np.float32), moves)  # [n + 1, 3], running sums
-    axes = stack[:, :, 2]
-    arms = positions[n:] - positions[:n]
-    linear = axes[:, _NEXT] * arms[:, _AFTER] - axes[:, _AFTER] * arms[:, _NEXT]
-    return Frames(positions[n], xp.matmul(rotations[-1], turns[n]), linear.T, axes.T)
-
-
 def solve_spd(matrix: Array, vector: Array) -> Array:
     """x [m] with matrix [m, m] x = vector [m], matrix symmetric and positive definite.
 
@@ -192,14 +136,3 @@ def solve_spd(matrix: Array, vector: Array) -> Array:
 def _cross(a: Array, b: Array) -> Array:
     """Cross product along the first axis, [3] or [3, m] each."""
     return a[_NEXT] * b[_AFTER] - a[_AFTER] * b[_NEXT]
-
-
-def _z_to(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A rotation [3, 3] that takes the z axis to axis."""
-    z = axis / np.linalg.norm(axis)
-    if z[2] > 1.0 - 1e-12:
-        return np.eye(3)
-    helper = np.array([1.0, 0.0, 0.0]) if abs(z[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
-    y = np.cross(z, helper)
-    y /= np.linalg.norm(y)
-    return np.stack([np.cross(y, z), y, z], axis=1)

@@ -20,7 +20,7 @@ import numpy as np
 from flax import struct
 
 from robolearn.errors import TaskError
-from robolearn.sim.physics import ModelFields, Physics, PhysicsState, choose, make_physics, sensor_columns
+from robolearn.sim.physics import ModelFields, Physics, PhysicsState, make_physics, sensor_columns
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.tasks import Array, Readings, Reset, Task, load_task
@@ -79,8 +79,8 @@ class _Episode(NamedTuple):
     critic_obs: Array
 
 
-# Restarts of up to this share of the environments are computed for so many rows, not for all of them.
-_FEW = 16
+# Restarts are computed for this share of the environments at a time, again until none is left: few end in one step.
+_AT_ONCE = 32
 
 
 class VecEnv:
@@ -125,7 +125,7 @@ class VecEnv:
         """Every environment at the start of an episode of its own. key: one key, or one for each environment."""
         n = self.num_envs
         keys = key if key.ndim == 1 else jax.random.split(key, n)
-        start = self._begin(self.physics.blank(), {}, keys, jnp.arange(n))
+        start = self._begin(self.physics.blank(), keys, jnp.arange(n))
         physics, memory, goal = start.physics, start.memory, start.goal
         no, zero = jnp.zeros(n, bool), jnp.zeros(n)
         names = jax.eval_shape(self._rewards, physics, memory, goal, jnp.zeros((n, self.task.action_size)))
@@ -195,34 +195,31 @@ class VecEnv:
     def _restart(self, now: _Episode, done: Array) -> _Episode:
         """Fresh episodes where done; the others go on."""
         n = self.num_envs
-        few = n // _FEW
+        at_once = max(n // _AT_ONCE, min(n, 16))
 
-        def some(now: _Episode, count: int) -> _Episode:
-            ids = jnp.nonzero(done, size=count, fill_value=n)[0]  # n: no environment
-            new = self._begin(now.physics, now.fields, now.key.at[ids].get(mode="clip"), ids)
-            rest = {name: _put(getattr(now, name), ids, getattr(new, name)) for name in _Episode._fields[2:]}
-            return new._replace(**rest)
+        def some(carry: tuple[_Episode, Array]) -> tuple[_Episode, Array]:
+            now, waiting = carry
+            ids = jnp.nonzero(waiting, size=at_once, fill_value=n)[0]  # n: no environment
+            new = self._begin(now.physics, now.key.at[ids].get(mode="clip"), ids)
+            rest = {name: _put(getattr(now, name), ids, getattr(new, name)) for name in _Episode._fields[1:]}
+            return new._replace(**rest), waiting.at[ids].set(False, mode="drop")
 
-        branches = [lambda now: now, lambda now: some(now, n)]
-        number = done.any().astype(jnp.int32)
-        if few:
-            branches.insert(1, lambda now: some(now, few))
-            number += done.sum() > few
-        return jax.lax.switch(number, branches, now)
+        return jax.lax.while_loop(lambda carry: carry[1].any(), some, (now, done))[0]
 
-    def _begin(self, physics: PhysicsState, fields: ModelFields, keys: Array, ids: Array) -> _Episode:
+    def _begin(self, physics: PhysicsState, keys: Array, ids: Array) -> _Episode:
         """Fresh episodes of the environments ids [K] from keys [K].
 
-        physics and fields are those of all N environments, the others' untouched; all else is of the K fresh ones.
+        physics is that of all N environments, the others' untouched; all else is of the K fresh ones.
         """
         task, k = self.task, ids.shape[0]
-        mask = jnp.zeros(self.num_envs, bool).at[ids].set(True, mode="drop")
         parts = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
         start = jax.vmap(task.reset)(parts[:, 1])
-        fields, size = self._draw(parts[:, 2], fields, ids, mask)
+        fields, size = {}, {}
+        if self._randomizer.active:
+            fields, size = jax.vmap(self._randomizer.draw)(parts[:, 2])
         width = jnp.broadcast_to(jnp.asarray(start.width, jnp.float32), (k,))[:, None]
-        qpos = physics.qpos.at[ids].set(self._posture(start, width, size), mode="drop")
-        physics = self.physics.reset(physics, mask, qpos, jnp.zeros_like(physics.qvel), fields)
+        qpos = self._posture(start, width, size)
+        physics, constants = self.physics.reset(physics, ids, qpos, jnp.zeros((k, self.model.nv)), fields)
         memory = jax.vmap(task.action.start)(start.arm, width)
         readings = {name: value.at[ids].get(mode="clip") for name, value in self.readings(physics).items()}
         sensor_keys, delay_keys = (jax.vmap(lambda k: jax.random.split(k))(parts[:, 3])[:, i] for i in (0, 1))
@@ -231,7 +228,9 @@ class VecEnv:
             sensing, measured = jax.vmap(self._sensing.start)(sensor_keys, measured)
         commands = jax.vmap(self._delay.start)(delay_keys, start.arm, width) if self._delayed else ()
         obs, critic_obs = self._observe(readings, measured, memory, start.goal)
-        return _Episode(physics, fields, parts[:, 0], memory, start.goal, sensing, commands, obs, critic_obs)
+        return _Episode(
+            physics, fields | constants, parts[:, 0], memory, start.goal, sensing, commands, obs, critic_obs
+        )
 
     def _posture(self, start: Reset, width: Array, size: Readings) -> Array:
         """Joint positions [K, nq] of the starts, objects raised or lowered to their size."""
@@ -246,20 +245,6 @@ class VecEnv:
             address = joint.qposadr[0]
             qpos = qpos.at[:, address : address + value.shape[1]].set(value)
         return qpos
-
-    def _draw(
-        self, keys: Array, fields: ModelFields, ids: Array, mask: Array
-    ) -> tuple[ModelFields, Readings]:
-        """Fields of all N with those of ids [K] drawn anew, and the scale [K] of each object that is resized."""
-        if not self._randomizer.active:
-            return {}, {}
-        drawn, size = jax.vmap(self._randomizer.draw)(keys)
-        if fields:
-            drawn = {name: _put(fields[name], ids, value) for name, value in drawn.items()}
-        constants = self.physics.constants(drawn, mask)
-        if fields:
-            constants = choose(mask, constants, {name: fields[name] for name in constants})
-        return drawn | constants, size
 
     def _control(self, state: EnvState, targets: Readings) -> tuple[Array, Any]:
         """Actuator commands of one control period, [N, substeps, nu]: one constant-acceleration segment, or what a

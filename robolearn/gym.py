@@ -21,6 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from robolearn.env import EnvState, VecEnv, make
+from robolearn.sim.jit import jit
 from robolearn.sim.render import HumanView, SceneRenderer, has_display
 from robolearn.tasks import task_names
 
@@ -45,8 +46,8 @@ class Stepper:
     def __init__(self, task: str, num_envs: int, engine: str, config: dict[str, Any] | None):
         self.env: VecEnv = make(task, num_envs=num_envs, engine=engine, config=config)
         self.state: EnvState | None = None
-        self._reset = jax.jit(self.env.reset)
-        self._step = jax.jit(self.env.step)
+        self._reset = jit(self.env.reset)
+        self._step = jit(self.env.step)
         self._renderer: SceneRenderer | None = None
         self._view: HumanView | None = None
 

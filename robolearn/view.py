@@ -13,6 +13,7 @@ from robolearn.env import EnvState, VecEnv, make
 from robolearn.errors import BundleError, ConfigError
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
+from robolearn.sim.jit import jit
 from robolearn.sim.render import HumanView, has_display, play, scene_renderer, write_video
 
 Stepper = Callable[[EnvState], EnvState]
@@ -45,10 +46,10 @@ def policy_step(env: VecEnv, policy: str, seed: int) -> Stepper:
     """One control period under a policy: `zero` (hold still), `random`, or a bundle's path."""
     shape = (env.num_envs, env.action_size)
     if policy == "zero":
-        return jax.jit(lambda state: env.step(state, jnp.zeros(shape)))
+        return jit(lambda state: env.step(state, jnp.zeros(shape)))
     if policy == "random":
         random = np.random.default_rng(seed)
-        step = jax.jit(env.step)
+        step = jit(env.step)
         return lambda state: step(state, random.uniform(-1.0, 1.0, shape).astype(np.float32))
     if not Path(policy).is_file():
         raise ConfigError(f"No policy '{policy}': give zero, random or the path of a .robolearn file.")
@@ -65,7 +66,7 @@ def bundle_step(env: VecEnv, bundle: PolicyBundle) -> Stepper:
             f"{bundle.manifest.name} was made for {bundle.manifest.task}, but this is {env.task.full_name}."
         )
     runtime = PolicyRuntime(bundle)
-    advance, readings = jax.jit(env.step_targets), jax.jit(env.readings)
+    advance, readings = jit(env.step_targets), jax.jit(env.readings)
     still = jnp.zeros((1, env.action_size))
 
     def step(state: EnvState) -> EnvState:

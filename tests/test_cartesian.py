@@ -8,13 +8,12 @@ from robolearn.actions import ArmMemory
 from robolearn.cartesian import (
     ActionConfig,
     CartesianAction,
-    chain_frames,
     make_action,
-    screw_chain,
     solve_spd,
 )
 from robolearn.errors import TaskError
 from robolearn.robots import load_robot, robot_names
+from robolearn.robots.kinematics import frames
 
 PERIOD_S = 0.02
 
@@ -41,10 +40,6 @@ def play(action, actions, start):
     return (np.asarray(x, float) for x in out)
 
 
-def tcp(robot, q):
-    return chain_frames(screw_chain(robot), q, np)
-
-
 def test_frames_and_jacobian_agree_with_mujoco(robot):
     model = robot.spec().compile()
     data = mujoco.MjData(model)
@@ -59,11 +54,11 @@ def test_frames_and_jacobian_agree_with_mujoco(robot):
         linear, angular = np.zeros((2, 3, model.nv))
         mujoco.mj_jacSite(model, data, linear, angular, site)
         columns = [joint.dofadr[0] for joint in joints]
-        frames = tcp(robot, q)
-        np.testing.assert_allclose(frames.position, data.site_xpos[site], atol=1e-6)
-        np.testing.assert_allclose(frames.rotation, data.site_xmat[site].reshape(3, 3), atol=1e-6)
-        np.testing.assert_allclose(frames.linear, linear[:, columns], atol=1e-6)
-        np.testing.assert_allclose(frames.angular, angular[:, columns], atol=1e-6)
+        tcp = frames(robot, q)
+        np.testing.assert_allclose(tcp.position, data.site_xpos[site], atol=1e-6)
+        np.testing.assert_allclose(tcp.rotation, data.site_xmat[site].reshape(3, 3), atol=1e-6)
+        np.testing.assert_allclose(tcp.linear, linear[:, columns], atol=1e-6)
+        np.testing.assert_allclose(tcp.angular, angular[:, columns], atol=1e-6)
 
 
 def test_solve_agrees_with_lapack():
@@ -92,7 +87,7 @@ def test_the_tool_moves_as_asked_and_keeps_its_orientation(robot, axis):
     action = build(robot, speed_m_s=0.1)
     actions = jnp.zeros((50, action.size)).at[:, axis].set(-1.0)
     position, _ = play(action, actions, robot.home_rad)
-    before, after = tcp(robot, robot.home_rad), tcp(robot, position[-1])
+    before, after = frames(robot, robot.home_rad), frames(robot, position[-1])
     wanted = np.zeros(3)
     wanted[axis] = -0.1
     np.testing.assert_allclose(after.position - before.position, wanted, atol=0.012)
@@ -104,7 +99,7 @@ def test_a_tilted_tool_is_brought_upright(robot):
     tilted = robot.home_rad + 0.1 * np.array([(-1.0) ** i for i in range(robot.dof)])
     position, velocity = play(action, jnp.zeros((200, action.size)), tilted)
     np.testing.assert_allclose(
-        tcp(robot, position[-1]).rotation, tcp(robot, robot.home_rad).rotation, atol=0.01
+        frames(robot, position[-1]).rotation, frames(robot, robot.home_rad).rotation, atol=0.01
     )
     assert np.abs(velocity[-1]).max() < 0.05
 
@@ -113,7 +108,7 @@ def test_yaw_turns_the_tool_about_its_own_axis(robot):
     action = build(robot, rotation="yaw", turn_rad_s=1.0)
     actions = jnp.zeros((50, action.size)).at[:, 3].set(1.0)
     position, _ = play(action, actions, robot.home_rad)
-    before, after = tcp(robot, robot.home_rad), tcp(robot, position[-1])
+    before, after = frames(robot, robot.home_rad), frames(robot, position[-1])
     turned = before.rotation.T @ after.rotation
     assert np.arctan2(turned[1, 0], turned[0, 0]) == pytest.approx(1.0, abs=0.15)
     np.testing.assert_allclose(after.position, before.position, atol=0.02)
@@ -121,13 +116,13 @@ def test_yaw_turns_the_tool_about_its_own_axis(robot):
 
 
 def test_the_workspace_box_holds_the_tool(robot):
-    start = tcp(robot, robot.home_rad).position
+    start = frames(robot, robot.home_rad).position
     action = build(
         robot, workspace_min_m=tuple(start - 0.05), workspace_max_m=tuple(start + 0.05), speed_m_s=0.3
     )
     for sign in (1.0, -1.0):
         position, _ = play(action, sign * jnp.ones((100, action.size)), robot.home_rad)
-        path = np.array([tcp(robot, q).position for q in position])
+        path = np.array([frames(robot, q).position for q in position])
         assert (np.abs(path - start) < 0.07).all()
         np.testing.assert_allclose(path[-1] - start, sign * 0.05, atol=0.01)
 

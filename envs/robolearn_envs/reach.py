@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
+from robolearn.cartesian import DAMPING, solve_spd
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
-from robolearn.robots.kinematics import forward
+from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, shoulder_height_m, workcell
@@ -22,6 +23,8 @@ START_HEIGHT_M = 0.20  # a start with the TCP below this is not used: the hand m
 SHELL_SHARE = (0.45, 0.80)  # of the arm's reach, from the shoulder: neither folded up nor stretched out
 AZIMUTH_RAD = 1.2  # to either side of straight ahead
 HEIGHT_M = (0.10, 0.80)  # above the base: clear of the floor
+GUIDE_RATE_1_S = 8.0  # how fast the guide takes the way to the goal out
+GUIDE_DRIFT_1_S = 0.5  # and the posture against home
 
 
 class ReachConfig(TaskConfig):
@@ -127,6 +130,32 @@ class Reach(Task[ReachConfig]):
             "speed": jnp.sum(memory.command_velocity**2) * jnp.exp(-((distance / 0.05) ** 2)),
         }
 
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """Around the base to the goal, joint speeds by a damped inverse of the Jacobian, drifting towards home.
+
+        A straight way passes close to the base, where the arm has to fold.
+        """
+        position = readings["joint_position"]
+        tcp = frames(self.robot, position, jnp)
+        home = jnp.asarray(self.robot.home_rad, jnp.float32)
+        drift = (GUIDE_DRIFT_1_S * (home - position)).at[0].set(0.0)
+        way = GUIDE_RATE_1_S * _way_around(tcp.position, goal["goal_position"])
+        wanted = way - (tcp.linear * drift).sum(axis=1)
+        gram = (tcp.linear[:, None] * tcp.linear[None]).sum(axis=2) + DAMPING**2 * jnp.eye(3)
+        speed = drift + (tcp.linear * solve_spd(gram, wanted)[:, None]).sum(axis=0)
+        action = speed / jnp.asarray(self.action.velocity_max_rad_s, jnp.float32)
+        return action / jnp.maximum(jnp.abs(action).max(), 1.0)
+
     def achieved(self, readings: Readings, goal: Readings) -> Array:
         """TCP within the tolerance of the goal."""
         return jnp.linalg.norm(readings["tcp_position"] - goal["goal_position"]) < self.config.tolerance_m
+
+
+def _way_around(start: Array, end: Array) -> Array:
+    """The tangent [3] m at start of an arc about the z axis, in front of the base, to end; as long as the arc is."""
+    radius, end_radius = jnp.linalg.norm(start[:2]), jnp.linalg.norm(end[:2])
+    outward = start[:2] / jnp.maximum(radius, 1e-3)
+    across = jnp.stack([-outward[1], outward[0]])
+    turn = jnp.arctan2(end[1], end[0]) - jnp.arctan2(start[1], start[0])
+    flat = (end_radius - radius) * outward + radius * turn * across
+    return jnp.concatenate([flat, end[2:] - start[2:]])

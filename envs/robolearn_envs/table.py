@@ -14,10 +14,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.cartesian import ActionConfig, chain_frames, screw_chain
+from robolearn.cartesian import ActionConfig
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
+from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Task, TaskConfig
 from robolearn_envs.rotations import rotation_of
@@ -113,7 +114,7 @@ class TableTask(Task[C]):
         trail their commands.
         """
         position = readings["joint_position"]
-        tcp, rotation, _, _ = chain_frames(screw_chain(self.robot), position, jnp)
+        tcp, rotation = forward(self.robot, position, jnp)
         trailing, speed = memory.command_position - position, memory.command_velocity
         features = [position, readings["joint_velocity"], tcp, rotation[:, 1], 10.0 * trailing, speed]
         if self.uses_gripper:
@@ -285,8 +286,7 @@ def ready_posture(robot: Robot, tcp_m: Vector3, yaw_rad: float = 0.0) -> NDArray
 
     yaw_rad turns the fingers, which open along y at 0. Raises TaskError where the arm does not reach.
     """
-    chain = screw_chain(robot)
-    home = chain_frames(chain, robot.home_rad, np).rotation
+    _, home = forward(robot, robot.home_rad)
     sign = 1.0 if home[0, 0] >= 0.0 else -1.0  # the fingers open along y either way: take the shorter turn
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
     turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
@@ -304,16 +304,16 @@ def solve_ik(
     robot: Robot, position: NDArray[np.float64], rotation: NDArray[np.float64], start: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
     """Joint positions [n] rad with the TCP at a pose, by damped least squares from start; None where it fails."""
-    chain, q = screw_chain(robot), np.array(start, np.float64)
+    q = np.array(start, np.float64)
     low, high = robot.limits.position_min_rad, robot.limits.position_max_rad
     for _ in range(200):
-        frames = chain_frames(chain, q, np)
+        tcp = frames(robot, q)
         error = np.concatenate(
-            [position - frames.position, 0.5 * np.cross(frames.rotation, rotation, axis=0).sum(axis=1)]
+            [position - tcp.position, 0.5 * np.cross(tcp.rotation, rotation, axis=0).sum(axis=1)]
         )
         if np.abs(error).max() < 1e-5:
             return q
-        jacobian = np.concatenate([frames.linear, frames.angular])
+        jacobian = np.concatenate([tcp.linear, tcp.angular])
         step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-4 * np.eye(6), error)
         q = np.asarray(np.clip(q + np.clip(step, -0.2, 0.2), low, high), np.float64)
     return None

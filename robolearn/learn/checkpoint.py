@@ -225,30 +225,26 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
 
 
-@jax.jit
-def fingerprint(arrays: Arrays) -> dict[str, jax.Array]:
-    """Two 32-bit sums of each array's bits, plain and weighted by position, [2] uint32: any one change shows.
-
-    Computed by JAX where the array lives, so it does not depend on how the array is spread over processes.
-    """
-
-    def one(array: jax.Array) -> jax.Array:
-        if array.dtype in (jnp.float32, jnp.int32):
-            bits = jax.lax.bitcast_convert_type(array, jnp.uint32)
-        else:
-            bits = array.astype(jnp.uint32)
-        bits = bits.ravel()
-        weights = jnp.arange(bits.size, dtype=jnp.uint32) * np.uint32(2654435761) | np.uint32(1)
-        return jnp.stack([bits.sum(dtype=jnp.uint32), (bits * weights).sum(dtype=jnp.uint32)])
-
-    return {name: one(array) for name, array in arrays.items()}
+def fingerprint(array: np.ndarray) -> list[int]:
+    """Two 32-bit sums of an array's bits, plain and weighted by position: any one change shows."""
+    bits = np.ascontiguousarray(array).ravel()
+    bits = bits.view(np.uint32) if bits.dtype.itemsize == 4 else bits.astype(np.uint32)
+    weights = np.arange(bits.size, dtype=np.uint32) * np.uint32(2654435761) | np.uint32(1)
+    return [int(bits.sum(dtype=np.uint32)), int((bits * weights).sum(dtype=np.uint32))]
 
 
 def _read_prints(arrays: Arrays) -> dict[str, list[int]]:
-    prints = jax.device_get(fingerprint(arrays))
-    return {
-        _describe(name, arrays[name]): [int(number) for number in value] for name, value in prints.items()
-    }
+    return {_describe(name, arrays[name]): fingerprint(value) for name, value in _on_host(arrays).items()}
+
+
+def _on_host(arrays: Arrays) -> dict[str, np.ndarray]:
+    """The arrays whole, on every process."""
+    spread = {name: leaf for name, leaf in arrays.items() if not leaf.is_fully_addressable}
+    if spread:
+        mesh = next(iter(spread.values())).sharding.mesh  # pyright: ignore[reportAttributeAccessIssue]
+        everywhere = jax.NamedSharding(mesh, jax.P())
+        arrays = arrays | jax.jit(lambda x: x, out_shardings=everywhere)(spread)
+    return jax.device_get(arrays)
 
 
 def _describe(name: str, leaf: Any) -> str:

@@ -18,6 +18,7 @@ from robolearn.errors import ConfigError
 from robolearn.learn.config import TrainConfig
 from robolearn.learn.learner import AXIS, Env, TrainState, init_learner
 from robolearn.learn.normalize import update_normalizer
+from robolearn.sim.jit import jit
 
 
 def connect(
@@ -62,7 +63,7 @@ def envs_per_device(config: TrainConfig) -> int:
     return config.num_envs // devices
 
 
-def init_state(config: TrainConfig, env: Env, mesh: Mesh) -> TrainState:
+def first_state(config: TrainConfig, env: Env, mesh: Mesh) -> TrainState:
     """The state before the first iteration, spread over the mesh: the same whatever the number of devices."""
 
     def shard(learner: Any, keys: Any) -> Any:
@@ -81,13 +82,12 @@ def init_state(config: TrainConfig, env: Env, mesh: Mesh) -> TrainState:
         shard, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=(P(), P(AXIS), P(AXIS)), check_vma=False
     )
 
-    @jax.jit
     def make() -> TrainState:
         learner_key, env_key = jax.random.split(jax.random.key(config.seed))
         learner = init_learner(config, env, learner_key)
         return TrainState(*sharded(learner, jax.random.split(env_key, config.num_envs)))
 
-    return make()
+    return jit(make)()
 
 
 def per_device(mesh: Mesh, value: bool) -> jax.Array:

@@ -20,6 +20,7 @@ from jax import Array
 from robolearn.errors import TaskError
 from robolearn.notebook import html
 from robolearn.sim.film import Film, Progress, shown_of
+from robolearn.sim.jit import jit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +135,7 @@ def evaluate(
     def one(carry: Carry, _: None) -> tuple[Carry, Emitted]:
         return control_period(env, carry, lambda s: env.step(s, actor(s.obs)), filmed=film is not None)
 
-    chunk = jax.jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
+    chunk = jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
     rows = play_episodes(env, chunk, episodes, seed, progress=progress, film=film)
     return summarise(env, rows, seed)
 
@@ -160,7 +161,7 @@ def play_episodes(
     if episodes < 1:
         raise TaskError(f"episodes is {episodes}, but at least 1 is needed.")
     n, each = env.num_envs, -(-episodes // env.num_envs)
-    carry = jax.jit(lambda key: _begin(env, env.reset(key)))(jax.random.key(seed))
+    carry = jit(lambda key: _begin(env, env.reset(key)))(jax.random.key(seed))
     rows: Rows = {}
     counts, played, most = np.zeros(n, int), 0, each * env.episode_steps * n
     while counts.min() < each:

@@ -19,7 +19,9 @@ from robolearn.learn.networks import Layer, PolicyParams, apply_mlp, init_mlp, i
 from robolearn.learn.normalize import Normalizer, init_normalizer, normalize, update_normalizer
 from robolearn.learn.ppo import adapt_learning_rate, gaussian_entropy, gaussian_log_prob, ppo_losses
 from robolearn.learn.rollout import Guide, Rollout, Transition, rollout
+from robolearn.sim.jit import jit
 
+_FIRST_RATE = 0.1  # of the highest: PPO's first after imitation, and what its KL allows from then on
 _KL_STOP = 4.0  # times kl_target, in one minibatch: no more gradient steps in this iteration
 AXIS = "data"  # the mesh axis over which environments are spread
 
@@ -204,7 +206,7 @@ def iteration(
 
 def make_iteration(
     config: TrainConfig, env: Env, mesh: jax.sharding.Mesh, stopwatch: Stopwatch | None = None
-) -> jax.stages.Wrapped:
+) -> Any:
     """The jitted iteration over a mesh: (state, stop [devices] bool) -> (state, metrics).
 
     `stop` is each device's wish to end; metrics["stop"] is 1 on all of them as soon as one has it, so that
@@ -224,7 +226,7 @@ def make_iteration(
         check_vma=False,
     )
 
-    @jax.jit
+    @jit
     def run(state: TrainState, stop: Array) -> tuple[TrainState, dict[str, Array]]:
         learner, env_state, episode_return, metrics = sharded(
             state.learner, state.env, state.episode_return, stop
@@ -344,14 +346,15 @@ def _epochs(
     ppo = config.ppo
     optimizer = _optimizer(ppo)
     imitating = progress < config.imitate
-    # PPO's gradients are of another size than imitation's: Adam's averages of those would make its first steps huge.
+    # PPO's gradients are of another size than imitation's: Adam's averages of those would make its first steps huge,
+    # and the rate that its KL allows is not known yet.
     starting = ~imitating & (progress - 1.0 / config.iterations < config.imitate)
     fresh = optimizer.init(learner.params)
     adam = jax.tree.map(lambda old, new: jnp.where(starting, new, old), learner.optimizer, fresh)
     fraction = 1.0 - (1.0 - ppo.final_learning_rate_fraction) * progress
     highest = jnp.maximum(ppo.learning_rate * fraction, ppo.learning_rate_min)
     rate = jnp.minimum(learner.learning_rate, highest) if ppo.kl_target else highest
-    rate = jnp.where(imitating, highest, rate)
+    rate = jnp.where(imitating, highest, jnp.where(starting, _FIRST_RATE * highest, rate))
 
     def loss(params: PolicyParams, batch: Samples) -> tuple[Array, Any]:
         log_std = _log_std(params, ppo, progress)

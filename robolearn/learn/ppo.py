@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 _LOG_2PI = math.log(2.0 * math.pi)
+_LOG_RATIO_MAX = 20.0  # an action that the old policy would hardly have taken must not make the loss infinite
 
 
 class PpoLosses(NamedTuple):
@@ -47,7 +48,7 @@ def ppo_losses(
     All arrays [B] but entropy []. Advantages come normalised. kl is the low-variance estimate
     mean((r - 1) - log r) of KL(old || new), http://joschu.net/blog/kl-approx.html.
     """
-    log_ratio = log_prob - old_log_prob
+    log_ratio = jnp.clip(log_prob - old_log_prob, -_LOG_RATIO_MAX, _LOG_RATIO_MAX)
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1.0 - clip_ratio, 1.0 + clip_ratio)
     return PpoLosses(

@@ -34,6 +34,7 @@ from robolearn.policy.bundle import SUFFIX, PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.policy.slots import Slot
 from robolearn.sim.film import Film, Progress
+from robolearn.sim.jit import jit
 from robolearn.tasks import Task, load_task
 
 Values = dict[str, np.ndarray]
@@ -138,7 +139,7 @@ def bundle_chunk(
     policies = _Policies(bundle)
     still = jnp.zeros((env.num_envs, env.action_size))
 
-    @jax.jit
+    @jit
     def advance(carry: Carry, targets: Any, memory: Any) -> tuple[Carry, Emitted]:
         kept = type(carry[0].memory)(**memory)
         return control_period(

@@ -16,7 +16,7 @@ from robolearn.errors import ConfigError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.config import TrainConfig
-from robolearn.learn.distributed import data_mesh, envs_per_device, init_state, is_first, per_device
+from robolearn.learn.distributed import data_mesh, envs_per_device, first_state, is_first, per_device
 from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
 from robolearn.learn.run import Run
 from robolearn.learn.trackers import Tracker, open_trackers
@@ -106,11 +106,10 @@ def train(
     with ExitStack() as stack:
         checkpoints = Checkpoints(run_dir, config.checkpoints_kept, progress.warn)
         stack.callback(checkpoints.close)
-        state, elapsed_s = _first_state(config, env, mesh, checkpoints if resume else None)
-        first = int(state.learner.iteration)
+        state, elapsed_s = _restored(first_state(config, env, mesh), checkpoints if resume else None)
         trackers: list[Tracker] = []
         if is_first():
-            trackers, missing = open_trackers(run_dir, config, first)
+            trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration))
             for tracker in trackers:
                 stack.callback(tracker.close)
             for text in missing:
@@ -189,10 +188,8 @@ def _save(loop: _Loop, iteration: int, state: TrainState) -> None:
     loop.checkpoints.save(iteration, policy.arrays, state, meta)
 
 
-def _first_state(
-    config: TrainConfig, env: Env, mesh: Mesh, checkpoints: Checkpoints | None
-) -> tuple[TrainState, float]:
-    state = init_state(config, env, mesh)
+def _restored(state: TrainState, checkpoints: Checkpoints | None) -> tuple[TrainState, float]:
+    """Where the run left off and the wall time [s] it had taken; `state` and 0 where there is no checkpoint."""
     restored = checkpoints.restore(state) if checkpoints is not None else None
     if restored is None:
         return state, 0.0

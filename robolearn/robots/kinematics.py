@@ -1,4 +1,8 @@
-"""Forward kinematics from the robot file alone, in numpy or any array library that looks like it."""
+"""Forward kinematics and Jacobian from the robot file alone, in numpy or any array library that looks like it.
+
+A frame is kept as its three axes, and everything is sums and products of them by numbers: XLA makes one loop over a
+batch of arms of it, five times as fast as a product of small matrices for each joint.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,15 @@ class ChainStep(NamedTuple):
     name: str
 
 
+class Frames(NamedTuple):
+    """The TCP's position [3] m and rotation [3, 3] in the base frame, and its Jacobian: linear, angular [3, n]."""
+
+    position: Any
+    rotation: Any
+    linear: Any
+    angular: Any
+
+
 def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> tuple[Any, Any]:
     """The tool centre point at joint positions q [..., n] rad: position [..., 3] m and rotation [..., 3, 3].
 
@@ -34,18 +47,81 @@ def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel"
     gripper as in `Robot.spec`.
     """
     q = xp.asarray(q, dtype=float)
-    position, rotation = xp.zeros(3), xp.eye(3)
-    joint = 0
-    for step in (*robot.chain, *robot.tool_steps(gripper)):
-        offset, fixed, cross, outer = (xp.asarray(constant, dtype=float) for constant in _constants(step))
-        position = position + rotation @ offset
-        rotation = rotation @ fixed
+    position, rotation, _, _ = _walk(robot, q, xp, gripper)
+    shape = q.shape[:-1]
+    return xp.broadcast_to(position, (*shape, 3)), xp.broadcast_to(rotation, (*shape, 3, 3))
+
+
+def frames(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> Frames:
+    """The tool centre point and its Jacobian at joint positions q [n] rad; arguments as of `forward`."""
+    position, rotation, anchors, axes = _walk(robot, xp.asarray(q, dtype=float), xp, gripper)
+    axes = xp.stack(axes)
+    arms = position - xp.stack(anchors)
+    linear = axes[:, _NEXT] * arms[:, _AFTER] - axes[:, _AFTER] * arms[:, _NEXT]
+    return Frames(position, rotation, linear.T, axes.T)
+
+
+def _walk(robot: Robot, q: Any, xp: Any, gripper: str | None) -> tuple[Any, Any, list[Any], list[Any]]:
+    """Position and rotation of the TCP, a point on the axis of every joint and its direction."""
+    chain = _screws((*robot.chain, *robot.tool_steps(gripper)))
+    sin, cos = xp.sin(q), xp.cos(q)
+    x, y, z = (xp.asarray(axis, dtype=float) for axis in np.eye(3))
+    position, anchors, axes = xp.zeros(3, dtype=float), [], []
+    for i, (offset, turn) in enumerate(chain):
+        position = position + _mix((x, y, z), offset)
+        x, y, z = (_mix((x, y, z), column) for column in turn.T)
+        if i < len(chain) - 1:
+            anchors.append(position)
+            axes.append(z)
+            c, s = cos[..., i, None], sin[..., i, None]
+            x, y = c * x + s * y, c * y - s * x
+    z = xp.broadcast_to(z, x.shape)
+    return position, xp.stack([x, y, z], axis=-1), anchors, axes
+
+
+def _mix(axes: tuple[Any, Any, Any], weights: NDArray[np.float64]) -> Any:
+    """The weighted sum of three vectors [..., 3]; a weight of zero costs nothing, and one of one no product."""
+    terms = [
+        axis if weight == 1.0 else float(weight) * axis
+        for axis, weight in zip(axes, weights, strict=True)
+        if weight != 0.0
+    ]
+    return sum(terms[1:], terms[0]) if terms else 0.0 * axes[0]
+
+
+@lru_cache(maxsize=64)
+def _screws(steps: tuple[ChainStep, ...]) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+    """The chain as n + 1 fixed transforms, offset [3] m and turn [3, 3], with a turn about z between each two."""
+    screws = []
+    offset, turn = np.zeros(3), np.eye(3)
+    for step in steps:
+        offset = offset + turn @ np.asarray(step.xyz)
+        turn = turn @ rotation_from_rpy(step.rpy)
         if step.type == "revolute":
-            angle = q[..., joint, None, None]
-            sin, cos = xp.sin(angle), xp.cos(angle)
-            rotation = rotation @ (cos * xp.eye(3) + sin * cross + (1.0 - cos) * outer)
-            joint += 1
-    return position, rotation
+            to_axis = _z_to(np.asarray(step.axis, float))
+            screws.append((offset, _clean(turn @ to_axis)))
+            offset, turn = np.zeros(3), to_axis.T
+    return (*screws, (offset, _clean(turn)))
+
+
+def _clean(turn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A rotation [3, 3] without the rounding of sines and cosines of right angles."""
+    whole = np.round(turn)
+    return np.where(np.abs(turn - whole) < 1e-15, whole, turn)
+
+
+def _z_to(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A rotation [3, 3] that takes the z axis to axis."""
+    z = axis / np.linalg.norm(axis)
+    if z[2] > 1.0 - 1e-12:
+        return np.eye(3)
+    helper = np.array([1.0, 0.0, 0.0]) if abs(z[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    y = np.cross(z, helper)
+    y /= np.linalg.norm(y)
+    return np.stack([np.cross(y, z), y, z], axis=1)
+
+
+_NEXT, _AFTER = np.array([1, 2, 0]), np.array([2, 0, 1])  # of a cross product
 
 
 def rotation_from_rpy(rpy: Any) -> NDArray[np.float64]:
@@ -126,12 +202,3 @@ def _rotation(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix = np.zeros(9)
     mujoco.mju_quat2Mat(matrix, quaternion)
     return matrix.reshape(3, 3)
-
-
-@lru_cache(maxsize=1024)
-def _constants(step: ChainStep) -> tuple[NDArray[np.float64], ...]:
-    """Offset [3], fixed rotation, cross-product matrix of the axis, axis times its transpose [3, 3]."""
-    axis = np.array(step.axis) / np.linalg.norm(step.axis)
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.array(step.xyz), rotation_from_rpy(step.rpy), cross, np.outer(axis, axis)

@@ -45,55 +45,53 @@ class FieldRows:
         self._batch = batch
         self._seen: dict[str, np.ndarray] = {}
 
-    def load(self, fields: Mapping[str, Any], mask: np.ndarray | None = None) -> None:
+    def load(self, fields: Mapping[str, Any]) -> None:
         """Write values {name: [N, ...]} into the batch and recompute constants of the rows that changed.
 
-        mask [N]: rows to look at; the others keep what they have. Derived constants among the fields are skipped:
-        the batch has its own.
+        Derived constants among the fields are skipped: the batch has its own.
         """
-        if not fields:
-            return
-        derived = derived_names(self._batch.model, fields)
-        changed = np.zeros(self._batch.nsim, bool)
-        for name, values in fields.items():
-            if name in derived:
+        for name, values in self._own(fields).items():
+            seen = self._last(name)
+            if np.array_equal(values, seen):
                 continue
-            new = np.asarray(values)
-            rows = self._changed(name, new)
-            if mask is not None:
-                rows &= mask
-            if rows.any():
-                self._batch.expand(name)[rows] = new[rows]
-                self._seen[name][rows] = new[rows]
-                if name in _INPUTS:
-                    changed |= rows
-        if changed.any():
-            self._batch.set_const(np.flatnonzero(changed))
+            rows = np.flatnonzero((values != seen).reshape(len(values), -1).any(axis=1))
+            self.put(rows, {key: value[rows] for key, value in self._own(fields).items()})
 
-    def shapes(self, fields: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of what `derived` returns, float32."""
+    def put(self, rows: np.ndarray, fields: Mapping[str, Any]) -> None:
+        """Write values {name: [K, ...]} into rows [K] of the batch and recompute their constants."""
+        own = self._own(fields)
+        if not own or not rows.size:
+            return
+        for name, values in own.items():
+            self._last(name)[rows] = values
+            self._batch.expand(name)[rows] = values
+        if _INPUTS & set(own):
+            self._batch.set_const(rows)
+
+    def shapes(self, fields: Mapping[str, Any], count: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of what `derived` returns for count rows, float32."""
         model = self._batch.model
         return {
-            name: jax.ShapeDtypeStruct((self._batch.nsim, *getattr(model, name).shape), jnp.float32)
+            name: jax.ShapeDtypeStruct((count, *getattr(model, name).shape), jnp.float32)
             for name in derived_names(model, fields)
         }
 
-    def derived(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The constants that follow the fields, {name: [N, ...]} float32, as the batch holds them now."""
+    def derived(self, fields: Mapping[str, Any], rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The constants that follow the fields, {name: [K, ...]} float32, as rows [K] of the batch hold them now."""
         model, result = self._batch.model, {}
         for name in derived_names(model, fields):
-            own = self._batch.expanded(name)
-            values = getattr(model, name) if own is None else own
-            shape = (self._batch.nsim, *getattr(model, name).shape)
-            result[name] = np.array(np.broadcast_to(values, shape), np.float32)
+            own, nominal = self._batch.expanded(name), getattr(model, name)
+            values = np.broadcast_to(nominal, (len(rows), *nominal.shape)) if own is None else own[rows]
+            result[name] = np.array(values, np.float32)
         return result
 
-    def _changed(self, name: str, new: np.ndarray) -> np.ndarray:
-        old = self._seen.get(name)
-        if old is None:
-            old = self._seen[name] = np.full(
-                new.shape, np.nan, np.float32
-            )  # equal to nothing: all are written
-        if np.array_equal(new, old):
-            return np.zeros(len(new), bool)
-        return (new != old).reshape(len(new), -1).any(axis=1)
+    def _own(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        derived = derived_names(self._batch.model, fields)
+        return {name: np.asarray(values) for name, values in fields.items() if name not in derived}
+
+    def _last(self, name: str) -> np.ndarray:
+        """What the batch was given last, [N, ...]; nan, which equals nothing, before the first time."""
+        if name not in self._seen:
+            shape = self._batch.expand(name).shape
+            self._seen[name] = np.full(shape, np.nan, np.float32)
+        return self._seen[name]

@@ -17,13 +17,12 @@ from mujoco import mjx
 from mujoco.batch import Batch
 
 from robolearn.errors import MissingDependency, PhysicsError
-from robolearn.sim.constants import FieldRows
+from robolearn.sim.constants import FieldRows, derived_names
 from robolearn.sim.physics import (
     Array,
     ModelFields,
     Physics,
     PhysicsState,
-    choose,
     needs_whole_pass,
     sensor_stage,
 )
@@ -61,22 +60,21 @@ class MjxPhysics(Physics):
                 f"The '{impl}' engine cannot run this model: {error}. Use the native engine."
             ) from None
         self._late = sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC
-        self._rows: FieldRows | None = None
         self._lock = threading.Lock()
 
     def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         """See `Physics.step`."""
         return jax.vmap(self._step)(state, ctrl, fields)
 
-    def reset(
-        self, state: PhysicsState, mask: Array, qpos: Array, qvel: Array, fields: ModelFields
-    ) -> PhysicsState:
-        """See `Physics.reset`."""
-        start = self.blank().replace(qpos=qpos, qvel=qvel)
+    def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
+        """See `Physics._look`."""
+        count = ids.shape[0]
+        blank = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), self.blank())
+        start = blank.replace(qpos=qpos, qvel=qvel)
         model = self._model if self._late.any() else self._sensing_model
+        fields = fields | self._constants(fields, count)
         data = jax.vmap(lambda s, f: mjx.forward(_with(model, f), self._load(s)))(start, fields)
-        start = start.replace(sensordata=data.sensordata)
-        return choose(mask, start, state)
+        return data.sensordata, {name: fields[name] for name in derived_names(self.model, fields)}
 
     def _step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         model = _with(self._model, fields)
@@ -112,20 +110,18 @@ class MjxPhysics(Physics):
             qacc_warmstart=state.qacc_warmstart,
         )
 
-    def constants(self, fields: ModelFields, mask: Array) -> ModelFields:
-        """See `Physics.constants`. MuJoCo XLA cannot compute them, so MuJoCo does, on the host."""
-        if not fields:
+    def _constants(self, fields: ModelFields, count: int) -> ModelFields:
+        """Derived constants of count simulations. MuJoCo XLA cannot compute them, so MuJoCo does, on the host."""
+        if not derived_names(self.model, fields):
             return {}
-        if self._rows is None:
-            self._rows = FieldRows(Batch(self.model, self.num_envs))
-        shapes = self._rows.shapes(fields)
-        return jax.pure_callback(self._constants, shapes, fields, mask) if shapes else {}
+        rows, every = FieldRows(Batch(self.model, count)), np.arange(count)
 
-    def _constants(self, fields: ModelFields, mask: Array) -> dict[str, np.ndarray]:
-        assert self._rows is not None
-        with self._lock:
-            self._rows.load(fields, np.asarray(mask))
-            return self._rows.derived(fields)
+        def compute(fields: ModelFields) -> dict[str, np.ndarray]:
+            with self._lock:
+                rows.put(every, fields)
+                return rows.derived(fields, every)
+
+        return jax.pure_callback(compute, rows.shapes(fields, count), fields)
 
     def _overflow(self, data: Any) -> Array:
         """Whether this substep ran out of room. The jax engine sizes its buffers for every contact there can be.

@@ -71,32 +71,12 @@ class NativePhysics(Physics):
             overflow=state.overflow + flags[:, 1].astype(jnp.int32),
         )
 
-    def reset(
-        self, state: PhysicsState, mask: Array, qpos: Array, qvel: Array, fields: ModelFields
-    ) -> PhysicsState:
-        """See `Physics.reset`."""
-        new = state.replace(
-            time=jnp.where(mask, 0.0, state.time),
-            qpos=jnp.where(mask[:, None], qpos, state.qpos),
-            qvel=jnp.where(mask[:, None], qvel, state.qvel),
-            act=jnp.where(mask[:, None], 0.0, state.act),
-            qacc_warmstart=jnp.where(mask[:, None], 0.0, state.qacc_warmstart),
-            failed=jnp.where(mask, False, state.failed),
-            overflow=jnp.where(mask, 0, state.overflow),
-        )
-        shape = jax.ShapeDtypeStruct(state.sensordata.shape, jnp.float32)
-        sensordata = jax.pure_callback(self._read, shape, self._pack(new), state.sensordata, mask, fields)
-        return new.replace(sensordata=sensordata)
-
-    def constants(self, fields: ModelFields, mask: Array) -> ModelFields:
-        """See `Physics.constants`. The same batch computes them that steps with them, so this is done once."""
-        shapes = self._rows.shapes(fields)
-        return jax.pure_callback(self._constants, shapes, fields, mask) if shapes else {}
-
-    def _constants(self, fields: ModelFields, mask: Array) -> dict[str, np.ndarray]:
-        with self._lock:
-            self._rows.load(fields, np.asarray(mask))
-            return self._rows.derived(fields)
+    def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
+        """See `Physics._look`."""
+        count = ids.shape[0]
+        sensors = jax.ShapeDtypeStruct((count, self.model.nsensordata), jnp.float32)
+        shapes = (sensors, self._rows.shapes(fields, count))
+        return jax.pure_callback(self._read, shapes, ids, qpos, qvel, fields)
 
     def _pack(self, state: PhysicsState) -> Array:
         return jnp.concatenate([state.time[:, None], *(getattr(state, name) for name in _STATE[1:])], axis=1)
@@ -130,22 +110,26 @@ class NativePhysics(Physics):
         flags[:, 0] += ~np.isfinite(out).all(axis=1)
         return out
 
-    def _read(self, packed: Array, sensordata: Array, mask: Array, fields: ModelFields) -> np.ndarray:
-        ids = np.flatnonzero(np.asarray(mask))
-        result = np.array(sensordata, np.float32)
-        if not ids.size:
-            return result
+    def _read(
+        self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        wanted = np.asarray(ids)
+        real = wanted < self.num_envs
+        rows, nq = wanted[real], self.model.nq
+        sensordata = np.zeros((len(wanted), self.model.nsensordata), np.float32)
         with self._lock:
-            self._rows.load(fields)
-            self._state[:] = np.asarray(packed)
+            self._rows.put(rows, {name: np.asarray(values)[real] for name, values in fields.items()})
+            self._state[rows] = 0.0
+            self._state[rows, 1 : 1 + nq] = np.asarray(qpos)[real]
+            self._state[rows, 1 + nq : 1 + nq + self.model.nv] = np.asarray(qvel)[real]
             if self._late.size:
-                self._batch.forward(ids)
-            else:
-                self._sense(ids, self._stage, np.zeros((self.num_envs, 1)))
-            result[ids] = self._sensordata[ids]
-            dofs = 1 + self.model.nq + self._speed_dofs
-            result[np.ix_(ids, self._speed_columns)] = self._state[np.ix_(ids, dofs)]
-            return result
+                self._batch.forward(rows)
+            elif rows.size:
+                self._sense(rows, self._stage, np.zeros((self.num_envs, 1)))
+            sensordata[real] = self._sensordata[rows]
+            dofs = 1 + nq + self._speed_dofs
+            sensordata[np.ix_(real, self._speed_columns)] = self._state[np.ix_(rows, dofs)]
+            return sensordata, self._rows.derived(fields, np.minimum(wanted, self.num_envs - 1))
 
     def _sense(self, ids: np.ndarray | None, stage: int, flags: np.ndarray) -> None:
         """Compute position and velocity sensors at the state now, with nothing else switched on."""

@@ -7,7 +7,6 @@ the same pytree for every engine, so a run can move between engines.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,21 +51,28 @@ class Physics(ABC):
         self.num_envs = num_envs
 
     @abstractmethod
-    def reset(
-        self, state: PhysicsState, mask: Array, qpos: Array, qvel: Array, fields: ModelFields
-    ) -> PhysicsState:
-        """Put the simulations where mask [N] is true at qpos [N, nq], qvel [N, nv] and time 0; read sensors."""
-
-    @abstractmethod
     def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         """Advance every simulation by the substeps of ctrl [N, substeps, nu]; read sensors at the new state."""
 
     @abstractmethod
-    def constants(self, fields: ModelFields, mask: Array) -> ModelFields:
-        """Constants that MuJoCo derives from the fields, {name: [N, ...]}, meaningful where mask [N] is true.
+    def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
+        """Sensors [K, ns] and derived constants of simulations ids [K]; arguments and constants as in `reset`."""
 
-        They belong in `fields` too: see `robolearn.sim.constants`. Empty where none follows.
+    def reset(
+        self, state: PhysicsState, ids: Array, qpos: Array, qvel: Array, fields: ModelFields
+    ) -> tuple[PhysicsState, ModelFields]:
+        """Put simulations ids [K] at qpos [K, nq], qvel [K, nv] and time 0; read their sensors.
+
+        fields: {name: [K, ...]}. An id of num_envs or more is no simulation. Returns the state of all N, and the
+        constants of the K that MuJoCo derives from the fields: they belong in `fields` too, see `sim/constants.py`.
         """
+        sensordata, constants = self._look(ids, qpos, qvel, fields)
+        fresh = {"qpos": qpos, "qvel": qvel, "sensordata": sensordata, "failed": False}
+        rows = {
+            name: getattr(state, name).at[ids].set(fresh.get(name, 0), mode="drop")
+            for name in PhysicsState.__dataclass_fields__
+        }
+        return PhysicsState(**rows), constants
 
     def blank(self) -> PhysicsState:
         """A state of the right shapes, to be reset."""
@@ -81,11 +87,6 @@ class Physics(ABC):
             failed=jnp.zeros(n, bool),
             overflow=jnp.zeros(n, jnp.int32),
         )
-
-
-def choose(mask: Array, new: Any, old: Any) -> Any:
-    """Select per simulation in two pytrees of [N, ...] arrays; mask: [N] bool."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
 def sensor_columns(model: mujoco.MjModel, names: tuple[str, ...]) -> np.ndarray:

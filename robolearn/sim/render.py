@@ -18,6 +18,7 @@ import numpy as np
 
 from robolearn.env import EnvState, VecEnv
 from robolearn.errors import MissingDependency, PhysicsError
+from robolearn.sim.jit import jit
 
 GOAL_RGBA = (0.10, 0.70, 0.35, 0.85)
 GOAL_RADIUS_M = 0.02
@@ -144,14 +145,14 @@ def scene_renderer(
 
 def record_video(env: VecEnv, actor: Actor, path: str | Path, *, episodes: int = 4, seed: int = 0) -> Path:
     """Play episodes one after another and write them as mp4 (H.264). actor: obs [N, D] -> action [N, A]."""
-    states = play(env, jax.jit(lambda state: env.step(state, actor(state.obs))), episodes, seed)
+    states = play(env, jit(lambda state: env.step(state, actor(state.obs))), episodes, seed)
     with scene_renderer(env) as renderer:
         return write_video((renderer.frame(state) for state in states), path, env.control_hz)
 
 
 def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed: int) -> Iterator[EnvState]:
     """The first state, then one after each control period of so many full-length episodes."""
-    state = jax.jit(env.reset)(jax.random.key(seed))
+    state = jit(env.reset)(jax.random.key(seed))
     yield state
     for _ in range(episodes * env.episode_steps):
         state = step(state)

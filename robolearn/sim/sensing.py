@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from pydantic import AfterValidator, Field
 
 from robolearn.config import Config
@@ -111,14 +112,15 @@ class Sensing:
         return SensingState(key, state.bias, past, held, state.delay), measured
 
     def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
+        sizes = [int(np.prod(slot.shape)) for slot in self._slots if slot.name in self._noise]
+        white = iter(jnp.split(jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)))  # one draw for all
         noisy = {}
-        for i, slot in enumerate(self._slots):
+        for slot in self._slots:
             value = readings[slot.name]
             if slot.name in bias:
                 value = value + bias[slot.name]
             if slot.name in self._noise:
-                white = jax.random.normal(jax.random.fold_in(key, i), slot.shape)
-                value = value + self._noise[slot.name] * white
+                value = value + self._noise[slot.name] * next(white).reshape(slot.shape)
             changed = slot.name in bias or slot.name in self._noise
             noisy[slot.name] = value / jnp.linalg.norm(value) if changed and _is_turn(slot) else value
         return noisy

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from robolearn_envs.table import solve_ik
 
-from robolearn.cartesian import chain_frames, screw_chain
+from robolearn.robots.kinematics import frames
 
 GAIN_1_S = 6.0  # of the way left to a waypoint, as speed
 
@@ -41,7 +41,6 @@ class Script:
 
     def start(self, env):
         self.env = env
-        self.chain = screw_chain(env.task.robot)
 
 
 def rotations(quat):
@@ -61,9 +60,9 @@ class ReachScript(Script):
     def act(self, measured, goal, memory):
         speeds = []
         for q, point in zip(np.asarray(memory.command_position, float), goal["goal_position"], strict=True):
-            frames = chain_frames(self.chain, q, np)
-            gram = frames.linear @ frames.linear.T + 1e-3 * np.eye(3)
-            speeds.append(frames.linear.T @ np.linalg.solve(gram, GAIN_1_S * (point - frames.position)))
+            tcp = frames(self.env.task.robot, q)
+            gram = tcp.linear @ tcp.linear.T + 1e-3 * np.eye(3)
+            speeds.append(tcp.linear.T @ np.linalg.solve(gram, GAIN_1_S * (point - tcp.position)))
         return np.clip(speeds / self.env.task.action.velocity_max_rad_s, -1.0, 1.0).astype(np.float32)
 
 

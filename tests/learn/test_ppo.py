@@ -71,3 +71,12 @@ def test_learning_rate_stays_within_its_bounds():
 
     assert rate(1e-4, 1.0) == pytest.approx(1e-4)
     assert rate(2e-3, 0.0) == pytest.approx(2e-3)
+
+
+def test_an_action_that_the_old_policy_would_hardly_have_taken_leaves_the_loss_finite():
+    def loss(log_prob):
+        return losses(log_prob, jnp.asarray([-1.0, 1.0])).policy  # against old log probabilities of zero
+
+    value, slope = jax.value_and_grad(loss)(jnp.asarray([500.0, -500.0]))
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(slope).all()

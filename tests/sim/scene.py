@@ -46,13 +46,12 @@ def build(config, num_envs, engine=NativePhysics):
 def roll(randomizer, physics, fields, size=None, amplitude_rad=0.8):
     """Drive the hinge, by default against its force limit, while the box slides; every state, [T, N, ...]."""
     n = physics.num_envs
-    everywhere = jnp.ones(n, bool)
-    fields = dict(fields) | (physics.constants(fields, everywhere) if fields else {})
     qpos = jnp.tile(jnp.asarray(physics.model.qpos0, jnp.float32), (n, 1))
     if size:
         qpos = qpos.at[:, 3].add(randomizer.lift("box", size["box"]))
     qvel = jnp.zeros((n, physics.model.nv)).at[:, 1].set(0.8).at[:, 6].set(2.0)
-    state = physics.reset(physics.blank(), everywhere, qpos, qvel, fields)
+    state, constants = physics.reset(physics.blank(), jnp.arange(n), qpos, qvel, fields)
+    fields = dict(fields) | constants
     ctrl = amplitude_rad * jnp.sin(jnp.arange(1, STEPS + 1) / 6.0)
     ctrl = jnp.tile(ctrl[:, None, None, None], (1, n, 1, 1))
 

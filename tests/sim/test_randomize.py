@@ -105,7 +105,8 @@ def test_derived_constants_are_those_of_mj_setconst(engine):
 
     randomizer, physics = build(EVERYTHING, N, make)
     fields = draw(randomizer, N).fields
-    constants = jax.jit(physics.constants)(fields, jnp.ones(N, bool))
+    blank = physics.blank()
+    _, constants = jax.jit(physics.reset)(blank, jnp.arange(N), blank.qpos, blank.qvel, fields)
     assert {"body_invweight0", "dof_invweight0", "body_subtreemass", "geom_rbound"} <= set(constants)
     for row in range(N):
         spec = mujoco.MjSpec.from_string(__import__("scene").XML)
