@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench solve fuzz sb3 clean
+.PHONY: help demo test check bench solve fuzz sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -14,7 +14,7 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 	@$(BIN)/robolearn demo
 
 test: $(READY)  ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ros'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros'
 	@$(BIN)/python -m pytest -m ros
 
 check: $(READY)  ## format, lint, types, import contracts
@@ -35,6 +35,14 @@ fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 sb3: $(READY)  ## add Stable-Baselines3 and PyTorch, so that its tests do not skip
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sb3]'
+
+wheel: $(READY)  ## build the wheel, install it in an environment of its own and run the demo there
+	@rm -rf build/wheel && mkdir -p build/wheel/elsewhere
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	@$(PYTHON) -m venv build/wheel/env
+	@build/wheel/env/bin/python -m pip install --quiet --disable-pip-version-check \
+		"$$(ls build/wheel/robolearn-*.whl)[train,ros]"
+	@cd build/wheel/elsewhere && ../env/bin/robolearn demo
 
 clean:  ## remove the environment and what runs left behind
 	rm -rf $(VENV) runs build dist

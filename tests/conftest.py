@@ -1,6 +1,9 @@
 import os
 import tempfile
 
+# Tests compile far more than they run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # Headless rendering everywhere, and no test may reach another machine's ROS 2 nodes.
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

@@ -7,8 +7,6 @@ import jax
 import numpy as np
 from robolearn_envs.table import solve_ik
 
-from robolearn.robots.kinematics import frames
-
 GAIN_1_S = 6.0  # of the way left to a waypoint, as speed
 
 
@@ -52,18 +50,6 @@ def rotations(quat):
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return np.moveaxis(np.array(rows), 2, 0)
-
-
-class ReachScript(Script):
-    """Straight to the goal, the joint speeds by a damped inverse; the tool may turn as it likes."""
-
-    def act(self, measured, goal, memory):
-        speeds = []
-        for q, point in zip(np.asarray(memory.command_position, float), goal["goal_position"], strict=True):
-            tcp = frames(self.env.task.robot, q)
-            gram = tcp.linear @ tcp.linear.T + 1e-3 * np.eye(3)
-            speeds.append(tcp.linear.T @ np.linalg.solve(gram, GAIN_1_S * (point - tcp.position)))
-        return np.clip(speeds / self.env.task.action.velocity_max_rad_s, -1.0, 1.0).astype(np.float32)
 
 
 class ReachPoseScript(Script):

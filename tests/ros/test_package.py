@@ -85,3 +85,17 @@ def _imports(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.split(".")[0])
     return found
+
+
+def test_colcon_builds_and_installs_what_the_launch_files_name(tmp_path):
+    pytest.importorskip("colcon_core")
+    bases = [f"--{name}-base={tmp_path / name}" for name in ("build", "install")]
+    command = [sys.executable, "-m", "colcon", f"--log-base={tmp_path / 'log'}", "build", *bases]
+    command += ["--base-paths", str(PACKAGE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    built = tmp_path / "install" / "robolearn_ros"
+    for node in NODES:
+        assert (built / "lib" / "robolearn_ros" / node).is_file()
+    installed = {path.name for path in (built / "share" / "robolearn_ros" / "launch").iterdir()}
+    assert installed == {path.name for path in PACKAGE.glob("launch/*.launch.py")}

@@ -1,0 +1,182 @@
+"""Wall time to 90 % success: robolearn's default training beside Stable-Baselines3's PPO, task and machine the same.
+
+    python benchmarks/sb3.py [--tasks fr3/reach,fr3/pick_cube] [--patience 12] [--steps 16] [--envs 512]
+
+Both clocks start before the environments are built and stand still while a policy is judged: 256 fresh episodes
+without action noise, the task's own criterion and randomisation. SB3 gets its best case here: the same batched C
+engine behind one VecEnv (not a process for each environment), observations normalised by VecNormalize, the networks,
+discount and sizes of robolearn's config, and `patience` times the time that robolearn took. It has no guide to
+imitate: that is part of what is compared. Writes docs/results/sb3.json and docs/images/sb3.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import robolearn
+from robolearn.learn.command import train_config
+from robolearn.learn.distributed import data_mesh, first_state, per_device
+from robolearn.learn.learner import make_iteration, policy_of
+from robolearn.plots import BLUE, ORANGE, figure
+from robolearn.sim.jit import jit
+
+ROOT = Path(__file__).parent.parent
+EPISODES, ASKED = 256, 0.9
+JUDGED_EVERY_S = (1.5, 8.0)  # of robolearn's clock, of SB3's
+
+Curve = list[tuple[float, float]]  # seconds, success
+Judge = Callable[[Callable[[Any], Any]], float]
+
+
+class Clock:
+    """Seconds since it was made, less those that were paused."""
+
+    def __init__(self) -> None:
+        self._begun, self._judged = time.perf_counter(), 0.0
+
+    @property
+    def now(self) -> float:
+        return time.perf_counter() - self._begun - self._judged
+
+    def judge(self, judge: Judge, act: Callable[[Any], Any]) -> float:
+        """Success of a policy; the clock stands still meanwhile."""
+        begun = time.perf_counter()
+        success = judge(act)
+        self._judged += time.perf_counter() - begun
+        return success
+
+
+def make_judge(task: str) -> Judge:
+    """Counts successes of a policy, raw obs [N, D] -> action [N, A], in EPISODES fresh episodes."""
+    env = robolearn.make(task, EPISODES)
+    reset, step = jit(env.reset), jit(env.step)
+
+    def judge(act: Callable[[Any], Any]) -> float:
+        state, succeeded = reset(jax.random.key(1_000_000)), np.zeros(EPISODES, bool)
+        ended = np.zeros(EPISODES, bool)
+        for _ in range(env.episode_steps):
+            state = step(state, act(state.obs))
+            done = np.asarray(state.done)
+            succeeded |= np.asarray(state.success) & done & ~ended
+            ended |= done
+        return float(succeeded.mean())
+
+    return judge
+
+
+def ours(task: str, judge: Judge) -> Curve:
+    """robolearn's default config, as `robolearn train` runs it, judged as it goes."""
+    clock, curve, due = Clock(), [], 0.0
+    config = train_config(task, None, [])
+    env = robolearn.make(task, config.num_envs, config.engine)
+    mesh = data_mesh()
+    state, stop = first_state(config, env, mesh), per_device(mesh, False)
+    iterate = make_iteration(config, env, mesh).lower(state, stop).compile()
+    act = jax.jit(lambda arrays, obs: policy_of(config, state.learner)._replace(arrays=arrays).act(obs))
+    for _ in range(config.iterations):
+        state, metrics = iterate(state, stop)
+        jax.block_until_ready(metrics)
+        if clock.now >= due:
+            arrays, now = policy_of(config, state.learner).arrays, clock.now
+            curve.append((now, clock.judge(judge, lambda obs, arrays=arrays: act(arrays, obs))))
+            due = clock.now + JUDGED_EVERY_S[0]
+    return curve
+
+
+def theirs(task: str, judge: Judge, options: argparse.Namespace, limit_s: float) -> Curve:
+    """SB3's PPO on one VecEnv, judged as it goes, until it succeeds or limit_s is over."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.vec_env import VecNormalize
+    from torch import nn
+
+    from robolearn.sb3 import Sb3VecEnv, sb3_actor
+
+    clock, curve = Clock(), []
+    config = train_config(task, None, []).ppo
+
+    class Judging(BaseCallback):
+        due = 0.0
+
+        def _on_step(self) -> bool:
+            if clock.now >= self.due:
+                now, act = clock.now, jax.jit(jax.vmap(sb3_actor(self.model)))
+                curve.append((now, clock.judge(judge, act)))
+                self.due = clock.now + JUDGED_EVERY_S[1]
+            return clock.now < limit_s and (not curve or curve[-1][1] < ASKED)
+
+    envs = VecNormalize(Sb3VecEnv(task, options.envs), gamma=config.discount)
+    layers = {"pi": list(config.actor_hidden), "vf": list(config.critic_hidden)}
+    model = PPO(
+        "MlpPolicy", envs, n_steps=options.steps, batch_size=options.envs * options.steps // 16, n_epochs=4,
+        learning_rate=1e-3, gamma=config.discount, target_kl=0.04, seed=0, device="cpu",
+        policy_kwargs={"net_arch": layers, "activation_fn": nn.SiLU, "log_std_init": -0.5},
+    )  # fmt: skip
+    model.learn(1_000_000_000, callback=Judging())
+    return curve
+
+
+def reached(curve: Curve) -> float | None:
+    """Seconds to the first judgement at or above what is asked."""
+    return next((seconds for seconds, success in curve if success >= ASKED), None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", default="fr3/reach,fr3/pick_cube")
+    parser.add_argument("--patience", type=float, default=12.0, help="times robolearn's time for SB3")
+    parser.add_argument("--envs", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=16)
+    options = parser.parse_args()
+    names, results = options.tasks.split(","), {}
+    for task in names:
+        judge = make_judge(task)
+        mine = ours(task, judge)
+        gc.collect()
+        limit_s = options.patience * (reached(mine) or mine[-1][0])
+        other = theirs(task, judge, options, limit_s)
+        results[task] = {"robolearn": mine, "sb3_ppo": other}
+        print(line(task, mine, other), flush=True)
+    (ROOT / "docs/results/sb3.json").write_text(json.dumps(results, indent=1) + "\n")
+    made, axes = figure(len(names))
+    for ax, task in zip(axes, names, strict=True):
+        for (label, curve), color in zip(results[task].items(), (BLUE, ORANGE), strict=True):
+            ax.plot(
+                *zip(*curve, strict=True),
+                color=color,
+                label=label.replace("_", " ").replace("sb3 ppo", "SB3 PPO"),
+            )
+        ax.axhline(ASKED, color="#9aa0a8", linewidth=0.8, linestyle=":")
+        ax.set(title=task, xlabel="wall time, s (log)", xscale="log", ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("success without noise")
+    axes[0].legend()
+    made.savefig(ROOT / "docs/images/sb3.png", dpi=130)
+
+
+def line(task: str, mine: Curve, other: Curve) -> str:
+    """What a person wants to know."""
+    fast, slow = reached(mine), reached(other)
+    if fast is None:
+        return f"{task}: robolearn did not reach {ASKED:.0%} ({max(s for _, s in mine):.0%})"
+    if slow is None:
+        best = max(success for _, success in other)
+        return (
+            f"{task}: robolearn {fast:.1f} s; SB3 PPO not within {other[-1][0]:.0f} s (best {best:.0%}); "
+            f"more than {other[-1][0] / fast:.1f} times"
+        )
+    return f"{task}: robolearn {fast:.1f} s; SB3 PPO {slow:.0f} s; {slow / fast:.1f} times"
+
+
+if __name__ == "__main__":
+    main()
