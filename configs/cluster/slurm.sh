@@ -8,22 +8,23 @@
 #SBATCH --time=$time
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output=$run_dir/slurm-%j.log
+# Beside the script: SLURM opens it before anything can make a folder.
+#SBATCH --output=%x-%j.log
 # SIGTERM reaches the training two minutes before the time limit.
 #SBATCH --signal=TERM@120
 $directives
 
 set -u
 trap : TERM  # the shell outlives the signal; the training answers it
-mkdir -p "$run_dir"
 $environment
 export SRUN_CPUS_PER_TASK="$${SLURM_CPUS_PER_TASK:-1}"  # srun does not take it over from sbatch by itself
 
 srun $srun_options $command
 status=$$?
 
-# Unfinished without an error: out of time or preempted. Queue it again; a preempted job that is already queued stays so.
-if [ "$$status" -eq 0 ] && ! grep -Eq '"outcome": "(finished|time budget)"' "$run_dir/run.json"; then
-    scontrol requeue "$$SLURM_JOB_ID" || true
+# Unfinished without an error: out of time or preempted (143: so early that the training could not answer). Queue it again;
+# a preempted job that is already queued stays so.
+if [ "$$status" -eq 0 ] || [ "$$status" -eq 143 ]; then
+    grep -Eqs '"outcome": "(finished|time budget)"' "$run_dir/run.json" || scontrol requeue "$$SLURM_JOB_ID" || true
 fi
 exit "$$status"
