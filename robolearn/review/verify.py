@@ -178,7 +178,7 @@ class _Walk:
         self._check_time(where, kind, monotonic_us, str(record.get("utc")))
         try:
             self._take(where, seq, prev, kind, fields)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, keys.KeyFileError) as error:
             self.verdict.add(
                 "altered",
                 "unreadable",

@@ -46,6 +46,13 @@ SLURM_JOB_ID=7
     assert ("scontrol requeue 7" in done.stdout) is queued
 
 
+def test_a_run_that_was_terminated_before_it_could_answer_is_queued_again(tmp_path):
+    text = slurm_script("fr3/reach", tmp_path / "run")
+    fakes = 'srun() { return 143; }\nscontrol() { echo "scontrol $*"; }\nSLURM_JOB_ID=7\n'
+    done = subprocess.run(["bash"], input=fakes + text, text=True, capture_output=True, check=False)
+    assert "scontrol requeue 7" in done.stdout
+
+
 def test_a_failed_run_keeps_its_status_and_is_not_queued_again(tmp_path):
     text = slurm_script("fr3/reach", tmp_path / "run")
     fakes = 'srun() { return 2; }\nscontrol() { echo "scontrol $*"; }\n'

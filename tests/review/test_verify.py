@@ -113,6 +113,16 @@ def test_any_flipped_bit_of_the_events_is_found(log):
         assert any(finding.where.split(" (")[0] in near for finding in verdict.findings), position
 
 
+def test_a_first_record_whose_key_is_none_is_found(log):
+    lines = lines_of(log)
+    key = json.loads(lines[0])["fields"]["public_key"].encode()
+    lines[0] = lines[0].replace(key, b"*" + key[1:])
+    put(log, lines)
+    verdict = verify(log)
+    assert verdict.status == "altered"
+    assert {"changed", "unreadable"} <= set(at_line(verdict, 1))
+
+
 def test_a_changed_record_with_a_new_hash_breaks_the_chain_behind_it(log):
     lines = lines_of(log)
     record = json.loads(lines[5])
