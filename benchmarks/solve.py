@@ -10,6 +10,7 @@ A run that is there already, of the same config and seed, is not repeated.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -41,8 +42,9 @@ def solve(task: str, seed: int, folder: Path) -> dict[str, object]:
     """One run and its evaluation."""
     run_dir = folder / f"{task.replace('/', '-')}-{seed}"
     command = [sys.executable, "-m", "robolearn"]
-    subprocess.run([*command, "train", task, f"seed={seed}", "--run", run_dir], check=True)
-    subprocess.run([*command, "eval", run_dir], check=True)
+    for arguments in (["train", task, f"seed={seed}", "--run", run_dir], ["eval", run_dir]):
+        if code := subprocess.run([*command, *arguments], check=False).returncode:
+            sys.exit(code)  # it has said why
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
     success = json.loads((run_dir / "evaluation.json").read_text())["success"]
     return {"success": success["rate"], "wall_s": last["time/wall_s"], "steps": last["steps"]}
@@ -72,6 +74,11 @@ def write_readme(results: dict[str, dict[str, object]]) -> None:
     README.write_text(f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}")
 
 
+def _digest(config: dict[str, object]) -> str:
+    """Short, and another one for another config: a run folder continues with its own only."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -90,7 +97,7 @@ def main() -> int:
         entry["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
         for seed in range(options.seeds):
             if str(seed) not in entry["runs"]:
-                entry["runs"][str(seed)] = solve(task, seed, options.runs)
+                entry["runs"][str(seed)] = solve(task, seed, options.runs / _digest(config))
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(results | {task: entry}, indent=1) + "\n")
         results[task] = entry

@@ -59,6 +59,7 @@ section("Identification and digests", "What was recorded, by what, and how to re
   const info = {...START.session};
   const dl = el("dl", {});
   const put = (name, value) => dl.append(el("dt", {}, name), el("dd", {}, value ?? "not stated"));
+  const listed = (value) => value !== null && typeof value === "object" ? Object.entries(value).map(([k, v]) => `${words(k)}: ${v === "" ? "not set" : v}`).join("; ") : String(value);
   put("Session", el("code", {}, START.session_id));
   put("Deployment", START.deployment_id);
   put("Began", D.events[0][1]); put("Ended", `${D.events[D.events.length - 1][1]}${V.ended ? "" : " (last record; not ended in order)"}`);
@@ -68,7 +69,7 @@ section("Identification and digests", "What was recorded, by what, and how to re
   put("Profile, SHA-256", el("code", {}, START.profile.digest));
   put("Risk assessment", D.profile.ref);
   put("Mode at the start", words(START.mode)); put("Cycle period", `${number(START.period_s * 1e3)} ms`);
-  for (const [key, value] of Object.entries(info)) put(words(key), typeof value === "string" && /^[0-9a-f]{40,}$/.test(value) ? el("code", {}, value) : typeof value === "object" ? JSON.stringify(value) : String(value));
+  for (const [key, value] of Object.entries(info)) put(words(key), typeof value === "string" && /^[0-9a-f]{40,}$/.test(value) ? el("code", {}, value) : listed(value));
   put("Software", Object.entries(START.software).map(([k, v]) => `${k} ${v}`).join(", "));
   put("Signing key", el("code", {}, V.key_id));
   put("Last record", el("span", {}, `seq ${V.head.seq}, hash `, el("code", {}, V.head.hash)));
