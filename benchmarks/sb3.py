@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ import jax
 import numpy as np
 
 import robolearn
+from robolearn.errors import MissingDependency
 from robolearn.learn.command import train_config
 from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.learner import make_iteration, policy_of
@@ -139,6 +141,10 @@ def main() -> None:
     parser.add_argument("--envs", type=int, default=512)
     parser.add_argument("--steps", type=int, default=16)
     options = parser.parse_args()
+    try:
+        import robolearn.sb3  # noqa: F401
+    except MissingDependency as error:
+        sys.exit(str(error))
     names, results = options.tasks.split(","), {}
     for task in names:
         judge = make_judge(task)

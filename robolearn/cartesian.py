@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robolearn.actions import ArmMemory, GripperMemory, JointAction, JointActionConfig
 from robolearn.errors import TaskError
 from robolearn.robots import Robot
-from robolearn.robots.kinematics import frames
+from robolearn.robots.kinematics import cross, frames
 
 Array = jax.Array
 
@@ -28,7 +28,6 @@ DAMPING = (
 )
 POSTURE_RATE_1_S = 1.0  # how fast a redundant arm drifts back to its rest posture
 UPRIGHT_RATE_1_S = 6.0  # how fast a tilt of the tool against its rest orientation is taken out
-_NEXT, _AFTER = np.array([1, 2, 0]), np.array([2, 0, 1])  # of a cross product
 BOUND_RATE_1_S = 8.0  # speed toward a side of the workspace, per metre of room
 
 
@@ -94,9 +93,7 @@ class CartesianAction(JointAction):
         if self.dof <= 6:  # no freedom left for posture
             posture = jnp.zeros_like(posture)
         rest_of_twist = jnp.concatenate([linear, angular]) - (jacobian * posture).sum(axis=1)
-        gram = (jacobian[:, None] * jacobian[None]).sum(axis=2) + DAMPING**2 * jnp.eye(6)
-        weights = solve_spd(gram, rest_of_twist)
-        velocity = posture + (jacobian * weights[:, None]).sum(axis=0)
+        velocity = posture + damped_inverse(jacobian, rest_of_twist)
         ratio = jnp.abs(velocity) / jnp.asarray(self.velocity_max_rad_s, jnp.float32)
         return velocity / jnp.maximum(jnp.max(ratio), 1.0)
 
@@ -115,8 +112,14 @@ class CartesianAction(JointAction):
             return turn[:3]
         if self.config.rotation == "yaw":
             tool = rotation[:, 2]
-            return UPRIGHT_RATE_1_S * _cross(tool, rest[:, 2]) + turn[0] * tool
-        return UPRIGHT_RATE_1_S * 0.5 * _cross(rotation, rest).sum(axis=1)
+            return UPRIGHT_RATE_1_S * cross(tool, rest[:, 2]) + turn[0] * tool
+        return UPRIGHT_RATE_1_S * 0.5 * cross(rotation, rest).sum(axis=1)
+
+
+def damped_inverse(jacobian: Array, twist: Array) -> Array:
+    """Joint velocities [n] that give twist [m] through a Jacobian [m, n], or come close where that takes little."""
+    gram = (jacobian[:, None] * jacobian[None]).sum(axis=2) + DAMPING**2 * jnp.eye(len(twist))
+    return (jacobian * solve_spd(gram, twist)[:, None]).sum(axis=0)
 
 
 def solve_spd(matrix: Array, vector: Array) -> Array:
@@ -131,8 +134,3 @@ def solve_spd(matrix: Array, vector: Array) -> Array:
         row = table[k] / table[k, k]
         table = table - (table[:, k] - unit[k])[:, None] * row[None, :]
     return table[:, size]
-
-
-def _cross(a: Array, b: Array) -> Array:
-    """Cross product along the first axis, [3] or [3, m] each."""
-    return a[_NEXT] * b[_AFTER] - a[_AFTER] * b[_NEXT]

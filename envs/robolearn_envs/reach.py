@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
-from robolearn.cartesian import DAMPING, solve_spd
+from robolearn.cartesian import damped_inverse
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
@@ -141,8 +141,7 @@ class Reach(Task[ReachConfig]):
         drift = (GUIDE_DRIFT_1_S * (home - position)).at[0].set(0.0)
         way = GUIDE_RATE_1_S * _way_around(tcp.position, goal["goal_position"])
         wanted = way - (tcp.linear * drift).sum(axis=1)
-        gram = (tcp.linear[:, None] * tcp.linear[None]).sum(axis=2) + DAMPING**2 * jnp.eye(3)
-        speed = drift + (tcp.linear * solve_spd(gram, wanted)[:, None]).sum(axis=0)
+        speed = drift + damped_inverse(tcp.linear, wanted)
         action = speed / jnp.asarray(self.action.velocity_max_rad_s, jnp.float32)
         return action / jnp.maximum(jnp.abs(action).max(), 1.0)
 

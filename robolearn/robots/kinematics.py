@@ -55,10 +55,13 @@ def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel"
 def frames(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> Frames:
     """The tool centre point and its Jacobian at joint positions q [n] rad; arguments as of `forward`."""
     position, rotation, anchors, axes = _walk(robot, xp.asarray(q, dtype=float), xp, gripper)
-    axes = xp.stack(axes)
-    arms = position - xp.stack(anchors)
-    linear = axes[:, _NEXT] * arms[:, _AFTER] - axes[:, _AFTER] * arms[:, _NEXT]
-    return Frames(position, rotation, linear.T, axes.T)
+    axes, arms = xp.stack(axes), position - xp.stack(anchors)
+    return Frames(position, rotation, cross(axes.T, arms.T), axes.T)
+
+
+def cross(a: Any, b: Any) -> Any:
+    """Cross product along the first axis, [3] or [3, m] each; as an exported graph, fewer nodes than numpy's."""
+    return a[_NEXT] * b[_AFTER] - a[_AFTER] * b[_NEXT]
 
 
 def _walk(robot: Robot, q: Any, xp: Any, gripper: str | None) -> tuple[Any, Any, list[Any], list[Any]]:

@@ -50,12 +50,13 @@ class FieldRows:
 
         Derived constants among the fields are skipped: the batch has its own.
         """
-        for name, values in self._own(fields).items():
+        own, changed = self._own(fields), np.zeros(self._batch.nsim, bool)
+        for name, values in own.items():
             seen = self._last(name)
-            if np.array_equal(values, seen):
-                continue
-            rows = np.flatnonzero((values != seen).reshape(len(values), -1).any(axis=1))
-            self.put(rows, {key: value[rows] for key, value in self._own(fields).items()})
+            if not np.array_equal(values, seen):
+                changed |= (values != seen).reshape(len(values), -1).any(axis=1)
+        rows = np.flatnonzero(changed)
+        self.put(rows, {name: values[rows] for name, values in own.items()})
 
     def put(self, rows: np.ndarray, fields: Mapping[str, Any]) -> None:
         """Write values {name: [K, ...]} into rows [K] of the batch and recompute their constants."""
