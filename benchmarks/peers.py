@@ -281,7 +281,7 @@ def lost(setup, sent):
     """From how many of the samples looked at the arm could not have braked within joint range, cell and itself."""
     paths, owners = [], []
     for k in range(0, len(sent), LOOK_SAMPLES):
-        path = np.concatenate([sent[k : k + 1], braking(setup, sent, k).trajectory()[0]])
+        path = np.concatenate([sent[k : k + 1], braking(setup, sent, k).trajectory[0]])
         path = np.concatenate([path[:-1:LOOK_PATH], path[-1:]])
         paths.append(path)
         owners += [k] * len(path)
@@ -299,7 +299,7 @@ def stops_well(setup, commands, k):
     motion, mode = braking(setup, commands, k), setup.limits.mode
     if motion.duration_s > mode.stopping_time_max_s.value:
         return False
-    path = np.concatenate([commands[k : k + 1], motion.trajectory()[0]])
+    path = np.concatenate([commands[k : k + 1], motion.trajectory[0]])
     tcp = next(part for part in setup.judge.parts if part["name"] == "tcp")
     turn, place = setup.judge.frames(path)[tcp["body"]]
     points = place + turn @ tcp["points"][0]

@@ -11,22 +11,26 @@ jerk over one or two periods, so they obey the same bounds exactly, and the clos
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from robolearn.safety.types import Vector
 
 BRAKING_SHARE = 1.0 - 1e-6  # of the limits: room for rounding, so that a braking motion never exceeds them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)  # not frozen: made in every cycle, and that takes a third of the time
 class Braking:
-    """A braking motion of n joints from one sent sample on. All arrays [n]; times in seconds.
+    """A braking motion of n joints from one sent sample on; never changed. All arrays [n]; times in seconds.
 
     sign: +1 where the motion to remove is positive.  In units mirrored by sign: speed and ramp are v and a at the
     beginning, peak the largest deceleration, t1/t2/t3 the times of jerk down, constant deceleration, jerk up.
+    travel_rad: signed, of the continuous motion.  low_rad, high_rad: bounds on every position sample, the beginning
+    included.  slowest_rad_s, fastest_rad_s: lowest and highest velocity, rest included.
     """
 
     position_rad: Vector
@@ -40,6 +44,11 @@ class Braking:
     t1: Vector
     t2: Vector
     t3: Vector
+    travel_rad: Vector
+    low_rad: Vector
+    high_rad: Vector
+    slowest_rad_s: Vector
+    fastest_rad_s: Vector
     period_s: float
 
     @property
@@ -50,7 +59,7 @@ class Braking:
     @property
     def samples(self) -> int:
         """How many samples must be sent until every joint rests."""
-        return int(np.ceil(self.duration_s / self.period_s - 1e-9))
+        return math.ceil(self.duration_s / self.period_s - 1e-9)
 
     def velocity(self, t_s: ArrayLike) -> Vector:
         """Velocity at times t_s [k] (or one time) after the beginning: [k, n] (or [n]) rad/s."""
@@ -62,46 +71,11 @@ class Braking:
         hold = middle - self.peak * (t - self.t1)
         return self.sign * np.where(t < self.t1, first, np.where(t < self.t1 + self.t2, hold, last))
 
+    @cached_property
     def trajectory(self) -> tuple[Vector, Vector]:
         """Every sample still to be sent: positions [m, n] rad and velocities [m, n] rad/s; the last is at rest."""
         velocity = self.velocity(self.period_s * np.arange(1, self.samples + 1))
         return self.position_rad + self.period_s * np.cumsum(velocity, axis=0), velocity
-
-    def travel(self) -> Vector:
-        """Signed travel [n] rad of the continuous motion until rest."""
-        t1, t2, t3 = self.t1, self.t2, self.t3
-        down = (self.speed + (0.5 * self.ramp - self.jerk * t1 / 6.0) * t1) * t1
-        middle = self.speed + (self.ramp - 0.5 * self.jerk * t1) * t1
-        return self.sign * (down + (middle - 0.5 * self.peak * t2) * t2 + self.jerk * t3**3 / 6.0)
-
-    def sampling_slack(self) -> Vector:
-        """How far [n] rad the travel of the samples may be from `travel()`.
-
-        The samples sum v at the end of each period: half a period of v0 less than the trapezoidal rule, whose
-        error is at most dt^2 / 8 times the variation of the acceleration.
-        """
-        dt = self.period_s
-        variation = np.abs(self.ramp) + 2.0 * self.peak
-        return 0.5 * dt * np.abs(self.velocity_rad_s) + 0.125 * dt * dt * variation
-
-    def reversing(self) -> NDArray[np.bool_]:
-        """Which joints [n] bool pass through zero velocity on the way to rest."""
-        return self.velocity_rad_s * self.sign < 0.0
-
-    def hull(self) -> tuple[Vector, Vector]:
-        """Bounds [n], [n] rad on every position sample of the motion, its beginning included."""
-        travel, slack = self.travel(), self.sampling_slack()
-        wide = np.where(
-            self.reversing(), np.abs(self.velocity_rad_s) * (self.t1 + self.t2 + self.t3) + slack, slack
-        )
-        low = self.position_rad + np.minimum(travel, 0.0) - wide
-        return low, self.position_rad + np.maximum(travel, 0.0) + wide
-
-    def velocity_hull(self) -> tuple[Vector, Vector]:
-        """Lowest and highest velocity [n], [n] rad/s of the motion: at its beginning, or where the ramp turns."""
-        top = self.sign * (self.speed + 0.5 * np.maximum(self.ramp, 0.0) ** 2 / self.jerk)
-        start = np.where(self.sign * self.velocity_rad_s < 0.0, self.velocity_rad_s, top)
-        return np.minimum(np.minimum(start, top), 0.0), np.maximum(np.maximum(start, top), 0.0)
 
 
 def plan_braking(
@@ -113,19 +87,46 @@ def plan_braking(
     period_s: float,
 ) -> Braking:
     """The braking motion from a sent sample (position, velocity, acceleration: [n]) within the limits [n]."""
-    jerk = jerk_max_rad_s3 * BRAKING_SHARE
-    # where the joint's velocity would go if only its acceleration were taken away
-    rest_velocity = velocity_rad_s + 0.5 * acceleration_rad_s2 * np.abs(acceleration_rad_s2) / jerk
-    sign = np.where(rest_velocity < 0.0, -1.0, 1.0)
-    speed, ramp = sign * velocity_rad_s, sign * acceleration_rad_s2
-    wanted = np.sqrt(np.maximum(jerk * speed + 0.5 * ramp**2, 0.0))
-    peak = np.minimum(wanted, np.maximum(acceleration_max_rad_s2 * BRAKING_SHARE, -ramp))
-    t1 = np.maximum((ramp + peak) / jerk, 0.0)
+    # Joint by joint in plain numbers: for some seven of them that takes half the time of arrays.
+    joints = zip(
+        position_rad.tolist(), velocity_rad_s.tolist(), acceleration_rad_s2.tolist(),
+        acceleration_max_rad_s2.tolist(), jerk_max_rad_s3.tolist(), strict=True,
+    )  # fmt: skip
+    columns = np.array([_plan_joint(*joint, period_s) for joint in joints])
+    return Braking(
+        position_rad, velocity_rad_s, acceleration_rad_s2, *np.ascontiguousarray(columns.T), period_s=period_s
+    )
+
+
+def _plan_joint(p: float, v: float, a: float, a_max: float, j_max: float, dt: float) -> tuple[float, ...]:
+    """One joint's fields of Braking, from sign to fastest."""
+    jerk = j_max * BRAKING_SHARE
+    # its velocity's sign if only the acceleration were taken away
+    sign = -1.0 if v + 0.5 * a * abs(a) / jerk < 0.0 else 1.0
+    speed, ramp = sign * v, sign * a
+    wanted = math.sqrt(max(jerk * speed + 0.5 * ramp * ramp, 0.0))
+    peak = min(wanted, max(a_max * BRAKING_SHARE, -ramp))
+    t1 = (ramp + peak) / jerk if ramp + peak > 0.0 else 0.0
     middle = speed + (ramp - 0.5 * jerk * t1) * t1
     t3 = peak / jerk
-    excess = np.maximum(middle - 0.5 * jerk * t3**2, 0.0)
-    t2 = np.where(peak < wanted, excess / np.maximum(peak, 1e-300), 0.0)
-    return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2,
-        sign, speed, ramp, peak, jerk, t1, t2, t3, period_s,
+    t2 = max(middle - 0.5 * jerk * t3 * t3, 0.0) / peak if peak < wanted else 0.0
+
+    down = (speed + (0.5 * ramp - jerk * t1 / 6.0) * t1) * t1
+    travel = sign * (down + (middle - 0.5 * peak * t2) * t2 + jerk * t3 * t3 * t3 / 6.0)
+    # The samples sum v at the end of each period: half a period of v less than the trapezoidal rule, whose error is
+    # at most dt^2 / 8 times the variation of the acceleration.
+    wide = 0.5 * dt * abs(v) + 0.125 * dt * dt * (abs(ramp) + 2.0 * peak)
+    if speed < 0.0:  # it passes through zero velocity on its way to rest
+        wide += abs(v) * (t1 + t2 + t3)
+    low = high = p
+    if travel < 0.0:
+        low += travel
+    else:
+        high += travel
+    # the velocity goes from v to where the ramp turns, and from there to rest
+    turn = sign * (speed + 0.5 * ramp * ramp / jerk) if ramp > 0.0 else v
+    slowest, fastest = (turn, v) if turn < v else (v, turn)
+    return (
+        sign, speed, ramp, peak, jerk, t1, t2, t3, travel, low - wide, high + wide,
+        slowest if slowest < 0.0 else 0.0, fastest if fastest > 0.0 else 0.0,
     )  # fmt: skip

@@ -20,6 +20,16 @@ _TORQUE_CHANGE_PER_RAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A sample to send, and what it makes of the sequence by backward differences: each [n]."""
+
+    position: Vector
+    velocity: Vector
+    acceleration: Vector
+    jerk: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """What was found about a sample. record: the first violation, or None.
 
@@ -44,40 +54,33 @@ class Envelope:
         self._torque_max = None if isinstance(torque, NotChecked) else torque.array
         self._rate_max = None if isinstance(rate, NotChecked) else rate.array
 
-    def torque_at(self, posture_rad: Vector, velocity: Vector, acceleration: Vector) -> Vector:
-        """Torque [n] Nm that a motion takes at posture_rad [n]."""
-        self.arm.posture(posture_rad)
-        return self.arm.torque(velocity, acceleration)
-
     def assess(
-        self,
-        before: Posture,
-        torque_before: Vector,
-        sample: tuple[Vector, Vector, Vector],
-        person_m: float | None,
+        self, before: Posture, torque_before: Vector, step: Step, person_m: float | None
     ) -> Assessment:
-        """Check the sample (p, v, a: [n]) sent after the posture and the torque [n] before, and the way to rest.
+        """Check a step from the posture and the torque [n] before it, and the way to rest.
 
         person_m: distance of the nearest person from the base, None where separation is not checked.
         """
-        limits, space, (p, v, a) = self.limits, self.space, sample
-        braking = plan_braking(p, v, a, limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3, self.period_s)
-        low, high = braking.hull()
-        slowest, fastest = braking.velocity_hull()
-        swing = np.maximum(high - p, p - low)
+        limits, space, p = self.limits, self.space, step.position
+        braking = plan_braking(
+            p, step.velocity, step.acceleration, limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3,
+            self.period_s,
+        )  # fmt: skip
+        swing = np.maximum(braking.high_rad - p, p - braking.low_rad)
         posture = self.arm.posture(p)
-        torque = self.arm.torque(v, a)
+        torque = self.arm.torque(step.velocity, step.acceleration)
         speeds = point_speeds(before, posture, self.arm.radius, self.period_s)
         time_s = braking.duration_s
         allowed = space.contact_speeds(before, posture, speeds)
-        person_min_m = space.person_min(posture, float(speeds.max()), time_s, swing)
+        room = self.arm.reach @ swing
+        person_min_m = space.person_min(posture, float(speeds.max()), time_s, float(room.max()))
         record = (
-            self._joints(braking, low, high, slowest, fastest)
+            self._joints(braking)
             or self._torques(braking, torque, torque_before, swing)
             or space.speeds(speeds)
             or space.contact(speeds, allowed)
-            or space.speeds_to_rest(posture, braking, np.maximum(-slowest, fastest), allowed)
-            or space.places(posture, braking, swing)
+            or space.speeds_to_rest(posture, braking, swing, allowed)
+            or space.places(posture, braking, swing, room)
             or space.person(person_min_m, person_m)
             or rules.over(
                 "stopping_time", time_s, limits.mode.stopping_time_max_s.value, "s",
@@ -86,15 +89,13 @@ class Envelope:
         )  # fmt: skip
         return Assessment(braking, posture, torque, person_min_m, record)
 
-    def _joints(
-        self, braking: Braking, low: Vector, high: Vector, slowest: Vector, fastest: Vector
-    ) -> Record | None:
-        """Joint positions and velocities until rest; all four bounds are [n]."""
-        limits = self.limits
-        inside = (low >= limits.position_min_rad).all() and (high <= limits.position_max_rad).all()
-        if inside and limits.curve.allows(low, high, slowest, fastest):
+    def _joints(self, braking: Braking) -> Record | None:
+        """Joint positions and velocities until rest."""
+        limits, low, high = self.limits, braking.low_rad, braking.high_rad
+        inside = (low >= limits.position_min_rad) & (high <= limits.position_max_rad)
+        if inside.all() and limits.curve.allows(low, high, braking.slowest_rad_s, braking.fastest_rad_s):
             return None
-        position, velocity = braking.trajectory()
+        position, velocity = braking.trajectory
         position = np.vstack([braking.position_rad, position])
         velocity = np.vstack([braking.velocity_rad_s, velocity])
         inside = (position >= limits.position_min_rad) & (position <= limits.position_max_rad)
@@ -121,19 +122,22 @@ class Envelope:
         found = self._torque(torque) or self._torque_rate(torque, before)
         if found or self._torque_max is None:
             return found
-        bound = self.arm.torque_bound(braking.velocity_rad_s, np.maximum(braking.peak, np.abs(braking.ramp)))
+        bound = self.arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
         room = 1.0 - _TORQUE_CHANGE_PER_RAD * float(swing.sum())
         if self._rate_max is None and (bound <= room * self._torque_max).all():
             return None
-        path, velocity = braking.trajectory()
+        path, velocity = braking.trajectory
         change = np.diff(velocity, axis=0, prepend=braking.velocity_rad_s[None]) / self.period_s
-        for p, v, a in zip(path, velocity, change, strict=True):
-            torque, before = self.torque_at(p, v, a), torque
-            found = self._torque(torque) or self._torque_rate(torque, before)
-            if found:
-                break
+        torques = np.vstack([torque, self.arm.torques(path, velocity, change)])
         self.arm.posture(braking.position_rad)  # as the caller left it
-        return found
+        inside = (np.abs(torques[1:]) <= self._torque_max).all(axis=1)
+        if self._rate_max is not None:
+            inside &= (np.abs(np.diff(torques, axis=0) / self.period_s) <= self._rate_max).all(axis=1)
+        if inside.all():
+            return None
+        first = int(np.argmin(inside))
+        before, torque = torques[first], torques[first + 1]
+        return self._torque(torque) or self._torque_rate(torque, before)
 
     def _torque(self, torque: Vector) -> Record | None:
         if self._torque_max is None:

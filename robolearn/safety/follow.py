@@ -6,7 +6,7 @@ import numpy as np
 
 from robolearn.safety import rules
 from robolearn.safety.braking import BRAKING_SHARE, Braking, plan_braking
-from robolearn.safety.envelope import Assessment, Envelope
+from robolearn.safety.envelope import Assessment, Envelope, Step
 from robolearn.safety.limits import Limits
 from robolearn.safety.stream import Target
 from robolearn.safety.types import Record, Vector, Verdict
@@ -27,16 +27,16 @@ class Sent:
         self.velocity = np.zeros_like(self.position)
         self.acceleration = np.zeros_like(self.position)
 
-    def after(self, position_rad: Vector) -> tuple[Vector, Vector, Vector]:
-        """Velocity, acceleration and jerk [n] that sending position_rad [n] next would make."""
+    def after(self, position_rad: Vector) -> Step:
+        """The step to position_rad [n]."""
         velocity = (position_rad - self.position) / self.period_s
         acceleration = (velocity - self.velocity) / self.period_s
-        return velocity, acceleration, (acceleration - self.acceleration) / self.period_s
+        return Step(position_rad, velocity, acceleration, (acceleration - self.acceleration) / self.period_s)
 
-    def send(self, position_rad: Vector) -> None:
-        """position_rad [n] went out."""
-        velocity, self.acceleration, _ = self.after(position_rad)
-        self.velocity, self.position = velocity, position_rad.copy()
+    def send(self, step: Step) -> None:
+        """The step's position went out."""
+        self.velocity, self.acceleration = step.velocity, step.acceleration
+        self.position = step.position.copy()
 
 
 class Tracker:
@@ -79,14 +79,13 @@ def largest_share(sent: Sent, base_rad: Vector, target_rad: Vector, limits: Limi
     and jerk are linear in the share, so each bound gives one largest share.
     """
     way = target_rad - base_rad
-    velocity, acceleration, jerk = sent.after(base_rad)
-    dt = sent.period_s
+    base, dt = sent.after(base_rad), sent.period_s
     share = 1.0
     for value, slope, low, high in (
         (base_rad, way, limits.position_min_rad, limits.position_max_rad),
-        (velocity, way / dt, -limits.velocity_max_rad_s, limits.velocity_max_rad_s),
-        (acceleration, way / dt**2, -limits.acceleration_max_rad_s2, limits.acceleration_max_rad_s2),
-        (jerk, way / dt**3, -limits.jerk_max_rad_s3, limits.jerk_max_rad_s3),
+        (base.velocity, way / dt, -limits.velocity_max_rad_s, limits.velocity_max_rad_s),
+        (base.acceleration, way / dt**2, -limits.acceleration_max_rad_s2, limits.acceleration_max_rad_s2),
+        (base.jerk, way / dt**3, -limits.jerk_max_rad_s3, limits.jerk_max_rad_s3),
     ):
         room = np.where(slope > 0.0, high * BRAKING_SHARE - value, value - low * BRAKING_SHARE)
         steep = np.abs(slope)
@@ -109,7 +108,7 @@ class Follower:
         self._step = 0  # samples of the braking motion already sent
         self._torque = np.zeros_like(position_rad)
         self._braking = self._plan_at_rest()
-        self._person_min_m = self.assess(self.position_rad, None).person_min_m
+        self._person_min_m = self.assess(self.sent.after(self.position_rad), None).person_min_m
 
     @property
     def position_rad(self) -> Vector:
@@ -128,7 +127,7 @@ class Follower:
 
     def remaining_travel(self) -> Vector:
         """Signed travel [n] rad until rest along the braking motion that is kept ready."""
-        path, _ = self._braking.trajectory()
+        path, _ = self._braking.trajectory
         return path[-1] - self.position_rad if len(path) else np.zeros_like(self.position_rad)
 
     def tracking(self, measured_rad: Vector) -> Record | None:
@@ -158,27 +157,26 @@ class Follower:
         """A person is far enough away for the arm as it moves now."""
         return self.envelope.space.person(self._person_min_m, person_m)
 
-    def assess(self, position_rad: Vector, person_m: float | None) -> Assessment:
-        """What sending position_rad [n] next would mean."""
+    def assess(self, step: Step, person_m: float | None) -> Assessment:
+        """What sending a step next would mean."""
         sent, arm = self.sent, self.envelope.arm
         if self._posture is None:
             self._posture = arm.posture(sent.position)
             self._torque = arm.torque(sent.velocity, sent.acceleration)
-        velocity, acceleration, _ = sent.after(position_rad)
-        sample = (position_rad, velocity, acceleration)
-        return self.envelope.assess(self._posture, self._torque, sample, person_m)
+        return self.envelope.assess(self._posture, self._torque, step, person_m)
 
     def follow(self, target: Target | None, person_m: float | None) -> tuple[Verdict, tuple[Record, ...]]:
         """Send the target, or the nearest to it that is inside every limit."""
         if target is None:  # no command yet: rest
             self.brake()
             return Verdict.STOP, (_WAITING,)
+        step = self.sent.after(target.position_rad)
         # the velocity is part of the assessment as well: it need not be looked at twice
-        records = () if self._rates_clear(target.position_rad) else self._step_records(target.position_rad)
+        records = () if self._rates_clear(step) else self._step_records(step)
         if not records:
-            found = self.assess(target.position_rad, person_m)
+            found = self.assess(step, person_m)
             if found.record is None:
-                self._send(target.position_rad, found)
+                self._send(step, found)
                 return (Verdict.PASS, ()) if target.exact else (Verdict.LIMIT, (_carried(target),))
             records = (found.record,)
         self._limit(target, records, person_m)
@@ -186,14 +184,14 @@ class Follower:
 
     def settle(self) -> Record | None:
         """At rest: what resting here breaks, or None; then the braking motion kept ready begins here."""
-        found = self.assess(self.position_rad, None)
+        found = self.assess(self.sent.after(self.position_rad), None)
         if found.record is None:
             self._keep(found)
         return found.record
 
     def brake(self) -> bool:
         """Send the next sample of the braking motion; False once the arm is sent to rest."""
-        self._send(self._brake_next(), None)
+        self._send(self.sent.after(self._brake_next()), None)
         return bool(self.sent.velocity.any() or self.sent.acceleration.any())
 
     def _limit(self, target: Target, records: tuple[Record, ...], person_m: float | None) -> None:
@@ -206,48 +204,46 @@ class Follower:
             wanted = self.sent.position + share * (wanted - self.sent.position)
         largest = largest_share(self.sent, base, wanted, self.limits)
         for share in _SHARES:
-            position = base + largest * share * (wanted - base)
-            if self._rates_clear(position):
-                found = self.assess(position, person_m)
+            step = self.sent.after(base + largest * share * (wanted - base))
+            if self._rates_clear(step):
+                found = self.assess(step, person_m)
                 if found.record is None:
-                    self._send(position, found)
+                    self._send(step, found)
                     return
-        self._send(base, None)
+        self._send(self.sent.after(base), None)
 
-    def _step_records(self, position_rad: Vector) -> tuple[Record, ...]:
-        """The joint rules of one step that position_rad [n] would break."""
+    def _step_records(self, step: Step) -> tuple[Record, ...]:
+        """The joint rules that a step would break."""
         limits = self.limits
-        velocity, acceleration, jerk = self.sent.after(position_rad)
         found = (
             rules.within(
-                "position", position_rad, limits.position_min_rad, limits.position_max_rad, "rad",
+                "position", step.position, limits.position_min_rad, limits.position_max_rad, "rad",
                 limits.source("position_max_rad"), limits.joint_names,
             ),
             rules.within(
-                "velocity", velocity, *limits.velocity_bounds(position_rad), "rad/s",
+                "velocity", step.velocity, *limits.velocity_bounds(step.position), "rad/s",
                 limits.source("velocity_max_rad_s"), limits.joint_names,
             ),
             rules.magnitude(
-                "acceleration", acceleration, limits.acceleration_max_rad_s2, "rad/s^2",
+                "acceleration", step.acceleration, limits.acceleration_max_rad_s2, "rad/s^2",
                 limits.source("acceleration_max_rad_s2"), limits.joint_names,
             ),
             rules.magnitude(
-                "jerk", jerk, limits.jerk_max_rad_s3, "rad/s^3", limits.source("jerk_max_rad_s3"),
+                "jerk", step.jerk, limits.jerk_max_rad_s3, "rad/s^3", limits.source("jerk_max_rad_s3"),
                 limits.joint_names,
             ),
         )  # fmt: skip
         return tuple(record for record in found if record)
 
-    def _rates_clear(self, position_rad: Vector) -> bool:
+    def _rates_clear(self, step: Step) -> bool:
         """Whether position, acceleration and jerk are inside their limits: all of them in one comparison."""
-        _, acceleration, jerk = self.sent.after(position_rad)
-        values = np.concatenate((position_rad, acceleration, jerk))
+        values = np.concatenate((step.position, step.acceleration, step.jerk))
         return bool(((values >= self._low) & (values <= self._high)).all())
 
-    def _send(self, position_rad: Vector, found: Assessment | None) -> None:
-        """Send position_rad. found None: it is the next sample of the braking motion that is kept ready."""
-        self.sent.send(position_rad)
-        self._tracker.add(position_rad)
+    def _send(self, step: Step, found: Assessment | None) -> None:
+        """Send a step. found None: it is the next sample of the braking motion that is kept ready."""
+        self.sent.send(step)
+        self._tracker.add(step.position)
         if found is None:
             self._step, self._posture = self._step + 1, None
         else:

@@ -14,6 +14,7 @@ class Gaps:
     """Distances between pairs of parts, measured again only when the joints have moved so far that it matters.
 
     names, geoms: k pairs.  reach: [k, n] m, how fast each joint can change a distance.  slack: [k] m, taken off.
+    needed: [k] m, the distance that is to be left.
     What is answered does not depend on what was measured when: a pair that its bound does not clear is measured.
     """
 
@@ -25,29 +26,28 @@ class Gaps:
         geoms: list[tuple[int, int]],
         reach: Vector,
         slack: Vector,
+        needed: Vector,
     ):
         self._model, self._data, self.names, self._geoms = model, data, names, geoms
-        self._reach, self._slack = reach, slack
-        self._distance = np.full(len(geoms), -np.inf)
-        self._at = np.zeros((len(geoms), reach.shape[1]))
+        self._reach, self._taken, self.needed_m = reach, slack + needed, needed
+        self._room = np.full(len(geoms), -np.inf)  # beyond what is needed, when it was measured
+        self._at = np.zeros((len(geoms), reach.shape[1]))  # joints, rad, where it was measured
 
-    def least(self, joints_rad: Vector, swing: Vector, needed_m: float) -> tuple[int, float] | None:
-        """The pair, and its distance m, that may come nearer than needed_m; None if none can.
+    def least(self, joints_rad: Vector, swing: Vector) -> tuple[int, float] | None:
+        """The pair that may come nearest to what it needs, and its distance m; None if all keep what they need.
 
         joints_rad: [n], the posture that the model was put in last.  swing: [n] rad, how far each joint may go.
         """
-        if not self._geoms:
+        clear = self._room >= np.vecdot(self._reach, np.abs(joints_rad - self._at) + swing)
+        if clear.all():
             return None
-        near = (
-            self._distance - np.einsum("kn,kn->k", self._reach, np.abs(joints_rad - self._at) + swing)
-            < needed_m
-        )
-        if not near.any():
-            return None
-        for k in np.flatnonzero(near):
-            first, second = self._geoms[k]
-            distance = mujoco.mj_geomDistance(self._model, self._data, first, second, _FAR_M, None)
-            self._distance[k], self._at[k] = distance - self._slack[k], joints_rad
-        room = np.where(near, self._distance - self._reach @ swing, np.inf)
+        near = np.flatnonzero(~clear)
+        self._room[near] = [
+            mujoco.mj_geomDistance(self._model, self._data, *self._geoms[k], _FAR_M, None)
+            for k in near.tolist()
+        ]
+        self._room[near] -= self._taken[near]
+        self._at[near] = joints_rad
+        room = np.where(clear, np.inf, self._room - self._reach @ swing)
         worst = int(np.argmin(room))
-        return (worst, float(room[worst])) if room[worst] < needed_m else None
+        return (worst, float(room[worst] + self.needed_m[worst])) if room[worst] < 0.0 else None

@@ -2,21 +2,25 @@
 
 One MuJoCo model of the arm alone (and the cell's keep-out boxes) is compiled at start-up; per posture only
 `mj_kinematics` runs. The surface of the arm is the hull of spheres around points: the two ends of every capsule, the
-corners of every box. A wall, a speed or an extent is kept by every part if it is kept by these. Base frame, m.
+corners of every box. A wall, a speed or an extent is kept by every part if it is kept by these. The points are sites
+of the model, so that MuJoCo places them. Base frame, m.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from robolearn.errors import ProfileError
 from robolearn.robots import Robot
 from robolearn.safety.gaps import Gaps
 from robolearn.safety.types import Vector
 
+_SITE = "point:{}"
 _SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their capsules overlap by design
 _SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
 _ENDED = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
@@ -25,7 +29,7 @@ _SOLID = (*_ENDED, _SPHERE, _BOX)
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """The arm at one joint position. points: [p, 3] m.  rotation: [p, 9] of each point's part."""
+    """The arm at one joint position, or at several. points: [..., p, 3] m.  rotation: [..., p, 9] of their bodies."""
 
     points: Vector
     rotation: Vector
@@ -35,8 +39,9 @@ class ArmModel:
     """The moving parts of a robot (g geoms, the elbow, the TCP; p points on them) and the cell's keep-out boxes.
 
     names: of the parts.  radius: [p] m.  part: [p], the part of each point; the last two are elbow and TCP.
+    first: [g + 2], the first point of each part.
     reach: [p, n] m, how far a point's sphere can be from each joint's axis in any posture (0 where the joint does not
-    move it).  part_reach: [g + 2, n].
+    move it).  part_reach: [g + 2, n].  longest: [n], of all points.
     """
 
     def __init__(self, robot: Robot, keep_out: dict[str, tuple[Vector, Vector]], gripper: str | None):
@@ -49,57 +54,75 @@ class ArmModel:
                 size=(high - low) / 2.0,
             )
         self.model = model = spec.compile()
-        self.data = mujoco.MjData(model)
         joints = [model.joint(name).id for name in robot.joint_names]
-        self._address = np.array([model.jnt_qposadr[j] for j in joints])
         self._bodies = [int(model.jnt_bodyid[j]) for j in joints]
         self.dof = len(joints)
-        geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
-        if not geoms:
+        self._geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
+        if not self._geoms:
             raise ProfileError(
                 f"Robot '{robot.name}' has no capsule or box on its moving links, and the monitor needs them. "
                 "Add capsules to the robot file."
             )
-        self._geoms = np.array(geoms)
-        self.names = (*(self._label(g) for g in geoms), "elbow", "tcp")
-        cover = [_cover(model, g, self._slide(g)) for g in geoms]
-        self.part = np.repeat(np.arange(len(geoms) + 2), [*(len(points) for points, _ in cover), 1, 1])
-        self._local = np.concatenate([points for points, _ in cover])
+        self.names = (*(self._label(g) for g in self._geoms), "elbow", "tcp")
+        cover = [_cover(model, g, self._slide(g)) for g in self._geoms]
+        self.part = np.repeat(np.arange(len(cover) + 2), [*(len(points) for points, _ in cover), 1, 1])
+        self.first = np.searchsorted(self.part, np.arange(len(cover) + 2))
         self.radius = np.array([*(radius for points, radius in cover for _ in points), 0.0, 0.0])
-        self._rows = self._geoms[self.part[:-2]]
-        self._tcp, self._elbow = model.site("tcp").id, self._bodies[_elbow_joint(self.dof)]
-        # MuJoCo's arrays, bound once: looking up an MjData attribute costs more than the arithmetic on it.
-        self._qpos, self._xpos, self._xmat = self.data.qpos, self.data.geom_xpos, self.data.geom_xmat
-        self._site, self._body = self.data.site_xpos, self.data.xpos
+        tcp, elbow = model.site("tcp").id, self._bodies[_elbow_joint(self.dof)]
+        places = [
+            (int(model.geom_bodyid[g]), self._in_body(g, point))
+            for g, (points, _) in zip(self._geoms, cover, strict=True)
+            for point in points
+        ]
+        places += [(elbow, np.zeros(3)), (int(model.site_bodyid[tcp]), model.site_pos[tcp].copy())]
+        self._point_body = [body for body, _ in places]
         self.reach = np.array(
-            [
-                self._reach(model.geom_bodyid[g], self._in_body(g, local), radius)
-                for g, local, radius in zip(self._rows, self._local, self.radius[:-2], strict=True)
-            ]
-            + [
-                self._reach(self._elbow, np.zeros(3), 0.0),
-                self._reach(model.site_bodyid[self._tcp], model.site_pos[self._tcp], 0.0),
-            ]
+            [self._reach(*place, radius) for place, radius in zip(places, self.radius, strict=True)]
         )
-        self.part_reach = np.array([self.reach[self.part == i].max(axis=0) for i in range(len(self.names))])
-        self._dofs = np.array([model.jnt_dofadr[j] for j in joints])
-        self._point_body = np.array(
-            [*model.geom_bodyid[self._rows], self._elbow, model.site_bodyid[self._tcp]]
-        )
+        self.longest, self._moved = self.reach.max(axis=0), self.reach > 0.0
+        self.part_reach = np.maximum.reduceat(self.reach, self.first)
+        self.model = model = _with_sites(spec, places)
+        self.data = mujoco.MjData(model)
+        self._address = _span(model.jnt_qposadr[j] for j in joints)
+        self._dofs = _span(model.jnt_dofadr[j] for j in joints)
+        self._sites = np.array([model.site(_SITE.format(k)).id for k in range(len(places))])
+        # MuJoCo's arrays, bound once: looking up an MjData attribute costs more than the arithmetic on it.
+        data = self.data
+        self._qpos, self._qvel, self._qacc = data.qpos, data.qvel, data.qacc
+        self._joints, self._anchors = np.array(joints), data.xanchor
+        self._site_xpos, self._site_xmat = data.site_xpos, data.site_xmat
         self._forces, self._jacobian = np.zeros(model.nv), np.zeros((3, model.nv))
         self._inertia = np.zeros((model.nv, model.nv))
-        self.own_gaps, self.cell_gaps = self._gaps([model.geom(f"keep_out:{name}").id for name in keep_out])
+        self._boxes = [model.geom(f"keep_out:{name}").id for name in keep_out]
 
     def posture(self, joints_rad: Vector) -> Posture:
         """The arm at joints_rad [n]."""
         self._qpos[self._address] = joints_rad
         mujoco.mj_kinematics(self.model, self.data)
-        rotation, points = np.zeros((len(self.radius), 9)), np.empty((len(self.radius), 3))
-        rotation[:-2] = self._xmat[self._rows]
-        turned = np.einsum("pij,pj->pi", rotation[:-2].reshape(-1, 3, 3), self._local)
-        np.add(self._xpos[self._rows], turned, out=points[:-2])
-        points[-2], points[-1] = self._body[self._elbow], self._site[self._tcp]
+        return Posture(self._site_xpos.take(self._sites, axis=0), self._site_xmat.take(self._sites, axis=0))
+
+    def postures(self, path_rad: Vector) -> Posture:
+        """The arm at each sample of path_rad [m, n]: points [m, p, 3], rotation [m, p, 9]."""
+        points, rotation = (
+            np.empty((len(path_rad), len(self.radius), 3)),
+            np.empty((len(path_rad), len(self.radius), 9)),
+        )
+        for k, joints_rad in enumerate(path_rad):
+            self._qpos[self._address] = joints_rad
+            mujoco.mj_kinematics(self.model, self.data)
+            self._site_xpos.take(self._sites, axis=0, out=points[k])
+            self._site_xmat.take(self._sites, axis=0, out=rotation[k])
         return Posture(points, rotation)
+
+    def levers(self, posture: Posture, swing: Vector) -> Vector:
+        """How far [n] m the farthest point that a joint moves can be from it, while joints stay within swing [n] rad.
+
+        posture must be the one that was computed last. Only the joints after a joint change such a distance.
+        """
+        arms = posture.points[:, None] - self._anchors[self._joints]
+        now = (self._moved * (np.sqrt(np.vecdot(arms, arms)) + self.radius[:, None])).max(axis=0)
+        change = self.longest * swing
+        return np.minimum(self.longest, now + change[::-1].cumsum()[::-1] - change)
 
     def _solid(self, geom: int) -> bool:
         """Whether a geom is part of the arm's surface: of a known shape, and meant to collide."""
@@ -148,26 +171,34 @@ class ArmModel:
         Of the links as the robot file has them, without friction, rotors and payload.
         """
         model, data = self.model, self.data
-        data.qvel[self._dofs], data.qacc[self._dofs] = velocity_rad_s, acceleration_rad_s2
+        self._qvel[self._dofs], self._qacc[self._dofs] = velocity_rad_s, acceleration_rad_s2
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
         mujoco.mj_rne(model, data, 1, self._forces)
-        return self._forces[self._dofs]
+        return self._forces[self._dofs].copy()
 
-    def torque_bound(self, velocity_rad_s: Vector, acceleration_max_rad_s2: Vector) -> Vector:
-        """The largest |torque| [n] Nm that accelerations up to a maximum [n] can take, here and at this velocity."""
-        model, data = self.model, self.data
-        data.qvel[self._dofs] = velocity_rad_s
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_comVel(model, data)
-        mujoco.mj_rne(model, data, 0, self._forces)
+    def torques(self, path_rad: Vector, velocity_rad_s: Vector, acceleration_rad_s2: Vector) -> Vector:
+        """`torque` [m, n] at each sample of a motion, all [m, n]."""
+        torques = np.empty_like(path_rad)
+        for k, joints_rad in enumerate(path_rad):
+            self._qpos[self._address] = joints_rad
+            mujoco.mj_kinematics(self.model, self.data)
+            torques[k] = self.torque(velocity_rad_s[k], acceleration_rad_s2[k])
+        return torques
+
+    def torque_bound(self, acceleration_max_rad_s2: Vector) -> Vector:
+        """The largest |torque| [n] Nm that accelerations up to a maximum [n] can take.
+
+        At the posture computed last and the velocity that `torque` was asked for last.
+        """
+        mujoco.mj_rne(self.model, self.data, 0, self._forces)
         return np.abs(self._forces[self._dofs]) + np.abs(self._mass_matrix()) @ acceleration_max_rad_s2
 
     def _mass_matrix(self) -> Vector:
         """Joint inertia [n, n] kg m^2 at the posture computed last, rotors included."""
         mujoco.mj_makeM(self.model, self.data)
         mujoco.mj_fullM(self.model, self.data, self._inertia)
-        return self._inertia[self._dofs[:, None], self._dofs]
+        return self._inertia[self._dofs][:, self._dofs]
 
     def felt_masses(self, points: Vector, which: Vector, direction: Vector, payload_kg: float) -> Vector:
         """Mass [k] kg that is felt in a direction [k, 3] at some points (`which` [k] of points [p, 3]).
@@ -179,40 +210,40 @@ class ArmModel:
         inverse = np.linalg.inv(self._mass_matrix())
         masses = np.empty(len(which))
         for k, point in enumerate(which):
-            mujoco.mj_jac(model, data, self._jacobian, None, points[point], int(self._point_body[point]))
+            mujoco.mj_jac(model, data, self._jacobian, None, points[point], self._point_body[point])
             row = direction[k] @ self._jacobian[:, self._dofs]
             masses[k] = 1.0 / max(float(row @ inverse @ row), 1e-9)
         return masses + payload_kg
 
-    def _gaps(self, boxes: list[int]) -> tuple[Gaps, Gaps]:
-        """The gaps between links that are no neighbours, the base included, and between links and keep-out boxes."""
+    def gaps(self, apart_m: float) -> Gaps:
+        """The gaps between links and keep-out boxes, and those of at least apart_m between links, the base included.
+
+        Links that are neighbours are left out.
+        """
         model = self.model
+        parts = list(enumerate(self._geoms))
+        cell = [((-1, box), part) for box in self._boxes for part in parts]
         base = [g for g in range(model.ngeom) if model.geom_bodyid[g] and self._depth(g) == 0]
-        parts = [(-1, g) for g in base if self._solid(g)]
-        parts += [(i, int(g)) for i, g in enumerate(self._geoms)]
+        parts = [*((-1, g) for g in base if self._solid(g)), *parts]
         own = [
             (first, second)
             for k, first in enumerate(parts)
             for second in parts[k + 1 :]
             if self._depth(second[1]) - self._depth(first[1]) >= _SELF_GAP_JOINTS
         ]
-        cell = [((-1, box), part) for box in boxes for part in parts if part[0] >= 0]
-        return self._gap_list(own), self._gap_list(cell)
-
-    def _gap_list(self, pairs: list[tuple[tuple[int, int], tuple[int, int]]]) -> Gaps:
-        still = np.zeros(self.dof)
-        reach = []
+        pairs, still, reach = cell + own, np.zeros(self.dof), []
         for (i, _), (j, _) in pairs:
             first, second = (self.part_reach[k] if k >= 0 else still for k in (i, j))
             # a joint before both moves them together: it cannot change their distance
             reach.append(np.where((first > 0.0) & (second > 0.0), 0.0, np.maximum(first, second)))
         return Gaps(
-            self.model,
+            model,
             self.data,
             names=[f"{self._label(g)} - {self._label(h)}" for (_, g), (_, h) in pairs],
             geoms=[(g, h) for (_, g), (_, h) in pairs],
             reach=np.array(reach).reshape(-1, self.dof),
             slack=np.array([sum(float(np.linalg.norm(self._slide(g))) for _, g in pair) for pair in pairs]),
+            needed=np.array([0.0] * len(cell) + [apart_m] * len(own)),
         )
 
     def _label(self, geom: int) -> str:
@@ -221,15 +252,29 @@ class ArmModel:
 
 
 def point_speeds(before: Posture, after: Posture, radius: Vector, period_s: float) -> Vector:
-    """[p] m/s: an upper bound on the mean speed of the surface of each point's sphere between two postures.
+    """[..., p] m/s: an upper bound on the mean speed of the surface of each point's sphere between two postures.
 
     A turn by the angle t moves the surface by at most radius * t more than the centre.
     """
     moved, turned = after.points - before.points, after.rotation - before.rotation
-    way = np.sqrt(np.einsum("pi,pi->p", moved, moved))
     # |R1 - R0|_F = 2 sqrt(2) sin(t / 2), and t <= 1.001 * 2 sin(t / 2) up to t = 0.15 rad
-    angle = np.sqrt(0.5 * np.einsum("pi,pi->p", turned, turned)) * 1.001
-    return (way + radius * angle) / period_s
+    angle = np.sqrt((0.5 * 1.001**2) * np.vecdot(turned, turned))
+    return (np.sqrt(np.vecdot(moved, moved)) + radius * angle) / period_s
+
+
+def _with_sites(spec: mujoco.MjSpec, places: list[tuple[int, Vector]]) -> mujoco.MjModel:
+    """The model with a site at each place (body, position [3] m on it)."""
+    bodies = {body.id: body for body in spec.bodies}
+    for k, (body, place) in enumerate(places):
+        bodies[body].add_site(name=_SITE.format(k), pos=place)
+    return spec.compile()
+
+
+def _span(addresses: Iterable[int]) -> slice | NDArray[np.intp]:
+    """Addresses in MuJoCo's arrays, as a slice where they follow each other: quicker."""
+    given = np.fromiter(addresses, np.intp)
+    first, count = int(given[0]), len(given)
+    return slice(first, first + count) if (given == np.arange(first, first + count)).all() else given
 
 
 def _cover(model: mujoco.MjModel, geom: int, slide: Vector) -> tuple[Vector, float]:

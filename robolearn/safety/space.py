@@ -29,42 +29,50 @@ class Space:
         box = mode.workspace.stay_in
         normals = [*np.eye(3), *-np.eye(3), *[np.array(p.normal) for p in mode.workspace.planes]]
         offsets = [*box.min_m, *(-np.array(box.max_m)), *[p.offset_m for p in mode.workspace.planes]]
-        self._rows = [np.flatnonzero(arm.part == part) for part in range(len(arm.names))]
+        self._gaps = arm.gaps(mode.self_distance_min_m.value)
         self._floor_m_s = np.inf
         if isinstance(mode.contact, Contact):
             self._floor_m_s = slowest_contact(mode.contact, np.inf).speed_m_s
-        self._careful_m_s = min(mode.tightest_speed_m_s, self._floor_m_s)
-        self._normals, self._offsets = np.array(normals), np.array(offsets)
+        self._tightest_m_s = mode.tightest_speed_m_s
+        self._careful_m_s = min(self._tightest_m_s, self._floor_m_s)
+        self._normals, self._offsets = np.array(normals), np.array(offsets) + arm.radius[:, None]
         faces = [f"{box.name} {axis}_{side}" for side in ("min", "max") for axis in "xyz"]
         self._regions = [*faces, *[p.name for p in mode.workspace.planes]]
         self._region_sources = [box.source] * 6 + [p.source for p in mode.workspace.planes]
 
     def speeds_to_rest(
-        self, posture: Posture, braking: Braking, bound: Vector, allowed: Vector | None
+        self, posture: Posture, braking: Braking, swing: Vector, allowed: Vector | None
     ) -> Record | None:
-        """Cartesian speeds of every step until rest; bound: [n] rad/s, no joint is faster.
+        """Cartesian speeds of every step until rest. posture must be the one that was computed last.
 
-        allowed: [p] m/s, contact speeds at the beginning; the mass felt changes little on the way to rest.
+        swing: [n] rad, how far each joint may go.  allowed: [p] m/s, contact speeds at the beginning; the mass felt
+        changes little on the way to rest.
         """
-        if (self.arm.reach @ bound).max() <= self._careful_m_s:
+        fastest = np.maximum(-braking.slowest_rad_s, braking.fastest_rad_s)
+        if self.arm.longest @ fastest <= self._careful_m_s:
             return None
-        positions, velocities = braking.trajectory()
-        fast = np.flatnonzero((np.abs(velocities) @ self.arm.reach.T).max(axis=1) > self._careful_m_s)
-        record = None
-        for p in positions[: int(fast[-1]) + 1 if len(fast) else 0]:
-            following = self.arm.posture(p)
-            speeds = point_speeds(posture, following, self.arm.radius, self.period_s)
-            record = self.speeds(speeds) or self.contact(speeds, allowed)
-            if record:
-                break
-            posture = following
+        levers = self.arm.levers(posture, swing)
+        if levers @ fastest <= self._careful_m_s:
+            return None
+        positions, velocities = braking.trajectory
+        fast = np.flatnonzero(np.abs(velocities) @ levers > self._careful_m_s)
+        if not len(fast):
+            return None
+        along = self.arm.postures(np.vstack([braking.position_rad, positions[: int(fast[-1]) + 1]]))
         self.arm.posture(braking.position_rad)  # as the caller left it: distances are measured there next
-        return record
+        before = Posture(along.points[:-1], along.rotation[:-1])
+        after = Posture(along.points[1:], along.rotation[1:])
+        every = point_speeds(before, after, self.arm.radius, self.period_s)
+        limit = self._tightest_m_s if allowed is None else np.minimum(allowed, self._tightest_m_s)
+        if (every <= limit).all():
+            return None
+        found = (self.speeds(speeds) or self.contact(speeds, allowed) for speeds in every)
+        return next(filter(None, found), None)
 
     def speeds(self, speeds: Vector) -> Record | None:
         """Cartesian speeds of one step; speeds: [p] m/s, of every point, the last two elbow and TCP."""
         limits, mode = self.limits, self.limits.mode
-        if speeds.max() <= mode.tightest_speed_m_s:
+        if speeds.max() <= self._tightest_m_s:
             return None
         fastest, elbow, tcp = int(np.argmax(speeds)), float(speeds[-2]), float(speeds[-1])
         return (
@@ -91,15 +99,17 @@ class Space:
         mode = self.limits.mode.contact
         if not isinstance(mode, Contact):
             return None
-        fastest = np.array([rows[int(np.argmax(speeds[rows]))] for rows in self._rows])
-        allowed = np.full(len(fastest), self._floor_m_s)
-        near = np.flatnonzero(speeds[fastest] > self._floor_m_s)
+        arm = self.arm
+        top = np.maximum.reduceat(speeds, arm.first)
+        allowed = np.full(len(top), self._floor_m_s)
+        near = np.flatnonzero(top > self._floor_m_s)
         if len(near):
-            way = posture.points[fastest[near]] - before.points[fastest[near]]
+            fastest = np.array([int(np.argmax(np.where(arm.part == part, speeds, -1.0))) for part in near])
+            way = posture.points[fastest] - before.points[fastest]
             way = way / np.maximum(np.linalg.norm(way, axis=1), 1e-300)[:, None]
-            masses = self.arm.felt_masses(posture.points, fastest[near], way, mode.payload_kg.value)
+            masses = arm.felt_masses(posture.points, fastest, way, mode.payload_kg.value)
             allowed[near] = [slowest_contact(mode, float(mass)).speed_m_s for mass in masses]
-        return allowed[self.arm.part]
+        return allowed[arm.part]
 
     def contact(self, speeds: Vector, allowed: Vector | None) -> Record | None:
         """No part is faster than a person may be touched."""
@@ -114,54 +124,48 @@ class Space:
 
     def margins(self, posture: Posture) -> Vector:
         """Room [p, regions] m of each point's sphere to each wall; negative beyond it."""
-        return posture.points @ self._normals.T - self._offsets - self.arm.radius[:, None]
+        return posture.points @ self._normals.T - self._offsets
 
-    def places(self, posture: Posture, braking: Braking, swing: Vector) -> Record | None:
-        """Workspace, keep-out boxes, own links and stopping distance until rest."""
-        record = self._place(posture, braking.position_rad, swing)
-        if (
-            record is None
-            and float(self.arm.reach[-1] @ swing) <= self.limits.mode.stopping_distance_max_m.value
-        ):
+    def places(self, posture: Posture, braking: Braking, swing: Vector, room: Vector) -> Record | None:
+        """Workspace, keep-out boxes, own links and stopping distance until rest.
+
+        swing: [n] rad, how far each joint may go.  room: [p] m, how far that may take each point.
+        """
+        record = self._place(posture, braking.position_rad, swing, room)
+        if record is None and room[-1] <= self.limits.mode.stopping_distance_max_m.value:
             return None
-        path = np.vstack([braking.position_rad, braking.trajectory()[0]])
+        path = np.vstack([braking.position_rad, braking.trajectory[0]])
         way = np.vstack([np.zeros(path.shape[1]), np.cumsum(np.abs(np.diff(path, axis=0)), axis=0)])
         return self._along(path, way, posture.points[-1])
 
-    def _place(self, posture: Posture, joints_rad: Vector, swing: Vector) -> Record | None:
+    def _place(self, posture: Posture, joints_rad: Vector, swing: Vector, room: Vector) -> Record | None:
         """The first region or part that may be met while every joint stays within swing [n] rad of joints_rad [n].
 
-        posture must be that at joints_rad, and the one that was computed last.
+        room: [p] m, how far that may take each point.  posture must be that at joints_rad, and the one that was
+        computed last.
         """
-        mode = self.limits.mode
-        walls = (self.margins(posture) - (self.arm.reach @ swing)[:, None]).min(axis=0)
-        if not (walls >= 0.0).all():
+        margins = self.margins(posture)
+        if not (margins >= room[:, None]).all():
+            walls = (margins - room[:, None]).min(axis=0)
             wall = int(np.argmin(walls))
             return rules.under(
-                "workspace",
-                float(walls[wall]),
-                0.0,
-                "m",
-                self._region_sources[wall],
-                where=self._regions[wall],
-            )
-        cell = self.arm.cell_gaps.least(joints_rad, swing, 0.0)
-        if cell is not None:
-            pair, room = cell
-            wall = self.arm.cell_gaps.names[pair]
-            return rules.under("keep_out", room, 0.0, "m", self._box_source(wall), where=wall)
-        needed = mode.self_distance_min_m.value
-        own = self.arm.own_gaps.least(joints_rad, swing, needed)
-        if own is None:
+                "workspace", float(walls[wall]), 0.0, "m", self._region_sources[wall], where=self._regions[wall]
+            )  # fmt: skip
+        least = self._gaps.least(joints_rad, swing)
+        if least is None:
             return None
-        return rules.under(
-            "self_distance", own[1], needed, "m", self.limits.source("self_distance_min_m"),
-            where=self.arm.own_gaps.names[own[0]],
-        )  # fmt: skip
+        (pair, distance), gaps = least, self._gaps
+        name = gaps.names[pair]
+        box = self._box_source(name)
+        rule, source = (
+            ("keep_out", box) if box else ("self_distance", self.limits.source("self_distance_min_m"))
+        )
+        return rules.under(rule, distance, float(gaps.needed_m[pair]), "m", source, where=name)
 
-    def _box_source(self, pair: str) -> str:
+    def _box_source(self, pair: str) -> str | None:
+        """Where the keep-out box of a pair comes from; None if the pair is two links of the arm."""
         boxes = self.limits.mode.workspace.keep_out
-        return next(box.source for box in boxes if pair.startswith(f"keep_out:{box.name} "))
+        return next((box.source for box in boxes if pair.startswith(f"keep_out:{box.name} ")), None)
 
     def _along(self, path: Vector, way: Vector, tcp: Vector) -> Record | None:
         """The first violation among the samples path [m, n] to rest. way: [m, n] rad, travelled by each joint so far.
@@ -191,19 +195,21 @@ class Space:
     def _sample(self, posture: Posture, joints_rad: Vector, swing: Vector, tcp: Vector) -> Record | None:
         """`_place`, and how far the TCP may be from where it was at tcp [3] m."""
         limits = self.limits
-        travelled = float(np.linalg.norm(posture.points[-1] - tcp) + self.arm.reach[-1] @ swing)
-        return self._place(posture, joints_rad, swing) or rules.over(
+        room = self.arm.reach @ swing
+        travelled = float(np.linalg.norm(posture.points[-1] - tcp) + room[-1])
+        return self._place(posture, joints_rad, swing, room) or rules.over(
             "stopping_distance", travelled, limits.mode.stopping_distance_max_m.value, "m",
             limits.source("stopping_distance_max_m"),
         )  # fmt: skip
 
-    def person_min(self, posture: Posture, speed_m_s: float, stopping_time_s: float, swing: Vector) -> float:
+    def person_min(
+        self, posture: Posture, speed_m_s: float, stopping_time_s: float, travel_m: float
+    ) -> float:
         """How near to the base, on any side, a person may be: the arm's extent and the protective distance, m."""
         numbers = self.limits.mode.separation
         if not isinstance(numbers, Separation):
             return 0.0
-        travel = float((self.arm.reach @ swing).max())
-        needed = protective_distance(numbers, speed_m_s, stopping_time_s, travel)
+        needed = protective_distance(numbers, speed_m_s, stopping_time_s, travel_m)
         return self.extent_m(posture) + needed.total_m
 
     def person(self, person_min_m: float, person_m: float | None) -> Record | None:
@@ -218,8 +224,8 @@ class Space:
 
     def extent_m(self, posture: Posture) -> float:
         """How far from the base's axis the arm reaches, horizontally."""
-        flat = posture.points[:, :2]
-        return float((np.sqrt(np.einsum("pi,pi->p", flat, flat)) + self.arm.radius).max())
+        x, y = posture.points[:, 0], posture.points[:, 1]
+        return float((np.sqrt(x * x + y * y) + self.arm.radius).max())
 
 
 def slowest_contact(mode: Contact, robot_mass_kg: float) -> ContactSpeed:

@@ -16,7 +16,7 @@ def braking(v, a, jerk=5000.0, period=0.002, top=10.0, p=0.0):
 
 def differences(plan):
     """Velocities, accelerations and jerks of the samples, from the one before the first to well after rest."""
-    _, v = plan.trajectory()
+    _, v = plan.trajectory
     v = np.vstack([plan.velocity_rad_s, v, np.zeros((2, v.shape[1]))])
     a = np.vstack([plan.acceleration_rad_s2, np.diff(v, axis=0) / plan.period_s])
     return v, a, np.diff(a, axis=0) / plan.period_s
@@ -40,14 +40,12 @@ def test_every_braking_motion_ends_at_rest_within_acceleration_and_jerk(v, share
 @settings(max_examples=500, deadline=None)
 def test_the_bounds_contain_every_sample(v, share, jerk, period):
     plan = braking(v, 10.0 * share, jerk, period)
-    p, velocity = plan.trajectory()
-    low, high = plan.hull()
-    assert (p >= low).all()
-    assert (p <= high).all()
-    slowest, fastest = plan.velocity_hull()
-    assert (velocity >= slowest - 1e-12).all()
-    assert (velocity <= fastest + 1e-12).all()
-    assert slowest[0] <= plan.velocity_rad_s[0] <= fastest[0]
+    p, velocity = plan.trajectory
+    assert (p >= plan.low_rad).all()
+    assert (p <= plan.high_rad).all()
+    assert (velocity >= plan.slowest_rad_s - 1e-12).all()
+    assert (velocity <= plan.fastest_rad_s + 1e-12).all()
+    assert plan.slowest_rad_s[0] <= plan.velocity_rad_s[0] <= plan.fastest_rad_s[0]
 
 
 @given(st.floats(0.01, 6.0), st.sampled_from(JERKS))
@@ -60,12 +58,12 @@ def test_no_quicker_stop_exists_than_the_textbook_one(v, jerk):
 
 def test_stopping_travel_of_a_fast_joint_by_hand():
     # v = 2 rad/s, a = 10 rad/s^2, j = 5000 rad/s^3: T = v/a + a/j = 0.202 s, travel = v T / 2 by symmetry
-    assert braking(2.0, 0.0).travel()[0] == pytest.approx(2.0 * 0.202 / 2.0, rel=1e-5)
+    assert braking(2.0, 0.0).travel_rad[0] == pytest.approx(2.0 * 0.202 / 2.0, rel=1e-5)
 
 
 def test_mirror_images_brake_alike():
     plus, minus = braking(1.3, 4.0, 300.0), braking(-1.3, -4.0, 300.0)
-    np.testing.assert_allclose(plus.trajectory()[0], -minus.trajectory()[0], atol=1e-15)
+    np.testing.assert_allclose(plus.trajectory[0], -minus.trajectory[0], atol=1e-15)
 
 
 def test_rest_stays_at_rest_bit_for_bit():
@@ -73,7 +71,7 @@ def test_rest_stays_at_rest_bit_for_bit():
     assert plan.samples == 0
     assert plan.duration_s == 0.0
     assert (plan.velocity(0.002) == 0.0).all()
-    assert plan.trajectory()[0].shape == (0, 1)
+    assert plan.trajectory[0].shape == (0, 1)
 
 
 def test_each_joint_brakes_on_its_own():
@@ -81,15 +79,17 @@ def test_each_joint_brakes_on_its_own():
         np.zeros(2), np.array([1.0, 0.1]), np.zeros(2), np.full(2, 10.0), np.full(2, 5000.0), 0.002
     )
     alone = braking(0.1, 0.0)
-    _, v = plan.trajectory()
-    np.testing.assert_array_equal(v[: alone.samples, 1], alone.trajectory()[1][:, 0])
+    _, v = plan.trajectory
+    np.testing.assert_array_equal(v[: alone.samples, 1], alone.trajectory[1][:, 0])
     assert (v[alone.samples :, 1] == 0.0).all()
 
 
-def test_a_reversing_joint_is_known_as_such():
+def test_a_joint_that_reverses_has_both_signs_in_its_bounds():
+    # v = 1 mrad/s, a = -10 rad/s^2: it goes on to where it turns, and comes to rest from the other side
     plan = braking(0.001, -10.0)
-    assert plan.reversing().all()
-    assert not braking(1.0, -10.0).reversing().any()
+    assert plan.slowest_rad_s[0] < 0.0 < plan.fastest_rad_s[0]
+    assert plan.low_rad[0] < plan.travel_rad[0] < 0.0 < plan.high_rad[0]
+    assert braking(1.0, -10.0).slowest_rad_s[0] == 0.0
 
 
 def test_more_deceleration_than_allowed_is_not_made_worse():

@@ -120,7 +120,7 @@ def test_the_promised_braking_motion_keeps_every_limit_at_any_moment(seed):
     for _ in range(60):
         sent = np.concatenate([sent, adversary.run(10)])
         follower = monitor._follower
-        promised = follower._braking.trajectory()[0][follower._step :]
+        promised = follower._braking.trajectory[0][follower._step :]
         if len(promised):
             assert judge.judge(promised, sent[-3:]) == []
 

@@ -38,7 +38,7 @@ class JointRule:
 
     def records(self, envelope, joint, value):
         follower = Follower(envelope.limits.robot.home_rad.copy(), envelope, DT)
-        return follower._step_records(self.build(follower, joint, value))
+        return follower._step_records(follower.sent.after(self.build(follower, joint, value)))
 
     @pytest.mark.parametrize("sign", [-1.0, 1.0])
     @pytest.mark.parametrize("share", BELOW)

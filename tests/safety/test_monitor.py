@@ -456,7 +456,7 @@ def test_a_second_reason_during_a_stop_changes_nothing():
 def test_an_error_inside_is_a_stop_on_the_braking_motion(monkeypatch):
     rig = Rig()
     rig.move(0.4, 0.4)
-    promised, _ = rig.monitor._follower._braking.trajectory()
+    promised, _ = rig.monitor._follower._braking.trajectory
 
     def broken(*_):
         raise RuntimeError("a bug")
@@ -479,7 +479,7 @@ def test_an_error_before_anything_is_known_publishes_nothing(monkeypatch):
 def test_what_goes_out_in_a_stop_is_what_was_promised():
     rig = Rig()
     rig.move(0.7, 0.6)
-    promised, _ = rig.monitor._follower._braking.trajectory()
+    promised, _ = rig.monitor._follower._braking.trajectory
     rig.cycle(None, around=rig.around(stop_requested=True))
     for sample in promised:
         np.testing.assert_allclose(rig.decision.command_rad, sample, atol=1e-12)

@@ -275,8 +275,8 @@ def test_a_braking_motion_beyond_a_joint_limit_is_found():
     at[2] = limits.position_max_rad[2] - 0.01
     follower.sent.position, follower._posture = at - 0.002, None
     follower.sent.velocity = np.ones(6)
-    assert follower._step_records(at) == ()
-    record = follower.assess(at, None).record
+    assert follower._step_records(follower.sent.after(at)) == ()
+    record = follower.assess(follower.sent.after(at), None).record
     assert (record.rule, record.where) == ("position", "elbow_joint")
 
 
@@ -302,7 +302,7 @@ def test_a_speed_that_would_grow_while_braking_is_found_beforehand():
     follower = rig.monitor._follower
     follower.sent.position, follower._posture = home - velocity * DT, None
     follower.sent.velocity = velocity
-    record = follower.assess(home, None).record
+    record = follower.assess(follower.sent.after(home), None).record
     assert record.rule in ("tcp_speed", "link_speed")
     assert record.value > now + 0.005
 
@@ -311,7 +311,7 @@ def test_a_step_that_no_share_saves_brakes(monkeypatch):
     monkeypatch.setattr("robolearn.safety.follow.largest_share", lambda *_: 50.0)
     rig = Rig()
     rig.move(0.3, 0.3)
-    promised = rig.monitor._follower._braking.trajectory()[0][0]
+    promised = rig.monitor._follower._braking.trajectory[0][0]
     decision = rig.cycle(rig.command(rig.position + 0.05, np.zeros(7), stamp_s=rig.now + DT))
     assert decision.verdict is Verdict.LIMIT
     np.testing.assert_allclose(decision.command_rad, promised, atol=1e-9)
