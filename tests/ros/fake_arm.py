@@ -49,7 +49,7 @@ class FakeArm:
         self.rule = self.text = self.state = ""
         self.stop_seen: tuple[str, str] | None = None
         self.last_policy: JointState | None = None
-        self.silent = self.no_person = False
+        self.silent = self.no_person = self.deaf = False
         self.drop: str | None = None
         self.reverse = False
         self.stamp_offset_s = 0.0
@@ -68,6 +68,9 @@ class FakeArm:
             self.executor.spin_once(timeout_sec=0.0)
             for message in self.commands.take():
                 target = np.array(message.data)
+                if self.deaf:
+                    self.velocity = np.zeros(self.robot.dof)
+                    continue
                 self.largest_step = max(self.largest_step, float(np.abs(target - self.position).max()))
                 self.velocity = (target - self.position) * RATE_HZ
                 self.position = target

@@ -7,11 +7,15 @@ import pytest
 import ros_standin
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fake_arm import FakeArm
+from rclpy.context import Context
+from rclpy.node import Node
+from robolearn_ros.arm import arm_topics
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from robolearn import keys
 from robolearn.policy.approval import approve
+from robolearn.robots import load_robot
 from robolearn.serve import Serving, free_domain
 
 pytestmark = pytest.mark.ros
@@ -44,7 +48,7 @@ def running(session):
     serving, arm = session
     arm.run_again()
     yield serving, arm
-    arm.silent = arm.no_person = arm.reverse = False
+    arm.silent = arm.no_person = arm.reverse = arm.deaf = False
     arm.drop, arm.stamp_offset_s = None, 0.0
     assert arm.largest_step < 0.05  # whatever happened, nothing that jumps reached the arm
 
@@ -88,6 +92,22 @@ def test_joint_states_from_the_past_or_the_future_stop(running, offset_s, rules)
     arm.stamp_offset_s = 0.0
     if offset_s > 0:
         time.sleep(offset_s)  # until stamps are newer than the newest that was seen
+
+
+def test_a_controller_that_is_not_active_stops_and_a_reset_before_it_is_active_again_leaves_no_lurch(running):
+    _, arm = running
+    arm.goal(0.4, -0.3, 0.5)  # somewhere to go
+    time.sleep(0.2)
+    arm.deaf = True
+    arm.goal(0.5, 0.2, 0.4)
+    assert stop_rule(arm)[0] == "tracking"
+    accepted, text = arm.call("reset")
+    assert accepted, text
+    assert "its measured position is held now" in text
+    time.sleep(0.1)
+    arm.deaf = False
+    arm.run_again()
+    assert arm.state == "running"
 
 
 def test_a_person_sensor_that_falls_silent_stops(running):
@@ -187,6 +207,21 @@ def test_approved_is_served_and_a_missing_joint_is_named_until_it_comes(bundle, 
             serving.wait_until_active()
     finally:
         arm.close()
+
+
+def test_joint_states_of_another_type_are_refused_by_name(bundle, tmp_path):
+    domain, context = free_domain(), Context()
+    context.init(domain_id=domain)
+    topic = arm_topics(load_robot("fr3")).best_state
+    stranger = Node("stranger", context=context)
+    stranger.create_publisher(Float64MultiArray, topic, 1)
+    expected = f"stranger has {topic} as std_msgs/msg/Float64MultiArray, expected sensor_msgs/msg/JointState"
+    try:
+        with Serving(tmp_path, rate_hz=250.0, domain_id=domain) as serving:
+            serving.start_policy(bundle.path, require_approval=False)
+            serving.wait_for_output("policy_node", expected, 20.0)
+    finally:
+        context.shutdown()
 
 
 def _children(pid):

@@ -1,11 +1,15 @@
 import math
+import time
 
 import numpy as np
 import pytest
+from rclpy.context import Context
+from rclpy.node import Node
 from robolearn_ros.loop import StampClock
-from robolearn_ros.messages import JointReader, command, distance_m
+from robolearn_ros.messages import JointReader, Polled, command, distance_m, misfits, qos
 from robolearn_ros.safety_node import choose_command
 from sensor_msgs.msg import JointState, Range
+from std_msgs.msg import Float64
 
 from robolearn.safety.types import Command
 
@@ -87,3 +91,40 @@ def test_of_good_commands_the_newest_counts():
 def test_a_bad_command_never_hides_among_good_ones(bad, before, after):
     given = [*[cmd([0.01, 0, 0])] * before, bad, *[cmd([0.02, 0, 0])] * after]
     assert choose_command(given, LAST, 0.1) is bad
+
+
+@pytest.fixture
+def make_node():
+    """Makes nodes of one domain, each a participant of its own, as in separate processes."""
+    contexts = []
+
+    def make(name):
+        contexts.append(Context())
+        contexts[-1].init(domain_id=102)
+        return Node(name, context=contexts[-1])
+
+    yield make
+    for context in contexts:
+        context.shutdown()
+
+
+def test_those_who_can_never_hear_each_other_are_named(make_node):
+    here, there = make_node("here"), make_node("there")
+    polled = {topic: Polled(here, Float64, topic, qos(1)) for topic in ("/well", "/lossy", "/other")}
+    there.create_publisher(Float64, "/well", qos(1))
+    there.create_publisher(Float64, "/lossy", qos(1, reliable=False))
+    there.create_publisher(Range, "/other", qos(1))
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline:  # topics are found before the names of nodes are
+        time.sleep(0.01)
+        if all("there" in "".join(polled[topic].misfits()) for topic in ("/lossy", "/other")):
+            break
+    assert here.count_publishers("/well") == 1
+    assert polled["/well"].misfits() == []
+    (lossy,), (other,) = polled["/lossy"].misfits(), polled["/other"].misfits()
+    assert lossy == (
+        "there and this node do not hear each other on /lossy: Best effort publisher and reliable subscription"
+    )
+    assert other == "there has /other as sensor_msgs/msg/Range, expected std_msgs/msg/Float64"
+    (deaf,) = misfits(here, "/lossy", Float64, qos(1, reliable=False), reading=False)
+    assert "/lossy" in deaf

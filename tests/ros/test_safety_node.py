@@ -70,3 +70,10 @@ def test_stop_at_rest_has_nothing_to_do(safety):
     answer = safety._stop(1.0)
     assert answer.accepted
     assert "Nothing moves" in answer.text
+
+
+def test_no_start_while_no_controller_listens(safety):
+    answer = safety._start(1.0)
+    assert not answer.accepted
+    assert "nobody listens on" in answer.text
+    assert safety.monitor.state is State.HOLDING

@@ -10,6 +10,9 @@ from robolearn.errors import RobotError
 from robolearn.robots import Robot
 from robolearn_ros.messages import qos
 
+COMMAND_TYPE = (
+    "std_msgs/msg/Float64MultiArray"  # a trajectory controller restarts its clock with every message
+)
 GRIPPER_COMMAND_TOPIC = "/gripper_position_controller/commands"
 
 
@@ -34,11 +37,16 @@ class ArmTopics:
 
 
 def arm_topics(robot: Robot) -> ArmTopics:
-    """The topics in a robot's file. Raises RobotError where the file has none."""
+    """The topics in a robot's file. Raises RobotError where the file has none, or another kind of controller."""
     ros = robot.ros
     if ros is None:
         raise RobotError(
             f"Robot '{robot.name}' has no `ros` section in {robot.path}: add its topics and rates."
+        )
+    if ros.command_type != COMMAND_TYPE:
+        raise RobotError(
+            f"Robot '{robot.name}' takes {ros.command_type} on {ros.command_topic}, and the safety node sends "
+            f"{COMMAND_TYPE}. Add a forward position controller to the arm's controller manager, and name its topic."
         )
     fast_qos = ros.raw_state_qos or ros.state_qos
     return ArmTopics(

@@ -11,7 +11,14 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from sensor_msgs.msg import JointState, Range
 
 from robolearn.safety.types import Command, Measured
@@ -29,6 +36,24 @@ def qos(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfi
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def misfits(node: Node, topic: str, kind: type[Any], profile: QoSProfile, *, reading: bool) -> list[str]:
+    """Why those at the other end of a topic can never talk with this node: another type or quality of service.
+
+    reading: whether this node subscribes (the others publish) or publishes.
+    """
+    expected, found = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}", []
+    look = node.get_publishers_info_by_topic if reading else node.get_subscriptions_info_by_topic
+    for other in look(topic):
+        pair = (other.qos_profile, profile) if reading else (profile, other.qos_profile)
+        verdict, reason = qos_check_compatible(*pair)
+        if other.topic_type != expected:
+            found.append(f"{other.node_name} has {topic} as {other.topic_type}, expected {expected}")
+        elif verdict == QoSCompatibility.ERROR:
+            why = reason.removeprefix("ERROR: ").rstrip(";")
+            found.append(f"{other.node_name} and this node do not hear each other on {topic}: {why}")
+    return found
 
 
 class _NeverExecuted(CallbackGroup):
@@ -49,9 +74,14 @@ class Polled(Generic[M]):
 
     def __init__(self, node: Node, kind: type[M], topic: str, profile: QoSProfile):
         self.topic, self.depth, self._kind = topic, profile.depth, kind
+        self._node, self._profile = node, profile
         self._subscription = node.create_subscription(
             kind, topic, _ignore, profile, callback_group=_NeverExecuted()
         )
+
+    def misfits(self) -> list[str]:
+        """Publishers of this topic whose messages can never come, and why."""
+        return misfits(self._node, self.topic, self._kind, self._profile, reading=True)
 
     def take(self) -> list[M]:
         """Every message that came since the last call, at most the queue's depth."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,6 +118,12 @@ def _write_statistics(control: ControlNode) -> None:
     path = control.node.get_parameter(STATS_PATH.name).value
     if path:
         Path(path).write_text(json.dumps(control.statistics(), indent=2) + "\n", encoding="utf-8")
+
+
+def process_age_s() -> float:
+    """How long this process has been running, interpreter and imports included."""
+    ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def status(

@@ -30,7 +30,18 @@ from robolearn_ros.arm import arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
-from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.node import (
+    ERROR,
+    OK,
+    PHASE,
+    RT_PRIORITY,
+    STATS_PATH,
+    WARN,
+    loop_values,
+    process_age_s,
+    run_node,
+    status,
+)
 from robolearn_ros.parameters import Parameter, declare
 from robolearn_ros.sources import Sources
 
@@ -213,6 +224,9 @@ class PolicyNode:
                     )
                 stamps.append(self._reader.measured(message).stamp_s)
             time.sleep(0.005)
+        misfits = self._misfits()
+        if misfits:
+            raise RobotError(". ".join(misfits) + ".")
         if len(stamps) < 2:
             raise RobotError(
                 f"No joint states on {topic} (publishers: {self.node.count_publishers(topic)}). "
@@ -223,6 +237,9 @@ class PolicyNode:
             raise RobotError(
                 f"{topic} comes at {rate:.0f} Hz, but the policy needs {control_hz:g} Hz. Set state_topic."
             )
+
+    def _misfits(self) -> list[str]:
+        return [*self._states.misfits(), *self._inputs.misfits()]
 
     def activate(self) -> None:
         """Run from the next control period on, if the monitor follows."""
@@ -244,7 +261,9 @@ class PolicyNode:
             self._starter.cancel()
             self.node.trigger_activate()
             name = self._bundle.manifest.name
-            self.node.get_logger().info(f"active: {name}, digest {self._bundle.digest[:12]}")
+            self.node.get_logger().info(
+                f"active: {name}, digest {self._bundle.digest[:12]}, {process_age_s():.1f} s after the process began"
+            )
 
     # -- the cycle --
 
@@ -329,6 +348,7 @@ class PolicyNode:
         if driver is not None:
             values |= {f"inference_us_{k}": v for k, v in driver.inference.summary_us().items()}
         problem = self.refusal or (driver.problem if driver else "not configured") or self._inputs.problem
+        problem = problem or ". ".join(self._misfits())
         level, text = (ERROR, problem) if problem else (OK, "serving")
         if not problem and not self._inputs.complete:
             level, text = WARN, f"waiting for {', '.join(self._inputs.missing)}"

@@ -30,7 +30,16 @@ from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, Samples, StampClock
-from robolearn_ros.messages import JointReader, Polled, command, distance_m, joint_state, qos, time_message
+from robolearn_ros.messages import (
+    JointReader,
+    Polled,
+    command,
+    distance_m,
+    joint_state,
+    misfits,
+    qos,
+    time_message,
+)
 from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 
@@ -137,7 +146,8 @@ class SafetyNode:
         self._enabling = Polled(node, Bool, "/robolearn/enabling_device", qos(QUEUE))
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
-        self._out = node.create_publisher(Float64MultiArray, self._command_topic, qos(1))
+        self._out_qos = qos(1)
+        self._out = node.create_publisher(Float64MultiArray, self._command_topic, self._out_qos)
         self._sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
         self._decisions = node.create_publisher(
             DiagnosticStatus, "/robolearn/decision", qos(50, latched=True)
@@ -303,6 +313,10 @@ class SafetyNode:
         return answer
 
     def _start(self, now_s: float) -> Answer:
+        deaf = self._deaf()
+        if deaf:
+            self._event("finding", about="start", text=deaf)
+            return Answer(False, f"No start: {deaf}.")
         who = self._text("operator")
         answer = self.monitor.start(now_s, self._measured, who)
         self._event("start", now_s=now_s, measured=self._measured, who=who, answer=answer)
@@ -371,16 +385,26 @@ class SafetyNode:
         self._note(
             "policy", f"{policies} publishers on {self._policy_topic}, expected one" if policies > 1 else ""
         )
-        listeners = self.node.count_subscribers(self._command_topic)
-        self._note(
-            "arm", "" if listeners else f"nobody listens on {self._command_topic}: is the controller active?"
-        )
+        self._note("arm", self._deaf())
         stepped = self.clock.stepped_s()
         self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
         if others > 0:
             self._stop_because(f"another publisher on {self._command_topic}")
 
+    def _deaf(self) -> str:
+        """Why the arm's controller cannot hear this monitor; empty if it can."""
+        if self.node.count_subscribers(self._command_topic):
+            return ""
+        return f"nobody listens on {self._command_topic}: is the controller active?"
+
+    def _watch_fit(self) -> None:
+        """Whoever can never be heard, or never hears, because of type or quality of service."""
+        given = [text for topic in (self._states, self._commands, self._ranges) for text in topic.misfits()]
+        taken = misfits(self.node, self._command_topic, Float64MultiArray, self._out_qos, reading=False)
+        self._note("fit", "; ".join(given + taken))
+
     def _publish_diagnostics(self) -> None:
+        self._watch_fit()
         values = loop_values(self.loop) | {
             "mode": self.monitor.mode,
             "state": self.monitor.state,

@@ -69,6 +69,10 @@ class Sources:
         """Whether every source has a value."""
         return all(source in self._have for source in self._needed)
 
+    def misfits(self) -> list[str]:
+        """Publishers of these topics whose messages can never come, and why."""
+        return [text for polled in self._polled.values() for text in polled.misfits()]
+
     def take(self) -> dict[str, np.ndarray]:
         """New values by source. What is not finite or in another frame is refused, and said in `problem`."""
         values: dict[str, np.ndarray] = {}
