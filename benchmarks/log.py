@@ -1,64 +1,85 @@
 """Cost of the safety log: one cycle on the control thread, a sustained rate, and how fast a day of it is verified.
 
-    python benchmarks/log.py [--seconds 20] [--hz 1000]
+    python benchmarks/log.py [--seconds 20] [--hz 1000] [--kills 10]
 
-The load is paced by an absolute clock, as a control loop is. Prints; asserts nothing.
+The load is paced by an absolute clock, as a control loop is. Then control process and log writer are killed at
+random moments, and what was lost is measured. Prints; asserts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from robolearn.review.replay import cycles
 from robolearn.review.report import write_report
 from robolearn.review.verify import verify
 from robolearn.robots import load_robot
 from robolearn.safety.log import SafetyLog
 from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.trace import Layout
 from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
 
 DAY_S = 86_400
+
+
+class Load:
+    """A log, and cycles for it as a monitor would give them: every fiftieth limited, every position new."""
+
+    def __init__(self, directory: Path, hz: float):
+        self.robot, profile = load_robot("fr3"), SafetyProfile.load("fr3")
+        self.names, n = self.robot.joint_names, self.robot.dof
+        self.hz, self.number, self._axis = hz, 0, np.arange(n)
+        self.log = SafetyLog.open(
+            directory,
+            robot=self.robot,
+            profile=profile,
+            session={"mode": "automatic", "period_s": 1.0 / hz},
+            signing_key=directory.parent / "log.pem",
+        )
+        self._noise = 1e-5 * np.random.default_rng(0).standard_normal((4096, 2, n))
+        self._acted = (Record("velocity", 2.7, 2.62, -0.08, "rad/s", "fr3.yaml", "too fast", self.names[0]),)
+
+    def cycle(self, now_s: float) -> float:
+        """Logs one more cycle; what that took, us."""
+        i, t = self.number, self.number / self.hz
+        self.number += 1
+        position, velocity = np.sin(t + self._axis), np.cos(t + self._axis)
+        noise = self._noise[i % 4096]
+        command = Command(self.names, position, now_s, velocity)
+        measured = Measured(self.names, position + noise[0], velocity + noise[1], now_s)
+        limited = i % 50 == 0
+        verdict = Verdict.LIMIT if limited else Verdict.PASS
+        acted = self._acted if limited else ()
+        decision = Decision(verdict, position, velocity, False, State.RUNNING, acted, 0.1)
+        around = Surroundings(2.0, now_s)
+        before = time.perf_counter_ns()
+        self.log.cycle(now_s, command, measured, around, decision)
+        return (time.perf_counter_ns() - before) / 1e3
 
 
 def sustained(
     directory: Path, seconds: float, hz: float
 ) -> tuple[SafetyLog, np.ndarray, float, float, float]:
     """Logs cycles at `hz`: the log, the cost of each [us], CPU shares of both processes, time to close [s]."""
-    robot, profile = load_robot("fr3"), SafetyProfile.load("fr3")
-    names, n = robot.joint_names, robot.dof
-    log = SafetyLog.open(
-        directory,
-        robot=robot,
-        profile=profile,
-        session={"mode": "automatic", "period_s": 1.0 / hz},
-        signing_key=directory.parent / "log.pem",
-    )
-    random = np.random.default_rng(0)
-    noise = 1e-5 * random.standard_normal((4096, 2, n))
-    acted = (Record("velocity", 2.7, 2.62, -0.08, "rad/s", "fr3.yaml", "too fast", names[0]),)
-    cycles = int(seconds * hz)
-    cost = np.zeros(cycles)
-    writer, ours = psutil.Process(log.writer_pid), psutil.Process()
+    load = Load(directory, hz)
+    cost = np.zeros(int(seconds * hz))
+    writer, ours = psutil.Process(load.log.writer_pid), psutil.Process()
     cpu = [process.cpu_times() for process in (writer, ours)]
     begin = time.monotonic()
-    for i in range(cycles):
-        t = i / hz
-        position, velocity = np.sin(t + np.arange(n)), np.cos(t + np.arange(n))
-        command = Command(names, position, t, velocity)
-        measured = Measured(names, position + noise[i % 4096, 0], velocity + noise[i % 4096, 1], t)
-        limited = i % 50 == 0
-        verdict = Verdict.LIMIT if limited else Verdict.PASS
-        decision = Decision(verdict, position, velocity, False, State.RUNNING, acted if limited else (), 0.1)
-        around = Surroundings(2.0, t)
-        before = time.perf_counter_ns()
-        log.cycle(t, command, measured, around, decision)
-        cost[i] = (time.perf_counter_ns() - before) / 1e3
+    for i in range(len(cost)):
+        cost[i] = load.cycle(i / hz)
         wait = begin + (i + 1) / hz - time.monotonic()
         if wait > 0:
             time.sleep(wait)
@@ -68,8 +89,33 @@ def sustained(
         now = process.cpu_times()
         shares.append((now.user + now.system - before_cpu.user - before_cpu.system) / took)
     before_close = time.monotonic()
-    log.close()
-    return log, cost, shares[0], shares[1], time.monotonic() - before_close
+    load.log.close()
+    return load.log, cost, shares[0], shares[1], time.monotonic() - before_close
+
+
+def log_until_killed(directory: Path, hz: float) -> None:
+    """The process that is killed: tells its log writer's process id, then logs for ever."""
+    load = Load(directory, hz)
+    print(load.log.writer_pid, flush=True)
+    due = time.monotonic()
+    while True:
+        load.cycle(time.monotonic())
+        due += 1.0 / hz
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def killed(directory: Path, hz: float, after_s: float) -> tuple[float, str]:
+    """Kills control process and log writer at once, after_s after both are up: what was lost [ms], the verdict."""
+    command = [sys.executable, __file__, "--until-killed", str(directory), "--hz", str(hz)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as control:
+        assert control.stdout is not None
+        writer = int(control.stdout.readline())
+        time.sleep(after_s)
+        os.kill(writer, signal.SIGKILL)
+        control.kill()
+        at = time.monotonic()
+    last = max(cycle.now_s for cycle in cycles(directory, Layout(load_robot("fr3").joint_names)))
+    return 1e3 * (at - last), verify(directory).status
 
 
 def main() -> None:
@@ -78,22 +124,26 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--hz", type=float, default=1000.0)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--until-killed", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.until_killed is not None:
+        log_until_killed(arguments.until_killed, arguments.hz)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "log"
         log, cost, writer_cpu, own_cpu, close_s = sustained(directory, arguments.seconds, arguments.hz)
-        cycles, lost = log.counts["cycles"], log.counts["lost"]
+        count, lost = log.counts["cycles"], log.counts["lost"]
         p50, p99, p999 = np.percentile(cost, [50, 99, 99.9])
         print(
             f"log.cycle, 7 joints: p50 {p50:.1f} us, p99 {p99:.1f} us, p99.9 {p999:.1f} us, max {cost.max():.0f} us"
         )
-        print(f"{cycles} cycles at {arguments.hz:g} Hz, {lost} lost; close {close_s * 1e3:.0f} ms")
+        print(f"{count} cycles at {arguments.hz:g} Hz, {lost} lost; close {close_s * 1e3:.0f} ms")
         print(
             f"CPU of one core: writer {100 * writer_cpu:.1f} %, this process with its load {100 * own_cpu:.1f} %"
         )
         verdict = verify(directory)
         size = sum(path.stat().st_size for path in directory.iterdir())
-        per_cycle = size / cycles
+        per_cycle = size / count
         day_gb = per_cycle * arguments.hz * DAY_S / 1e9
         print(f"{size / 1e6:.1f} MB, {per_cycle:.0f} bytes a cycle, {day_gb:.1f} GB a day")
         events_rate, cycles_rate = verdict.events / verdict.events_s, verdict.cycles / verdict.trace_s
@@ -107,6 +157,17 @@ def main() -> None:
         head = json.loads((directory / "head.json").read_text())
         print(
             f"head to keep elsewhere: session {head['session_id'][:8]}, seq {head['seq']}, {head['hash'][:12]}"
+        )
+        moments = np.random.default_rng(0).uniform(0.3, 1.5, arguments.kills)
+        ends = [
+            killed(Path(folder) / f"killed{k}", arguments.hz, float(after)) for k, after in enumerate(moments)
+        ]
+    if ends:
+        statuses = ", ".join(f"{count} {status}" for status, count in Counter(s for _, s in ends).items())
+        losses = [loss for loss, _ in ends]
+        print(
+            f"killed {len(ends)} times: the last {np.median(losses):.0f} ms lost in the middle case, "
+            f"{max(losses):.0f} ms at most; {statuses}"
         )
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ import pytest
 from log_sessions import story
 
 from robolearn.errors import LogError
+from robolearn.review import report
 from robolearn.review.replay import replay
 from robolearn.review.report import report_data, write_events_csv, write_report
 from robolearn.review.statistics import tcp_speeds
-from robolearn.review.verify import verify
+from robolearn.review.stored import session_start, stored
+from robolearn.review.verify import read_events, verify
 from robolearn.robots import forward, load_robot
 
 CHROMIUM = next(
@@ -157,6 +160,14 @@ def test_a_report_needs_a_log_and_a_place(log, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(LogError, match="Cannot write the report"):
         write_report(log, tmp_path / "file" / "out.html")
+
+
+def test_a_robot_that_is_no_longer_the_recorded_one_is_said(log, monkeypatch):
+    made_with = stored(log, session_start(log, read_events(log)))
+    assert report_data(log)["robot"]["note"] == ""
+    changed = replace(made_with, note="a file that it draws on was changed since")
+    monkeypatch.setattr(report, "stored", lambda *_: changed)
+    assert report_data(log)["robot"]["note"] == changed.note
 
 
 def test_a_damaged_log_still_gives_a_page(log, tmp_path):

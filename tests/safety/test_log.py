@@ -251,6 +251,34 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert end["reason"] == "control process gone"
 
 
+@pytest.mark.parametrize("after_s", [0.05, 0.21])
+def test_both_processes_killed_leave_a_log_that_verifies_up_to_there(tmp_path, after_s):
+    program = f"""
+import sys
+sys.path.insert(0, {str(TESTS)!r})
+from pathlib import Path
+from log_sessions import Session
+session = Session(Path({str(tmp_path / "log")!r}), Path({str(tmp_path / "log.pem")!r}))
+session.start()
+session.wave(200)
+while session.log._ring.fill:
+    pass
+print(session.log.writer_pid, session.kept, flush=True)
+while True:
+    session.wave(1)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as control:
+        writer, kept = map(int, control.stdout.readline().split())
+        time.sleep(after_s)
+        os.kill(writer, signal.SIGKILL)
+        control.kill()
+    verdict = verify(tmp_path / "log", tmp_path / "log.pub")
+    assert verdict.status == "incomplete"
+    assert "no_end" in {finding.kind for finding in verdict.findings}
+    assert not [finding for finding in verdict.findings if finding.weight == "altered"]
+    assert verdict.cycles >= kept >= 200
+
+
 def _is_zombie(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z"

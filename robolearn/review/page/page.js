@@ -65,6 +65,7 @@ section("Identification and digests", "What was recorded, by what, and how to re
   put("Began", D.events[0][1]); put("Ended", `${D.events[D.events.length - 1][1]}${V.ended ? "" : " (last record; not ended in order)"}`);
   put("Arm", `${D.robot.label} (${START.robot.name}), ${D.robot.joints.length} joints: ${D.robot.joints.join(", ")}`);
   put("Robot file, SHA-256", el("code", {}, START.robot.digest));
+  if (D.robot.note) put("Robot file now", el("span", {}, chip("differs", "warn"), " ", D.robot.note));
   put("Safety profile", `${START.profile.name}: ${D.profile.title}`);
   put("Profile, SHA-256", el("code", {}, START.profile.digest));
   put("Risk assessment", D.profile.ref);
@@ -262,6 +263,7 @@ section("Open items", "What this page leaves for a person to settle.", () => {
   for (const f of V.findings) if (f.weight !== "note") items.push(`Integrity: ${f.where}: ${f.text}`);
   if (!V.key_trusted) items.push("Integrity: give the public key of the log writer, so that the signatures say who wrote it.");
   if (!V.head_expected) items.push("Integrity: keep copies of head.json on another machine and compare them.");
+  if (D.robot.note) items.push(`Robot file: ${D.robot.note}`);
   if (!D.replay) items.push("Replay: not made."); else if (!D.replay.agrees) items.push("Replay: explain each difference.");
   const unmeasured = D.stops.filter(s => !s.report).length;
   if (unmeasured) items.push(`Stops: ${count(unmeasured, "stop")} without a measured standstill.`);
