@@ -3,8 +3,9 @@
     python benchmarks/ros2.py [--rate 500] [--seconds 20] [--bundle FILE]
 
 Bare loop: the same absolute sleep, nothing else. Bare hop: one process publishes a JointState of seven joints,
-another takes it in an executor. Sensor to command: from the stamp of a joint state over the policy node to the
-command that the safety node sends to the arm.
+another takes it in an executor. Bare graph: the policy's ONNX graph, run at the policy's rate by a loop of its own.
+Sensor to command: from the stamp of a joint state over the policy node to the command that the safety node sends to
+the arm.
 """
 
 from __future__ import annotations
@@ -73,8 +74,33 @@ def listener(seconds: float) -> None:
     print(json.dumps(samples.summary_us()))
 
 
-def beside(mode: str, rate: float, seconds: float, environment: dict[str, str]) -> subprocess.Popen[str]:
+def bare_graph(bundle: Path, seconds: float) -> None:
+    import numpy as np
+    import onnxruntime
+    from robolearn_ros.loop import Loop, Samples
+
+    from robolearn.policy.bundle import PolicyBundle
+
+    loaded, options = PolicyBundle.load(bundle), onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(loaded.onnx_bytes, options, providers=["CPUExecutionProvider"])
+    feed = {node.name: np.full(node.shape, 0.1, np.float32) for node in session.get_inputs()}
+    loop, samples = Loop(loaded.manifest.control_hz, priority=40, phase=0.045), Samples()
+    end = time.monotonic() + seconds
+    for _ in loop:
+        began = time.monotonic_ns()
+        session.run(None, feed)
+        samples.add(time.monotonic_ns() - began)
+        if time.monotonic() > end:
+            loop.stop()
+    print(json.dumps(samples.summary_us()))
+
+
+def beside(
+    mode: str, rate: float, seconds: float, bundle: Path, environment: dict[str, str]
+) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--mode", mode, "--rate", str(rate), "--seconds", str(seconds)]
+    command += ["--bundle", str(bundle)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -102,18 +128,20 @@ def measure(rate: float, seconds: float, bundle: Path | None) -> None:
             serving.wait_until_active()
             hop = ros_environment(domain + 50)
             processes = {
-                mode: beside(mode, rate, seconds, hop) for mode in ("bare-loop", "listener", "talker")
+                mode: beside(mode, rate, seconds, bundle, hop)
+                for mode in ("bare-loop", "bare-graph", "listener", "talker")
             }
             goals = [GOALS[i % len(GOALS)] for i in range(max(1, round(seconds / 2.5)))]
             driven = exercise(serving, goals, faults=False, timeout_s=60.0 + 10 * seconds)
             bare = json.loads(processes["bare-loop"].communicate()[0])
+            graph = json.loads(processes["bare-graph"].communicate()[0])
             bare_hop = json.loads(processes["listener"].communicate()[0])
             processes["talker"].communicate()
             serving.stop()
-            report(rate, serving.statistics(), bare, bare_hop, driven)
+            report(rate, serving.statistics(), bare, bare_hop, graph, driven)
 
 
-def report(rate: float, found: dict, bare: dict, hop: dict, driven: dict) -> None:
+def report(rate: float, found: dict, bare: dict, hop: dict, graph: dict, driven: dict) -> None:
     print(f"{rate:g} Hz, {os.cpu_count()} cores, {LOAD} {os.getloadavg()[0]:.1f}; {bare['real_time']}")
     reached = sum(goal["reached"] for goal in driven.get("goals", []))
     print(
@@ -127,6 +155,7 @@ def report(rate: float, found: dict, bare: dict, hop: dict, driven: dict) -> Non
         line(f"{node}: late", found[node]["late_us"], found[node]["missed"])
     for node in ("sim_node", "policy_node", "safety_node"):
         line(f"{node}: work of a cycle", found[node]["work_us"])
+    line("bare graph", graph)
     line("policy_node: inference", found["policy_node"]["inference_us"])
     line("safety_node: check", found["safety_node"]["check_us"])
     line("bare hop", hop)
@@ -154,6 +183,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.mode == "bare-loop":
         bare_loop(options.rate, options.seconds)
+    elif options.mode == "bare-graph":
+        bare_graph(options.bundle, options.seconds)
     elif options.mode == "talker":
         talker(options.rate, options.seconds)
     elif options.mode == "listener":

@@ -82,6 +82,19 @@ def test_reset_forgets(runtime):
     )
 
 
+def test_a_rehearsal_changes_nothing(runtime):
+    runtime.reset({"joint_state.position": [0.0, 0.0]})
+    start = runtime.memory
+    runtime.rehearse()  # nothing to repeat yet
+    np.testing.assert_equal(runtime.memory, start)
+    first = runtime.step(READINGS)
+    after = runtime.memory
+    runtime.rehearse()
+    np.testing.assert_equal(runtime.memory, after)
+    runtime.restore(start)
+    np.testing.assert_equal(runtime.step(READINGS), first)
+
+
 def test_step_needs_a_reset(runtime):
     with pytest.raises(BundleError, match="reset the policy from measured values"):
         runtime.step(READINGS)

@@ -28,7 +28,10 @@ class FakeRuntime:
                 "target_acceleration_max_rad_s2": [A_MAX] * 2,
             },
         )
-        self.resets, self.error = [], None
+        self.resets, self.error, self.rehearsed = [], None, 0
+
+    def rehearse(self):
+        self.rehearsed += 1
 
     def reset(self, measured):
         self.position = np.array(measured["joint_state.position"])
@@ -149,6 +152,14 @@ def test_a_long_hold_up_brakes_instead(driver):
     play(driver, range(10, 60), Go.RUN)
     play(driver, range(60 + (CATCH_UP_PERIODS + 2) * RATIO, 200), Go.RUN)
     assert "was held up for" in driver.problem
+
+
+def test_the_policy_is_rehearsed_in_the_tick_before_each_of_its_periods(driver, runtime):
+    play(driver, range(2 * RATIO), Go.HOLD)
+    play(driver, range(2 * RATIO, 5 * RATIO), Go.RUN)
+    assert runtime.rehearsed == 3
+    play(driver, range(5 * RATIO, 6 * RATIO), Go.HOLD)
+    assert runtime.rehearsed == 3
 
 
 class FakeRuntimeWithMemory(FakeRuntime):

@@ -107,6 +107,8 @@ class PolicyDriver:
         """Run the policy, or brake, if a control period begins with tick number index."""
         if index // self.ratio > self._period:
             self._next_period(go, sources)
+        elif self.running and self.ratio > 1 and (index + 1) % self.ratio == 0:
+            self.runtime.rehearse()
 
     def _next_period(self, go: Go, sources: Mapping[str, Any]) -> None:
         self._period += 1
