@@ -14,7 +14,7 @@ import numpy as np
 from robolearn.errors import MissingDependency
 
 try:
-    import matplotlib as mpl
+    from matplotlib import style
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError:
@@ -24,21 +24,7 @@ if TYPE_CHECKING:
     from robolearn.learn.evaluate import Evaluation, Rate
 
 INK, BLUE, GREEN, ORANGE, RED = "#2b2f36", "#2f6db3", "#2e8b57", "#d98324", "#c0392b"
-_STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#9aa0a8",
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "white",
-    "font.size": 9,
-    "grid.color": "#e3e6ea",
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+STYLE = "robolearn.plots"  # plots.mplstyle beside this file
 
 
 class Picture(Figure):
@@ -52,7 +38,7 @@ class Picture(Figure):
 
 def figure(columns: int = 1, width: float = 4.6, height: float = 2.9) -> tuple[Picture, list[Axes]]:
     """An empty figure of so many axes side by side, each width by height inches."""
-    with mpl.rc_context(_STYLE):
+    with style.context(STYLE):
         made = Picture(figsize=(width * columns, height), layout="constrained")
         axes = [made.add_subplot(1, columns, i + 1) for i in range(columns)]
     return made, axes
@@ -65,7 +51,7 @@ STRATA_SHOWN = 12  # the lowest; a figure of all would say less
 def evaluation_figure(evaluation: Evaluation) -> Picture:
     """Success with its 95 % interval in the strata where it is lowest, and the distribution of time to success."""
     shown, whole = evaluation.lowest(STRATA_SHOWN), evaluation.success
-    with mpl.rc_context(_STYLE):
+    with style.context(STYLE):
         made = Picture(figsize=(11.0, 1.5 + 0.27 * max(len(shown), 7)), layout="constrained")
         left, right = made.subplots(1, 2, width_ratios=(1.3, 1.0))
         _strata(left, shown, whole, len(evaluation.strata))

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from robolearn.sim.render import POSED_FIELDS, SceneRenderer, scene_renderer, write_video
+from robolearn.sim.render import POSED_FIELDS, SceneRenderer, periods_per_picture, scene_renderer, write_video
 
 if TYPE_CHECKING:
     from robolearn.env import VecEnv
 
 Progress = Callable[[str, int, int], None]  # what is counted, how many so far, of how many
 
-PICTURES_HZ = 25.0  # at most: the eye asks for no more, and without a GPU each takes a while
 PAUSE_S = 0.5  # an episode's last picture stands still, so that one sees where the next begins
 
 
@@ -72,7 +71,7 @@ class Film:
         """Write the kept episodes of a kind, `success` or `failure`, as mp4; False where there are none."""
         if not self.clips[kind]:
             return False
-        every = max(1, round(env.control_hz / PICTURES_HZ))
+        every = periods_per_picture(env.control_hz)
         fps = env.control_hz / every
         with scene_renderer(env, plain=True) as renderer:
             write_video(self._frames(renderer, kind, every, round(PAUSE_S * fps), progress), path, fps)

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ POSED_FIELDS = (
     "site_pos",
 )  # what a picture shows of the physics drawn for an episode
 _EFFECTS = (int(mujoco.mjtRndFlag.mjRND_SHADOW), int(mujoco.mjtRndFlag.mjRND_REFLECTION))
+_PICTURES_HZ = 25.0  # at most: the eye asks for no more, and without a GPU each takes a while
 Actor = Callable[[Any], Any]
 
 
@@ -143,11 +145,18 @@ def scene_renderer(
         renderer.close()
 
 
+def periods_per_picture(control_hz: float) -> int:
+    """How many control periods pass from one picture of a video to the next."""
+    return max(1, round(control_hz / _PICTURES_HZ))
+
+
 def record_video(env: VecEnv, actor: Actor, path: str | Path, *, episodes: int = 4, seed: int = 0) -> Path:
     """Play episodes one after another and write them as mp4 (H.264). actor: obs [N, D] -> action [N, A]."""
     states = play(env, jit(lambda state: env.step(state, actor(state.obs))), episodes, seed)
+    every = periods_per_picture(env.control_hz)
     with scene_renderer(env) as renderer:
-        return write_video((renderer.frame(state) for state in states), path, env.control_hz)
+        frames = (renderer.frame(state) for state in islice(states, 0, None, every))
+        return write_video(frames, path, env.control_hz / every)
 
 
 def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed: int) -> Iterator[EnvState]:
