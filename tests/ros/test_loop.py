@@ -1,8 +1,17 @@
+import os
 import time
 
 import numpy as np
 import pytest
-from robolearn_ros.loop import Loop, Samples, StampClock, request_real_time, sleep_until_ns
+from robolearn_ros.loop import (
+    MIDDLEWARE_BELOW,
+    Loop,
+    RealTime,
+    Samples,
+    StampClock,
+    request_real_time,
+    sleep_until_ns,
+)
 
 
 def test_ticks_lie_on_the_grid_and_late_ones_are_skipped_and_counted():
@@ -54,3 +63,23 @@ def test_what_was_not_asked_for_is_said():
     granted = request_real_time(0)
     assert not granted.fifo
     assert "rt_priority is 0" in granted.text
+
+
+def test_giving_way_changes_no_priority_that_was_not_granted_and_ends_with_an_error():
+    loop = Loop(1000.0)
+    before = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    with pytest.raises(ZeroDivisionError), loop.giving_way():
+        assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == before
+        1 / 0
+    assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == before
+
+
+def test_giving_way_is_below_those_who_deliver_and_back_afterwards(monkeypatch):
+    loop, asked = Loop(1000.0, priority=40), []
+    loop.real_time = RealTime(True, True, "granted")
+    monkeypatch.setattr(os, "sched_setscheduler", lambda _, kind, p: asked.append((kind, p.sched_priority)))
+    with loop.giving_way():
+        during = list(asked)
+    assert during == [(os.SCHED_FIFO, 25)]
+    assert during[0][1] < loop.priority - MIDDLEWARE_BELOW
+    assert asked[1:] == [(os.SCHED_FIFO, 40)]

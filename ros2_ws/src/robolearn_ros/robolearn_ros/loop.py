@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ _CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _EINTR = 4
 _NS = 1_000_000_000
+MIDDLEWARE_BELOW = 10  # the priority of delivering threads under that of the loop
+_GIVING_WAY = 15
 
 
 class _Timespec(ctypes.Structure):
@@ -163,6 +166,20 @@ class Loop:
         self.work = Samples()  # from wake-up to the end of the tick
         self.real_time = RealTime(False, False, "not started")
         self._running = False
+
+    @contextlib.contextmanager
+    def giving_way(self) -> Iterator[None]:
+        """What is done meanwhile lets the middleware's threads go first, here and in other nodes' processes.
+
+        For what may take long and is not due at once, such as a policy: a message that waits for it is a cycle late.
+        """
+        if self.real_time.fifo:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(max(self.priority - _GIVING_WAY, 1)))
+        try:
+            yield
+        finally:
+            if self.real_time.fifo:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.priority))
 
     def stop(self) -> None:
         """End the iteration after the current tick; callable from anywhere."""

@@ -20,7 +20,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from robolearn.errors import RobolearnError
-from robolearn_ros.loop import Loop, promote_other_threads, set_fifo
+from robolearn_ros.loop import MIDDLEWARE_BELOW, Loop, promote_other_threads, set_fifo
 from robolearn_ros.parameters import Parameter
 
 RT_PRIORITY = Parameter("rt_priority", 40, "SCHED_FIFO priority of the control loop, 0 for none", "", 0, 95)
@@ -33,9 +33,6 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.ERROR,
     DiagnosticStatus.STALE,
 )
-
-
-_MIDDLEWARE_BELOW = 10  # the priority of delivering threads under that of the loop
 
 
 class ControlNode(Protocol):
@@ -78,9 +75,9 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         rclpy.try_shutdown()
         return 2
     executor.add_node(control.node)
-    if control.loop.priority > _MIDDLEWARE_BELOW:
-        promote_other_threads(control.loop.priority - _MIDDLEWARE_BELOW)
-    below = max(control.loop.priority - 2 * _MIDDLEWARE_BELOW, 1) if control.loop.priority else 0
+    if control.loop.priority > MIDDLEWARE_BELOW:
+        promote_other_threads(control.loop.priority - MIDDLEWARE_BELOW)
+    below = max(control.loop.priority - 2 * MIDDLEWARE_BELOW, 1) if control.loop.priority else 0
     thread = threading.Thread(target=_serve, args=(executor, below), name="executor", daemon=True)
     thread.start()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -59,7 +59,7 @@ PARAMETERS = (
     Parameter("staged_bundle", "", "bundle for the service ~/stage; may be changed while running", read_only=False),
     Parameter("swap_in_motion", False, "swap a staged policy at once, moving, and without telling the safety node"),
     Parameter("autostart", True, "configure and activate without being asked, as soon as the arm is there"),
-    replace(PHASE, default=0.25),
+    replace(PHASE, default=0.35),
     RT_PRIORITY,
     STATS_PATH,
 )  # fmt: skip
@@ -281,7 +281,8 @@ class PolicyNode:
         position, velocity = driver.command(self.loop.index, go, self._held, self._values)
         stamp = time_message(self.clock, tick_ns)
         self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
-        driver.advance(self.loop.index, go, self._values)
+        with self.loop.giving_way():
+            driver.advance(self.loop.index, go, self._values)
         if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
             self._gripper.publish(Float64(data=driver.gripper_width_m))
 
