@@ -126,5 +126,12 @@ def test_those_who_can_never_hear_each_other_are_named(make_node):
         "there and this node do not hear each other on /lossy: Best effort publisher and reliable subscription"
     )
     assert other == "there has /other as sensor_msgs/msg/Range, expected std_msgs/msg/Float64"
+    there.create_subscription(Float64, "/told", lambda _: None, qos(1))
+    while not here.get_subscriptions_info_by_topic("/told") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert here.count_subscribers("/told") == 1
+    assert misfits(here, "/told", Float64, qos(1), reading=False) == []
+    (lossy,) = misfits(here, "/told", Float64, qos(1, reliable=False), reading=False)
+    assert "/told: Best effort publisher and reliable subscription" in lossy
     (deaf,) = misfits(here, "/lossy", Float64, qos(1, reliable=False), reading=False)
     assert "/lossy" in deaf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -26,6 +28,8 @@ from robolearn_ros.loop import StampClock
 
 Vector = NDArray[np.float64]
 M = TypeVar("M")
+
+_INFINITE_NS = 2**62
 
 
 def qos(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
@@ -46,7 +50,8 @@ def misfits(node: Node, topic: str, kind: type[Any], profile: QoSProfile, *, rea
     expected, found = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}", []
     look = node.get_publishers_info_by_topic if reading else node.get_subscriptions_info_by_topic
     for other in look(topic):
-        pair = (other.qos_profile, profile) if reading else (profile, other.qos_profile)
+        found_profile = _stated(other.qos_profile)
+        pair = (found_profile, profile) if reading else (profile, found_profile)
         verdict, reason = qos_check_compatible(*pair)
         if other.topic_type != expected:
             found.append(f"{other.node_name} has {topic} as {other.topic_type}, expected {expected}")
@@ -54,6 +59,15 @@ def misfits(node: Node, topic: str, kind: type[Any], profile: QoSProfile, *, rea
             why = reason.removeprefix("ERROR: ").rstrip(";")
             found.append(f"{other.node_name} and this node do not hear each other on {topic}: {why}")
     return found
+
+
+def _stated(profile: QoSProfile) -> QoSProfile:
+    """A discovered profile without the times in it that are infinite: one's own profile leaves those out."""
+    stated = copy.copy(profile)
+    for name in ("deadline", "lifespan", "liveliness_lease_duration"):
+        if getattr(profile, name).nanoseconds >= _INFINITE_NS:
+            setattr(stated, name, Duration())
+    return stated
 
 
 class _NeverExecuted(CallbackGroup):
