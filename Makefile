@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench solve fuzz sb3 wheel clean
+.PHONY: help demo test docs check bench solve fuzz sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -14,8 +14,12 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 	@$(BIN)/robolearn demo
 
 test: $(READY)  ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown'
 	@$(BIN)/python -m pytest -m ros
+
+docs: $(READY)  ## build the documentation into build/docs, and run every command that it shows
+	@$(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python -m pytest -m shown
 
 check: $(READY)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

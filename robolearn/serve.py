@@ -9,6 +9,7 @@ with Serving(run_dir, robot="fr3") as serving:
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -299,25 +300,29 @@ def serve_until_stopped(
         serving.start_policy(bundle, **policy)
         with console.status("Waiting for the arm ..."):
             serving.wait_until_active(timeout_s=60.0)
-        console.print(
-            f"[bold]{loaded.manifest.name}[/] is active after {time.monotonic() - began:.1f} s; the arm is held."
-        )
-        console.print("Start it, and send goals, from another terminal:")
-        for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
-            console.print(f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}", highlight=False)
-        console.print(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.", highlight=False)
-        _wait_for_signal(serving)
+        with _end_asked() as asked:
+            console.print(
+                f"[bold]{loaded.manifest.name}[/] is active after {time.monotonic() - began:.1f} s; the arm is held."
+            )
+            console.print("Start it, and send goals, from another terminal:")
+            for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
+                console.print(
+                    f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}", highlight=False
+                )
+            console.print(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.", highlight=False)
+            while not asked.wait(0.2):
+                serving.check()
         console.print("Stopping the nodes ...")
     console.print(f"Look at what happened: robolearn review {folder / 'safety'}", highlight=False)
 
 
-def _wait_for_signal(serving: Serving) -> None:
-    """Returns on SIGINT or SIGTERM; raises ServingError where a node ends by itself."""
-    stop = threading.Event()
-    before = {n: signal.signal(n, lambda *_: stop.set()) for n in (signal.SIGINT, signal.SIGTERM)}
+@contextlib.contextmanager
+def _end_asked() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, in place of what they do otherwise."""
+    asked = threading.Event()
+    before = {n: signal.signal(n, lambda *_: asked.set()) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while not stop.wait(0.2):
-            serving.check()
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import click
 import pytest
 import typer
+from log_sessions import story
 
 import robolearn as rl
-from robolearn.cli import app
+from robolearn.cli import app, main
+from robolearn.config import config_path
 from robolearn.learn.command import train_config
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +81,33 @@ def test_every_command_shown_exists(page, words):
     context = parse(words)
     if context.info_name == "train" and context.params["task"]:
         assert train_config(context.params["task"], None, context.params["overrides"] or []).task
+
+
+def once(found):
+    """The distinct commands, in the order in which they are shown."""
+    return [list(words) for words in dict.fromkeys(tuple(words) for _, words in found)]
+
+
+@pytest.mark.shown
+def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
+    """In the order shown, in one folder, with short trainings. `demo` runs in `make wheel`, `serve` in tests/ros."""
+    short = {"train": ["total_steps=16384"], "eval": ["--episodes", "32"]}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path / "home"))
+    story(tmp_path / "runs" / "demo" / "safety", tmp_path / "log.pem", waves=100)
+    for name in ("my_arm.yaml", "NAME.yaml"):
+        shutil.copy(rl.load_robot("fr3").path, name)
+    shutil.copy(config_path("safety/fr3.yaml"), "my_cell.yaml")
+    ran = set()
+    for words in once(FOUND):
+        if words[0] in ("demo", "serve"):
+            continue
+        with pytest.raises(SystemExit) as end:
+            main([*words, *short.get(words[0], [])])
+        said = capsys.readouterr()
+        assert not end.value.code, f"robolearn {' '.join(words)}\n{said.out[-2000:]}{said.err[-2000:]}"
+        ran.add(words[0])
+    assert ran >= {"train", "eval", "export", "inspect", "review", "view", "doctor", "robots", "tasks"}
 
 
 def test_a_wrong_command_would_be_found():

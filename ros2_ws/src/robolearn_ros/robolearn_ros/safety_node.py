@@ -356,7 +356,12 @@ class SafetyNode:
         }
         key = Path(p["log_key"]) if p["log_key"] else None
         return SafetyLog.open(
-            Path(p["log_dir"]), robot=self.robot, profile=self.profile, session=session, signing_key=key
+            Path(p["log_dir"]),
+            robot=self.robot,
+            profile=self.profile,
+            session=session,
+            signing_key=key,
+            profile_file=p["profile"] or None,
         )
 
     def _event(self, kind: str, **fields: Any) -> None:
