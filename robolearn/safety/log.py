@@ -338,7 +338,7 @@ def _software() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
-    for package in ("numpy", "mujoco", "mujoco-core", "ruckig", "mcap", "cryptography"):
+    for package in ("numpy", "mujoco", "mujoco-core", "mcap", "cryptography"):
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
