@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")), *DOCS]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FORBIDDEN = re.compile(
     r"\b(certified|compliant|CE|PL|SIL|category|safety function|e-stop|safe)\b|—", re.IGNORECASE
 )
@@ -161,16 +162,39 @@ def test_the_reference_is_written_from_the_code(tmp_path):
     assert "fr3_joint7" in (tmp_path / "robots.md").read_text()
 
 
-@pytest.mark.slow
-def test_the_documentation_builds_strictly(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built documentation."""
     pytest.importorskip("rclpy")
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
         pytest.skip("mkdocs is not installed: pip install 'robolearn[docs]'")
+    folder = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    html = (tmp_path / "site" / "index.html").read_text()
-    assert "what your machine can do" in html
-    assert not re.search(r'(?:src|href)="https?://(?!squidfunk)[^"]*\.(?:js|css|woff2?)', html)
+    return folder
+
+
+def test_the_documentation_builds_strictly_and_loads_nothing_from_elsewhere(site):
+    assert "what your machine can do" in (site / "index.html").read_text()
+    elsewhere = re.compile(
+        r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//|<link[^>]*\shref="(?:https?:)?//'
+    )
+    for page in site.rglob("*.html"):
+        assert not elsewhere.search(page.read_text()), page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
+def test_the_search_works_from_disk(site, tmp_path):
+    done = subprocess.run(
+        [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+            "--no-first-run", f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom",
+            f"{(site / 'index.html').as_uri()}?q=separation",
+        ],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    found = re.findall(r'href="([^"]*)" class="md-search-result__link', done.stdout)
+    assert any("reference/rules.html" in link for link in found), done.stderr[-2000:]
