@@ -64,7 +64,9 @@ def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
 def table_markdown(table: Sequence[Parameter]) -> str:
     """The table as it stands in the documentation."""
     rows = [
-        f"| `{p.name}` | {p.type} | `{p.default}` | {p.unit} | {p.range} | {p.meaning} |".replace("``", "empty")
+        f"| `{p.name}` | {p.type} | `{p.default}` | {p.unit} | {p.range} | {p.meaning} |".replace(
+            "``", "empty"
+        )
         for p in table
     ]
     return "\n".join(
