@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 import typer
+from browser import dump_dom, needs_chromium
 from log_sessions import story
 
 import robolearn as rl
@@ -23,7 +24,6 @@ ROOT = Path(__file__).parent.parent
 DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")), *DOCS]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FORBIDDEN = re.compile(
     r"\b(certified|compliant|CE|PL|SIL|category|safety function|e-stop|safe)\b|—", re.IGNORECASE
 )
@@ -186,15 +186,9 @@ def test_the_documentation_builds_strictly_and_loads_nothing_from_elsewhere(site
         assert not elsewhere.search(page.read_text()), page
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
+@needs_chromium
 def test_the_search_works_from_disk(site, tmp_path):
-    done = subprocess.run(
-        [
-            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--no-first-run", f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom",
-            f"{(site / 'index.html').as_uri()}?q=separation",
-        ],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    page = f"{(site / 'index.html').as_uri()}?q=separation"
+    done = dump_dom(page, tmp_path, "--virtual-time-budget=20000")
     found = re.findall(r'href="([^"]*)" class="md-search-result__link', done.stdout)
     assert any("reference/rules.html" in link for link in found), done.stderr[-2000:]

@@ -46,7 +46,7 @@ class PolicyRuntime:
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._check_graph()
         self._memory: Values = {}
-        self._readings: Mapping[str, ArrayLike] | None = None  # of the last step
+        self._feed: Values = {}  # of the last step
 
     @property
     def memory(self) -> Values:
@@ -70,7 +70,7 @@ class PolicyRuntime:
                     f"Given: {', '.join(sorted(measured)) or 'nothing'}."
                 )
             memory[MEMORY_IN + slot.name] = value
-        self._memory, self._readings = memory, None
+        self._memory, self._feed = memory, {}
 
     def restore(self, memory: Mapping[str, ArrayLike]) -> None:
         """Set the memory by slot name, as `memory` returns it. Raises BundleError like `reset`."""
@@ -99,7 +99,7 @@ class PolicyRuntime:
             feed[slot.name] = self._checked(slot, readings[slot.name])
         arrays = [np.asarray(value, np.float32) for value in self._session.run(self._output_names, feed)]
         outputs = dict(zip(self._output_names, arrays, strict=True))
-        self._readings = readings
+        self._feed = feed
         for name, value in outputs.items():
             if not np.isfinite(value).all():
                 raise BundleError(
@@ -111,14 +111,9 @@ class PolicyRuntime:
         return outputs
 
     def rehearse(self) -> None:
-        """Repeat the last step for nothing: one that follows within milliseconds finds its code and weights in cache.
-
-        At 50 Hz, alone on a core, that is the difference between 0.45 and 0.15 ms.
-        """
-        if self._readings is not None:
-            memory = self._memory
-            self.step(self._readings)
-            self._memory = memory
+        """Run the graph on the last step's inputs, for nothing: a step within milliseconds finds it in the cache."""
+        if self._feed:
+            self._session.run(self._output_names, self._feed)
 
     def warm_up(self, steps: int = 50) -> None:
         """Run the graph on zeros so that the first real step is as quick as the rest; forgets the memory."""
@@ -126,7 +121,7 @@ class PolicyRuntime:
         feed |= {MEMORY_IN + s.name: np.zeros(s.shape, np.float32) for s in self.manifest.memory_slots}
         for _ in range(steps):
             self._session.run(self._output_names, feed)
-        self._memory, self._readings = {}, None
+        self._memory, self._feed = {}, {}
 
     def _checked(self, slot: Slot, value: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(value, np.float32)

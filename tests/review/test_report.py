@@ -7,12 +7,12 @@ import html
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import dump_dom, needs_chromium
 from log_sessions import story
 
 from robolearn.errors import LogError
@@ -24,9 +24,6 @@ from robolearn.review.stored import session_start, stored
 from robolearn.review.verify import read_events, verify
 from robolearn.robots import forward, load_robot
 
-CHROMIUM = next(
-    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-)
 HOSTILE = "</script><img src=x onerror=\"window.broken='yes'\"><!--"
 
 
@@ -186,20 +183,12 @@ def probe(name: str) -> str:
     return f"<script>{(Path(__file__).parent / name).read_text()}</script>"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
+@needs_chromium
 def test_the_page_works_in_a_browser(page, data, tmp_path):
     probed = tmp_path / "probe.html"
     text = page.read_text("utf-8").replace("<head>", "<head>" + probe("probe_before.js"), 1)
     probed.write_text(text.replace("</body>", probe("probe_after.js") + "</body>"), "utf-8")
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"]
-    quiet = ["--disable-background-networking", "--no-first-run", f"--user-data-dir={tmp_path / 'browser'}"]
-    done = subprocess.run(
-        [*command, *quiet, "--dump-dom", probed.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = dump_dom(probed.as_uri(), tmp_path / "browser")
     found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr
     result = json.loads(html.unescape(found.group(1)))

@@ -10,9 +10,8 @@ from robolearn.errors import RobotError
 from robolearn.robots import Robot
 from robolearn_ros.messages import qos
 
-COMMAND_TYPE = (
-    "std_msgs/msg/Float64MultiArray"  # a trajectory controller restarts its clock with every message
-)
+# No trajectories: their controller restarts its clock with every message.
+COMMAND_TYPE = "std_msgs/msg/Float64MultiArray"
 GRIPPER_COMMAND_TOPIC = "/gripper_position_controller/commands"
 
 

@@ -174,12 +174,12 @@ class Loop:
         For what may take long and is not due at once, such as a policy: a message that waits for it is a cycle late.
         """
         if self.real_time.fifo:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(max(self.priority - _GIVING_WAY, 1)))
+            set_fifo(max(self.priority - _GIVING_WAY, 1))
         try:
             yield
         finally:
             if self.real_time.fifo:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.priority))
+                set_fifo(self.priority)
 
     def stop(self) -> None:
         """End the iteration after the current tick; callable from anywhere."""
