@@ -23,6 +23,7 @@ from robolearn.errors import TaskError
 from robolearn.sim.physics import ModelFields, Physics, PhysicsState, make_physics, sensor_columns
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
+from robolearn.sim.threefry import as_usual, written_out
 from robolearn.tasks import Array, Readings, Reset, Task, load_task
 
 
@@ -212,7 +213,7 @@ class VecEnv:
         physics is that of all N environments, the others' untouched; all else is of the K fresh ones.
         """
         task, k = self.task, ids.shape[0]
-        parts = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
+        parts = jax.vmap(lambda key: jax.random.split(key, 4))(written_out(keys))
         start = jax.vmap(task.reset)(parts[:, 1])
         fields, size = {}, {}
         if self._randomizer.active:
@@ -229,7 +230,15 @@ class VecEnv:
         commands = jax.vmap(self._delay.start)(delay_keys, start.arm, width) if self._delayed else ()
         obs, critic_obs = self._observe(readings, measured, memory, start.goal)
         return _Episode(
-            physics, fields | constants, parts[:, 0], memory, start.goal, sensing, commands, obs, critic_obs
+            physics,
+            fields | constants,
+            as_usual(parts[:, 0]),
+            memory,
+            start.goal,
+            sensing,
+            commands,
+            obs,
+            critic_obs,
         )
 
     def _posture(self, start: Reset, width: Array, size: Readings) -> Array:

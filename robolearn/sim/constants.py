@@ -77,14 +77,11 @@ class FieldRows:
             for name in derived_names(model, fields)
         }
 
-    def derived(self, fields: Mapping[str, Any], rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The constants that follow the fields, {name: [K, ...]} float32, as rows [K] of the batch hold them now."""
-        model, result = self._batch.model, {}
-        for name in derived_names(model, fields):
-            own, nominal = self._batch.expanded(name), getattr(model, name)
-            values = np.broadcast_to(nominal, (len(rows), *nominal.shape)) if own is None else own[rows]
-            result[name] = np.array(values, np.float32)
-        return result
+    def derived(self, constants: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
+        """Fill constants {name: [K, ...]}, shaped as `shapes` says, with what rows [K] of the batch hold now."""
+        for name, values in constants.items():
+            own = self._batch.expanded(name)
+            values[:] = getattr(self._batch.model, name) if own is None else own[rows]
 
     def _own(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         derived = derived_names(self._batch.model, fields)

@@ -17,6 +17,7 @@ from mujoco import mjx
 from mujoco.batch import Batch
 
 from robolearn.errors import MissingDependency, PhysicsError
+from robolearn.sim.callback import host_call
 from robolearn.sim.constants import FieldRows, derived_names
 from robolearn.sim.physics import (
     Array,
@@ -116,12 +117,12 @@ class MjxPhysics(Physics):
             return {}
         rows, every = FieldRows(Batch(self.model, count)), np.arange(count)
 
-        def compute(fields: ModelFields) -> dict[str, np.ndarray]:
+        def compute(constants: dict[str, np.ndarray], fields: dict[str, np.ndarray]) -> None:
             with self._lock:
                 rows.put(every, fields)
-                return rows.derived(fields, every)
+                rows.derived(constants, every)
 
-        return jax.pure_callback(compute, rows.shapes(fields, count), fields)
+        return host_call(compute, rows.shapes(fields, count), fields)
 
     def _overflow(self, data: Any) -> Array:
         """Whether this substep ran out of room. The jax engine sizes its buffers for every contact there can be.

@@ -3,15 +3,16 @@
 The callback is pure: it writes the JAX state into the batch's rows, steps, and reads back. The batch holds no
 truth of its own. Results do not depend on the number of threads.
 
-Sensors are read at the new state. That takes a second pass over positions and velocities, which would cost most of
-a substep; with constraints and passive forces switched off for that pass it costs a fifth of one and gives the same
-numbers, because no sensor of these stages depends on them (those that do force the whole pass).
+Sensors are read at the new state. Those that follow from positions and speeds alone are computed in JAX
+(`sim/sensors.py`); where a model has others, the C engine reads them all in a second pass, with constraints and
+passive forces switched off where no sensor depends on them.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,12 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 
 from robolearn.errors import PhysicsError
+from robolearn.sim.callback import host_call
 from robolearn.sim.constants import FieldRows
 from robolearn.sim.physics import Array, ModelFields, Physics, PhysicsState, needs_whole_pass, sensor_stage
+from robolearn.sim.sensors import covers, sensors
 
 _STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")  # the order of MuJoCo's own state rows
-_Stage = mujoco.mjtStage
 _OFF = mujoco.mjtDisableBit
 _LEAN = int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT | _OFF.mjDSBL_SPRING | _OFF.mjDSBL_DAMPER)
 
@@ -42,103 +44,106 @@ class NativePhysics(Physics):
             )
         self._batch = Batch(model, num_envs, nthread=threads or len(os.sched_getaffinity(0)))
         self._rows = FieldRows(self._batch)
-        self._widths = [1, model.nq, model.nv, model.na, model.nv, model.nsensordata]
-        self._width = sum(self._widths[:-1])
-        self._state = self._batch.state[:, : self._width]
-        self._sensordata = self._batch.bind("sensordata")
-        self._flags = self._batch.expand("opt.disableflags")
-        self._lean = _LEAN if not needs_whole_pass(model) else 0
-        stage = sensor_stage(model)
-        self._late = np.flatnonzero(stage == _Stage.mjSTAGE_ACC)
-        self._speed_columns, self._speed_dofs, only_these = _joint_speeds(model, stage)
-        self._stage = int(_Stage.mjSTAGE_POS if only_these and self._lean else _Stage.mjSTAGE_VEL)
+        widths = [1, model.nq, model.nv, model.na, model.nv]
+        self._state = self._batch.state[:, : sum(widths)]
+        self._parts = np.split(self._state, np.cumsum(widths)[:-1], axis=1)
         self._lock = threading.Lock()
-        self._out = jax.ShapeDtypeStruct((num_envs, self._width + model.nsensordata + 2), jnp.float32)
+        self._flags = self._batch.expand("opt.disableflags")
+        self._in_jax = covers(model)
+        if self._in_jax:
+            self._flags |= int(_OFF.mjDSBL_SENSOR)
+        else:
+            self._sensordata = self._batch.bind("sensordata")
+            self._lean = _LEAN if not needs_whole_pass(model) else 0
+            self._late = np.flatnonzero(sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC)
 
     def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         """See `Physics.step`."""
-        packed = jax.pure_callback(self._step, self._out, self._pack(state), ctrl, fields)
-        ends = np.cumsum(self._widths)
-        time, qpos, qvel, act, warmstart, sensordata, flags = jnp.split(packed, ends, axis=1)
-        return PhysicsState(
-            time=time[:, 0],
-            qpos=qpos,
-            qvel=qvel,
-            act=act,
-            qacc_warmstart=warmstart,
-            sensordata=sensordata,
-            failed=state.failed | (flags[:, 0] > 0),
-            overflow=state.overflow + flags[:, 1].astype(jnp.int32),
-        )
+        rows = [getattr(state, name) for name in _STATE]
+        shapes = jax.eval_shape(self.blank).replace(sensordata=self._read_here(self.num_envs))
+        after = host_call(self._step, shapes, rows, ctrl, fields)
+        if self._in_jax:
+            after = after.replace(sensordata=self._compute(after.qpos, after.qvel, fields))
+        return after.replace(failed=state.failed | after.failed, overflow=state.overflow + after.overflow)
 
     def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
         """See `Physics._look`."""
-        count = ids.shape[0]
-        sensors = jax.ShapeDtypeStruct((count, self.model.nsensordata), jnp.float32)
-        shapes = (sensors, self._rows.shapes(fields, count))
-        return jax.pure_callback(self._read, shapes, ids, qpos, qvel, fields)
+        if self._in_jax and not fields:
+            return self._compute(qpos, qvel, fields), {}
+        shapes = (self._read_here(ids.shape[0]), self._rows.shapes(fields, ids.shape[0]))
+        sensordata, constants = host_call(self._read, shapes, ids, qpos, qvel, fields)
+        return self._compute(qpos, qvel, fields) if self._in_jax else sensordata, constants
 
-    def _pack(self, state: PhysicsState) -> Array:
-        return jnp.concatenate([state.time[:, None], *(getattr(state, name) for name in _STATE[1:])], axis=1)
+    def _read_here(self, count: int) -> jax.ShapeDtypeStruct:
+        """Shape of the sensors that a call on the host returns for count simulations: all of them or none."""
+        return jax.ShapeDtypeStruct((count, 0 if self._in_jax else self.model.nsensordata), jnp.float32)
 
-    def _step(self, packed: Array, ctrl: Array, fields: ModelFields) -> np.ndarray:
+    def _compute(self, qpos: Array, qvel: Array, fields: ModelFields) -> Array:
+        return jax.vmap(partial(sensors, self.model))(qpos, qvel, fields)
+
+    def _step(
+        self, after: PhysicsState, rows: list[np.ndarray], ctrl: np.ndarray, fields: dict[str, np.ndarray]
+    ) -> None:
         with self._lock:
-            return self._advance(np.asarray(packed), np.asarray(ctrl), fields)
-
-    def _advance(self, packed: np.ndarray, ctrl: np.ndarray, fields: ModelFields) -> np.ndarray:
-        self._rows.load(fields)
-        self._state[:] = packed
-        out = np.empty(self._out.shape, np.float32)
-        flags, sensors = out[:, -2:], out[:, self._width : -2]
-        flags[:] = 0.0
-        self._batch.warning[:] = 0
-        try:
-            self._batch.rollout(ctrl.shape[1], ctrl, int(mujoco.mjtState.mjSTATE_CTRL), record=())
-        except SimulationError as error:
-            flags[error.ids, 0] = 1.0
-        out[:, : self._width] = self._state
-        warnings = self._batch.warning[:, :, 1]  # (last info, count) for each kind of warning
-        late = self._sensordata[
-            :, self._late
-        ]  # acceleration sensors speak of the last substep, as with mj_step
-        flags[:, 1] = warnings[:, _FULL].sum(axis=1)
-        flags[:, 0] += warnings[:, _DIVERGED].sum(axis=1)
-        self._sense(None, self._stage, flags)
-        sensors[:] = self._sensordata
-        sensors[:, self._late] = late
-        sensors[:, self._speed_columns] = self._state[:, 1 + self.model.nq + self._speed_dofs]
-        flags[:, 0] += ~np.isfinite(out).all(axis=1)
-        return out
+            self._rows.load(fields)
+            for part, values in zip(self._parts, rows, strict=True):
+                part[:] = values.reshape(part.shape)
+            failed, warning = after.failed, self._batch.warning
+            failed[:] = False
+            warning[:] = 0
+            try:
+                self._batch.rollout(ctrl.shape[1], ctrl, int(mujoco.mjtState.mjSTATE_CTRL), record=())
+            except SimulationError as error:
+                failed[error.ids] = True
+            for part, name in zip(self._parts, _STATE, strict=True):
+                values = getattr(after, name)
+                values[:] = part.reshape(values.shape)
+            after.overflow[:] = 0
+            if warning.any():  # (last info, count) for each kind of warning
+                after.overflow[:] = warning[:, _FULL, 1].sum(axis=1)
+                failed |= warning[:, _DIVERGED, 1].any(axis=1)
+            if not self._in_jax:
+                # acceleration sensors speak of the last substep, as with mj_step
+                late = self._sensordata[:, self._late]
+                self._sense(None, failed)
+                after.sensordata[:] = self._sensordata
+                after.sensordata[:, self._late] = late
+            failed |= ~np.isfinite(self._state.sum(axis=1) + after.sensordata.sum(axis=1))
 
     def _read(
-        self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        wanted = np.asarray(ids)
-        real = wanted < self.num_envs
-        rows, nq = wanted[real], self.model.nq
-        sensordata = np.zeros((len(wanted), self.model.nsensordata), np.float32)
+        self,
+        out: tuple[np.ndarray, dict[str, np.ndarray]],
+        ids: np.ndarray,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        fields: dict[str, np.ndarray],
+    ) -> None:
+        sensordata, constants = out
+        real = ids < self.num_envs
+        rows = ids[real]
+        sensordata[:] = 0.0
         with self._lock:
-            self._rows.put(rows, {name: np.asarray(values)[real] for name, values in fields.items()})
+            self._rows.put(rows, {name: values[real] for name, values in fields.items()})
+            self._rows.derived(constants, np.minimum(ids, self.num_envs - 1))
+            if self._in_jax or not rows.size:
+                return
             self._state[rows] = 0.0
-            self._state[rows, 1 : 1 + nq] = np.asarray(qpos)[real]
-            self._state[rows, 1 + nq : 1 + nq + self.model.nv] = np.asarray(qvel)[real]
+            _, positions, speeds, *_ = self._parts
+            positions[rows], speeds[rows] = qpos[real], qvel[real]
             if self._late.size:
                 self._batch.forward(rows)
-            elif rows.size:
-                self._sense(rows, self._stage, np.zeros((self.num_envs, 1)))
+            else:
+                self._sense(rows, np.zeros(self.num_envs, bool))
             sensordata[real] = self._sensordata[rows]
-            dofs = 1 + nq + self._speed_dofs
-            sensordata[np.ix_(real, self._speed_columns)] = self._state[np.ix_(rows, dofs)]
-            return sensordata, self._rows.derived(fields, np.minimum(wanted, self.num_envs - 1))
 
-    def _sense(self, ids: np.ndarray | None, stage: int, flags: np.ndarray) -> None:
+    def _sense(self, ids: np.ndarray | None, failed: np.ndarray) -> None:
         """Compute position and velocity sensors at the state now, with nothing else switched on."""
         usual = self._flags.copy()
         self._flags |= self._lean
         try:
-            self._batch.forward(ids, stage=stage)
+            self._batch.forward(ids, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
         except SimulationError as error:
-            flags[error.ids, 0] = 1.0
+            failed[error.ids] = True
         finally:
             self._flags[:] = usual
 
@@ -153,15 +158,3 @@ _DIVERGED = [
     )
 ]
 _FULL = [int(w) for w in (mujoco.mjtWarning.mjWARN_CONTACTFULL, mujoco.mjtWarning.mjWARN_CNSTRFULL)]
-
-
-def _joint_speeds(model: mujoco.MjModel, stage: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Columns of plain joint speed sensors, their degrees of freedom, and whether no other sensor needs speeds."""
-    plain = [
-        i
-        for i in range(model.nsensor)
-        if model.sensor_type[i] == mujoco.mjtSensor.mjSENS_JOINTVEL and model.sensor_cutoff[i] == 0
-    ]
-    columns = model.sensor_adr[plain]
-    dofs = model.jnt_dofadr[model.sensor_objid[plain]]
-    return columns, dofs, set(np.flatnonzero(stage == _Stage.mjSTAGE_VEL)) == set(columns)

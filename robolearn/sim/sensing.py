@@ -19,7 +19,9 @@ from pydantic import AfterValidator, Field
 from robolearn.config import Config
 from robolearn.errors import TaskError, unknown
 from robolearn.policy.slots import Slot
+from robolearn.sim.threefry import as_usual, written_out
 
+_LANES = 8  # XLA computes normal numbers on a CPU four times as fast where their count is a multiple of this
 Array = jax.Array
 Readings = dict[str, Array]
 
@@ -78,7 +80,7 @@ class Sensing:
 
     def start(self, key: Array, readings: Readings) -> tuple[SensingState, Readings]:
         """The state of a new episode, and its first measurement: the arm has stood still, nothing is lost yet."""
-        key, key_bias, key_delay, key_noise = jax.random.split(key, 4)
+        key, key_bias, key_delay, key_noise = jax.random.split(written_out(key), 4)
         bias = {}
         for i, slot in enumerate(self._slots):
             if slot.name in self._bias:
@@ -90,11 +92,11 @@ class Sensing:
         past = {name: jnp.stack([value] * self._depth) for name, value in readings.items() if self._depth}
         measured = self._noisy({slot.name: readings[slot.name] for slot in self._slots}, bias, key_noise)
         held = measured if self._config.observation_drop else {}
-        return SensingState(key, bias, past, held, delay), measured
+        return SensingState(as_usual(key), bias, past, held, delay), measured
 
     def measure(self, state: SensingState, readings: Readings) -> tuple[SensingState, Readings]:
         """One control period later: the next state, and what the policy measures."""
-        key, key_noise, key_drop = jax.random.split(state.key, 3)
+        key, key_noise, key_drop = jax.random.split(written_out(state.key), 3)
         past = {name: _push(values, readings[name]) for name, values in state.past.items()}
         seen = {slot.name: readings[slot.name] for slot in self._slots}
         if self._depth:
@@ -109,11 +111,12 @@ class Sensing:
                 for slot in self._slots
             }
             measured = held
-        return SensingState(key, state.bias, past, held, state.delay), measured
+        return SensingState(as_usual(key), state.bias, past, held, state.delay), measured
 
     def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
         sizes = [int(np.prod(slot.shape)) for slot in self._slots if slot.name in self._noise]
-        white = iter(jnp.split(jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)))  # one draw for all
+        whole = -(-sum(sizes) // _LANES) * _LANES
+        white = iter(jnp.split(jax.random.normal(key, (whole,)), np.cumsum(sizes)))  # one draw for all
         noisy = {}
         for slot in self._slots:
             value = readings[slot.name]
