@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ class NativePhysics(Physics):
         return jax.vmap(partial(sensors, self.model))(qpos, qvel, fields)
 
     def _step(
-        self, after: PhysicsState, rows: list[np.ndarray], ctrl: np.ndarray, fields: dict[str, np.ndarray]
+        self, after: Any, rows: list[np.ndarray], ctrl: np.ndarray, fields: dict[str, np.ndarray]
     ) -> None:
         with self._lock:
             self._rows.load(fields)
