@@ -20,7 +20,8 @@ def main() -> int:
     failed = []
     for name in chosen:
         print(f"\n== {name} ==", flush=True)
-        if subprocess.run([sys.executable, FOLDER / f"{name}.py"], check=False).returncode:
+        command = [sys.executable, "-m", f"benchmarks.{name}"]
+        if subprocess.run(command, cwd=FOLDER.parent, check=False).returncode:
             failed.append(name)
     if failed:
         print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)

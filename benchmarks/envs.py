@@ -20,7 +20,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 import robolearn
-from robolearn.env import VecEnv
+from robolearn.env import EnvState, VecEnv
 from robolearn.tasks import task_names
 
 CHUNK = 20  # control steps between two looks at the clock
@@ -41,7 +41,10 @@ def main() -> None:
     print(f"{len(os.sched_getaffinity(0))} cores, {options.envs} environments; control steps/s")
     for name in options.tasks.split(","):
         env = robolearn.make(name, options.envs, "native")
-        vec, bare = vec_steps(env), bare_steps(env)
+        vec = vec_steps(env)
+        for _ in range(3):
+            vec()
+        bare = bare_steps(env, vec.state[0])  # pyright: ignore[reportFunctionMemberAccess]
         rates = alternate(vec, bare, options.rounds)
         print(
             f"{name:22s} vec {rates[0]:9,.0f}  bare {rates[1]:9,.0f}  vec / bare {rates[2]:.3f}", flush=True
@@ -84,12 +87,8 @@ def vec_steps(env: VecEnv, chunk: int = CHUNK) -> Callable[[], float]:
     return timed
 
 
-def bare_steps(env: VecEnv) -> Callable[[], float]:
-    """Times the bare batch from states in the midst of episodes under random actions, holding the last commands."""
-    vec = vec_steps(env)
-    for _ in range(3):
-        vec()
-    state = vec.state[0]  # pyright: ignore[reportFunctionMemberAccess]
+def bare_steps(env: VecEnv, state: EnvState) -> Callable[[], float]:
+    """Times the bare batch from the physics of these environments, holding their last commands."""
     batch = Batch(env.model, env.num_envs, nthread=len(os.sched_getaffinity(0)))
     names = ("time", "qpos", "qvel", "act", "qacc_warmstart")
     start = {name: np.asarray(getattr(state.physics, name), float) for name in names}

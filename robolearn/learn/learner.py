@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -274,7 +274,7 @@ def _guide(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Gui
     if not config.imitate:
         return None
     place = (_member(env, groups) + 0.5) * len(groups) / env.num_envs
-    return Guide(env.guide, place > progress / config.imitate)
+    return Guide(env.guide, place > progress / config.imitate, progress < config.imitate)
 
 
 def _loudness(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Array:
@@ -309,13 +309,15 @@ def _minibatch_rows(key: Array, groups: Array, env: Env, ppo: PpoConfig) -> Arra
 def _samples(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tuple[Samples, Array]:
     """Advantages and normalised observations, flattened to [T * B]; and the share of return variance explained."""
     critic_obs = normalize(learner.critic_normalizer, steps.critic_obs)
-    final_critic_obs = normalize(learner.critic_normalizer, steps.final_critic_obs)
-    critic = partial(apply_mlp, learner.params.critic, activation=ppo.activation)
-    value = critic(critic_obs)[..., 0]
+
+    def critic(normalised: Array) -> Array:
+        return apply_mlp(learner.params.critic, normalised, ppo.activation)[..., 0]
+
+    value = critic(critic_obs)
     advantage, target = gae(
         steps.reward * ppo.reward_scale,
         value,
-        critic(final_critic_obs)[..., 0],
+        _values_after(lambda obs: critic(normalize(learner.critic_normalizer, obs)), value, steps),
         steps.terminated,
         steps.truncated,
         discount=ppo.discount,
@@ -333,6 +335,26 @@ def _samples(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tuple[
         guide=steps.guide,
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples), explained
+
+
+def _values_after(critic: Callable[[Array], Array], value: Array, steps: Transition) -> Array:
+    """What the critic says of the state that each step led to, [T, B].
+
+    That is the state in which the next step begins, where the episode went on. Only the others are looked at again:
+    those of the last step, and those before a restart, few at a time until none is left.
+    """
+    final = steps.final_critic_obs.reshape(-1, steps.final_critic_obs.shape[-1])
+    ended = steps.truncated[:-1].ravel()
+    at_once = max(ended.size // 32, min(ended.size, 64))
+
+    def some(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        after, waiting = carry
+        rows = jnp.nonzero(waiting, size=at_once, fill_value=after.size)[0]  # after.size: none
+        after = after.at[rows].set(critic(final.at[rows].get(mode="clip")), mode="drop")
+        return after, waiting.at[rows].set(False, mode="drop")
+
+    after = jnp.concatenate([value[1:], critic(steps.final_critic_obs[-1])[None]]).ravel()
+    return jax.lax.while_loop(lambda carry: carry[1].any(), some, (after, ended))[0].reshape(value.shape)
 
 
 def _epochs(
