@@ -25,6 +25,7 @@ from robolearn.policy.bundle import SCHEMA, Code, Manifest, PolicyBundle, write_
 from robolearn.policy.card import model_card
 from robolearn.policy.runtime import MEMORY_IN, MEMORY_OUT, PolicyRuntime
 from robolearn.policy.slots import Slot
+from robolearn.robots.kinematics import few_operations
 
 if TYPE_CHECKING:
     from robolearn.robots import Robot
@@ -123,15 +124,16 @@ class PolicyGraph:
 
     def to_onnx(self, name: str) -> bytes:
         """The graph as ONNX bytes."""
-        model = to_onnx(
-            self._flat,
-            [jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs],
-            model_name=name,
-            opset=OPSET,
-            input_names=[slot.name for slot in self.inputs],
-            output_names=list(self._output_names),
-            return_mode="proto",
-        )
+        with few_operations():
+            model = to_onnx(
+                self._flat,
+                [jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs],
+                model_name=name,
+                opset=OPSET,
+                input_names=[slot.name for slot in self.inputs],
+                output_names=list(self._output_names),
+                return_mode="proto",
+            )
         return model.SerializeToString(deterministic=True)  # pyright: ignore[reportCallIssue]
 
     @property
@@ -145,7 +147,9 @@ class PolicyGraph:
         memory = self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
         goal = {slot.name: values[slot.name] for slot in self._goal}
         observation = self._task.observe({s.name: values[s.name] for s in self._measured}, memory, goal)
-        return self._task.act(self._actor(observation), memory)
+        # As a batch of one: a product of matrices, for which ONNX Runtime has a kernel, not of a vector and a matrix.
+        action = jax.vmap(self._actor)(observation[None])[0]
+        return self._task.act(action, memory)
 
     def _flat(self, *arguments: jax.Array) -> tuple[jax.Array, ...]:
         values = dict(zip((slot.name for slot in self.inputs), arguments, strict=True))

@@ -1,11 +1,15 @@
 """Forward kinematics and Jacobian from the robot file alone, in numpy or any array library that looks like it.
 
 A frame is kept as its three axes, and everything is sums and products of them by numbers: XLA makes one loop over a
-batch of arms of it, five times as fast as a product of small matrices for each joint.
+batch of arms of it, five times as fast as a product of small matrices for each joint. A graph that runs one arm at a
+time pays for each operation instead, so `few_operations` turns to products of small matrices, all joints at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
     from robolearn.robots.robot import Robot
 
 Triple = tuple[float, float, float]
+_FEW = ContextVar("few_operations", default=False)
+
+
+Screws = tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
 
 
 class ChainStep(NamedTuple):
@@ -55,8 +63,17 @@ def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel"
 def frames(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> Frames:
     """The tool centre point and its Jacobian at joint positions q [n] rad; arguments as of `forward`."""
     position, rotation, anchors, axes = _walk(robot, xp.asarray(q, dtype=float), xp, gripper)
-    axes, arms = xp.stack(axes), position - xp.stack(anchors)
-    return Frames(position, rotation, cross(axes.T, arms.T), axes.T)
+    return Frames(position, rotation, cross(axes.T, (position - anchors).T), axes.T)
+
+
+@contextmanager
+def few_operations() -> Iterator[None]:
+    """Within, `forward` and `frames` of one q [n] take a third of the operations, for a graph traced from them."""
+    token = _FEW.set(True)
+    try:
+        yield
+    finally:
+        _FEW.reset(token)
 
 
 def cross(a: Any, b: Any) -> Any:
@@ -64,9 +81,11 @@ def cross(a: Any, b: Any) -> Any:
     return a[_NEXT] * b[_AFTER] - a[_AFTER] * b[_NEXT]
 
 
-def _walk(robot: Robot, q: Any, xp: Any, gripper: str | None) -> tuple[Any, Any, list[Any], list[Any]]:
-    """Position and rotation of the TCP, a point on the axis of every joint and its direction."""
+def _walk(robot: Robot, q: Any, xp: Any, gripper: str | None) -> tuple[Any, Any, Any, Any]:
+    """Position and rotation of the TCP, a point on the axis of every joint and its direction, [n, ..., 3] each."""
     chain = _screws((*robot.chain, *robot.tool_steps(gripper)))
+    if _FEW.get():
+        return _products(chain, q, xp)
     sin, cos = xp.sin(q), xp.cos(q)
     x, y, z = (xp.asarray(axis, dtype=float) for axis in np.eye(3))
     position, anchors, axes = xp.zeros(3, dtype=float), [], []
@@ -79,7 +98,28 @@ def _walk(robot: Robot, q: Any, xp: Any, gripper: str | None) -> tuple[Any, Any,
             c, s = cos[..., i, None], sin[..., i, None]
             x, y = c * x + s * y, c * y - s * x
     z = xp.broadcast_to(z, x.shape)
-    return position, xp.stack([x, y, z], axis=-1), anchors, axes
+    anchors = [xp.broadcast_to(anchor, x.shape) for anchor in anchors]
+    axes = [xp.broadcast_to(axis, x.shape) for axis in axes]
+    return position, xp.stack([x, y, z], axis=-1), xp.stack(anchors), xp.stack(axes)
+
+
+def _products(chain: Screws, q: Any, xp: Any) -> tuple[Any, Any, Any, Any]:
+    """What `_walk` returns, from matrices [n, 4, 4]: that of every joint, then products of the first 1, 2 .. n."""
+    fixed = np.tile(np.eye(4), (len(chain), 1, 1))
+    for matrix, (offset, turn) in zip(fixed, chain, strict=True):
+        matrix[:3, :3], matrix[:3, 3] = turn, offset
+    along_cos, along_sin = np.diag([1.0, 1.0, 0.0, 0.0]), np.zeros((4, 4))
+    along_sin[1, 0], along_sin[0, 1] = 1.0, -1.0
+    cos, sin, rest = (
+        xp.asarray(fixed[:-1] @ part, dtype=float) for part in (along_cos, along_sin, np.eye(4) - along_cos)
+    )
+    product = xp.cos(q)[:, None, None] * cos + xp.sin(q)[:, None, None] * sin + rest
+    reach = 1  # of each product, in joints
+    while reach < len(product):
+        product = xp.concatenate([product[:reach], product[:-reach] @ product[reach:]])
+        reach *= 2
+    tcp = product[-1] @ xp.asarray(fixed[-1], dtype=float)
+    return tcp[:3, 3], tcp[:3, :3], product[:, :3, 3], product[:, :3, 2]
 
 
 def _mix(axes: tuple[Any, Any, Any], weights: NDArray[np.float64]) -> Any:
@@ -93,7 +133,7 @@ def _mix(axes: tuple[Any, Any, Any], weights: NDArray[np.float64]) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _screws(steps: tuple[ChainStep, ...]) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+def _screws(steps: tuple[ChainStep, ...]) -> Screws:
     """The chain as n + 1 fixed transforms, offset [3] m and turn [3, 3], with a turn about z between each two."""
     screws = []
     offset, turn = np.zeros(3), np.eye(3)

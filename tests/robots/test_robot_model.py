@@ -11,6 +11,7 @@ import yaml
 
 from robolearn.errors import RobotError
 from robolearn.robots import forward, load_robot, robot_names
+from robolearn.robots.kinematics import few_operations, frames
 
 VECTORS = yaml.safe_load((Path(__file__).parent / "robot_vectors.yaml").read_text())
 ARMS = ("fr3", "ur5e", "iiwa14")
@@ -72,6 +73,19 @@ def test_kinematics_run_under_jit_and_vmap(arm):
     expected_position, expected_rotation = forward(robot, postures)
     np.testing.assert_allclose(position, expected_position, atol=2e-6)
     np.testing.assert_allclose(rotation, expected_rotation, atol=4e-6)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_few_operations_give_the_same_frames(arm):
+    robot = load_robot(arm)
+    q = np.random.default_rng(2).uniform(robot.limits.position_min_rad, robot.limits.position_max_rad)
+    expected = (*frames(robot, q), *forward(robot, q, gripper=None))
+    with few_operations():
+        found = (*frames(robot, q), *forward(robot, q, gripper=None))
+        count = len(jax.make_jaxpr(lambda q: frames(robot, q, jnp))(q).eqns)
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-14)
+    assert count < 0.5 * len(jax.make_jaxpr(lambda q: frames(robot, q, jnp))(q).eqns)
 
 
 @pytest.mark.parametrize("arm", ARMS)
