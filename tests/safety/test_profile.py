@@ -214,6 +214,35 @@ def test_the_curve_table_never_allows_what_the_curve_does_not(name):
     assert quick > 500
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_curve_table_answers_for_each_of_many(name):
+    robot = load_robot(name)
+    limits = compile_limits(SafetyProfile.load(name).mode("automatic"), robot)
+    rng = np.random.default_rng(1)
+    q = rng.uniform(limits.position_min_rad, limits.position_max_rad, (400, robot.dof))
+    q[0], q[1] = limits.position_min_rad, limits.position_max_rad  # the first cell, and just past the last
+    bounds = np.array([limits.velocity_bounds(at) for at in q])
+    v = rng.uniform(0.6, 1.02, (400, 1)) * np.where(rng.random(q.shape) < 0.5, bounds[:, 0], bounds[:, 1])
+    v[2:100] *= 0.5
+    found = limits.curve.allows_each(q, v)
+    alone = [limits.curve.allows(at, at, speed, speed) for at, speed in zip(q, v, strict=True)]
+    np.testing.assert_array_equal(found[2:], alone[2:])
+    assert (~found | ((v >= bounds[:, 0]) & (v <= bounds[:, 1])).all(axis=1)).all()
+    assert 90 < found.sum() < 390
+
+
+def test_a_cell_of_the_curve_table_by_hand():
+    # the upper limit falls from 2 to 1 and the lower from -1 to -2: 512 cells, each as strict as its worst end
+    table = CurveTable(np.zeros(1), np.ones(1), lambda q: (-1.0 - q, 2.0 - q))
+    cells = len(table._upper)
+    for cell in (0, 1, cells // 2, cells - 1):
+        q = np.full((1, 1), (cell + 0.5) / cells)
+        lower, upper = -1.0 - cell / cells, 2.0 - (cell + 1) / cells
+        for v, allowed in ((upper, True), (lower, True), (upper + 1e-9, False), (lower - 1e-9, False)):
+            assert table.allows_each(q, np.full((1, 1), v))[0] == allowed
+            assert table.allows(q[0], q[0], np.full(1, v), np.full(1, v)) == allowed
+
+
 def test_positions_off_the_table_are_never_allowed():
     limits = compile_limits(SafetyProfile.load("fr3").mode("automatic"), load_robot("fr3"))
     q, still = load_robot("fr3").home_rad, np.zeros(7)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.safety import rules
+from robolearn.safety.types import Record
 
 NAMES = ("a", "b", "c")
 NAN, INF = float("nan"), float("inf")
@@ -98,3 +99,55 @@ def test_texts_name_place_value_and_limit():
     assert rules.under("r", 1.0, 2.0, "m", "s", where="wall").text == "wall: 1 m is below 2 m"
     assert rules.under("r", 1.0, 2.0, "m", "s").text == "1 m is below 2 m"
     assert rules.over("r", 2.0, 1.0, "m", "s", "own text").text == "own text"
+
+
+def test_every_record_in_full():
+    ones = np.ones(3)
+    assert rules.finite(np.array([0.0, NAN, INF]), "command") == Record(
+        "finite", 2.0, 0.0, -2.0, "1", "robolearn", "command: 2 not finite"
+    )
+    assert rules.finite_time(INF, "stamp") == Record(
+        "finite", 1.0, 0.0, -1.0, "1", "robolearn", "stamp is inf"
+    )
+    assert rules.shape(("a", "b", "d"), ones, None, NAMES, "command") == Record(
+        "shape", 3.0, 3.0, -1.0, "1", "robot file", "command: joints do not fit the robot: c, d"
+    )
+    assert rules.shape(NAMES, np.ones(2), np.ones(4), NAMES, "command") == Record(
+        "shape", 2.0, 3.0, -1.0, "1", "robot file", "command: [3, 2, 4] values"
+    )
+    assert rules.age("state_age", 10.0, 9.5, 0.25, 0.125, "profile", "state") == Record(
+        "state_age", 0.5, 0.25, -0.25, "s", "profile", "state is 500.0 ms old"
+    )
+    assert rules.age("state_age", 10.0, 10.5, 0.25, 0.125, "profile", "state") == Record(
+        "clock", 0.5, 0.125, -0.375, "s", "profile", "state is stamped in the future"
+    )
+    assert rules.forward(0.5, 1.0, "state") == Record(
+        "clock", 0.5, 1.0, -0.5, "s", "robolearn", "state went back by 500.000 ms"
+    )
+    assert rules.over("tcp_speed", 0.5, 0.25, "m/s", "profile", where="tcp") == Record(
+        "tcp_speed", 0.5, 0.25, -0.25, "m/s", "profile", "tcp: 0.5 m/s is above 0.25 m/s", "tcp"
+    )
+    assert rules.under("separation", 0.5, 0.75, "m", "profile", where="hand") == Record(
+        "separation", 0.5, 0.75, -0.25, "m", "profile", "hand: 0.5 m is below 0.75 m", "hand"
+    )
+    value = np.array([0.5, -1.5, 1.25])
+    assert rules.within("position", value, -ones, ones, "rad", "profile", NAMES) == Record(
+        "position", -1.5, -1.0, -0.5, "rad", "profile", "b: -1.5 rad is below -1 rad", "b"
+    )
+    assert rules.within("position", -value, -ones, ones, "rad", "profile", NAMES) == Record(
+        "position", 1.5, 1.0, -0.5, "rad", "profile", "b: 1.5 rad is above 1 rad", "b"
+    )
+    assert rules.magnitude("jerk", value, ones, "rad/s^3", "profile", NAMES) == Record(
+        "jerk", -1.5, 1.0, -0.5, "rad/s^3", "profile", "b: 1.5 rad/s^3 is above 1 rad/s^3", "b"
+    )
+
+
+def test_bounds_themselves_are_allowed_and_sides_are_told_apart():
+    assert rules.age("state_age", 10.0, 9.75, 0.25, 0.125, "s", "x") is None
+    assert rules.age("state_age", 10.0, 10.125, 0.25, 0.125, "s", "x") is None
+    assert rules.forward(1.0, np.nextafter(1.0, 2.0), "x") is not None
+    # as far out on the one side as on the other of an interval that is not around zero
+    record = rules.within("r", np.array([4.5]), np.array([2.0]), np.array([4.0]), "m", "s", NAMES)
+    assert (record.limit, record.margin) == (4.0, -0.5)
+    record = rules.within("r", np.array([1.5]), np.array([2.0]), np.array([4.0]), "m", "s", NAMES)
+    assert (record.limit, record.margin) == (2.0, -0.5)
