@@ -97,3 +97,56 @@ def test_more_deceleration_than_allowed_is_not_made_worse():
     plan = braking(1.0, -10.0 * (1 + 1e-12))
     _, a, _ = differences(plan)
     assert np.abs(a[1:]).max() <= 10.0 * (1 + 1e-11)
+
+
+def slack(plan, extra=0.0):
+    """How far the bounds on the samples lie outside the continuous motion, by the formula of `_plan_joint`."""
+    v, a, dt = abs(plan.velocity_rad_s[0]), abs(plan.acceleration_rad_s2[0]), plan.period_s
+    return 0.5 * dt * v + 0.125 * dt**2 * (a + 2.0 * plan.peak[0]) + extra
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("a", [3.0, 0.0, -3.0])
+def test_the_bounds_are_no_wider_than_the_motion_needs(a, sign):
+    plan = braking(sign * 1.2, sign * a, jerk=300.0, p=0.7)
+    way = sorted((0.7, 0.7 + plan.travel_rad[0]))
+    assert plan.low_rad[0] == pytest.approx(way[0] - slack(plan), abs=1e-12)
+    assert plan.high_rad[0] == pytest.approx(way[1] + slack(plan), abs=1e-12)
+    turn = 1.2 + (a * a / (2.0 * 300.0) if a > 0.0 else 0.0)
+    fast, slow = (
+        (plan.fastest_rad_s, plan.slowest_rad_s) if sign > 0 else (-plan.slowest_rad_s, -plan.fastest_rad_s)
+    )
+    assert fast[0] == pytest.approx(turn, rel=1e-6)
+    assert slow[0] == 0.0
+
+
+@pytest.mark.parametrize("v", [0.02, 0.3])
+def test_the_bounds_of_a_joint_that_reverses(v):
+    plan = braking(v, -6.0, jerk=50.0, p=-0.4)
+    assert plan.speed[0] < 0.0
+    wide, way = slack(plan, extra=v * plan.duration_s), sorted((-0.4, -0.4 + plan.travel_rad[0]))
+    assert plan.low_rad[0] == pytest.approx(way[0] - wide, abs=1e-12)
+    assert plan.high_rad[0] == pytest.approx(way[1] + wide, abs=1e-12)
+    assert plan.fastest_rad_s[0] == v
+
+
+@pytest.mark.parametrize(
+    ("v", "a"), [(1.2, 4.0), (1.2, -4.0), (-0.5, 4.0), (0.02, -6.0), (3.0, 0.0), (0.0, 5.0)]
+)
+def test_travel_is_the_integral_of_the_velocity(v, a):
+    plan = braking(v, a, jerk=300.0)
+    t = np.linspace(0.0, plan.duration_s, 200_001)
+    assert plan.travel_rad[0] == pytest.approx(np.trapezoid(plan.velocity(t)[:, 0], t), abs=1e-9)
+
+
+def test_the_sign_is_that_of_the_motion_to_remove():
+    # 0.3 rad/s less 4^2 / (2 * 50) = 0.16 rad/s, which the acceleration takes away while it fades
+    assert braking(0.3, -4.0, jerk=50.0).sign[0] == 1.0
+    assert braking(0.15, -4.0, jerk=50.0).sign[0] == -1.0
+
+
+def test_a_deceleration_beyond_the_limit_is_held_and_not_jumped_away_from():
+    plan = braking(6.0, -10.5, jerk=50.0)
+    _, a, j = differences(plan)
+    assert a[1:].min() >= -10.5 * (1 + 1e-9)
+    assert np.abs(j).max() <= 50.0 * (1 + 1e-9)

@@ -59,6 +59,25 @@ def test_pressure_limits_where_the_contact_is_small():
     assert any(item.unit == "cm^2" for item in table.inputs)
 
 
+@pytest.mark.parametrize(("kind", "factor"), [("quasi_static", 1.0), ("transient", 2.0)])
+def test_the_lower_of_force_and_pressure_counts(kind, factor):
+    chest = REGIONS["chest"]  # 140 N, 120 N/cm^2
+    even = chest.force_n / chest.pressure_n_cm2
+    for area, limited_by, force in (
+        (0.5 * even, "pressure", 0.5 * factor * chest.force_n),
+        (2.0 * even, "force", factor * chest.force_n),
+        (1000.0, "force", factor * chest.force_n),
+    ):
+        found = contact_speed(chest, 10.0, kind, area)
+        assert found.limited_by == limited_by
+        assert found.force_n == pytest.approx(force)
+
+
+def test_an_unknown_region_is_named_as_one():
+    with pytest.raises(ProfileError, match="body region 'nose'"):
+        region("nose")
+
+
 def test_an_infinite_mass_gives_the_lowest_speed():
     chest = REGIONS["chest"]
     assert contact_speed(chest, float("inf"), "quasi_static", None).speed_m_s == pytest.approx(

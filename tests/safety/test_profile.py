@@ -247,12 +247,20 @@ def test_positions_off_the_table_are_never_allowed():
     limits = compile_limits(SafetyProfile.load("fr3").mode("automatic"), load_robot("fr3"))
     q, still = load_robot("fr3").home_rad, np.zeros(7)
     assert limits.curve.allows(q, q, still, still)
+    lowest = limits.position_min_rad
+    assert (
+        limits.curve.allows(lowest, lowest, still, still) == (limits.velocity_bounds(lowest)[1] >= 0.0).all()
+    )
     assert not limits.curve.allows(q - 9.0, q, still, still)
     assert not limits.curve.allows(q, q + 9.0, still, still)
     assert not limits.curve.allows(q * np.nan, q * np.nan, still, still)
 
 
 def test_a_curve_that_does_not_fall_is_never_read_from_the_table():
-    table = CurveTable(np.zeros(1), np.ones(1), lambda q: (-1.0 - q, 1.0 + q))
-    half = np.full(1, 0.5)
-    assert not table.allows(half, half, half, half)
+    half, end = np.full(1, 0.5), np.full(1, 0.999)
+    for limits_at in (lambda q: (-1.0 - q, 1.0 + q), lambda q: (q - 2.0, 2.0 - q)):
+        table = CurveTable(np.zeros(1), np.ones(1), limits_at)
+        for at in (half, end):
+            assert not table.allows(at, at, half, half)
+            assert not table.allows(at, at, -half, -half)
+            assert not table.allows_each(at[None], -half[None])[0]

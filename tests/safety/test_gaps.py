@@ -1,0 +1,80 @@
+"""Distances that are measured only when that matters, beside distances measured every time."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+
+from robolearn.safety import gaps
+from robolearn.safety.gaps import Gaps
+
+_MODEL = mujoco.MjModel.from_xml_string(
+    """
+    <mujoco>
+      <worldbody>
+        <geom name="post" size="0.1"/>
+        <body name="cart" pos="0.6 0 0"><joint type="slide" axis="1 0 0"/><geom name="cart" size="0.1"/></body>
+        <body name="lift" pos="0.6 0.6 0"><joint type="slide" axis="0 1 0"/><geom name="lift" size="0.1"/></body>
+      </worldbody>
+    </mujoco>
+    """
+)
+_PAIRS = [("post", "cart"), ("cart", "lift")]
+_REACH = np.array([[1.0, 0.0], [1.0, 1.0]])  # no distance changes faster than its joints move
+_SLACK, _NEEDED = np.array([0.01, 0.02]), np.array([0.05, 0.1])
+
+
+def make():
+    data = mujoco.MjData(_MODEL)
+    geoms = [tuple(_MODEL.geom(name).id for name in pair) for pair in _PAIRS]
+    return data, Gaps(_MODEL, data, ["a", "b"], geoms, _REACH, _SLACK, _NEEDED)
+
+
+def by_hand(joints, swing):
+    """What `least` has to answer, from the positions of three spheres."""
+    places = {
+        "post": np.zeros(2),
+        "cart": np.array([0.6 + joints[0], 0.0]),
+        "lift": np.array([0.6, 0.6 + joints[1]]),
+    }
+    left = [np.linalg.norm(places[a] - places[b]) - 0.2 for a, b in _PAIRS] - _SLACK - _REACH @ swing
+    worst = int(np.argmin(left - _NEEDED))
+    return (worst, left[worst]) if left[worst] < _NEEDED[worst] else None
+
+
+def ask(data, pairs, joints, swing):
+    data.qpos[:] = joints
+    mujoco.mj_kinematics(_MODEL, data)
+    return pairs.least(joints, swing)
+
+
+def test_answers_do_not_depend_on_what_was_measured_when(monkeypatch):
+    measured, distance = [], mujoco.mj_geomDistance
+    monkeypatch.setattr(
+        gaps.mujoco, "mj_geomDistance", lambda *arguments: measured.append(1) or distance(*arguments)
+    )
+    rng, (data, pairs) = np.random.default_rng(0), make()
+    joints, near = np.zeros(2), 0
+    for _ in range(3000):
+        joints = np.clip(joints + rng.normal(0.0, 0.008, 2), -0.42, 0.1)
+        swing = rng.uniform(0.0, 0.03, 2)
+        found, expected = ask(data, pairs, joints, swing), by_hand(joints, swing)
+        if expected is None:
+            assert found is None
+        else:
+            near += 1
+            assert found == (expected[0], pytest.approx(expected[1], abs=1e-9))
+    assert 100 < near < 2900  # both answers were asked for
+    assert len(measured) < 3000  # of 6,000 distances
+
+
+def test_a_clear_pair_is_not_measured_again_until_the_joints_have_moved_its_room(monkeypatch):
+    data, pairs = make()
+    assert ask(data, pairs, np.zeros(2), np.zeros(2)) is None
+    monkeypatch.setattr(gaps.mujoco, "mj_geomDistance", lambda *_: pytest.fail("measured"))
+    # room: 0.4 - 0.06 of the first pair, 0.4 - 0.12 of the second, which both joints can use up
+    assert ask(data, pairs, np.array([0.1, -0.17]), np.zeros(2)) is None
+    assert ask(data, pairs, np.array([0.1, 0.1]), np.array([0.03, 0.03])) is None
+    with pytest.raises(pytest.fail.Exception):
+        ask(data, pairs, np.array([0.15, -0.15]), np.zeros(2))
