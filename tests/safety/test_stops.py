@@ -1,0 +1,62 @@
+"""What a stop reports, measured against what was predicted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from robolearn.robots import load_robot
+from robolearn.safety.inputs import Reading
+from robolearn.safety.limits import compile_limits
+from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.stops import Stop
+from robolearn.safety.types import Record, StopReport
+
+LIMITS = compile_limits(SafetyProfile.load("fr3").mode("automatic"), load_robot("fr3"))
+STILL = LIMITS.mode.standstill_velocity_max_rad_s.value
+CAUSE = Record("torque", 90.0, 87.0, -3.0, "Nm", "maker", "joint 1", "fr3_joint1")
+PREDICTED = np.linspace(0.1, 0.7, 7)
+
+
+def reading(position, velocity, stamp_s=0.0):
+    return Reading(np.full(7, position), np.full(7, velocity), stamp_s)
+
+
+def make(begun_at):
+    return Stop(CAUSE, 10.0, 0.2, PREDICTED, begun_at)
+
+
+def fields(report: StopReport):
+    return (report.cause, report.began_s, report.predicted_time_s, report.measured_time_s)
+
+
+def test_a_report_in_full():
+    report = make(reading(1.0, 0.5)).standstill(reading(1.25, 0.0), 10.25, LIMITS)
+    assert fields(report) == ("torque", 10.0, 0.2, 0.25)
+    np.testing.assert_array_equal(report.predicted_travel_rad, PREDICTED)
+    np.testing.assert_array_equal(report.measured_travel_rad, np.full(7, 0.25))
+
+
+@pytest.mark.parametrize("speed", [STILL, -STILL])
+def test_standstill_includes_its_bound(speed):
+    assert make(None).standstill(reading(1.0, speed), 10.25, LIMITS) is not None
+    assert make(None).standstill(reading(1.0, speed * (1 + 1e-9)), 10.25, LIMITS) is None
+
+
+def test_an_arm_that_does_not_come_to_rest_is_reported_after_a_second_without_a_time():
+    stop, moving = make(reading(1.0, 0.5)), reading(1.5, 1.0)
+    assert stop.standstill(moving, 10.25, LIMITS) is None
+    assert stop.standstill(moving, 11.2, LIMITS) is None
+    report = stop.standstill(moving, 11.25, LIMITS)
+    assert fields(report) == ("torque", 10.0, 0.2, None)
+    np.testing.assert_array_equal(report.measured_travel_rad, np.full(7, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("begun_at", "now"), [(None, reading(1.0, 0.0)), (reading(1.0, 0.0), None), (None, None)]
+)
+def test_without_a_measurement_at_both_ends_no_travel_is_claimed(begun_at, now):
+    stop = make(begun_at)
+    stop.standstill(now, 10.25, LIMITS)
+    report = stop.standstill(now, 11.25, LIMITS)
+    np.testing.assert_array_equal(report.measured_travel_rad, np.zeros(7))
