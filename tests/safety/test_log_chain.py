@@ -1,7 +1,9 @@
 """Canonical JSON, the chain, plain values: the same bytes for the same record, and nothing that cannot be written."""
 
 import enum
+import hashlib
 import json
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robolearn.errors import LogError
-from robolearn.safety.chain import KINDS, RETENTION_DAYS, Chain, canonical, open_line, plain, seal, utc_text
+from robolearn.safety.chain import (
+    KINDS,
+    RETENTION_DAYS,
+    Chain,
+    canonical,
+    open_line,
+    plain,
+    seal,
+    signed_part,
+    utc_text,
+)
 
 JSON = st.recursive(
     st.none()
@@ -141,3 +153,77 @@ def test_the_hash_is_of_the_record_without_it():
 
 def test_utc_is_written_with_microseconds():
     assert utc_text(1_795_243_978_654_540_999) == "2026-11-21T06:52:58.654540Z"
+
+
+def test_two_lines_of_a_chain_byte_by_byte():
+    """The format that a reviewer's own program reads: not one byte of it may change unnoticed."""
+    chain = Chain()
+    first = chain.append("limit", {"x": 1}, cycle=7, monotonic_ns=1_999, utc_ns=1_700_000_000_123_456_789)
+    second = chain.append("strange", {}, cycle=8, monotonic_ns=500, utc_ns=1_700_000_001_000_000_999)
+    third = chain.append("clock", {}, cycle=9, monotonic_ns=0, utc_ns=0)
+    texts = []
+    for line, prev in ((first, "0" * 64), (second, None), (third, None)):
+        assert line.endswith(b"\n")
+        record = json.loads(line)
+        stated = record.pop("hash")
+        bare = json.dumps(
+            record, sort_keys=True, separators=(",", ":")
+        )  # RFC 8785 for plain ASCII and integers
+        assert hashlib.sha256(bare.encode()).hexdigest() == stated
+        assert record["prev"] == (prev or texts[-1][1])
+        texts.append((bare.replace(record["prev"], "PREV"), stated))
+    assert [text for text, _ in texts] == [
+        (
+            '{"cycle":7,"fields":{"x":1},"kind":"limit","monotonic_us":1,"prev":"PREV","retention":{"class":'
+            '"safety_decision_data","days":366,"ehsr":["1.2.1(a)","1.2.1(b)"]},"seq":0,"utc":'
+            '"2023-11-14T22:13:20.123456Z"}'
+        ),
+        (
+            '{"cycle":8,"fields":{},"kind":"strange","monotonic_us":1,"prev":"PREV","retention":{"class":'
+            '"intervention_and_version_log","days":1826,"ehsr":[]},"seq":1,"utc":"2023-11-14T22:13:21.000000Z"}'
+        ),
+        (
+            '{"cycle":9,"fields":{},"kind":"clock","monotonic_us":1,"prev":"PREV","retention":{"class":'
+            '"safety_decision_data","days":366,"ehsr":["1.2.1(b)"]},"seq":2,"utc":"1970-01-01T00:00:00.000000Z"}'
+        ),
+    ]
+
+
+def test_a_fresh_chain_counts_time_from_zero():
+    assert json.loads(Chain().append("clock", {}, cycle=0, monotonic_ns=0, utc_ns=0))["monotonic_us"] == 0
+
+
+def test_what_a_signature_covers_byte_by_byte():
+    assert signed_part("s1", {"head": "h", "signature": "x", "seq": 3}, "p") == (
+        b'{"fields":{"head":"h","seq":3},"prev":"p","schema":"robolearn.safety_log/1","session_id":"s1"}'
+    )
+
+
+def test_the_largest_integers_stay_numbers():
+    top = 2**53 - 1
+    assert plain([top, -top, float(top)]) == [top, -top, float(top)]
+    assert plain([top + 1, -top - 1]) == [str(top + 1), str(-top - 1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"[]", "^no record with a hash$"),
+        (b"{}", "^no record with a hash$"),
+        (b'{ "hash": "x"}', "^not in canonical form$"),
+    ],
+)
+def test_why_a_line_is_refused(line, why):
+    with pytest.raises(ValueError, match=why):
+        open_line(line)
+
+
+def test_times_are_utc_wherever_the_machine_stands(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert utc_text(1_700_000_000_999_999_999) == "2023-11-14T22:13:20.999999Z"
+        assert utc_text(4_102_444_799_999_999_999) == "2099-12-31T23:59:59.999999Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
