@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench solve fuzz sb3 wheel clean
+.PHONY: help demo test docs check bench solve fuzz mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -35,6 +35,11 @@ solve: $(READY)  ## train and evaluate every task, three seeds each (an hour), a
 
 fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000
+
+mutants: $(READY)  ## change the monitor's code in every small way and see whether its tests notice
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/mutants/tool \
+		'mutmut==3.8.1' 'libcst==1.9.0' 'setproctitle==1.3.8' 'click==8.5.1'
+	@$(BIN)/python tests/safety/mutants.py build/mutants/tool $(MODULES)
 
 sb3: $(READY)  ## add Stable-Baselines3 and PyTorch, so that its tests do not skip
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'

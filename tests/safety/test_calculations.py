@@ -9,7 +9,7 @@ from robolearn.safety.calculations import (
     separation_sum,
     unit_of,
 )
-from robolearn.safety.contact import REGIONS, contact_speed, region
+from robolearn.safety.contact import REGIONS, Region, contact_speed, region
 from robolearn.safety.profile import SafetyProfile
 
 # mR = 17.7 / 2 + 2.0 = 10.85 kg; computed from tables A.2 and A.3 by somebody else
@@ -71,6 +71,13 @@ def test_the_lower_of_force_and_pressure_counts(kind, factor):
         found = contact_speed(chest, 10.0, kind, area)
         assert found.limited_by == limited_by
         assert found.force_n == pytest.approx(force)
+
+
+def test_where_force_and_pressure_allow_the_same_it_is_the_force():
+    assert (
+        contact_speed(Region("x", 100.0, 50.0, 1e4, 5.0, 2.0), 10.0, "quasi_static", 2.0).limited_by
+        == "force"
+    )
 
 
 def test_an_unknown_region_is_named_as_one():
