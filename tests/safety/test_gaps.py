@@ -71,6 +71,12 @@ def test_answers_do_not_depend_on_what_was_measured_when(monkeypatch):
     assert len(measured) < 3000  # of 6,000 distances
 
 
+def test_a_way_through_zero_is_as_long_as_any_other():
+    data, pairs = make()
+    assert ask(data, pairs, np.array([0.4, 0.0]), np.zeros(2)) is None
+    assert ask(data, pairs, np.array([-0.4, 0.0]), np.zeros(2)) == (0, pytest.approx(-0.01))
+
+
 def test_a_clear_pair_is_not_measured_again_until_the_joints_have_moved_its_room(monkeypatch):
     data, pairs = make()
     assert ask(data, pairs, np.zeros(2), np.zeros(2)) is None

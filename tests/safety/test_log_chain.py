@@ -210,6 +210,7 @@ def test_the_largest_integers_stay_numbers():
     [
         (b"[]", "^no record with a hash$"),
         (b"{}", "^no record with a hash$"),
+        (b'{"hash":"x"}', "^no record with a hash$"),
         (b'{ "hash": "x"}', "^not in canonical form$"),
     ],
 )

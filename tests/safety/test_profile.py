@@ -235,12 +235,25 @@ def test_a_cell_of_the_curve_table_by_hand():
     # the upper limit falls from 2 to 1 and the lower from -1 to -2: 512 cells, each as strict as its worst end
     table = CurveTable(np.zeros(1), np.ones(1), lambda q: (-1.0 - q, 2.0 - q))
     cells = len(table._upper)
+    below, slow, fast = np.full((1, 1), -0.5), np.full((1, 1), -1.0), np.full((1, 1), -1.5)
+    assert table.allows_each(below, slow)[
+        0
+    ]  # off the table it is the nearest cell that answers, not the other end
+    assert not table.allows_each(below, fast)[0]
     for cell in (0, 1, cells // 2, cells - 1):
         q = np.full((1, 1), (cell + 0.5) / cells)
         lower, upper = -1.0 - cell / cells, 2.0 - (cell + 1) / cells
         for v, allowed in ((upper, True), (lower, True), (upper + 1e-9, False), (lower - 1e-9, False)):
             assert table.allows_each(q, np.full((1, 1), v))[0] == allowed
             assert table.allows(q[0], q[0], np.full(1, v), np.full(1, v)) == allowed
+
+
+def test_limits_are_those_of_the_profile():
+    mode = SafetyProfile.load("fr3").mode("automatic")
+    limits = compile_limits(mode, load_robot("fr3"))
+    np.testing.assert_array_equal(limits.acceleration_max_rad_s2, mode.acceleration_max_rad_s2.array)
+    np.testing.assert_array_equal(limits.jerk_max_rad_s3, mode.jerk_max_rad_s3.array)
+    assert limits.source("jerk_max_rad_s3") == mode.jerk_max_rad_s3.source
 
 
 def test_positions_off_the_table_are_never_allowed():

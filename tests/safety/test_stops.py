@@ -59,4 +59,4 @@ def test_without_a_measurement_at_both_ends_no_travel_is_claimed(begun_at, now):
     stop = make(begun_at)
     stop.standstill(now, 10.25, LIMITS)
     report = stop.standstill(now, 11.25, LIMITS)
-    np.testing.assert_array_equal(report.measured_travel_rad, np.zeros(7))
+    np.testing.assert_array_equal(report.measured_travel_rad, np.zeros(7), strict=True)
