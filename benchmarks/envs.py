@@ -21,6 +21,7 @@ from mujoco.batch import Batch
 
 import robolearn
 from robolearn.env import EnvState, VecEnv
+from robolearn.sim.jit import jit
 from robolearn.tasks import task_names
 
 CHUNK = 20  # control steps between two looks at the clock
@@ -73,8 +74,8 @@ def vec_steps(env: VecEnv, chunk: int = CHUNK) -> Callable[[], float]:
     def roll(state, actions):
         return jax.lax.scan(lambda state, action: (env.step(state, action), None), state, actions)[0]
 
-    compiled = jax.jit(roll)
-    start = jax.jit(env.reset)(jax.random.key(0))
+    compiled = jit(roll)
+    start = jit(env.reset)(jax.random.key(0))
     spread = jnp.arange(n, dtype=jnp.int32) % env.episode_steps
     env_state = [start.replace(step_count=spread)]
 

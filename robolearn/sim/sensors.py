@@ -124,7 +124,7 @@ class _Walk:
         """Length or speed of a tendon that is a weighted sum of joints."""
         model, total = self._model, 0.0
         for wrap in range(*_wraps(model, tendon).indices(model.nwrap)):
-            joint, weight = model.wrap_objid[wrap], float(model.wrap_prm[wrap])
+            joint, (weight,) = model.wrap_objid[wrap], self._numbers("wrap_prm", wrap)
             value = self._qvel[model.jnt_dofadr[joint]] if speed else self._qpos[model.jnt_qposadr[joint]]
             total = total + weight * value
         return total
