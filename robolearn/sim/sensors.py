@@ -168,10 +168,10 @@ class _Walk:
         anchor = _add(frame.position, _turn(frame.quat, pin))
         half = 0.5 * value
         quat = _product(frame.quat, (jnp.cos(half), *_scale(jnp.sin(half), axis)))
-        position = _add(anchor, _scale(-1.0, _turn(quat, pin)))
+        position = _subtract(anchor, _turn(quat, pin))
         angular = _add(frame.angular, _scale(speed, along))
-        at_anchor = _add(frame.linear, _cross(frame.angular, _add(anchor, _scale(-1.0, frame.position))))
-        arm = _add(position, _scale(-1.0, anchor))
+        at_anchor = _add(frame.linear, _cross(frame.angular, _subtract(anchor, frame.position)))
+        arm = _subtract(position, anchor)
         return _Frame(position, quat, _add(at_anchor, _cross(angular, arm)), angular)
 
 
@@ -185,13 +185,13 @@ def _fixed(parent: _Frame, offset: Triple, quat: Quat) -> _Frame:
 def _seen_from(base: _Frame, frame: _Frame) -> _Frame:
     """A frame as seen from another one, which may move."""
     back = (base.quat[0], *_scale(-1.0, base.quat[1:]))
-    arm = _add(frame.position, _scale(-1.0, base.position))
+    arm = _subtract(frame.position, base.position)
     carried = _add(base.linear, _cross(base.angular, arm))
     return _Frame(
         _turn(back, arm),
         _product(back, frame.quat),
-        _turn(back, _add(frame.linear, _scale(-1.0, carried))),
-        _turn(back, _add(frame.angular, _scale(-1.0, base.angular))),
+        _turn(back, _subtract(frame.linear, carried)),
+        _turn(back, _subtract(frame.angular, base.angular)),
     )
 
 
@@ -212,6 +212,10 @@ def _minus(a: Number, b: Number) -> Number:
 
 def _add(a: Triple, b: Triple) -> Triple:
     return (_plus(a[0], b[0]), _plus(a[1], b[1]), _plus(a[2], b[2]))
+
+
+def _subtract(a: Triple, b: Triple) -> Triple:
+    return (_minus(a[0], b[0]), _minus(a[1], b[1]), _minus(a[2], b[2]))
 
 
 def _scale(factor: Number, a: Triple) -> Triple:

@@ -130,10 +130,12 @@ def test_each_kind_has_a_retention_class_of_the_regulation():
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"[]", "no record with a hash"),
-        (b'{"a":1}', "no record with a hash"),
-        (b'{"a": 1,"hash":"x"}', "not in canonical form"),
-        (b'{"hash":"x"}', "no record with a hash"),
+        (b"[]", "^no record with a hash$"),
+        (b"{}", "^no record with a hash$"),
+        (b'{"a":1}', "^no record with a hash$"),
+        (b'{"a": 1,"hash":"x"}', "^not in canonical form$"),
+        (b'{ "hash": "x"}', "^not in canonical form$"),
+        (b'{"hash":"x"}', "^no record with a hash$"),
         (b"{", "Expecting"),
         (b'{"a":9007199254740993,"hash":"x"}', "not in canonical form: 9007199254740993"),
     ],
@@ -203,20 +205,6 @@ def test_the_largest_integers_stay_numbers():
     top = 2**53 - 1
     assert plain([top, -top, float(top)]) == [top, -top, float(top)]
     assert plain([top + 1, -top - 1]) == [str(top + 1), str(-top - 1)]
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        (b"[]", "^no record with a hash$"),
-        (b"{}", "^no record with a hash$"),
-        (b'{"hash":"x"}', "^no record with a hash$"),
-        (b'{ "hash": "x"}', "^not in canonical form$"),
-    ],
-)
-def test_why_a_line_is_refused(line, why):
-    with pytest.raises(ValueError, match=why):
-        open_line(line)
 
 
 def test_times_are_utc_wherever_the_machine_stands(monkeypatch):
