@@ -20,6 +20,7 @@ import numpy as np
 from flax import struct
 
 from robolearn.errors import TaskError
+from robolearn.sim.constants import DRAWN
 from robolearn.sim.physics import ModelFields, Physics, PhysicsState, make_physics, sensor_columns
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
@@ -36,7 +37,8 @@ class EnvState:
     step_count [N] control periods since the start, held [N] control periods for which the goal has been met,
     first_success [N] the control period in which the hold was first complete (-1: not yet), of the finished
     episode where done. metrics: {name: [N]}, among them every reward term, weighted, as `reward/<name>`.
-    fields: the drawn physics of each episode, {MjModel field: [N, ...]}, with the constants that follow from it.
+    fields: the drawn physics of each episode, {MjModel field: [N, ...]}, with the constants that follow from it and,
+    as `drawn`, the key of the draw: who changes values by hand changes the key too.
     sensing, commands: what the sensors and the command line remember; empty where nothing is declared.
     """
 
@@ -218,6 +220,7 @@ class VecEnv:
         fields, size = {}, {}
         if self._randomizer.active:
             fields, size = jax.vmap(self._randomizer.draw)(parts[:, 2])
+            fields[DRAWN] = jax.random.key_data(parts[:, 2])
         width = jnp.broadcast_to(jnp.asarray(start.width, jnp.float32), (k,))[:, None]
         qpos = self._posture(start, width, size)
         physics, constants = self.physics.reset(physics, ids, qpos, jnp.zeros((k, self.model.nv)), fields)

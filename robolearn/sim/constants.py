@@ -25,6 +25,11 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
+from robolearn.errors import PhysicsError
+
+# An entry of fields, [N, 2] uint32: the key that the values of a simulation were drawn with. Equal keys mean equal
+# values, which spares a comparison of all of them in every step.
+DRAWN = "drawn"
 _INERTIAL = ("body_subtreemass", "body_invweight0", "dof_invweight0", "tendon_invweight0", "actuator_acc0")
 _SIZES = ("geom_rbound", "geom_aabb")
 _INPUTS = frozenset(mujoco.MjModel._setconst_inputs)
@@ -44,25 +49,47 @@ class FieldRows:
     def __init__(self, batch: Batch):
         self._batch = batch
         self._seen: dict[str, np.ndarray] = {}
+        self._drawn = np.zeros(batch.nsim, np.uint64)
+        self._turn = 0
+        self._own_names: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def load(self, fields: Mapping[str, Any]) -> None:
         """Write values {name: [N, ...]} into the batch and recompute constants of the rows that changed.
 
-        Derived constants among the fields are skipped: the batch has its own.
+        Derived constants among the fields are skipped: the batch has its own. Raises PhysicsError where values
+        changed and their key did not; each call compares one field, the next call the next.
         """
-        own, changed = self._own(fields), np.zeros(self._batch.nsim, bool)
+        own = self._own(fields)
+        if DRAWN in fields:
+            changed = _keys(fields) != self._drawn
+            self._turn += 1
+            name = [*own][self._turn % len(own)]
+            if (self._differs({name: own[name]}) & ~changed).any():
+                raise PhysicsError(
+                    f"{name} of a simulation changed, but the key of its draw, fields['{DRAWN}'], did not: "
+                    "give changed values another key."
+                )
+        else:
+            changed = self._differs(own)
+        if changed.any():
+            rows = np.flatnonzero(changed)
+            self.put(rows, {name: values[rows] for name, values in fields.items()})
+
+    def _differs(self, own: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Which simulations' values {name: [N, ...]} are others than the batch was given last, [N] bool."""
+        differs = np.zeros(self._batch.nsim, bool)
         for name, values in own.items():
             seen = self._last(name)
             if not np.array_equal(values, seen):
-                changed |= (values != seen).reshape(len(values), -1).any(axis=1)
-        rows = np.flatnonzero(changed)
-        self.put(rows, {name: values[rows] for name, values in own.items()})
+                differs |= (values != seen).reshape(len(values), -1).any(axis=1)
+        return differs
 
     def put(self, rows: np.ndarray, fields: Mapping[str, Any]) -> None:
         """Write values {name: [K, ...]} into rows [K] of the batch and recompute their constants."""
         own = self._own(fields)
         if not own or not rows.size:
             return
+        self._drawn[rows] = _keys(fields) if DRAWN in fields else 0
         for name, values in own.items():
             self._last(name)[rows] = values
             self._batch.expand(name)[rows] = values
@@ -84,8 +111,11 @@ class FieldRows:
             values[:] = getattr(self._batch.model, name) if own is None else own[rows]
 
     def _own(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        derived = derived_names(self._batch.model, fields)
-        return {name: np.asarray(values) for name, values in fields.items() if name not in derived}
+        given = tuple(fields)
+        if given not in self._own_names:
+            others = {DRAWN, *derived_names(self._batch.model, fields)}
+            self._own_names[given] = tuple(name for name in given if name not in others)
+        return {name: np.asarray(fields[name]) for name in self._own_names[given]}
 
     def _last(self, name: str) -> np.ndarray:
         """What the batch was given last, [N, ...]; nan, which equals nothing, before the first time."""
@@ -93,3 +123,8 @@ class FieldRows:
             shape = self._batch.expand(name).shape
             self._seen[name] = np.full(shape, np.nan, np.float32)
         return self._seen[name]
+
+
+def _keys(fields: Mapping[str, Any]) -> np.ndarray:
+    """The keys of the draws [N] as numbers; 0 is none."""
+    return np.ascontiguousarray(fields[DRAWN]).view(np.uint64)[:, 0]

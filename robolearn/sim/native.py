@@ -48,6 +48,7 @@ class NativePhysics(Physics):
         widths = [1, model.nq, model.nv, model.na, model.nv]
         self._state = self._batch.state[:, : sum(widths)]
         self._parts = np.split(self._state, np.cumsum(widths)[:-1], axis=1)
+        self._ones = np.ones(self._state.shape[1])
         self._lock = threading.Lock()
         self._flags = self._batch.expand("opt.disableflags")
         self._in_jax = covers(model)
@@ -109,7 +110,9 @@ class NativePhysics(Physics):
                 self._sense(None, failed)
                 after.sensordata[:] = self._sensordata
                 after.sensordata[:, self._late] = late
-            failed |= ~np.isfinite(self._state.sum(axis=1) + after.sensordata.sum(axis=1))
+            failed |= ~np.isfinite(self._state @ self._ones)
+            if not self._in_jax:
+                failed |= ~np.isfinite(after.sensordata.sum(axis=1))
 
     def _read(
         self,

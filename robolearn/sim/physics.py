@@ -41,7 +41,8 @@ class PhysicsState:
 class Physics(ABC):
     """One engine, one model, num_envs simulations.
 
-    `fields` are per-simulation values of MjModel fields, {name: [N, ...]}: the draws of domain randomisation.
+    `fields` are per-simulation values of MjModel fields, {name: [N, ...]}: the draws of domain randomisation. An
+    entry `drawn` may name each simulation's values, see `sim/constants.py`.
     """
 
     engine: str

@@ -115,15 +115,20 @@ class Sensing:
 
     def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
         sizes = [int(np.prod(slot.shape)) for slot in self._slots if slot.name in self._noise]
-        whole = -(-sum(sizes) // _LANES) * _LANES
-        white = iter(jnp.split(jax.random.normal(key, (whole,)), np.cumsum(sizes)))  # one draw for all
+        spread = np.repeat(
+            [self._noise[slot.name] for slot in self._slots if slot.name in self._noise], sizes
+        )
+        spread = np.pad(spread, (0, -len(spread) % _LANES))
+        # A product with a matrix, so that XLA computes the numbers once: it would repeat that for every slot.
+        noise = jax.random.normal(key, spread.shape) @ jnp.asarray(np.diag(spread), jnp.float32)
+        parts = iter(jnp.split(noise, np.cumsum(sizes)))
         noisy = {}
         for slot in self._slots:
             value = readings[slot.name]
             if slot.name in bias:
                 value = value + bias[slot.name]
             if slot.name in self._noise:
-                value = value + self._noise[slot.name] * next(white).reshape(slot.shape)
+                value = value + next(parts).reshape(slot.shape)
             changed = slot.name in bias or slot.name in self._noise
             noisy[slot.name] = value / jnp.linalg.norm(value) if changed and _is_turn(slot) else value
         return noisy

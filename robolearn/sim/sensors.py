@@ -1,8 +1,7 @@
 """Position and velocity sensors from joint positions and speeds, in JAX.
 
 MuJoCo's C engine would need a second pass over its pipeline to read them at the new state: a twelfth of a control
-step, where a few fused loops over all simulations take a hundredth. A frame is kept as numbers, one array over the
-simulations for each, and what is 0 or 1 in the model costs nothing.
+step, where a few fused loops over all simulations take a hundredth. A frame is kept as numbers (`robots/triples.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from robolearn.robots.triples import Number, Quat, Triple, add, cross, minus, product, scale, subtract, turned
+
 Array = jax.Array
-Number = Any  # a float of the model, or an array [] of one simulation
-Triple = tuple[Number, Number, Number]
-Quat = tuple[Number, Number, Number, Number]
 
 _FRAMES = tuple(
     int(getattr(mujoco.mjtSensor, f"mjSENS_FRAME{name}")) for name in ("POS", "QUAT", "LINVEL", "ANGVEL")
@@ -150,104 +148,46 @@ class _Walk:
         turn = self._qpos[at + 3 : at + 7]
         qw, qx, qy, qz = turn / jnp.linalg.norm(turn)
         vx, vy, vz, wx, wy, wz = self._qvel[dof : dof + 6]
-        return _Frame((x, y, z), (qw, qx, qy, qz), (vx, vy, vz), _turn((qw, qx, qy, qz), (wx, wy, wz)))
+        return _Frame((x, y, z), (qw, qx, qy, qz), (vx, vy, vz), turned((qw, qx, qy, qz), (wx, wy, wz)))
 
     def _moved(self, frame: _Frame, joint: int) -> _Frame:
         """The frame after one hinge or slide."""
         model = self._model
         at, dof = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
         (zero,) = self._numbers("qpos0", at)
-        value, speed = _minus(self._qpos[at], zero), self._qvel[dof]
+        value, speed = minus(self._qpos[at], zero), self._qvel[dof]
         axis = self._numbers("jnt_axis", joint)
-        along = _turn(frame.quat, axis)
+        along = turned(frame.quat, axis)
         if model.jnt_type[joint] == _SLIDE:
-            position = _add(frame.position, _scale(value, along))
-            linear = _add(frame.linear, _cross(frame.angular, _scale(value, along)))
-            return frame._replace(position=position, linear=_add(linear, _scale(speed, along)))
+            position = add(frame.position, scale(value, along))
+            linear = add(frame.linear, cross(frame.angular, scale(value, along)))
+            return frame._replace(position=position, linear=add(linear, scale(speed, along)))
         pin = self._numbers("jnt_pos", joint)
-        anchor = _add(frame.position, _turn(frame.quat, pin))
+        anchor = add(frame.position, turned(frame.quat, pin))
         half = 0.5 * value
-        quat = _product(frame.quat, (jnp.cos(half), *_scale(jnp.sin(half), axis)))
-        position = _subtract(anchor, _turn(quat, pin))
-        angular = _add(frame.angular, _scale(speed, along))
-        at_anchor = _add(frame.linear, _cross(frame.angular, _subtract(anchor, frame.position)))
-        arm = _subtract(position, anchor)
-        return _Frame(position, quat, _add(at_anchor, _cross(angular, arm)), angular)
+        quat = product(frame.quat, (jnp.cos(half), *scale(jnp.sin(half), axis)))
+        position = subtract(anchor, turned(quat, pin))
+        angular = add(frame.angular, scale(speed, along))
+        at_anchor = add(frame.linear, cross(frame.angular, subtract(anchor, frame.position)))
+        arm = subtract(position, anchor)
+        return _Frame(position, quat, add(at_anchor, cross(angular, arm)), angular)
 
 
 def _fixed(parent: _Frame, offset: Triple, quat: Quat) -> _Frame:
     """A frame that is fixed in another one."""
-    arm = _turn(parent.quat, offset)
-    linear = _add(parent.linear, _cross(parent.angular, arm))
-    return _Frame(_add(parent.position, arm), _product(parent.quat, quat), linear, parent.angular)
+    arm = turned(parent.quat, offset)
+    linear = add(parent.linear, cross(parent.angular, arm))
+    return _Frame(add(parent.position, arm), product(parent.quat, quat), linear, parent.angular)
 
 
 def _seen_from(base: _Frame, frame: _Frame) -> _Frame:
     """A frame as seen from another one, which may move."""
-    back = (base.quat[0], *_scale(-1.0, base.quat[1:]))
-    arm = _subtract(frame.position, base.position)
-    carried = _add(base.linear, _cross(base.angular, arm))
+    back = (base.quat[0], *scale(-1.0, base.quat[1:]))
+    arm = subtract(frame.position, base.position)
+    carried = add(base.linear, cross(base.angular, arm))
     return _Frame(
-        _turn(back, arm),
-        _product(back, frame.quat),
-        _turn(back, _subtract(frame.linear, carried)),
-        _turn(back, _subtract(frame.angular, base.angular)),
+        turned(back, arm),
+        product(back, frame.quat),
+        turned(back, subtract(frame.linear, carried)),
+        turned(back, subtract(frame.angular, base.angular)),
     )
-
-
-def _times(a: Number, b: Number) -> Number:
-    for x, y in ((a, b), (b, a)):
-        if isinstance(x, float) and x in (0.0, 1.0):
-            return y if x else 0.0
-    return a * b
-
-
-def _plus(a: Number, b: Number) -> Number:
-    return b if isinstance(a, float) and a == 0.0 else a if isinstance(b, float) and b == 0.0 else a + b
-
-
-def _minus(a: Number, b: Number) -> Number:
-    return _plus(a, _times(-1.0, b))
-
-
-def _add(a: Triple, b: Triple) -> Triple:
-    return (_plus(a[0], b[0]), _plus(a[1], b[1]), _plus(a[2], b[2]))
-
-
-def _subtract(a: Triple, b: Triple) -> Triple:
-    return (_minus(a[0], b[0]), _minus(a[1], b[1]), _minus(a[2], b[2]))
-
-
-def _scale(factor: Number, a: Triple) -> Triple:
-    return (_times(factor, a[0]), _times(factor, a[1]), _times(factor, a[2]))
-
-
-def _cross(a: Triple, b: Triple) -> Triple:
-    def part(i: int, j: int) -> Number:
-        return _minus(_times(a[i], b[j]), _times(a[j], b[i]))
-
-    return (part(1, 2), part(2, 0), part(0, 1))
-
-
-def _product(p: Quat, q: Quat) -> Quat:
-    """The quaternion product: turn by q, then by p."""
-
-    def part(*signed: tuple[float, int, int]) -> Number:
-        total: Number = 0.0
-        for sign, i, j in signed:
-            total = _plus(total, _times(sign, _times(p[i], q[j])))
-        return total
-
-    return (
-        part((1.0, 0, 0), (-1.0, 1, 1), (-1.0, 2, 2), (-1.0, 3, 3)),
-        part((1.0, 0, 1), (1.0, 1, 0), (1.0, 2, 3), (-1.0, 3, 2)),
-        part((1.0, 0, 2), (-1.0, 1, 3), (1.0, 2, 0), (1.0, 3, 1)),
-        part((1.0, 0, 3), (1.0, 1, 2), (-1.0, 2, 1), (1.0, 3, 0)),
-    )
-
-
-def _turn(quat: Quat, vector: Triple) -> Triple:
-    """A vector turned by a unit quaternion: v + 2 w (u x v) + 2 u x (u x v)."""
-    axis = (quat[1], quat[2], quat[3])
-    side = _scale(2.0, _cross(axis, vector))
-    return _add(vector, _add(_scale(quat[0], side), _cross(axis, side)))
