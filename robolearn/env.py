@@ -104,12 +104,13 @@ class VecEnv:
         self.physics: Physics = make_physics(engine, self.model, num_envs)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
         self._check_slots()
-        self._actuators = np.array([self.model.actuator(name).id for name in task.robot.joint_names])
         self._arm_qpos = np.array([self.model.joint(name).qposadr[0] for name in task.robot.joint_names])
         names = {self.model.joint(i).name for i in range(self.model.njnt)}
         fingers = [name for name in ("gripper_left", "gripper_right") if name in names]
         self._finger_qpos = np.array([self.model.joint(name).qposadr[0] for name in fingers], dtype=np.int32)
-        self._gripper = self.model.actuator("gripper").id if task.uses_gripper else None
+        driven = [*task.robot.joint_names, *(("gripper",) if task.uses_gripper else ())]
+        names = [self.model.actuator(i).name for i in range(self.model.nu)]
+        self._actuators = np.array([driven.index(n) if n in driven else len(driven) for n in names])
         self._randomizer = Randomizer(self.model, randomization, task.objects)
         period_s = 1.0 / task.config.control_hz
         self._sensing = Sensing(task.slots, randomization, period_s)
@@ -271,12 +272,14 @@ class VecEnv:
             p0, v0 = memory.command_position[:, None], memory.command_velocity[:, None]
             v1 = targets["joint_velocity_target"][:, None]
             arm = p0 + v0 * t + 0.5 * (v1 - v0) / period * t * t
-            grip = targets.get("gripper_width_target", jnp.zeros((self.num_envs, 0)))[:, None]
+            width = targets.get("gripper_width_target", jnp.zeros((self.num_envs, 0)))
+            grip = jnp.broadcast_to(width[:, None], (*arm.shape[:2], width.shape[1]))
             commands = ()
-        ctrl = jnp.zeros((self.num_envs, steps, self.model.nu)).at[:, :, self._actuators].set(arm)
-        if self._gripper is not None:
-            ctrl = ctrl.at[:, :, self._gripper].set(grip[..., 0])
-        return ctrl, commands
+        idle = jnp.zeros((*arm.shape[:2], 1))
+        driven = jnp.concatenate([arm, grip, idle] if self.task.uses_gripper else [arm, idle], axis=2)
+        order = self._actuators
+        usual = np.array_equal(order, np.arange(len(order)))  # needs no gather
+        return driven[:, :, : len(order)] if usual else driven[:, :, order], commands
 
     def _measure(self, sensing: Any, readings: Readings) -> tuple[Any, Readings]:
         measured = self._policy_readings(readings)

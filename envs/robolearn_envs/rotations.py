@@ -6,16 +6,22 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from robolearn.robots.kinematics import takes_few_operations
 from robolearn.tasks import Array
 
 
 def rotation_of(quat: Array) -> Array:
-    """Rotation [3, 3] of a unit quaternion [4].
-
-    Every entry is a sum of products of two of its numbers: one product with a fixed matrix, a tenth of the operations
-    that they take one by one, of which an exported graph would pay for each.
-    """
-    return jnp.eye(3) + 2.0 * (jnp.outer(quat, quat).ravel() @ _ROTATION).reshape(3, 3)
+    """Rotation [3, 3] of a unit quaternion [4]."""
+    if takes_few_operations():
+        return jnp.eye(3) + 2.0 * (jnp.outer(quat, quat).ravel() @ _ROTATION).reshape(3, 3)
+    w, x, y, z = quat[0], quat[1], quat[2], quat[3]
+    return jnp.stack(
+        [
+            jnp.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)]),
+            jnp.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)]),
+            jnp.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]),
+        ]
+    )
 
 
 def _rotation() -> NDArray[np.float32]:

@@ -58,7 +58,7 @@ def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel"
     gripper as in `Robot.spec`.
     """
     chain, q = _chain(robot, gripper), xp.asarray(q, dtype=float)
-    if _FEW.get():
+    if takes_few_operations():
         return _products(chain, q, xp)[:2]
     position, tool, _, _ = _walk(chain, q, xp)
     return _matrix([position], q, xp)[..., 0], _matrix(tool, q, xp)
@@ -67,7 +67,7 @@ def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel"
 def frames(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> Frames:
     """The tool centre point and its Jacobian at joint positions q [n] rad; arguments as of `forward`."""
     chain, q = _chain(robot, gripper), xp.asarray(q, dtype=float)
-    if _FEW.get():
+    if takes_few_operations():
         position, rotation, anchors, axes = _products(chain, q, xp)
         return Frames(position, rotation, cross(axes.T, (position - anchors).T), axes.T)
     position, tool, anchors, axes = _walk(chain, q, xp)
@@ -88,6 +88,11 @@ def few_operations() -> Iterator[None]:
         yield
     finally:
         _FEW.reset(token)
+
+
+def takes_few_operations() -> bool:
+    """Whether the code runs within `few_operations`."""
+    return _FEW.get()
 
 
 def cross(a: Any, b: Any) -> Any:

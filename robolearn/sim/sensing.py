@@ -181,10 +181,18 @@ class CommandDelay:
         last = self._segments - 1
         segment = jnp.clip(last + jnp.floor(late / self._period).astype(jnp.int32), 0, last)
         t = (late - (segment - last) * self._period)[:, None]
-        acceleration = (velocity[segment + 1] - velocity[segment]) / self._period
-        arm = position[segment] + velocity[segment] * t + 0.5 * acceleration * t * t
-        grip = width[segment] if self._gripper else width
+        p0, v0, v1 = (_row(rows, segment) for rows in (position[:-1], velocity[:-1], velocity[1:]))
+        arm = p0 + v0 * t + 0.5 * ((v1 - v0) / self._period) * t * t
+        grip = _row(width, segment) if self._gripper else width
         return CommandState(state.delay, position, velocity, width), arm, grip
+
+
+def _row(values: Array, index: Array) -> Array:
+    """values[index] by selection: a few rows cost XLA less than a gather."""
+    chosen = values[-1:]
+    for i in reversed(range(len(values) - 1)):
+        chosen = jnp.where(index[:, None] == i, values[i], chosen)
+    return jnp.broadcast_to(chosen, (len(index), *values.shape[1:]))
 
 
 def _push(values: Array, new: Array) -> Array:
