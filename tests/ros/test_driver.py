@@ -1,5 +1,6 @@
 """The policy driver without ROS: it never lurches, whatever happens around it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,6 +161,31 @@ def test_the_policy_is_rehearsed_in_the_tick_before_each_of_its_periods(driver, 
     assert runtime.rehearsed == 3
     play(driver, range(5 * RATIO, 6 * RATIO), Go.HOLD)
     assert runtime.rehearsed == 3
+
+
+def test_a_policy_in_a_thread_of_its_own_gives_the_same_stream(driver):
+    with ThreadPoolExecutor(1) as aside:
+        threaded = PolicyDriver(FakeRuntime(), RATE, aside)
+        schedule = [*[Go.HOLD] * 30, *[Go.RUN] * 200, *[Go.BRAKE] * 100, *[Go.RUN] * 50]
+        for index, go in enumerate(schedule):
+            expected = driver.command(index, go, HOME, {"joint_state.position": HOME})
+            driver.advance(index, go, {"joint_state.position": HOME})
+            found = threaded.command(index, go, HOME, {"joint_state.position": HOME})
+            threaded.advance(index, go, {"joint_state.position": HOME})
+            np.testing.assert_array_equal(found, expected)
+        threaded.settle()
+    assert threaded.inference.count == driver.inference.count > 0
+
+
+def test_an_error_in_the_policys_thread_reaches_the_next_tick(runtime):
+    with ThreadPoolExecutor(1) as aside:
+        driver = PolicyDriver(runtime, RATE, aside)
+        play(driver, range(2 * RATIO), Go.HOLD)
+        runtime.reset = lambda measured: 1 / 0
+        driver.command(2 * RATIO, Go.RUN, HOME, {})
+        driver.advance(2 * RATIO, Go.RUN, {})
+        with pytest.raises(ZeroDivisionError):
+            driver.command(2 * RATIO + 1, Go.RUN, HOME, {})
 
 
 class FakeRuntimeWithMemory(FakeRuntime):

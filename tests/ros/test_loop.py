@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 
 import numpy as np
@@ -69,19 +70,22 @@ def priority():
     return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
 
 
-def test_giving_way_changes_no_priority_that_was_not_granted():
+def test_the_thread_aside_changes_no_priority_that_was_not_granted():
     loop, before = Loop(1000.0), priority()
-    with loop.giving_way():
-        assert priority() == before
-    assert priority() == before
+    with loop.aside() as aside:
+        assert aside.submit(priority).result() == before
 
 
-def test_giving_way_is_below_those_who_deliver_and_back_afterwards(monkeypatch):
+def test_the_thread_aside_is_below_those_who_deliver(monkeypatch):
     loop, asked = Loop(1000.0, priority=40), []
     loop.real_time = RealTime(True, True, "granted")
-    monkeypatch.setattr(os, "sched_setscheduler", lambda _, kind, p: asked.append((kind, p.sched_priority)))
-    with loop.giving_way():
-        during = list(asked)
-    assert during == [(os.SCHED_FIFO, 25)]
-    assert during[0][1] < loop.priority - MIDDLEWARE_BELOW
-    assert asked[1:] == [(os.SCHED_FIFO, 40)]
+
+    def ask(who, kind, p):
+        asked.append((who, kind, p.sched_priority, threading.get_ident()))
+
+    monkeypatch.setattr(os, "sched_setscheduler", ask)
+    with loop.aside() as aside:
+        thread = aside.submit(threading.get_ident).result()
+    assert asked == [(0, os.SCHED_FIFO, 25, thread)]
+    assert thread != threading.get_ident()
+    assert asked[0][2] < loop.priority - MIDDLEWARE_BELOW

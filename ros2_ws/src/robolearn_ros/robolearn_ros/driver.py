@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,8 @@ class PolicyDriver:
     memory begins anew from there. An error of the policy brakes it and stays until the monitor's next hold.
     """
 
-    def __init__(self, runtime: PolicyRuntime, command_rate_hz: float):
+    def __init__(self, runtime: PolicyRuntime, command_rate_hz: float, aside: Executor | None = None):
+        """aside: one thread, in which the policy runs between two ticks; without it, within `advance`."""
         manifest = runtime.manifest
         ratio = command_rate_hz / manifest.control_hz
         self.ratio = round(ratio)
@@ -45,6 +48,8 @@ class PolicyDriver:
                 f"{manifest.control_hz:g} Hz."
             )
         self.runtime = runtime
+        self._aside = aside
+        self._pending: Future[None] | None = None
         self.inference = Samples()
         self.problem = ""
         self.running = False
@@ -65,6 +70,7 @@ class PolicyDriver:
 
         hold_rad: [n], where the arm is held, used with HOLD.  sources: measured values and goals by slot source.
         """
+        self.settle()
         period, phase = divmod(index, self.ratio)
         if go is Go.HOLD:
             self.running, self.problem = False, ""
@@ -91,6 +97,7 @@ class PolicyDriver:
 
         Raises BundleError where the control rates differ, or the new memory cannot be begun.
         """
+        other.settle()
         if self.ratio != other.ratio:
             raise BundleError("A policy of another control rate can only be swapped in at rest.")
         end = {"joint_state.position": other._stream.end_position_rad}
@@ -106,9 +113,21 @@ class PolicyDriver:
     def advance(self, index: int, go: Go, sources: Mapping[str, Any]) -> None:
         """Run the policy, or brake, if a control period begins with tick number index."""
         if index // self.ratio > self._period:
-            self._next_period(go, sources)
+            self._begin(partial(self._next_period, go, dict(sources)))
         elif self.running and self.ratio > 1 and (index + 1) % self.ratio == 0:
-            self.runtime.rehearse()
+            self._begin(self.runtime.rehearse)
+
+    def settle(self) -> None:
+        """Wait for what `advance` began; before that, nothing else here may be looked at."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        if self._aside is None:
+            work()
+        else:
+            self._pending = self._aside.submit(work)
 
     def _next_period(self, go: Go, sources: Mapping[str, Any]) -> None:
         self._period += 1

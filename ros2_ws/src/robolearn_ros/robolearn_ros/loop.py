@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,19 +167,18 @@ class Loop:
         self.real_time = RealTime(False, False, "not started")
         self._running = False
 
-    @contextlib.contextmanager
-    def giving_way(self) -> Iterator[None]:
-        """What is done meanwhile lets the middleware's threads go first, here and in other nodes' processes.
+    def aside(self) -> ThreadPoolExecutor:
+        """A thread for what may take long and is not due in the same tick, such as a policy.
 
-        For what may take long and is not due at once, such as a policy: a message that waits for it is a cycle late.
+        It gives way to the loop, and to the middleware's threads here and in other nodes' processes: a message that
+        waits for it is a cycle late.
         """
-        if self.real_time.fifo:
-            set_fifo(max(self.priority - _GIVING_WAY, 1))
-        try:
-            yield
-        finally:
+
+        def give_way() -> None:
             if self.real_time.fifo:
-                set_fifo(self.priority)
+                set_fifo(max(self.priority - _GIVING_WAY, 1))
+
+        return ThreadPoolExecutor(1, "aside", give_way)
 
     def stop(self) -> None:
         """End the iteration after the current tick; callable from anywhere."""

@@ -112,6 +112,7 @@ class PolicyNode:
         self._p = p = declare(self.node, PARAMETERS)
         self.refusal = ""
         self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
+        self._aside = self.loop.aside()
         self.clock = StampClock()
         self._active = False
         self._driver: PolicyDriver | None = None
@@ -179,7 +180,7 @@ class PolicyNode:
     def _make_driver(self, bundle: PolicyBundle) -> PolicyDriver:
         runtime = PolicyRuntime(bundle)
         runtime.warm_up()
-        return PolicyDriver(runtime, self._p["command_rate_hz"])
+        return PolicyDriver(runtime, self._p["command_rate_hz"], self._aside)
 
     def _stage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Verify and warm up the bundle in `staged_bundle`; the loop swaps it in. A bad one changes nothing."""
@@ -275,16 +276,16 @@ class PolicyNode:
         self._take()
         if not self._held_ns:
             return
+        driver.settle()
         go = self._go(time.monotonic_ns(), driver)
         if self._staged is not None:
             driver, go = self._swap(driver, go)
         position, velocity = driver.command(self.loop.index, go, self._held, self._values)
         stamp = time_message(self.clock, tick_ns)
         self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
-        with self.loop.giving_way():
-            driver.advance(self.loop.index, go, self._values)
         if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
             self._gripper.publish(Float64(data=driver.gripper_width_m))
+        driver.advance(self.loop.index, go, self._values)
 
     def _swap(self, driver: PolicyDriver, go: Go) -> tuple[PolicyDriver, Go]:
         """Put the staged policy in: at rest, under its own name, or moving, under the name of the one before."""
@@ -360,7 +361,8 @@ class PolicyNode:
         self._diagnostics.publish(message)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """End the policy's thread."""
+        self._aside.shutdown(cancel_futures=True)
 
     def statistics(self) -> dict[str, Any]:
         """Loop, inference and observation age."""

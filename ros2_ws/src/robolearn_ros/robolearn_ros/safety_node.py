@@ -60,7 +60,7 @@ PARAMETERS = (
               read_only=False),
     Parameter("reset_reason", "service call", "why, recorded with a reset; may be changed while running",
               read_only=False),
-    replace(PHASE, default=0.7),
+    replace(PHASE, default=0.6),
     RT_PRIORITY,
     STATS_PATH,
 )  # fmt: skip
