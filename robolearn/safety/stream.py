@@ -61,7 +61,6 @@ class CommandStream:
     def push(self, position: Vector, velocity: Vector | None, stamp_s: float) -> None:
         """Take a command newer than every one before: position [n] rad, velocity [n] rad/s or None."""
         if self.position is None or self.velocity is None:
-            self._index, self._play = 0.0, -1.0
             self.velocity = np.zeros_like(position) if velocity is None else velocity
             self.acceleration = np.zeros_like(position)
         else:
@@ -102,13 +101,13 @@ class CommandStream:
         self._offsets = [*self._offsets[-(_WINDOW_CYCLES - 1) :], offset]
         if len(self._offsets) == _WINDOW_CYCLES:
             nearest = min(self._offsets, key=abs)
-            if nearest and (min(self._offsets) > 0.0 or max(self._offsets) < 0.0):
+            if min(self._offsets) > 0.0 or max(self._offsets) < 0.0:
                 self._shift, self._shift_cycle, self._offsets = -nearest, _SHIFT_CYCLES, []
 
     def _shift_step(self) -> float:
         """This cycle's part of a running shift: a raised-cosine rate, so that speed changes smoothly."""
         if not self._shift_cycle:
             return 0.0
-        done = 1.0 - (self._shift_cycle - 0.5) / _SHIFT_CYCLES
+        left = (self._shift_cycle - 0.5) / _SHIFT_CYCLES
         self._shift_cycle -= 1
-        return self._shift / _SHIFT_CYCLES * (1.0 - float(np.cos(2.0 * np.pi * done)))
+        return self._shift / _SHIFT_CYCLES * (1.0 - float(np.cos(2.0 * np.pi * left)))

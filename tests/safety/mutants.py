@@ -28,6 +28,7 @@ TESTS = {
     "gaps": "test_gaps",
     "stops": "test_stops",
     "chain": "test_log_chain",
+    "stream": "test_command_stream",
 }
 SETTINGS = """
 [tool.mutmut]

@@ -1,10 +1,8 @@
 import numpy as np
-import pytest
 from safety_rig import DT, Rig
 from slow_checker import SlowChecker
 
 from robolearn.config import config_path
-from robolearn.safety.stream import CommandStream
 from robolearn.safety.types import Verdict
 
 SWING = np.array([0.3, 0.25, 0.3, 0.25, 0.4, 0.3, 0.4])
@@ -97,52 +95,3 @@ def test_commands_without_velocity_are_carried_on_by_their_differences():
     assert share(decisions, Verdict.PASS) > 0.9
     times = np.arange(1, 2000)[:, None] * DT
     assert np.abs(sent[200:] - trajectory(times)[0][200:]).max() < 1e-3
-
-
-def stream_of(*commands):
-    stream = CommandStream(DT)
-    for position, velocity, periods in commands:
-        stream.push(np.array([position]), np.array([velocity]), periods * DT)
-    return stream
-
-
-def test_nothing_to_play_before_the_first_command():
-    assert CommandStream(DT).play() is None
-
-
-def test_the_first_command_plays_exactly_and_a_repeat_is_carried_on_by_its_velocity():
-    stream = stream_of((1.0, 0.5, 0))
-    first, second = stream.play(), stream.play()
-    assert first.exact
-    assert first.position_rad[0] == 1.0
-    assert not second.exact
-    assert second.position_rad[0] == pytest.approx(1.0 + 0.5 * DT)
-    assert second.carried_s == pytest.approx(DT)
-
-
-def test_acceleration_is_carried_on_for_two_periods_and_then_the_speed_is_kept():
-    stream = stream_of((0.0, 0.0, 0))
-    stream.play()
-    stream.push(np.array([0.0]), np.array([0.02]), DT)  # 10 rad/s^2
-    stream.play()
-    played = [stream.play() for _ in range(4)]
-    speeds = [target.velocity_rad_s[0] for target in played]
-    assert speeds == pytest.approx([0.04, 0.06, 0.06, 0.06])
-    steps = np.diff([target.position_rad[0] for target in played[1:]])
-    assert steps == pytest.approx([0.06 * DT] * 2)
-
-
-def test_a_command_that_is_ahead_is_carried_back():
-    stream = stream_of((0.0, 1.0, 0))
-    stream.play()
-    stream.push(np.array([2 * DT]), np.array([1.0]), 2 * DT)
-    target = stream.play()
-    assert not target.exact
-    assert target.carried_s == pytest.approx(-DT)
-    assert target.position_rad[0] == pytest.approx(DT)
-
-
-def test_clear_forgets():
-    stream = stream_of((0.0, 1.0, 0))
-    stream.clear()
-    assert stream.play() is None
