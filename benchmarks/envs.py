@@ -2,7 +2,8 @@
 
     python benchmarks/envs.py [--tasks fr3/reach,...] [--envs 1024] [--subproc] [--mjx]
 
-bare: `mujoco.batch.Batch.step(nstep)` on the same model, threads and states, nothing else.
+bare: `mujoco.batch.Batch.step(nstep)` on the same model and threads, from the same states with the same commands,
+nothing else.
 vec: `VecEnv.step` on `native` with observation, reward, the task's randomisation and auto-reset, episodes staggered.
 The two alternate; the median of the ratios of neighbours is printed, because other work on the machine slows both.
 """
@@ -13,6 +14,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,23 +91,34 @@ def vec_steps(env: VecEnv, chunk: int = CHUNK) -> Callable[[], float]:
 
 
 def bare_steps(env: VecEnv, state: EnvState) -> Callable[[], float]:
-    """Times the bare batch from the physics of these environments, holding their last commands."""
+    """Times the bare batch from the physics of these environments, with the commands that random actions give."""
     batch = Batch(env.model, env.num_envs, nthread=len(os.sched_getaffinity(0)))
     names = ("time", "qpos", "qvel", "act", "qacc_warmstart")
     start = {name: np.asarray(getattr(state.physics, name), float) for name in names}
-    memory, ctrl = state.memory, np.zeros((env.num_envs, env.model.nu))
+
+    def commands(state: EnvState, action: jax.Array) -> tuple[EnvState, Any]:
+        after = env.step(state, action)
+        return after, after.memory
+
+    actions = jax.random.uniform(
+        jax.random.key(1), (CHUNK, env.num_envs, env.action_size), minval=-1, maxval=1
+    )
+    no_restart = state.replace(step_count=jnp.zeros_like(state.step_count))
+    memory = jit(lambda state: jax.lax.scan(commands, state, actions))(no_restart)[1]
+    ctrl = np.zeros((CHUNK, env.num_envs, env.model.nu))
     for i, joint in enumerate(env.task.robot.joint_names):
-        ctrl[:, env.model.actuator(joint).id] = memory.command_position[:, i]
+        ctrl[:, :, env.model.actuator(joint).id] = memory.command_position[:, :, i]
     if env.task.uses_gripper:
-        ctrl[:, env.model.actuator("gripper").id] = memory.command_width[:, 0]
+        ctrl[:, :, env.model.actuator("gripper").id] = memory.command_width[:, :, 0]
+    wanted = batch.bind("ctrl")
 
     def timed() -> float:
         for name, value in start.items():
             row = batch.bind(name)
             row[:] = value.reshape(row.shape)
-        batch.bind("ctrl")[:] = ctrl
         begin = time.perf_counter()
-        for _ in range(CHUNK):
+        for now in ctrl:
+            wanted[:] = now
             batch.step(nstep=env.task.substeps)
         return env.num_envs * CHUNK / (time.perf_counter() - begin)
 

@@ -3,7 +3,7 @@
 MuJoCo's compiler computes from masses, inertias, sizes and positions further constants that the engines use, such
 as the inverse weights that scale contact forces. After a draw of domain randomisation they must follow, or contacts
 would be solved with the wrong scaling. `mj_setConst` computes them, one simulation at a time, here for every engine:
-the native engine has them in its own rows, and the MJX engines get the same numbers.
+the native engine has them in its own rows, and the MJX engines get the same numbers at an episode's start.
 
 | constant                          | follows                          | used for                                 |
 |-----------------------------------|----------------------------------|------------------------------------------|

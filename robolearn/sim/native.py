@@ -69,12 +69,10 @@ class NativePhysics(Physics):
         return after.replace(failed=state.failed | after.failed, overflow=state.overflow + after.overflow)
 
     def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
-        """See `Physics._look`."""
-        if self._in_jax and not fields:
+        """See `Physics._look`. The batch derives its constants itself, in the step that meets new fields."""
+        if self._in_jax:
             return self._compute(qpos, qvel, fields), {}
-        shapes = (self._read_here(ids.shape[0]), self._rows.shapes(fields, ids.shape[0]))
-        sensordata, constants = host_call(self._read, shapes, ids, qpos, qvel, fields)
-        return self._compute(qpos, qvel, fields) if self._in_jax else sensordata, constants
+        return host_call(self._read, self._read_here(ids.shape[0]), ids, qpos, qvel, fields), {}
 
     def _read_here(self, count: int) -> jax.ShapeDtypeStruct:
         """Shape of the sensors that a call on the host returns for count simulations: all of them or none."""
@@ -116,21 +114,19 @@ class NativePhysics(Physics):
 
     def _read(
         self,
-        out: tuple[np.ndarray, dict[str, np.ndarray]],
+        sensordata: np.ndarray,
         ids: np.ndarray,
         qpos: np.ndarray,
         qvel: np.ndarray,
         fields: dict[str, np.ndarray],
     ) -> None:
-        sensordata, constants = out
         real = ids < self.num_envs
         rows = ids[real]
         sensordata[:] = 0.0
+        if not rows.size:
+            return
         with self._lock:
             self._rows.put(rows, {name: values[real] for name, values in fields.items()})
-            self._rows.derived(constants, np.minimum(ids, self.num_envs - 1))
-            if self._in_jax or not rows.size:
-                return
             self._state[rows] = 0.0
             _, positions, speeds, *_ = self._parts
             positions[rows], speeds[rows] = qpos[real], qvel[real]

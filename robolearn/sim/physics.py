@@ -64,8 +64,8 @@ class Physics(ABC):
     ) -> tuple[PhysicsState, ModelFields]:
         """Put simulations ids [K] at qpos [K, nq], qvel [K, nv] and time 0; read their sensors.
 
-        fields: {name: [K, ...]}. An id of num_envs or more is no simulation. Returns the state of all N, and the
-        constants of the K that MuJoCo derives from the fields: they belong in `fields` too, see `sim/constants.py`.
+        fields: {name: [K, ...]}. An id of num_envs or more is no simulation. Returns the state of all N, and what
+        this engine wants in `fields` beside the draws of the K: constants that follow, see `sim/constants.py`.
         """
         sensordata, constants = self._look(ids, qpos, qvel, fields)
         fresh = {"qpos": qpos, "qvel": qvel, "sensordata": sensordata, "failed": False}
