@@ -29,6 +29,8 @@ TESTS = {
     "stops": "test_stops",
     "chain": "test_log_chain",
     "stream": "test_command_stream",
+    "envelope": "test_envelope",
+    "inputs": "test_inputs",
 }
 SETTINGS = """
 [tool.mutmut]

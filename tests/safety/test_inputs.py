@@ -1,0 +1,403 @@
+"""What comes in, by itself: every finding in full, and what is let through in the robot's joint order."""
+
+import numpy as np
+import pytest
+from safety_rig import profile_with
+
+from robolearn.robots import load_robot
+from robolearn.safety.inputs import Inputs
+from robolearn.safety.limits import compile_limits
+from robolearn.safety.types import Command, Measured, Record, Surroundings
+
+ROBOT = load_robot("fr3")
+NAMES = ROBOT.joint_names
+N = ROBOT.dof
+NOW = 100.0
+NUMBERS = {
+    "state_age_max_s": 0.05, "command_age_max_s": 0.06, "clock_ahead_max_s": 0.004, "command_jump_max_rad": 0.1,
+    "first_command_wait_max_s": 2.0,
+}  # fmt: skip
+PROFILE = profile_with(**NUMBERS)
+LIMITS = compile_limits(PROFILE.mode("automatic"), ROBOT)
+MANUAL = compile_limits(PROFILE.mode("manual_reduced"), ROBOT)
+PLACE, SLOW = np.arange(N) / 10.0, np.arange(N) / 100.0
+
+
+def inputs_at(now=NOW):
+    inputs = Inputs(NAMES)
+    assert inputs.clock(now, 0.01, "test") is None
+    return inputs
+
+
+def measured(**changes):
+    values = {"joint_names": NAMES, "position_rad": PLACE, "velocity_rad_s": SLOW, "stamp_s": NOW}
+    return Measured(**(values | changes))
+
+
+def command(**changes):
+    values = {
+        "joint_names": NAMES,
+        "position_rad": PLACE,
+        "velocity_rad_s": SLOW,
+        "stamp_s": NOW,
+        "source": "policy:a",
+    }
+    return Command(**(values | changes))
+
+
+def own(rule, text, value=1.0, limit=0.0, unit="1", source="robolearn"):
+    return Record(rule, value, limit, -1.0, unit, source, text)
+
+
+# ---- the clock
+
+
+def test_the_clock_starts_anywhere_and_must_not_pause_or_go_back():
+    inputs = Inputs(NAMES)
+    assert inputs.clock(50.0, 0.01, "test") is None
+    assert inputs.clock(50.0 + 0.0078125, 0.01, "test") is None
+    assert inputs.now_s == 50.0078125
+    gap = inputs.clock(50.0703125, 0.01, "test")
+    assert gap == Record("cycle_gap", 0.0625, 0.01, 0.01 - 0.0625, "s", "test", "0.0625 s is above 0.01 s")
+    assert inputs.now_s == 50.0703125
+    back = inputs.clock(50.0390625, 0.01, "test")
+    assert back == Record(
+        "clock",
+        50.0390625,
+        50.0703125,
+        -0.03125,
+        "s",
+        "robolearn",
+        "the monitor's clock went back by 31.250 ms",
+    )
+    assert inputs.now_s == 50.0703125
+    assert inputs.clock(np.nan, 0.01, "test") == own("finite", "the monitor's clock is nan")
+    assert inputs.now_s == 50.0703125
+
+
+# ---- joint states
+
+
+def test_a_reading_is_a_copy_in_the_robots_order():
+    inputs = inputs_at()
+    position = PLACE.copy()
+    reading, record = inputs.reading(measured(position_rad=position), LIMITS, NOW)
+    assert record is None
+    position[:] = 9.0
+    np.testing.assert_array_equal(reading.position_rad, PLACE)
+    np.testing.assert_array_equal(reading.velocity_rad_s, SLOW)
+    assert reading.stamp_s == NOW
+    turned = measured(joint_names=NAMES[::-1], position_rad=PLACE[::-1], velocity_rad_s=SLOW[::-1])
+    for _ in range(2):  # the second time the order is remembered
+        reading, record = inputs.reading(turned, LIMITS, NOW)
+        assert record is None
+        np.testing.assert_array_equal(reading.position_rad, PLACE)
+        np.testing.assert_array_equal(reading.velocity_rad_s, SLOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"position_rad": PLACE * np.nan},
+            Record("finite", 7.0, 0.0, -7.0, "1", "robolearn", "measured position: 7 not finite"),
+        ),
+        (
+            {"velocity_rad_s": np.where(SLOW > 0.05, np.inf, SLOW)},
+            own("finite", "measured velocity: 1 not finite"),
+        ),
+        ({"stamp_s": np.inf}, own("finite", "joint state stamp is inf")),
+        (
+            {"joint_names": ("a", *NAMES[1:])},
+            own(
+                "shape",
+                f"joint state: joints do not fit the robot: a, {NAMES[0]}",
+                7.0,
+                7.0,
+                "1",
+                "robot file",
+            ),
+        ),
+        (
+            {"velocity_rad_s": SLOW[:6]},
+            own("shape", "joint state: [7, 7, 6] values", 7.0, 7.0, "1", "robot file"),
+        ),
+        (
+            {"position_rad": PLACE[:5]},
+            own("shape", "joint state: [7, 5, 7] values", 5.0, 7.0, "1", "robot file"),
+        ),
+    ],
+)
+def test_a_reading_that_cannot_be_used_is_not_given(changes, expected):
+    reading, record = inputs_at().reading(measured(**changes), LIMITS, NOW)
+    assert reading is None
+    assert record == expected
+
+
+def test_no_reading_at_all():
+    assert inputs_at().reading(None, LIMITS, NOW) == (
+        None,
+        Record("state_age", -1.0, 0.0, -1.0, "s", "profile", "no joint state was received"),
+    )
+
+
+def test_a_reading_whose_stamp_goes_back_is_not_given_and_the_stamp_before_stays():
+    inputs = inputs_at()
+    assert inputs.reading(measured(), LIMITS, NOW)[1] is None
+    for back in (0.015625, 0.0078125):
+        assert inputs.reading(measured(stamp_s=NOW - back), LIMITS, NOW) == (
+            None,
+            Record(
+                "clock", NOW - back, NOW, -back, "s", "robolearn",
+                f"the joint state's clock went back by {back * 1e3:.3f} ms",
+            ),
+        )  # fmt: skip
+    assert inputs.reading(measured(), LIMITS, NOW)[1] is None
+
+
+def test_an_old_reading_is_given_with_its_age():
+    stamp, source = NOW - 0.0625, LIMITS.source("state_age_max_s")
+    reading, record = inputs_at().reading(measured(stamp_s=stamp), LIMITS, NOW)
+    np.testing.assert_array_equal(reading.position_rad, PLACE)
+    assert record == Record(
+        "state_age", 0.0625, 0.05, 0.05 - 0.0625, "s", source, "the joint state is 62.5 ms old"
+    )
+    reading, record = inputs_at().reading(measured(stamp_s=NOW + 0.0078125), LIMITS, NOW)
+    assert reading is not None
+    assert record == Record(
+        "clock", 0.0078125, 0.004, 0.004 - 0.0078125, "s", source, "the joint state is stamped in the future"
+    )
+
+
+# ---- commands
+
+
+def test_a_new_command_is_a_copy_in_the_robots_order_and_is_given_once():
+    inputs = inputs_at()
+    position, velocity = PLACE.copy(), SLOW.copy()
+    sent = command(position_rad=position, velocity_rad_s=velocity)
+    wish, record = inputs.command(sent, LIMITS, NOW - 1.0)
+    assert record is None
+    position[:], velocity[:] = 9.0, 9.0
+    np.testing.assert_array_equal(wish.position_rad, PLACE)
+    np.testing.assert_array_equal(wish.velocity_rad_s, SLOW)
+    assert (wish.stamp_s, wish.source) == (NOW, "policy:a")
+    assert inputs.command(sent, LIMITS, NOW - 1.0) == (None, None)
+    assert inputs.command(None, LIMITS, NOW - 1.0) == (None, None)
+
+
+def test_commands_in_another_order_and_without_velocity():
+    inputs = inputs_at()
+    turned = command(joint_names=NAMES[::-1], position_rad=PLACE[::-1], velocity_rad_s=SLOW[::-1])
+    wish, _ = inputs.command(turned, LIMITS, NOW - 1.0)
+    np.testing.assert_array_equal(wish.position_rad, PLACE)
+    np.testing.assert_array_equal(wish.velocity_rad_s, SLOW)
+    wish, record = inputs.command(command(velocity_rad_s=None, stamp_s=NOW + 0.002), LIMITS, NOW - 1.0)
+    assert record is None
+    assert wish.velocity_rad_s is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"position_rad": np.where(PLACE > 0.45, np.nan, PLACE)},
+            Record("finite", 2.0, 0.0, -2.0, "1", "robolearn", "command position: 2 not finite"),
+        ),
+        (
+            {"velocity_rad_s": np.where(SLOW > 0.055, np.inf, SLOW)},
+            own("finite", "command velocity: 1 not finite"),
+        ),
+        ({"stamp_s": np.nan}, own("finite", "command stamp is nan")),
+        (
+            {"joint_names": (*NAMES[:-1], "z")},
+            own(
+                "shape", f"command: joints do not fit the robot: {NAMES[-1]}, z", 7.0, 7.0, "1", "robot file"
+            ),
+        ),
+        (
+            {"velocity_rad_s": SLOW[:4]},
+            own("shape", "command: [7, 7, 4] values", 7.0, 7.0, "1", "robot file"),
+        ),
+        (
+            {"position_rad": np.zeros(8)},
+            own("shape", "command: [7, 8, 7] values", 8.0, 7.0, "1", "robot file"),
+        ),
+    ],
+)
+def test_a_command_that_cannot_be_used_is_not_given(changes, expected):
+    assert inputs_at().command(command(**changes), LIMITS, NOW - 1.0) == (None, expected)
+
+
+def waited(seconds):
+    source = LIMITS.source("first_command_wait_max_s")
+    text = f"no command for {seconds:.2f} s after the start"
+    return Record("command_age", seconds, 2.0, 2.0 - seconds, "s", source, text)
+
+
+def test_the_first_command_is_waited_for_and_one_from_before_the_start_is_none():
+    inputs = inputs_at()
+    before = command(stamp_s=NOW - 2.0 - 0.0078125)
+    for given in (None, before):
+        assert inputs.command(given, LIMITS, NOW - 2.0) == (None, None)
+    assert inputs.command(None, LIMITS, NOW - 2.5) == (None, waited(2.5))
+    late = command(stamp_s=NOW - 3.0)
+    assert inputs.command(late, LIMITS, NOW - 2.5) == (None, waited(2.5))
+
+
+def aged(seconds, text="the newest command is {:.1f} ms old"):
+    source = LIMITS.source("command_age_max_s")
+    return Record("command_age", seconds, 0.06, 0.06 - seconds, "s", source, text.format(seconds * 1e3))
+
+
+def test_the_newest_command_grows_old():
+    inputs = inputs_at()
+    sent = command(stamp_s=NOW - 0.03125)
+    assert inputs.command(sent, LIMITS, NOW - 1.0)[1] is None
+    inputs.clock(NOW + 0.015625, 1.0, "test")
+    assert inputs.command(None, LIMITS, NOW - 1.0) == (None, None)
+    inputs.clock(NOW + 0.03125, 1.0, "test")
+    for again in (None, sent, command(stamp_s=NOW - 2.0)):  # nothing, the same, one from before the start
+        assert inputs.command(again, LIMITS, NOW - 1.0) == (None, aged(0.0625))
+
+
+def test_a_new_command_that_is_too_old_or_early_is_not_given_and_not_kept():
+    inputs = inputs_at()
+    assert inputs.command(command(stamp_s=NOW - 0.0625), LIMITS, NOW - 1.0) == (None, aged(0.0625))
+    ahead = Record(
+        "clock", 0.0078125, 0.004, 0.004 - 0.0078125, "s", LIMITS.source("command_age_max_s"),
+        "the newest command is stamped in the future",
+    )  # fmt: skip
+    assert inputs.command(command(stamp_s=NOW + 0.0078125), LIMITS, NOW - 1.0) == (None, ahead)
+    wish, record = inputs.command(command(stamp_s=NOW - 0.03125, source="policy:b"), LIMITS, NOW - 1.0)
+    assert wish is not None
+    assert record is None
+
+
+def test_a_command_at_the_very_start_is_meant_for_it():
+    wish, record = inputs_at().command(command(stamp_s=NOW - 0.03125), LIMITS, NOW - 0.03125)
+    assert wish is not None
+    assert record is None
+
+
+def follow(inputs, **changes):
+    """A first command, and what becomes of a second one."""
+    assert inputs.command(command(stamp_s=NOW - 0.03125), LIMITS, NOW - 1.0)[1] is None
+    return inputs.command(command(**changes), LIMITS, NOW - 1.0)
+
+
+def test_the_same_command_sent_again_is_no_new_one():
+    assert follow(inputs_at(), stamp_s=NOW - 0.03125) == (None, None)
+
+
+@pytest.mark.parametrize("change", [{"source": "policy:b"}, {"position_rad": PLACE + 1e-9}])
+def test_another_command_with_the_stamp_of_the_last_is_refused(change):
+    text = "two different commands with one stamp"
+    assert follow(inputs_at(), stamp_s=NOW - 0.03125, **change) == (
+        None, Record("clock", 0.0, 0.0, -1.0, "s", "robolearn", text)
+    )  # fmt: skip
+
+
+def test_a_second_source_is_refused_and_not_kept():
+    inputs = inputs_at()
+    expected = own("source", "commands come from 'policy:b', the start was for 'policy:a'")
+    wish, record = follow(inputs, source="policy:b")
+    assert wish.source == "policy:b"
+    assert record == expected
+    assert inputs.command(command(source="policy:b"), LIMITS, NOW - 1.0)[1] == expected
+    assert inputs.command(command(), LIMITS, NOW - 1.0)[1] is None
+
+
+def test_a_command_stamp_that_goes_back_is_refused():
+    _, record = follow(inputs_at(), stamp_s=NOW - 0.046875)
+    assert record == Record(
+        "clock", NOW - 0.046875, NOW - 0.03125, -0.015625, "s", "robolearn",
+        "the command's clock went back by 15.625 ms",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_jump_is_refused_in_full_and_one_within_the_limit_passes(sign):
+    jump = np.zeros(N)
+    jump[5] = sign * 0.125
+    _, record = follow(inputs_at(), position_rad=PLACE + jump)
+    assert record == Record(
+        "command_jump", (PLACE + jump - PLACE)[5], 0.1, 0.1 - abs((PLACE + jump - PLACE)[5]), "rad",
+        LIMITS.source("command_jump_max_rad"), f"{NAMES[5]}: 0.125 rad is above 0.1 rad", NAMES[5],
+    )  # fmt: skip
+    assert follow(inputs_at(), position_rad=PLACE + 0.79 * jump)[1] is None
+
+
+def test_after_a_start_another_source_may_begin_anywhere():
+    inputs = inputs_at()
+    assert follow(inputs, source="policy:a")[1] is None
+    inputs.forget_commands()
+    assert inputs.command(None, LIMITS, NOW - 1.0) == (None, None)
+    wish, record = inputs.command(command(source="policy:b", position_rad=PLACE + 1.0), LIMITS, NOW - 1.0)
+    assert wish is not None
+    assert record is None
+
+
+# ---- surroundings
+
+
+def around(**changes):
+    values = {
+        "person_distance_m": 3.0,
+        "person_stamp_s": NOW,
+        "enabling_device": None,
+        "stop_requested": False,
+    }
+    return Surroundings(**(values | changes))
+
+
+def test_nothing_is_wrong_around():
+    assert inputs_at().surroundings(around(), LIMITS) is None
+    assert inputs_at().surroundings(around(enabling_device=False), LIMITS) is None  # not needed in this mode
+
+
+def test_a_request_to_stop():
+    expected = Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was asked for")
+    assert inputs_at().surroundings(around(stop_requested=True), LIMITS) == expected
+
+
+@pytest.mark.parametrize("held", [False, None])
+def test_the_enabling_device_is_held_where_it_is_required(held):
+    expected = Record("enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held")
+    assert inputs_at().surroundings(around(enabling_device=held), MANUAL) == expected
+    silent = around(enabling_device=True, person_distance_m=None, person_stamp_s=None)
+    assert inputs_at().surroundings(silent, MANUAL) is None  # no person sensor in this mode
+
+
+@pytest.mark.parametrize("missing", ["person_distance_m", "person_stamp_s"])
+def test_no_news_of_people(missing):
+    expected = Record(
+        "person_age", -1.0, 0.0, -1.0, "s", "profile", "nothing was received from the person sensor"
+    )
+    assert inputs_at().surroundings(around(**{missing: None}), LIMITS) == expected
+
+
+@pytest.mark.parametrize("changes", [{"person_distance_m": np.nan}, {"person_stamp_s": np.nan}])
+def test_news_of_people_that_is_no_number(changes):
+    expected = own("finite", "person sensor is nan")
+    assert inputs_at().surroundings(around(**changes), LIMITS) == expected
+
+
+def test_old_and_early_news_of_people():
+    limit = LIMITS.mode.separation.person_age_max_s
+    old = limit.value + 0.25
+    record = inputs_at().surroundings(around(person_stamp_s=NOW - old), LIMITS)
+    assert record == Record(
+        "person_age", NOW - (NOW - old), limit.value, limit.value - (NOW - (NOW - old)), "s", limit.source,
+        f"the person sensor is {old * 1e3:.1f} ms old",
+    )  # fmt: skip
+    record = inputs_at().surroundings(around(person_stamp_s=NOW + 0.0078125), LIMITS)
+    assert record == Record(
+        "clock",
+        0.0078125,
+        0.004,
+        0.004 - 0.0078125,
+        "s",
+        limit.source,
+        "the person sensor is stamped in the future",
+    )
