@@ -31,6 +31,7 @@ TESTS = {
     "stream": "test_command_stream",
     "envelope": "test_envelope",
     "inputs": "test_inputs",
+    "follow": "test_follow",
 }
 SETTINGS = """
 [tool.mutmut]

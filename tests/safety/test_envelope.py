@@ -95,6 +95,12 @@ def test_space_is_asked_about_the_step_and_the_whole_way_to_rest():
     assert asked["person"] == (Asked.PERSON_MIN_M, 2.5)
 
 
+def test_space_is_given_what_the_envelope_was_given():
+    envelope = envelope_with()
+    space = envelope.space
+    assert (space.limits, space.arm, space.period_s) == (envelope.limits, ARM, DT)
+
+
 @pytest.mark.parametrize("rule", ["speeds", "contact", "speeds_to_rest", "places", "person"])
 def test_the_first_finding_is_the_record(rule):
     envelope = envelope_with(stopping_time_max_s=0.01)
@@ -277,6 +283,35 @@ def test_a_torque_rate_that_only_braking_takes_is_found_where_it_is_first():
     envelope = with_torque(torque_max_nm=[1e3] * 7, torque_rate_max_nm_s=largest + 1e-3)
     envelope.space = Asked()
     assert assess(envelope, BRAKED, torque_before=torques[0]).record is None
+
+
+BRAKING = step_at(HOME, velocity=-1.0, acceleration=8.0, joint=1)  # its torque changes most at the end
+
+
+def test_torque_and_torque_rate_are_both_found_on_the_way_to_rest():
+    torques = torques_to_rest(BRAKING)
+    rates = np.abs(np.diff(torques, axis=0) / DT)
+    first = int(np.argmax(rates[:, 1] > 0.9 * rates[:, 1].max()))
+    assert first > 1
+    rate_limit = rates.max(axis=0) + 100.0
+    rate_limit[1] = 0.9 * rates[:, 1].max()
+    envelope = with_torque(torque_max_nm=[1e3] * 7, torque_rate_max_nm_s=rate_limit)
+    envelope.space = Asked()
+    found = assess(envelope, BRAKING, torque_before=torques[0]).record
+    assert (found.rule, found.limit) == ("torque_rate", rate_limit[1])
+    assert abs(found.value) == pytest.approx(rates[first, 1], rel=1e-6)
+    limit = np.abs(torques).max(axis=0) + 20.0
+    limit[1] = np.abs(torques[1:, 1]).max() - 1e-3
+    assert abs(torques[0, 1]) < limit[1]
+    envelope = with_torque(torque_max_nm=limit, torque_rate_max_nm_s=rates.max(axis=0) + 100.0)
+    envelope.space = Asked()
+    assert assess(envelope, BRAKING, torque_before=torques[0]).record.rule == "torque"
+
+
+def test_torques_that_are_not_checked_are_not():
+    mode = profile_with().mode("automatic")
+    envelope = envelope_with(torque_max_nm=mode.torque_rate_max_nm_s)
+    assert joints(envelope, step_at(HOME, acceleration=9.0, joint=1)) is None
 
 
 @pytest.mark.parametrize(("share", "looks"), [(0.5, False), (0.9, True)])
