@@ -33,8 +33,8 @@ def joint(value, index=0):
 class Judge:
     """In place of `Envelope`: plans the braking motion of every step, and finds what it is told to find."""
 
-    def __init__(self, finds=lambda step: None):
-        self.limits, self.finds, self.steps, self.asked = LIMITS, finds, [], []
+    def __init__(self, finds=lambda step: None, limits=LIMITS):
+        self.limits, self.finds, self.steps, self.asked = limits, finds, [], []
         self.arm = SimpleNamespace(
             posture=lambda q: ("posture", *q), torque=lambda v, a: np.concatenate((v, a))
         )
@@ -138,6 +138,7 @@ def shares(way, sent=None, base=None, limits=LIMITS):
 def test_the_largest_share_is_that_of_the_tightest_limit(sign):
     assert shares(joint(0.0)) == 1.0
     assert shares(sign * joint(1e-9)) == 1.0
+    assert shares(sign * np.full(N, 1e-9)) == 1.0
     # from rest at rest: jerk first
     assert shares(sign * joint(1e-4)) == pytest.approx(4000.0 * DT**3 / 1e-4, rel=2e-6)
     assert shares(sign * joint(1e-4, 1)) == pytest.approx(5000.0 * DT**3 / 1e-4, rel=2e-6)
@@ -178,6 +179,9 @@ def test_positions_bound_the_share(sign):
     assert shares(joint(sign * 0.6, 2), Sent(base, DT), base, limits) == pytest.approx(0.5, rel=2e-6)
     base[2] = sign * 0.5  # beyond the bound already: no share of more of it
     assert shares(joint(sign * 0.6, 2), Sent(base, DT), base, limits) == 0.0
+    assert (
+        shares(joint(1e-3), Sent(base, DT), base, limits) == 1.0
+    )  # a joint that stays takes nothing from others
 
 
 # ---- the follower
@@ -188,7 +192,7 @@ def test_it_begins_at_rest_and_keeps_a_braking_motion_ready():
     np.testing.assert_array_equal(follow.position_rad, HOME)
     np.testing.assert_array_equal(follow.velocity_rad_s, np.zeros(N))
     assert follow.stopping_time_s == 0.0
-    np.testing.assert_array_equal(follow.remaining_travel(), np.zeros(N))
+    assert follow.remaining_travel().tolist() == [0.0] * N
     (step,) = judge.steps
     np.testing.assert_array_equal(step.position, HOME)
     (asked,) = judge.asked
@@ -292,7 +296,7 @@ def test_what_is_refused_is_replaced_by_less_of_the_way(rule, slower, refused, s
         del step
         return next(answers, None)
 
-    follow, _ = follower(judged)
+    follow, judge = follower(judged)
     speed_up(follow)
     sent, velocity = follow.sent, follow.velocity_rad_s.copy()
     there = follow.position_rad + velocity * DT + joint(1e-6, 2)
@@ -301,7 +305,8 @@ def test_what_is_refused_is_replaced_by_less_of_the_way(rule, slower, refused, s
     largest = largest_share(sent, base, wanted, LIMITS)
     assert 0.0 < largest <= 1.0
     answers = iter([finding] * refused)
-    assert follow.follow(target(there, velocity), None) == (Verdict.LIMIT, (finding,))
+    assert follow.follow(target(there, velocity), 7.0) == (Verdict.LIMIT, (finding,))
+    assert [asked[2] for asked in judge.asked[-refused - 1 :]] == [7.0] * (refused + 1)
     np.testing.assert_allclose(follow.position_rad, base + largest * share * (wanted - base), atol=1e-14)
     assert follow._step == 0  # with a braking motion of its own
 
@@ -325,6 +330,38 @@ def test_a_step_beyond_the_joint_limits_is_refused_in_full():
     )  # fmt: skip
     assert len(judge.steps) == asked + 1  # the target itself was not looked at further
     assert 0.0 < (follow.position_rad - HOME)[0] < 1e-4
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_position_and_a_speed_beyond_their_limits_are_found_in_full(sign):
+    side = "position_max_rad" if sign > 0 else "position_min_rad"
+    bounds = getattr(LIMITS, side).copy()
+    bounds[2] = HOME[2] + sign * 0.001
+    limits = loose(**{side: list(bounds), "velocity_max_rad_s": [0.9] * N})
+    follow = Follower(HOME, Judge(limits=limits), DT)
+    value = (HOME + sign * joint(0.002, 2))[2]
+    verdict, (position, speed) = follow.follow(target(HOME + sign * joint(0.002, 2)), None)
+    assert verdict is Verdict.LIMIT
+    where = "above" if sign > 0 else "below"
+    assert position == Record(
+        "position", value, bounds[2], pytest.approx(-0.001), "rad", limits.source("position_max_rad"),
+        f"{NAMES[2]}: {value:.5g} rad is {where} {bounds[2]:.5g} rad", NAMES[2],
+    )  # fmt: skip
+    assert speed == Record(
+        "velocity", pytest.approx(sign), sign * 0.9, pytest.approx(-0.1), "rad/s",
+        limits.source("velocity_max_rad_s"), f"{NAMES[2]}: {sign:.5g} rad/s is {where} {sign * 0.9:.5g} rad/s",
+        NAMES[2],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("over", "verdict"), [(5e-10, Verdict.PASS), (1e-6, Verdict.LIMIT), (0.5, Verdict.LIMIT)]
+)
+@pytest.mark.parametrize(("field", "power"), [("acceleration_max_rad_s2", 2), ("jerk_max_rad_s3", 3)])
+def test_rates_may_exceed_their_limits_by_rounding_and_no_more(field, power, over, verdict):
+    assert HOME[0] == 0.0  # so that positions are not rounded
+    follow = Follower(HOME, Judge(limits=loose(**{field: [8.0] * N})), DT)
+    assert follow.follow(target(HOME + joint(8.0 * (1.0 + over) * DT**power)), None)[0] is verdict
 
 
 def test_where_nothing_helps_it_brakes():
@@ -379,6 +416,7 @@ def test_the_measured_position_is_near_what_was_sent_within_the_delay(sign):
         LIMITS.source("tracking_error_max_rad"),
         f"{NAMES[3]}: {measured[3]:.5g} rad is {where} {bound:.5g} rad", NAMES[3],
     )  # fmt: skip
+    assert follow.tracking(-near).rule == "tracking"
     behind = follow.tracking(low - joint(0.0101))
     assert behind.limit == pytest.approx(low[0] - 0.01)
 

@@ -87,6 +87,8 @@ def test_a_reading_is_a_copy_in_the_robots_order():
     np.testing.assert_array_equal(reading.position_rad, PLACE)
     np.testing.assert_array_equal(reading.velocity_rad_s, SLOW)
     assert reading.stamp_s == NOW
+    whole, _ = inputs.reading(measured(position_rad=np.arange(N)), LIMITS, NOW)
+    assert whole.position_rad.dtype == float
     turned = measured(joint_names=NAMES[::-1], position_rad=PLACE[::-1], velocity_rad_s=SLOW[::-1])
     for _ in range(2):  # the second time the order is remembered
         reading, record = inputs.reading(turned, LIMITS, NOW)
