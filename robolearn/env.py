@@ -37,8 +37,8 @@ class EnvState:
     step_count [N] control periods since the start, held [N] control periods for which the goal has been met,
     first_success [N] the control period in which the hold was first complete (-1: not yet), of the finished
     episode where done. metrics: {name: [N]}, among them every reward term, weighted, as `reward/<name>`.
-    fields: the drawn physics of each episode, {MjModel field: [N, ...]}, with the constants that follow from it and,
-    as `drawn`, the key of the draw: who changes values by hand changes the key too.
+    fields: the drawn physics of each episode, {MjModel field: [N, ...]}, what the engine derives from it and, as
+    `drawn`, the key of the draw: who changes values by hand changes the key too.
     sensing, commands: what the sensors and the command line remember; empty where nothing is declared.
     """
 
