@@ -69,9 +69,7 @@ def alternate(a: Callable[[], float], b: Callable[[], float], rounds: int) -> tu
 
 def vec_steps(env: VecEnv, chunk: int = CHUNK) -> Callable[[], float]:
     """Times random actions through the environment, restarts spread evenly over time."""
-    n, size = env.num_envs, env.action_size
-
-    actions = jax.random.uniform(jax.random.key(1), (chunk, n, size), minval=-1, maxval=1)
+    n, actions = env.num_envs, random_actions(env, chunk)
 
     def roll(state, actions):
         return jax.lax.scan(lambda state, action: (env.step(state, action), None), state, actions)[0]
@@ -90,6 +88,12 @@ def vec_steps(env: VecEnv, chunk: int = CHUNK) -> Callable[[], float]:
     return timed
 
 
+def random_actions(env: VecEnv, chunk: int) -> jax.Array:
+    """The same [chunk, N, A] for everyone who is timed."""
+    shape = (chunk, env.num_envs, env.action_size)
+    return jax.random.uniform(jax.random.key(1), shape, minval=-1, maxval=1)
+
+
 def bare_steps(env: VecEnv, state: EnvState) -> Callable[[], float]:
     """Times the bare batch from the physics of these environments, with the commands that random actions give."""
     batch = Batch(env.model, env.num_envs, nthread=len(os.sched_getaffinity(0)))
@@ -100,9 +104,7 @@ def bare_steps(env: VecEnv, state: EnvState) -> Callable[[], float]:
         after = env.step(state, action)
         return after, after.memory
 
-    actions = jax.random.uniform(
-        jax.random.key(1), (CHUNK, env.num_envs, env.action_size), minval=-1, maxval=1
-    )
+    actions = random_actions(env, CHUNK)
     no_restart = state.replace(step_count=jnp.zeros_like(state.step_count))
     memory = jit(lambda state: jax.lax.scan(commands, state, actions))(no_restart)[1]
     ctrl = np.zeros((CHUNK, env.num_envs, env.model.nu))

@@ -136,15 +136,20 @@ def path_of(step, **changes):
     return np.vstack([step.position, positions]), np.vstack([step.velocity, velocities])
 
 
+def bounded(sign, bound_rad, joint=2):
+    """The joint range with one bound moved: the upper one for a positive sign."""
+    side = "position_max_rad" if sign > 0 else "position_min_rad"
+    bounds = getattr(envelope_with().limits, side).copy()
+    bounds[joint] = bound_rad
+    return {side: list(bounds)}
+
+
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_a_position_that_is_left_on_the_way_to_rest_is_found_where_it_is_first(sign):
     step = step_at(HOME, velocity=sign * 1.0, joint=2)
     positions, _ = path_of(step)
-    side = "position_max_rad" if sign > 0 else "position_min_rad"
-    bounds = getattr(envelope_with().limits, side).copy()
-    bounds[2] = positions[10, 2]  # a sample exactly on the bound is inside, the next one is not
-    envelope = envelope_with(**{side: list(bounds)})
-    value, bound = positions[11, 2], bounds[2]
+    value, bound = positions[11, 2], positions[10, 2]  # exactly on the bound is inside, the next one is not
+    envelope = envelope_with(**bounded(sign, bound))
     where = "above" if sign > 0 else "below"
     assert joints(envelope, step) == Record(
         "position", value, bound, -abs(value - bound), "rad", envelope.limits.source("position_max_rad"),
@@ -164,13 +169,11 @@ def test_a_step_that_is_outside_already_is_found(sign):
 def test_rest_exactly_on_a_bound_is_inside_and_hides_no_speed(sign):
     step = step_at(HOME, velocity=sign * 1.0, joint=2)
     positions, velocities = path_of(step)
-    side = "position_max_rad" if sign > 0 else "position_min_rad"
-    bounds = getattr(envelope_with().limits, side).copy()
-    bounds[2] = positions[-1, 2]
-    assert joints(envelope_with(**{side: list(bounds)}), step) is None
+    rest = bounded(sign, positions[-1, 2])
+    assert joints(envelope_with(**rest), step) is None
     fast = envelope_with().limits.velocity_max_rad_s.copy()
     fast[2] = 0.9
-    envelope = envelope_with(**{side: list(bounds)}, velocity_max_rad_s=list(fast))
+    envelope = envelope_with(**rest, velocity_max_rad_s=list(fast))
     where = "above" if sign > 0 else "below"
     value, bound = velocities[0, 2], sign * 0.9
     assert joints(envelope, step) == Record(

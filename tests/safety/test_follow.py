@@ -364,17 +364,23 @@ def test_rates_may_exceed_their_limits_by_rounding_and_no_more(field, power, ove
     assert follow.follow(target(HOME + joint(8.0 * (1.0 + over) * DT**power)), None)[0] is verdict
 
 
-def test_where_nothing_helps_it_brakes():
-    finding = Record("workspace", 1.0, 0.0, -1.0, "m", "test", "test")
-    refuse = []
-    follow, judge = follower(lambda step: finding if refuse else None)
+FINDING = Record("workspace", 1.0, 0.0, -1.0, "m", "test", "test")
+
+
+def moving_and_refused():
+    """A follower at speed before a judge who from now on refuses every step, and the braking motion it keeps."""
+    follow, judge = follower()
     speed_up(follow)
-    braking = follow._braking
-    refuse.append(1)
+    judge.finds = lambda step: FINDING
+    return follow, judge, follow._braking
+
+
+def test_where_nothing_helps_it_brakes():
+    follow, judge, braking = moving_and_refused()
     asked = len(judge.steps)
     position, velocity = follow.position_rad.copy(), follow.velocity_rad_s.copy()
     verdict, records = follow.follow(target(position + velocity * DT, velocity), None)
-    assert (verdict, records) == (Verdict.LIMIT, (finding,))
+    assert (verdict, records) == (Verdict.LIMIT, (FINDING,))
     np.testing.assert_allclose(follow.position_rad, braking.trajectory[0][0], atol=1e-15)
     assert len(judge.steps) == asked + 1 + 4  # the target, and four shares of the way to it
     ways = [step.position[0] - braking.trajectory[0][0][0] for step in judge.steps[-4:]]
@@ -383,15 +389,10 @@ def test_where_nothing_helps_it_brakes():
 
 
 def test_rest_that_is_refused_keeps_the_motion_before():
-    finding = Record("separation", 1.0, 2.0, -1.0, "m", "test", "test")
-    refuse = []
-    follow, _ = follower(lambda step: finding if refuse else None)
-    speed_up(follow)
-    kept = follow._braking
-    refuse.append(1)
-    assert follow.settle() is finding
+    follow, judge, kept = moving_and_refused()
+    assert follow.settle() is FINDING
     assert follow._braking is kept
-    refuse.clear()
+    judge.finds = lambda step: None
     assert follow.settle() is None
     assert follow._braking is not kept
 
