@@ -30,6 +30,7 @@ from robolearn.errors import PhysicsError
 # An entry of fields, [N, 2] uint32: the key that the values of a simulation were drawn with. Equal keys mean equal
 # values, which spares a comparison of all of them in every step.
 DRAWN = "drawn"
+_BLOCK = 128  # simulations of which one field is compared nevertheless, in a step
 _INERTIAL = ("body_subtreemass", "body_invweight0", "dof_invweight0", "tendon_invweight0", "actuator_acc0")
 _SIZES = ("geom_rbound", "geom_aabb")
 _INPUTS = frozenset(mujoco.MjModel._setconst_inputs)
@@ -57,31 +58,37 @@ class FieldRows:
         """Write values {name: [N, ...]} into the batch and recompute constants of the rows that changed.
 
         Derived constants among the fields are skipped: the batch has its own. Raises PhysicsError where values
-        changed and their key did not; each call compares one field, the next call the next.
+        changed and their key did not; calls look by turns at each field of each block of simulations.
         """
         own = self._own(fields)
         if DRAWN in fields:
             changed = _keys(fields) != self._drawn
-            self._turn += 1
-            name = [*own][self._turn % len(own)]
-            if (self._differs({name: own[name]}) & ~changed).any():
+            name, block = self._next([*own])
+            if (self._differs({name: own[name]}, block) & ~changed[block]).any():
                 raise PhysicsError(
                     f"{name} of a simulation changed, but the key of its draw, fields['{DRAWN}'], did not: "
                     "give changed values another key."
                 )
         else:
-            changed = self._differs(own)
+            changed = self._differs(own, slice(None))
         if changed.any():
             rows = np.flatnonzero(changed)
             self.put(rows, {name: values[rows] for name, values in fields.items()})
 
-    def _differs(self, own: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Which simulations' values {name: [N, ...]} are others than the batch was given last, [N] bool."""
-        differs = np.zeros(self._batch.nsim, bool)
+    def _next(self, names: list[str]) -> tuple[str, slice]:
+        """The field, and the block of simulations, whose turn it is to be compared."""
+        turn, field = divmod(self._turn, len(names))
+        self._turn += 1
+        first = turn * _BLOCK % (self._batch.nsim + -self._batch.nsim % _BLOCK)
+        return names[field], slice(first, first + _BLOCK)
+
+    def _differs(self, own: Mapping[str, np.ndarray], block: slice) -> np.ndarray:
+        """Which simulations of a block have values {name: [N, ...]} other than the batch's last, bool."""
+        differs = np.zeros(len(range(*block.indices(self._batch.nsim))), bool)
         for name, values in own.items():
-            seen = self._last(name)
-            if not np.array_equal(values, seen):
-                differs |= (values != seen).reshape(len(values), -1).any(axis=1)
+            now, seen = values[block], self._last(name)[block]
+            if not np.array_equal(now, seen):
+                differs |= (now != seen).reshape(len(now), -1).any(axis=1)
         return differs
 
     def put(self, rows: np.ndarray, fields: Mapping[str, Any]) -> None:

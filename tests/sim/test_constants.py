@@ -5,6 +5,7 @@ from mujoco.batch import Batch
 from scene import XML
 
 from robolearn.errors import PhysicsError
+from robolearn.sim import constants
 from robolearn.sim.constants import DRAWN, FieldRows
 
 N = 6
@@ -52,12 +53,19 @@ def test_only_changed_rows_are_written_and_their_constants_follow(batch, keyed, 
     assert (weights[2] != weights[0]).any()
 
 
-def test_changed_values_under_the_key_of_others_are_refused(batch):
-    rows, keys = FieldRows(batch), draw_keys(10)
-    rows.load(fields_of(batch, np.ones(N), keys))
-    other = fields_of(batch, np.full(N, 1.5), keys)
-    with pytest.raises(PhysicsError, match="give changed values another key"):
-        rows.load(other)
+def test_a_changed_value_under_the_key_of_another_is_refused_within_a_turn(batch, monkeypatch):
+    monkeypatch.setattr(constants, "_BLOCK", 4)  # two fields in two blocks: four calls look at everything
+    for simulation in range(N):
+        rows, keys = FieldRows(batch), draw_keys(10 * (simulation + 1))
+        for _ in range(simulation):  # wherever the turn stands
+            rows.load(fields_of(batch, np.ones(N), keys))
+        scale = np.ones(N)
+        scale[simulation] = 1.5
+        other = fields_of(batch, np.ones(N), keys) | {"body_mass": fields_of(batch, scale)["body_mass"]}
+        rows.load(fields_of(batch, np.ones(N), keys))
+        with pytest.raises(PhysicsError, match="body_mass .* give changed values another key"):
+            for _ in range(4):
+                rows.load(other)
 
 
 def test_values_without_keys_replace_those_with_keys_and_back(batch):
