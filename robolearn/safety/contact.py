@@ -9,10 +9,14 @@ mR: mass of the arm felt at the point of contact. Figures as quoted by open copi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
+
+import numpy as np
 
 from robolearn.errors import ProfileError, unknown
+from robolearn.safety.types import Vector
 
 SOURCE = (
     "ISO/TS 15066:2016 tables A.2 and A.3, from the documentation of a public ROS 2 separation controller and from "
@@ -95,3 +99,18 @@ def contact_speed(body: Region, robot_mass_kg: float, kind: str, area_cm2: float
         force, by = factor * body.pressure_n_cm2 * area_cm2, "pressure"
     mu = 1.0 / (1.0 / body.mass_kg + 1.0 / robot_mass_kg)
     return ContactSpeed(body.name, force, by, mu, force / sqrt(mu * body.stiffness_n_m))
+
+
+class Touched:
+    """Body regions that may be touched, for many masses at once."""
+
+    def __init__(self, names: Iterable[str], kind: str, area_cm2: float | None):
+        bodies = [region(name) for name in names]
+        self._force_n = np.array([[contact_speed(body, inf, kind, area_cm2).force_n] for body in bodies])
+        self._mass_kg = np.array([[body.mass_kg] for body in bodies])
+        self._stiffness_n_m = np.array([[body.stiffness_n_m] for body in bodies])
+
+    def speeds(self, robot_mass_kg: Vector) -> Vector:
+        """[k] m/s, the lowest of the speeds allowed against the regions, for each mass felt [k]."""
+        each = self._force_n * np.sqrt((1.0 / self._mass_kg + 1.0 / robot_mass_kg) / self._stiffness_n_m)
+        return each.min(axis=0)

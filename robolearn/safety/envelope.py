@@ -120,19 +120,23 @@ class Envelope:
         Braking motions are looked at sample by sample only where a bound on them comes near the limit.
         """
         found = self._torque(torque) or self._torque_rate(torque, before)
-        if found or self._torque_max is None:
+        largest, rate = self._torque_max, self._rate_max
+        if found or (largest is None and rate is None):
             return found
-        bound = self.arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
-        room = 1.0 - _TORQUE_CHANGE_PER_RAD * float(swing.sum())
-        if self._rate_max is None and (bound <= room * self._torque_max).all():
-            return None
+        if largest is not None and rate is None:
+            bound = self.arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
+            room = 1.0 - _TORQUE_CHANGE_PER_RAD * float(swing.sum())
+            if (bound <= room * largest).all():
+                return None
         path, velocity = braking.trajectory
         change = np.diff(velocity, axis=0, prepend=braking.velocity_rad_s[None]) / self.period_s
         torques = np.vstack([torque, self.arm.torques(path, velocity, change)])
         self.arm.posture(braking.position_rad)  # as the caller left it
-        inside = (np.abs(torques[1:]) <= self._torque_max).all(axis=1)
-        if self._rate_max is not None:
-            inside &= (np.abs(np.diff(torques, axis=0) / self.period_s) <= self._rate_max).all(axis=1)
+        inside = np.ones(len(path), dtype=bool)
+        if largest is not None:
+            inside &= (np.abs(torques[1:]) <= largest).all(axis=1)
+        if rate is not None:
+            inside &= (np.abs(np.diff(torques, axis=0) / self.period_s) <= rate).all(axis=1)
         if inside.all():
             return None
         first = int(np.argmin(inside))

@@ -108,6 +108,7 @@ class SafetyMonitor:
         if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
             self._follower = self._holding(reading.position_rad)
             text += " The arm had been moved: its measured position is held now."
+        self._rest_rad = reading.position_rad
         self._state, self._stop = State.HOLDING, None
         return Answer(True, text)
 
@@ -146,7 +147,7 @@ class SafetyMonitor:
 
         command: the newest one received, None while there is none; a repeated one is recognised by its stamp.
         measured: the newest reading.  now_s: seconds on the clock of all stamps, never decreasing.
-        Never raises: an error inside is a stop by the rule `internal_error`.
+        An error inside is a stop by the rule `internal_error`; only one in the braking itself is raised.
         """
         try:
             return self._check(command, measured, surroundings, now_s)
@@ -162,7 +163,7 @@ class SafetyMonitor:
         reading, unread = self._inputs.reading(measured, self.limits, self._inputs.now_s)
         problem = problem or unread
         if self._follower is None:
-            if reading is None:
+            if reading is None or problem:  # an arm may have left the place that an old reading names
                 return _nothing(problem)
             self._follower = self._holding(reading.position_rad)
         if self._state is State.HOLDING:
@@ -247,7 +248,7 @@ class SafetyMonitor:
     def _use_mode(self, mode: str) -> None:
         self._mode, self._envelope = mode, self._envelopes[mode]
         if self._follower is not None:
-            self._follower = self._holding(self._follower.position_rad)
+            self._follower = Follower(self._follower.position_rad, self._envelope, self.period_s)
 
     def _holding(self, position_rad: Vector) -> Follower:
         """A follower at rest at position_rad [n], of which later drift is measured."""

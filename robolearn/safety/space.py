@@ -10,18 +10,22 @@ import numpy as np
 
 from robolearn.safety import rules
 from robolearn.safety.braking import Braking
-from robolearn.safety.contact import ContactSpeed, contact_speed, region
+from robolearn.safety.contact import Touched
 from robolearn.safety.kinematics import ArmModel, Posture, point_speeds
 from robolearn.safety.limits import Limits
 from robolearn.safety.profile import Contact, Separation
 from robolearn.safety.separation import protective_distance
 from robolearn.safety.types import Record, Vector
 
+_REST_SHARE = 0.98  # of a contact speed, for the way to rest: there the mass felt is that of the beginning
 _MOST_LOOKS = 64  # postures of one braking motion; one that takes more to be found good is taken for bad
 
 
 class Space:
-    """Cartesian rules for one arm under one mode's limits. Every method gives the first violation, or None."""
+    """Cartesian rules for one arm under one mode's limits. Every method gives the first violation, or None.
+
+    gaps: between links, and to keep-out boxes.  regions: the names of the walls, as `margins` has them.
+    """
 
     def __init__(self, limits: Limits, arm: ArmModel, period_s: float):
         self.limits, self.arm, self.period_s = limits, arm, period_s
@@ -29,15 +33,18 @@ class Space:
         box = mode.workspace.stay_in
         normals = [*np.eye(3), *-np.eye(3), *[np.array(p.normal) for p in mode.workspace.planes]]
         offsets = [*box.min_m, *(-np.array(box.max_m)), *[p.offset_m for p in mode.workspace.planes]]
-        self._gaps = arm.gaps(mode.self_distance_min_m.value)
+        self.gaps = arm.gaps(mode.self_distance_min_m.value)
         self._floor_m_s = np.inf
         if isinstance(mode.contact, Contact):
-            self._floor_m_s = slowest_contact(mode.contact, np.inf).speed_m_s
+            self._touched = Touched(
+                mode.contact.regions, mode.contact.kind, mode.contact.contact_area_cm2.value
+            )
+            self._floor_m_s = float(self._touched.speeds(np.array([np.inf]))[0])
         self._tightest_m_s = mode.tightest_speed_m_s
-        self._careful_m_s = min(self._tightest_m_s, self._floor_m_s)
+        self._careful_m_s = min(self._tightest_m_s, _REST_SHARE * self._floor_m_s)
         self._normals, self._offsets = np.array(normals), np.array(offsets) + arm.radius[:, None]
         faces = [f"{box.name} {axis}_{side}" for side in ("min", "max") for axis in "xyz"]
-        self._regions = [*faces, *[p.name for p in mode.workspace.planes]]
+        self.regions = [*faces, *[p.name for p in mode.workspace.planes]]
         self._region_sources = [box.source] * 6 + [p.source for p in mode.workspace.planes]
 
     def speeds_to_rest(
@@ -45,8 +52,7 @@ class Space:
     ) -> Record | None:
         """Cartesian speeds of every step until rest. posture must be the one that was computed last.
 
-        swing: [n] rad, how far each joint may go.  allowed: [p] m/s, contact speeds at the beginning; the mass felt
-        changes little on the way to rest.
+        swing: [n] rad, how far each joint may go.  allowed: [p] m/s, contact speeds at the beginning.
         """
         fastest = np.maximum(-braking.slowest_rad_s, braking.fastest_rad_s)
         if self.arm.longest @ fastest <= self._careful_m_s:
@@ -63,6 +69,7 @@ class Space:
         before = Posture(along.points[:-1], along.rotation[:-1])
         after = Posture(along.points[1:], along.rotation[1:])
         every = point_speeds(before, after, self.arm.radius, self.period_s)
+        allowed = None if allowed is None else _REST_SHARE * allowed
         limit = self._tightest_m_s if allowed is None else np.minimum(allowed, self._tightest_m_s)
         if (every <= limit).all():
             return None
@@ -92,24 +99,18 @@ class Space:
     def contact_speeds(self, before: Posture, posture: Posture, speeds: Vector) -> Vector | None:
         """Allowed speed [p] m/s of every point where the arm may touch a person; None where it may not.
 
-        With the mass that is felt at the fastest point of each part in the direction of its motion; parts slower
-        than the speed that would be allowed to an infinite mass need no more than that. posture must be the one
-        that was computed last.
+        With the mass that is felt at each point in the direction of its motion; an arm that is slower than the speed
+        that would be allowed to an infinite mass needs no more than that. posture must be the one that was computed
+        last.
         """
         mode = self.limits.mode.contact
         if not isinstance(mode, Contact):
             return None
-        arm = self.arm
-        top = np.maximum.reduceat(speeds, arm.first)
-        allowed = np.full(len(top), self._floor_m_s)
-        near = np.flatnonzero(top > self._floor_m_s)
-        if len(near):
-            fastest = np.array([int(np.argmax(np.where(arm.part == part, speeds, -1.0))) for part in near])
-            way = posture.points[fastest] - before.points[fastest]
-            way = way / np.maximum(np.linalg.norm(way, axis=1), 1e-300)[:, None]
-            masses = arm.felt_masses(posture.points, fastest, way, mode.payload_kg.value)
-            allowed[near] = [slowest_contact(mode, float(mass)).speed_m_s for mass in masses]
-        return allowed[arm.part]
+        if speeds.max() <= self._floor_m_s:
+            return np.full(len(speeds), self._floor_m_s)
+        way = posture.points - before.points
+        way = way / np.maximum(np.sqrt(np.vecdot(way, way)), 1e-300)[:, None]
+        return self._touched.speeds(self.arm.felt_masses(posture.points, way, mode.payload_kg.value))
 
     def contact(self, speeds: Vector, allowed: Vector | None) -> Record | None:
         """No part is faster than a person may be touched."""
@@ -130,6 +131,7 @@ class Space:
         """Workspace, keep-out boxes, own links and stopping distance until rest.
 
         swing: [n] rad, how far each joint may go.  room: [p] m, how far that may take each point.
+        The model is left at the posture that was looked at last.
         """
         record = self._place(posture, braking.position_rad, swing, room)
         if record is None and room[-1] <= self.limits.mode.stopping_distance_max_m.value:
@@ -149,25 +151,25 @@ class Space:
             walls = (margins - room[:, None]).min(axis=0)
             wall = int(np.argmin(walls))
             return rules.under(
-                "workspace", float(walls[wall]), 0.0, "m", self._region_sources[wall], where=self._regions[wall]
+                "workspace", float(walls[wall]), 0.0, "m", self._region_sources[wall], where=self.regions[wall]
             )  # fmt: skip
-        least = self._gaps.least(joints_rad, swing)
+        least = self.gaps.least(joints_rad, swing)
         if least is None:
             return None
         pair, distance = least
-        name = self._gaps.names[pair]
+        name = self.gaps.names[pair]
         box = self._box_source(name)
         if box is not None:
             return rules.under("keep_out", distance, 0.0, "m", box, where=name)
         return rules.under(
-            "self_distance", distance, float(self._gaps.needed_m[pair]), "m",
+            "self_distance", distance, float(self.gaps.needed_m[pair]), "m",
             self.limits.source("self_distance_min_m"), where=name,
         )  # fmt: skip
 
     def _box_source(self, pair: str) -> str | None:
         """Where the keep-out box of a pair comes from; None if the pair is two links of the arm."""
         boxes = self.limits.mode.workspace.keep_out
-        return next((box.source for box in boxes if pair.startswith(f"keep_out:{box.name} ")), None)
+        return next((box.source for box in boxes if pair.startswith(f"keep_out:{box.name} - ")), None)
 
     def _along(self, path: Vector, way: Vector, tcp: Vector) -> Record | None:
         """The first violation among the samples path [m, n] to rest. way: [m, n] rad, travelled by each joint so far.
@@ -228,12 +230,3 @@ class Space:
         """How far from the base's axis the arm reaches, horizontally."""
         x, y = posture.points[:, 0], posture.points[:, 1]
         return float((np.sqrt(x * x + y * y) + self.arm.radius).max())
-
-
-def slowest_contact(mode: Contact, robot_mass_kg: float) -> ContactSpeed:
-    """The lowest of the speeds allowed against the regions of a mode, for one mass felt."""
-    speeds = [
-        contact_speed(region(name), robot_mass_kg, mode.kind, mode.contact_area_cm2.value)
-        for name in mode.regions
-    ]
-    return min(speeds, key=lambda each: each.speed_m_s)

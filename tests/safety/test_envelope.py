@@ -1,5 +1,6 @@
 """The envelope by itself: what it asks of its parts, and each of its records in full."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -286,6 +287,46 @@ def test_a_torque_rate_that_only_braking_takes_is_found_where_it_is_first():
     envelope = with_torque(torque_max_nm=[1e3] * 7, torque_rate_max_nm_s=largest + 1e-3)
     envelope.space = Asked()
     assert assess(envelope, BRAKED, torque_before=torques[0]).record is None
+
+
+def without_torque_max(rates):
+    """Only the torque rate is limited, to rates [n]; the largest torque is not checked."""
+    envelope = with_torque(torque_rate_max_nm_s=rates)
+    mode = envelope.limits.mode.model_copy(update={"torque_max_nm": profile_not_checked()})
+    envelope = Envelope(replace(envelope.limits, mode=mode), ARM, DT)
+    envelope.space = Asked()
+    return envelope
+
+
+def profile_not_checked():
+    """As the shipped profile has it for the torque rate."""
+    return profile_with().mode("automatic").torque_rate_max_nm_s
+
+
+def test_a_torque_rate_on_the_way_to_rest_is_found_where_no_torque_is_limited():
+    torques = torques_to_rest(BRAKED)
+    rates = np.diff(torques, axis=0) / DT
+    largest = np.abs(rates).max(axis=0)
+    limit = largest + 100.0
+    limit[1] = 0.5 * largest[1]
+    first = int(np.argmax(np.abs(rates[:, 1]) > limit[1]))
+    envelope = without_torque_max(limit)
+    found = assess(envelope, BRAKED, torque_before=torques[0]).record
+    assert found.value == pytest.approx(rates[first, 1], rel=1e-6)
+    assert found == record_of("torque_rate", found.value, limit[1], "Nm/s", envelope, 1)
+    inside = without_torque_max(largest + 1e-3)
+    assert assess(inside, BRAKED, torque_before=torques[0]).record is None
+
+
+def test_a_steps_own_torque_rate_is_found_where_no_torque_is_limited():
+    step = step_at(HOME)
+    torque = torque_of(step)
+    envelope = without_torque_max([1000.0] * 7)
+    before = torque - 3.0 * AXES[1]
+    assert assess(envelope, step, torque_before=before).record == record_of(
+        "torque_rate", (torque - before)[1] / DT, 1000.0, "Nm/s", envelope, 1
+    )
+    assert assess(envelope, step, torque_before=torque - 0.99 * 1000.0 * DT).record is None
 
 
 BRAKING = step_at(HOME, velocity=-1.0, acceleration=8.0, joint=1)  # its torque changes most at the end
