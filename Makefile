@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench solve fuzz mutants sb3 wheel clean
+.PHONY: help demo test docs check bench engines solve fuzz coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,11 +10,13 @@ READY := $(VENV)/.robolearn-installed
 help:  ## say what there is
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
+bench solve sb3: export WANDB_MODE = disabled  # what is timed is the training
+
 demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in four ways, write the report
 	@$(BIN)/robolearn demo
 
 test: $(READY)  ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown and not long'
 	@$(BIN)/python -m pytest -m ros
 
 docs: $(READY)  ## build the documentation into build/docs, and run every command that it shows
@@ -30,11 +32,20 @@ check: $(READY)  ## format, lint, types, import contracts
 bench: $(READY)  ## speed, as ratios against a reference run beside it
 	@$(BIN)/python -m benchmarks
 
+engines: $(READY)  ## every task on every engine, side by side (compiles for minutes)
+	@$(BIN)/python -m pytest tests/sim/test_engines.py --durations 10
+
 solve: $(READY)  ## train and evaluate every task, three seeds each (an hour), and write README's table
 	@$(BIN)/python benchmarks/solve.py
 
 fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000
+
+coverage: $(READY)  ## every line and branch of robolearn/safety is run by its tests, or this fails
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile tests/safety tests/review tests/test_cli_safety.py
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
 
 mutants: $(READY)  ## change the monitor's code in every small way and see whether its tests notice
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/mutants/tool \

@@ -224,7 +224,9 @@ def tabletop(robot: Robot) -> mujoco.MjSpec:
         _see_box(spec.worldbody, f"table_leg{i}", place, (0.025, 0.025, leg), "frame")
     _look_at(spec.camera("overview"), eye=(1.78, -1.20, 0.95), point=(0.37, 0.0, 0.26))
     for geom in spec.geoms:
-        if geom.name.startswith("gripper"):
+        if (
+            geom.name.startswith("gripper") and geom.conaffinity
+        ):  # what is only there to be seen touches nothing
             geom.conaffinity |= OBJECT_BIT
     return spec
 

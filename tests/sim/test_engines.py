@@ -1,13 +1,15 @@
 """The engines on every task: the same start, the same drawn physics and the same commands, side by side.
 
-native is MuJoCo's C engine in float64; warp is MuJoCo XLA in float32, here on a CPU. Tolerances are of 0.1 s of
-motion: rounding alone parts motions later, at first where something slides or lands. XLA compiles the jax engine's
-step of a whole arm for longer than five minutes on two cores, so jax is compared in the small scene of
-test_randomize.py; here it has to say what it cannot do.
+native is MuJoCo's C engine in float64; warp and jax are MuJoCo XLA in float32, here on a CPU. Tolerances are of 0.1 s
+of motion: rounding alone parts motions later, at first where something slides or lands. XLA takes long to compile a
+jax step of arm and objects: what is marked `long` runs in `make engines` alone.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -18,7 +20,22 @@ from robolearn.tasks import task_classes
 
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3
-NO_ELLIPSOIDS = ("open_drawer", "pick_cube", "push", "stack")  # of which the arms' links are made
+QUICK_IN_JAX = ("push", "reach")
+# It compiles a step of a whole arm in a third of the time that the usual options take, to slower code.
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+ENGINES = [
+    pytest.param(engine, name, marks=pytest.mark.long if engine == "jax" and name not in QUICK_IN_JAX else ())
+    for name in sorted(task_classes())
+    for engine in ("warp", "jax")
+]
+EGG_ON_A_BOX = """
+<mujoco>
+  <worldbody>
+    <geom type="box" size="1 1 0.1"/>
+    <body pos="0 0 0.5"><freejoint/><geom type="ellipsoid" size="0.1 0.1 0.2"/></body>
+  </worldbody>
+</mujoco>
+"""
 
 
 def commands(env, state):
@@ -36,26 +53,30 @@ def commands(env, state):
     return ctrl[None] + 0.05 * jnp.sin(2.0 * jnp.pi * phase) * (1.0 - 0.9 * (env.model.actuator_trntype > 0))
 
 
-@pytest.fixture(scope="module", params=sorted(task_classes()))
-def native(request):
-    env = robolearn.make(f"fr3/{request.param}", ENVS, "native")
+@functools.cache
+def played(name):
+    """The task's environments, their first state, commands, and what native makes of them."""
+    env = robolearn.make(f"fr3/{name}", ENVS, "native")
     state = jax.jit(env.reset)(jax.random.key(3))
     ctrl = commands(env, state)
     return env, state, ctrl, roll(env.physics, state, ctrl)
 
 
-def roll(physics, state, ctrl):
+def roll(physics, state, ctrl, options=None):
     def step(at, u):
         at = physics.step(at, u, state.fields)
         return at, (at.qpos, at.sensordata, at.failed, at.overflow)
 
-    return jax.tree.map(np.asarray, jax.jit(lambda: jax.lax.scan(step, state.physics, ctrl)[1])())
+    rolled = jax.jit(lambda: jax.lax.scan(step, state.physics, ctrl)[1], compiler_options=options)
+    return jax.tree.map(np.asarray, rolled())
 
 
 @pytest.mark.slow
-def test_warp_agrees_with_the_c_engine(native):
-    env, state, ctrl, (expected, sensed, _, _) = native
-    found, felt, failed, overflow = roll(make_physics("warp", env.model, ENVS), state, ctrl)
+@pytest.mark.parametrize(("engine", "name"), ENGINES)
+def test_an_engine_agrees_with_the_c_engine(engine, name):
+    env, state, ctrl, (expected, sensed, _, _) = played(name)
+    options = QUICKLY if engine == "jax" else None
+    found, felt, failed, overflow = roll(make_physics(engine, env.model, ENVS), state, ctrl, options)
     assert not failed.any()
     assert not overflow.any()
     arm = env._arm_qpos
@@ -66,8 +87,13 @@ def test_warp_agrees_with_the_c_engine(native):
     np.testing.assert_allclose(felt[..., columns], sensed[..., columns], atol=ARM_RAD)
 
 
-@pytest.mark.parametrize("name", NO_ELLIPSOIDS)
-def test_jax_says_which_contacts_it_cannot_do(name):
+@pytest.mark.parametrize("name", sorted(task_classes()))
+def test_jax_takes_the_contacts_of_every_task(name):
     model = robolearn.make(f"fr3/{name}", 1, "native").model
+    assert make_physics("jax", model, 1).engine == "jax"
+
+
+def test_jax_says_which_contacts_it_cannot_do():
+    model = mujoco.MjModel.from_xml_string(EGG_ON_A_BOX)
     with pytest.raises(PhysicsError, match="ELLIPSOID.*collisions not implemented.*Use the native engine"):
         make_physics("jax", model, 1)
