@@ -395,6 +395,10 @@ def _epochs(
         if batch.guide is not None:
             found["imitation"] = jnp.square(mean - batch.guide).mean()
             total = jnp.where(imitating, found["imitation"], total)
+            # of the guide's actions these say nothing: the policy would hardly have taken them
+            found |= {
+                name: jnp.where(imitating, 0.0, found[name]) for name in ("policy", "kl", "clip_fraction")
+            }
         return total + ppo.value_coef * losses.value, found
 
     def one(

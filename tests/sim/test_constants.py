@@ -26,6 +26,12 @@ def fields_of(batch, scale, keys=None):
     return fields | ({} if keys is None else {DRAWN: np.asarray(keys, np.uint32)})
 
 
+def load_whole_turn(rows, fields):
+    """Two fields in two blocks: four calls look at everything."""
+    for _ in range(4):
+        rows.load(fields)
+
+
 def draw_keys(first):
     return np.stack([np.arange(first, first + N), np.arange(N) + 1], axis=1)
 
@@ -54,7 +60,7 @@ def test_only_changed_rows_are_written_and_their_constants_follow(batch, keyed, 
 
 
 def test_a_changed_value_under_the_key_of_another_is_refused_within_a_turn(batch, monkeypatch):
-    monkeypatch.setattr(constants, "_BLOCK", 4)  # two fields in two blocks: four calls look at everything
+    monkeypatch.setattr(constants, "_BLOCK", 4)
     for simulation in range(N):
         rows, keys = FieldRows(batch), draw_keys(10 * (simulation + 1))
         for _ in range(simulation):  # wherever the turn stands
@@ -64,8 +70,7 @@ def test_a_changed_value_under_the_key_of_another_is_refused_within_a_turn(batch
         other = fields_of(batch, np.ones(N), keys) | {"body_mass": fields_of(batch, scale)["body_mass"]}
         rows.load(fields_of(batch, np.ones(N), keys))
         with pytest.raises(PhysicsError, match="body_mass .* give changed values another key"):
-            for _ in range(4):
-                rows.load(other)
+            load_whole_turn(rows, other)
 
 
 def test_values_without_keys_replace_those_with_keys_and_back(batch):
