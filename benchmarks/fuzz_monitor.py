@@ -1,7 +1,9 @@
 """Fuzz the safety monitor against the independent checker: `python benchmarks/fuzz_monitor.py --cycles 10000000`.
 
-Adversarial, borderline and good streams go in; every position that comes out is judged by `slow_checker` in
-`tests/safety`. Exit status 1 if anything was found. The same seed gives the same run.
+Adversarial, borderline and good streams go in; every position that comes out, and a share of the braking motions
+that the monitor keeps ready, is judged by `slow_checker` in `tests/safety`: for every robot and mode, under the
+shipped profile and under variants in which every rule comes to act. Exit status 1 if anything was found. The same
+seed gives the same run.
 """
 
 from __future__ import annotations
@@ -22,29 +24,35 @@ def work(job, reports):
     """One process: one monitor, one adversary."""
     from adversary import fuzz
     from slow_checker import SlowChecker
+    from variants import monitor_of, profile_data
 
     from robolearn.robots import load_robot
-    from robolearn.safety.monitor import SafetyMonitor
-    from robolearn.safety.profile import SafetyProfile
 
-    robot_name, mode, period_s, cycles, seed = job
-    robot = load_robot(robot_name)
-    monitor = SafetyMonitor(robot, SafetyProfile.load(robot_name), mode, period_s)
-    checker = SlowChecker(robot, ROOT / "configs" / "safety" / f"{robot_name}.yaml", mode, period_s)
+    robot, mode, variant, period_s, cycles, seed = job
+    monitor = monitor_of(robot, mode, variant, period_s)
+    checker = SlowChecker(load_robot(robot), profile_data(robot, variant), mode, period_s)
     outcome = fuzz(monitor, checker, cycles, seed, progress=lambda n, found: reports.put((n, found)))
     reports.put((job, outcome))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cycles", type=int, default=100_000, help="in all, over every robot and mode")
+    parser.add_argument("--cycles", type=int, default=100_000, help="in all, over every robot, mode, variant")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--robots", nargs="+", default=["fr3", "ur5e", "iiwa14"])
     parser.add_argument("--modes", nargs="+", default=["automatic", "collaborative", "manual_reduced"])
+    parser.add_argument(
+        "--variants", nargs="+", default=["shipped", "cell", "contact", "torque_rate", "torque"]
+    )
     parser.add_argument("--period", type=float, default=0.002, help="s")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    kinds = [(robot, mode) for robot in options.robots for mode in options.modes]
+    kinds = [
+        (robot, mode, variant)
+        for robot in options.robots
+        for mode in options.modes
+        for variant in options.variants
+    ]
     share = -(-options.cycles // len(kinds))
     jobs = [(*kind, options.period, share, options.seed + k) for k, kind in enumerate(kinds)]
     context = multiprocessing.get_context("spawn")
@@ -87,7 +95,10 @@ def report(outcomes, done, seconds):
         counts.update(outcome.counts)
         rules.update(outcome.rules)
         shares = ", ".join(f"{name} {outcome.counts[name]:,}" for name in ("PASS", "LIMIT", "STOP", "start"))
-        print(f"{job[0]:8} {job[1]:15} seed {job[4]}: {shares}, violations {len(outcome.violations)}")
+        print(
+            f"{job[0]:8} {job[1]:15} {job[2]:12} seed {job[5]}: {shares}, "
+            f"{outcome.promises:,} braking motions, violations {len(outcome.violations)}"
+        )
         for text in outcome.violations[:10]:
             print(f"    {text}")
     print("rules that acted: " + ", ".join(f"{name} {count:,}" for name, count in rules.most_common()))

@@ -1,29 +1,37 @@
 """Worked calculations for a safety engineer: every input with its source and edition, every step, the result.
 
-`limits_table` puts a profile's numbers beside the maker's; `contact_table` works power and force limiting; and
-`separation_sum` works speed and separation monitoring. They compute with the same code as the monitor.
+`limits_table` puts a profile's numbers beside the maker's, `speed_curves` has the maker's position-dependent speed
+limits; `contact_table` works power and force limiting; and `separation_sum` works speed and separation monitoring.
+They compute with the same code as the monitor. Inputs that make no sense raise ProfileError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
+from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
-from robolearn.safety.contact import REGIONS, SOURCE, ContactSpeed, contact_speed
+from robolearn.safety.contact import REGIONS, SOURCE, ContactSpeed, Region, contact_speed, region
 from robolearn.safety.profile import (
     MAKER,
     Contact,
+    EnablingDevice,
+    ModeLimits,
     NotChecked,
     Number,
     Numbers,
     SafetyProfile,
     Separation,
+    Sourced,
     Workspace,
 )
 from robolearn.safety.separation import PROTECTIVE_FORMULA, ProtectiveDistance, protective_distance
 
-CONTACT_FORMULA = "v = min(F, p A) / sqrt(mu K),  mu = 1 / (1 / mH + 1 / mR),  mR = M / 2 + mL"
+CONTACT_FORMULA = "v = k min(F, p A) / sqrt(mu K),  mu = 1 / (1 / mH + 1 / mR),  mR = M / 2 + mL"
+CURVE_FORMULA = "|v| <= max(0, sqrt(2 a d) - b), d: distance to the lowest or highest position"
+KINDS = ("quasi_static", "transient")
 UNITS = (
     ("_rad_s3", "rad/s^3"),
     ("_rad_s2", "rad/s^2"),
@@ -54,7 +62,8 @@ class Input:
 class LimitRow:
     """One limit of one mode. where: a joint, or empty. maker: what the maker publishes, None where nothing.
 
-    margin: how much tighter than the maker's number, in `unit`.
+    value: None where the limit is no number; then `text` has it in words.  margin: how much tighter than the maker's
+    number, in `unit`.  maker_source: where the maker's number comes from.
     """
 
     field: str
@@ -66,17 +75,43 @@ class LimitRow:
     source: str
     trust: str
     risk_assessment_ref: str
+    maker_source: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedCurve:
+    """A position-dependent speed limit that the maker publishes; each value holds one number per joint."""
+
+    name: str
+    formula: str
+    decel_rad_s2: tuple[float, ...]  # a
+    offset_rad_s: tuple[float, ...]  # b
+    position_min_rad: tuple[float, ...]
+    position_max_rad: tuple[float, ...]
+    source: str
+    trust: str
 
 
 @dataclass(frozen=True, slots=True)
 class ContactTable:
-    """Power and force limiting for one mass of the robot: the inputs, and a row per body region."""
+    """Power and force limiting for one mass of the robot: the inputs, and a row per body region.
+
+    bodies: what the edition has of each region of `rows`, in the same order.  pressure: whether it counts.
+    """
 
     formula: str
     edition: str
     inputs: tuple[Input, ...]
+    bodies: tuple[Region, ...]
     rows: tuple[ContactSpeed, ...]
     forbidden: tuple[str, ...]
+    pressure: bool
+    kind: str
+
+    def factor(self, body: Region) -> float:
+        """k: how much more than the quasi-static force and pressure the region may take."""
+        return (body.transient or 1.0) if self.kind == "transient" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +135,56 @@ def unit_of(field: str) -> str:
 
 
 def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[LimitRow, ...]:
-    """Every number of one mode, joint by joint, beside the maker's. Raises ProfileError for an unknown mode."""
+    """Every limit of one mode, joint by joint, beside the maker's. Raises ProfileError for an unknown mode."""
     rows: list[LimitRow] = []
     limits = profile.mode(mode)
-    for field in type(limits).model_fields:
+    for field in ModeLimits.model_fields:
         value = getattr(limits, field)
         if isinstance(value, Numbers):
             rows += _joint_rows(robot, field, value)
         elif isinstance(value, Number):
-            rows.append(_row(field, "", value))
+            rows.append(_row(field, "", value, _maker_speed(robot) if field == "tcp_speed_max_m_s" else None))
+        elif isinstance(value, EnablingDevice):
+            rows.append(_words(field, value.value.replace("_", " "), value))
         elif isinstance(value, NotChecked):
+            text = f"not checked: {value.not_checked}"
             rows.append(
                 LimitRow(
-                    field, "", None, unit_of(field), None, None, f"not checked: {value.not_checked}", "integrator",
-                    value.risk_assessment_ref,
+                    field, "", None, unit_of(field), None, None, text, "integrator", value.risk_assessment_ref,
+                    text="not checked",
                 )
             )  # fmt: skip
         elif isinstance(value, Workspace):
             rows += _region_rows(value)
-        elif isinstance(value, (Separation, Contact)):
-            rows += [
-                _row(f"{field}.{name}", "", number)
-                for name in type(value).model_fields
-                if isinstance(number := getattr(value, name), Number)
-            ]
+        elif isinstance(value, Separation):
+            rows += _number_rows(field, value)
+            rows.append(
+                LimitRow(
+                    f"{field}.edition", "", None, "1", None, None, "named by the profile", "integrator",
+                    profile.risk_assessment_ref, text=value.edition,
+                )
+            )  # fmt: skip
+        else:
+            assert isinstance(value, Contact)
+            rows += _number_rows(field, value)
+            rows.append(_words(f"{field}.edition", value.edition, value))
+            rows.append(_words(f"{field}.kind", value.kind.replace("_", "-"), value))
+            rows.append(_words(f"{field}.regions", ", ".join(value.regions), value))
     return tuple(rows)
+
+
+def speed_curves(robot: Robot) -> tuple[SpeedCurve, ...]:
+    """The maker's position-dependent speed limits, all of which hold beside velocity_max_rad_s."""
+    facts = robot.file.limits
+    named = [(name, facts.sets[name]) for name in facts.velocity_curves]
+    return tuple(
+        SpeedCurve(
+            name, CURVE_FORMULA, tuple(curve.decel_rad_s2), tuple(curve.offset_rad_s), tuple(curve.q_min_rad),
+            tuple(curve.q_max_rad), published.source, published.trust,
+        )
+        for name, published in named
+        if (curve := published.velocity_curve) is not None
+    )  # fmt: skip
 
 
 def contact_table(
@@ -133,31 +193,48 @@ def contact_table(
     kind: str = "transient",
     area_cm2: float | None = None,
     regions: Iterable[str] | None = None,
+    *,
+    mass_source: str = "robot file",
+    mass_trust: str = "computed",
 ) -> ContactTable:
     """Allowed contact speeds against every region that may be touched, for mR = M / 2 + mL.
 
-    area_cm2 None leaves pressure out. Head and face are listed as forbidden, never with a speed.
+    kind: `quasi_static` or `transient`.  area_cm2 None leaves pressure out.  mass_source, mass_trust: of
+    moving_mass_kg. Head and face are listed as forbidden, never with a speed. Raises ProfileError for a kind or a
+    region that does not exist or may not be touched, and for masses and areas that cannot be.
     """
+    if kind not in KINDS:
+        raise ProfileError(unknown("kind of contact", kind, KINDS))
+    _within("moving_mass_kg", moving_mass_kg, above=0.0)
+    _within("payload_kg", payload_kg)
     mass = moving_mass_kg / 2.0 + payload_kg
     inputs = [
-        Input("M, moving mass of the robot", moving_mass_kg, "kg", "robot file", "computed"),
+        Input("M, moving mass of the robot", moving_mass_kg, "kg", mass_source, mass_trust),
         Input("mL, payload", payload_kg, "kg", "given", "integrator"),
         Input("mR, mass felt", mass, "kg", "M / 2 + mL", "computed"),
     ]
     if area_cm2 is not None:
+        _within("area_cm2", area_cm2, above=0.0)
         inputs.append(Input("A, contact area", area_cm2, "cm^2", "given", "integrator"))
-    wanted = list(REGIONS) if regions is None else list(regions)
-    rows = tuple(
-        contact_speed(REGIONS[name], mass, kind, area_cm2) for name in wanted if REGIONS[name].contact_allowed
+    allowed = [name for name in REGIONS if REGIONS[name].contact_allowed]
+    bodies = tuple(region(name) for name in (allowed if regions is None else regions))
+    rows = tuple(contact_speed(body, mass, kind, area_cm2) for body in bodies)
+    forbidden = tuple(name for name in REGIONS if name not in allowed)
+    return ContactTable(
+        CONTACT_FORMULA, SOURCE, tuple(inputs), bodies, rows, forbidden, area_cm2 is not None, kind
     )
-    forbidden = tuple(name for name in REGIONS if not REGIONS[name].contact_allowed)
-    return ContactTable(CONTACT_FORMULA, SOURCE, tuple(inputs), rows, forbidden)
 
 
 def separation_sum(
     numbers: Separation, robot_speed_m_s: float, stopping_time_s: float, stopping_distance_m: float
 ) -> SeparationSum:
-    """The protective separation distance of a mode for a given motion."""
+    """The protective separation distance of a mode for a given motion, each number finite and at least zero.
+
+    Raises ProfileError where one is not.
+    """
+    _within("robot_speed_m_s", robot_speed_m_s)
+    _within("stopping_time_s", stopping_time_s)
+    _within("stopping_distance_m", stopping_distance_m)
     inputs = [
         Input(name, number.value, unit_of(name), number.source, number.trust)
         for name in type(numbers).model_fields
@@ -192,17 +269,47 @@ def _joint_rows(robot: Robot, field: str, numbers: Numbers) -> list[LimitRow]:
         rows.append(
             LimitRow(
                 field, name, value, unit_of(field), maker, margin, numbers.source, numbers.trust,
-                numbers.risk_assessment_ref,
+                numbers.risk_assessment_ref, "" if maker is None else robot.limits.source(published),
             )
         )  # fmt: skip
     return rows
 
 
-def _row(field: str, where: str, number: Number) -> LimitRow:
+def _row(field: str, where: str, number: Number, maker: tuple[float, str] | None = None) -> LimitRow:
+    """maker: the maker's number and its source."""
+    published, source = maker or (None, "")
+    margin = None if published is None else published - number.value
     return LimitRow(
-        field, where, number.value, unit_of(field), None, None, number.source, number.trust,
-        number.risk_assessment_ref,
+        field, where, number.value, unit_of(field), published, margin, number.source, number.trust,
+        number.risk_assessment_ref, source,
     )  # fmt: skip
+
+
+def _number_rows(field: str, group: Separation | Contact) -> list[LimitRow]:
+    """The numbers of a group."""
+    named = ((name, getattr(group, name)) for name in type(group).model_fields)
+    return [_row(f"{field}.{name}", "", number) for name, number in named if isinstance(number, Number)]
+
+
+def _words(field: str, text: str, origin: Sourced) -> LimitRow:
+    """A limit that is no number."""
+    return LimitRow(
+        field, "", None, "1", None, None, origin.source, origin.trust, origin.risk_assessment_ref, text=text
+    )
+
+
+def _maker_speed(robot: Robot) -> tuple[float, str] | None:
+    """The TCP speed that the maker publishes, m/s, and its source."""
+    fact = robot.file.cartesian.get("tcp_speed_m_s")
+    return None if fact is None or fact.value is None else (fact.value, fact.source)
+
+
+def _within(name: str, value: float, above: float | None = None) -> None:
+    """An input is finite and at least zero, or above a bound."""
+    good = 0.0 <= value < inf if above is None else above < value < inf
+    if not good:
+        wanted = "zero or above" if above is None else f"above {above:g}"
+        raise ProfileError(f"{name} is {value:g}, expected a finite number, {wanted}.")
 
 
 def _region_rows(workspace: Workspace) -> list[LimitRow]:
@@ -220,7 +327,7 @@ def _region_rows(workspace: Workspace) -> list[LimitRow]:
     rows += [
         LimitRow(
             "workspace.plane", plane.name, plane.offset_m, "m", None, None, plane.source, plane.trust,
-            plane.risk_assessment_ref,
+            plane.risk_assessment_ref, text=f"({', '.join(f'{x:g}' for x in plane.normal)}) . x is at least this",
         )
         for plane in workspace.planes
     ]  # fmt: skip

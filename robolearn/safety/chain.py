@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "config": (_VERSION, ("1.1.9", "1.2.1(f)")),
     "attach": (_VERSION, ("1.1.9", "1.2.1(f)")),
     "swap": (_VERSION, ("1.1.9", "1.2.1(f)")),
+    "command_source": (_VERSION, ("1.1.9", "1.2.1(f)")),
     "start": (_VERSION, ("1.2.3",)),
     "reset": (_VERSION, ("1.2.3", "1.2.4.3")),
     "mode": (_VERSION, ("1.2.5",)),

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from robolearn.safety.chain import plain
+from robolearn.safety.sources import policy_digest
 from robolearn.safety.trace import STATES, Layout
 from robolearn.safety.types import Record, State, Verdict
 
 _LIMIT, _STOP = 1, 2
 _QUIET_NS = 200_000_000
 _LONGEST_NS = 5_000_000_000
+_IDLE_SOURCE_NS = 1_000_000_000
+_LONGEST_SOURCE = 300
 
 
 class Episodes:
@@ -29,11 +32,16 @@ class Episodes:
         self._stops = 0
         self._known: set[str] = set()
         self._limiting: dict[str, Any] | None = None
+        self._source: bytes | None = None
+        self._source_ns = -_IDLE_SOURCE_NS
 
     def see(self, number: int, payload: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events that cycle `number` brings about."""
         at = self._verdict_at
         verdict, state, latched = payload[at], STATES[payload[at + 1]], bool(payload[at + 5])
+        source = self._layout.source(payload)
+        if source is not None and source != self._source:
+            yield from self._new_source(number, payload, source, self._running or state is State.RUNNING)
         if verdict == _STOP:
             if (latched and not self._latched) or (self._running and state is not State.RUNNING):
                 yield from self._finish_limiting()
@@ -46,10 +54,42 @@ class Episodes:
             yield from self._finish_limiting()
         self._running, self._latched = state is State.RUNNING, latched
 
+    def reset(self) -> None:
+        """A reset was accepted: a latched cycle after it is another stop, also without an unlatched one between."""
+        self._latched = False
+
     def close(self, now_ns: int, force: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
         """Ends a spell of limiting that went quiet (no cycles arrive) or, with force, any."""
         if self._limiting is not None and (force or now_ns - self._limiting["last_ns"] > _QUIET_NS):
             yield from self._finish_limiting()
+
+    def _new_source(
+        self, number: int, payload: bytes, source: bytes, followed: bool
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The first commands of all, or other ones than before.
+
+        Told at once where commands are followed: there a strange source brings a stop, so that it cannot go on. Where
+        they are not, two publishers in turn would fill the log: once a second is enough.
+        """
+        now_ns = _monotonic(payload)
+        if not followed and now_ns - self._source_ns < _IDLE_SOURCE_NS:
+            return
+        before, self._source, self._source_ns = self._source, source, now_ns
+        cycle = self._layout.unpack(payload)
+        name = source.decode("utf-8", "replace")
+        yield (
+            "command_source",
+            plain(
+                {
+                    "source": name[:_LONGEST_SOURCE],
+                    "policy_digest": policy_digest(name[:_LONGEST_SOURCE]),
+                    "before": None if before is None else before.decode("utf-8", "replace")[:_LONGEST_SOURCE],
+                    "at_cycle": number,
+                    "now_s": cycle.now_s,
+                    "state": cycle.decision.state,
+                }
+            ),
+        )
 
     def _stop(self, number: int, payload: bytes) -> dict[str, Any]:
         cycle = self._layout.unpack(payload)

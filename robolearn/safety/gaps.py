@@ -33,6 +33,13 @@ class Gaps:
         self._room = np.full(len(geoms), -np.inf)  # beyond what is needed, when it was measured
         self._at = np.zeros((len(geoms), reach.shape[1]))  # joints, rad, where it was measured
 
+    def distances(self) -> Vector:
+        """[k] m, of every pair at the posture that the model was put in last; negative where they overlap."""
+        measured = [
+            mujoco.mj_geomDistance(self._model, self._data, *pair, _FAR_M, None) for pair in self._geoms
+        ]
+        return np.array(measured) - (self._taken - self.needed_m)
+
     def least(self, joints_rad: Vector, swing: Vector) -> tuple[int, float] | None:
         """The pair that may come nearest to what it needs, and its distance m; None if all keep what they need.
 

@@ -9,6 +9,7 @@ import numpy as np
 from robolearn.safety import rules
 from robolearn.safety.limits import Limits
 from robolearn.safety.profile import Separation
+from robolearn.safety.sources import brief, started_for
 from robolearn.safety.types import Command, Measured, Record, Surroundings, Vector
 
 
@@ -142,8 +143,8 @@ class Inputs:
         last = self._last
         if last is None:
             return None
-        if wish.source != last.source:
-            text = f"commands come from '{wish.source}', the start was for '{last.source}'"
+        if started_for(wish.source) != started_for(last.source):
+            text = f"commands come from '{brief(wish.source)}', the start was for '{brief(last.source)}'"
             return Record("source", 1.0, 0.0, -1.0, "1", "robolearn", text)
         return rules.forward(wish.stamp_s, last.stamp_s, "the command's clock") or rules.magnitude(
             "command_jump",
@@ -159,7 +160,7 @@ class Inputs:
         mode = limits.mode
         if given.stop_requested:
             return Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was asked for")
-        if mode.enabling_device == "required" and given.enabling_device is not True:
+        if mode.enabling_device.value == "required" and given.enabling_device is not True:
             return Record(
                 "enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held"
             )

@@ -87,7 +87,7 @@ class SafetyLog:
         signing_key: the path of a key file (made if missing; this process never reads it), or a key; default
             `<key directory>/log.pem`.
         robot_file, profile_file: what `load_robot` and `SafetyProfile.load` were given, needed where that was a path.
-        capacity_bytes: the ring; at 1 kHz and 7 joints 8 MiB hold about 18 s.
+        capacity_bytes: the ring; at 1 kHz and 7 joints 8 MiB hold about 16 s.
         Raises LogError.
         """
         directory = Path(directory)
@@ -151,8 +151,8 @@ class SafetyLog:
     ) -> bool:
         """Records one cycle. False: hold the arm, because this cycle is not recorded or the log is not well.
 
-        The events `stop`, `stop_cause` and `limit` follow from the cycles by themselves; `stop_report` is taken from
-        the decision. Call it from one thread, right after `monitor.check`.
+        The events `command_source`, `stop`, `stop_cause` and `limit` follow from the cycles by themselves;
+        `stop_report` is taken from the decision. Call it from one thread, right after `monitor.check`.
         """
         now_ns = time.monotonic_ns()
         number = self._number

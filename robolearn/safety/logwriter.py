@@ -27,6 +27,7 @@ _SIGNED_SOON = {
     "config",
     "attach",
     "swap",
+    "command_source",
     "start",
     "reset",
     "mode",
@@ -128,6 +129,9 @@ class LogWriter:
         """Appends one event to the chain."""
         if kind == "loss":
             self.losses += int(found.get("cycles", 0))
+        answer = found.get("answer")
+        if kind == "reset" and isinstance(answer, dict) and answer.get("accepted"):
+            self._episodes.reset()
         line = self._chain.append(
             kind,
             found,

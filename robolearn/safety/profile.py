@@ -12,6 +12,7 @@ and a check that cannot be made says so: `{not_checked: why, risk_assessment_ref
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,13 @@ from robolearn.config import Config, build, config_path, read_yaml
 from robolearn.errors import ConfigError, ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety.contact import region
+from robolearn.safety.home import forbidden_at_home
 from robolearn.safety.types import Vector
 
 MODES = ("manual_reduced", "automatic", "collaborative")
+REDUCED_SPEED_M_S = 0.25
+REDUCED_SOURCE = "ISO 10218-1, 2011 and 2025 editions, quoted by Mitsubishi and Universal Robots"
+HOLD_SOURCE = "Regulation (EU) 2023/1230 Annex III 1.2.5, Directive 2006/42/EC Annex I 1.2.5"
 Trust = Literal["primary", "secondary", "single", "memory", "computed", "integrator"]
 Finite = Field(allow_inf_nan=False)
 
@@ -73,6 +78,21 @@ class Numbers(Sourced):
         array = np.array(self.value, dtype=np.float64)
         array.setflags(write=False)
         return array
+
+
+class EnablingDevice(Sourced):
+    """Whether motion needs the enabling device to be held, and who decided so."""
+
+    value: Literal["required", "not_used"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_origin(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            raise ValueError(
+                f"write {{value: {data}, source: ..., trust: ..., risk_assessment_ref: ...}}, as for every limit"
+            )
+        return data
 
 
 class NotChecked(Config):
@@ -141,8 +161,12 @@ class Separation(Config):
     person_age_max_s: Positive
 
 
-class Contact(Config):
-    """Power and force limiting: the body regions that may be touched, and how. Head and face are never allowed."""
+class Contact(Sourced):
+    """Power and force limiting: the body regions that may be touched, and how. Head and face are never allowed.
+
+    edition: where the figures of the regions come from.  source, trust, risk_assessment_ref: of the choice of
+    regions and kind.
+    """
 
     edition: str = Field(min_length=1)
     regions: tuple[str, ...] = Field(min_length=1)
@@ -188,7 +212,7 @@ class ModeLimits(Config):
     tracking_delay_max_s: NotNegative
     standstill_velocity_max_rad_s: Positive
     standstill_drift_max_rad: Positive
-    enabling_device: Literal["required", "not_used"]
+    enabling_device: EnablingDevice
     workspace: Workspace
     separation: Separation | NotChecked
     contact: Contact | NotChecked
@@ -237,13 +261,17 @@ class SafetyProfile(Config):
         allowed = {"schema", "robot", "title", "risk_assessment_ref", "common", "modes"}
         for key in data.keys() - allowed:
             raise ProfileError(f"Profile '{name}': " + unknown("key", str(key), allowed))
-        modes = data.get("modes")
+        common, modes = data.get("common"), data.get("modes")
         if not isinstance(modes, dict) or set(modes) != set(MODES):
             raise ProfileError(f"Profile '{name}': modes must be exactly {', '.join(MODES)}.")
-        common = data.get("common") or {}
+        for key, group in (("common", common), *((f"modes.{mode}", extra) for mode, extra in modes.items())):
+            if not isinstance(group, dict | None):
+                raise ProfileError(
+                    f"Profile '{name}': {key} must hold `limit: ...` lines, not a {type(group).__name__}."
+                )
         try:
             resolved = {
-                mode: build(ModeLimits, {**common, **(extra or {})}, f"profile '{name}', mode {mode}")
+                mode: build(ModeLimits, {**(common or {}), **(extra or {})}, f"profile '{name}', mode {mode}")
                 for mode, extra in modes.items()
             }
             profile = build(
@@ -261,7 +289,10 @@ class SafetyProfile(Config):
         except ConfigError as error:
             raise ProfileError(str(error)) from None
         for mode, limits in profile.modes.items():
-            _consistent(limits, f"Profile '{name}', mode {mode}")
+            where = f"Profile '{name}', mode {mode}"
+            _consistent(limits, where)
+            if mode == "manual_reduced":
+                _reduced(limits, where)
         return profile
 
     def mode(self, mode: str) -> ModeLimits:
@@ -271,27 +302,66 @@ class SafetyProfile(Config):
         return self.modes[mode]
 
     def check_against(self, robot: Robot) -> None:
-        """Raise ProfileError where a limit is looser than the robot's maker publishes, or does not fit the robot."""
+        """Raise ProfileError where a limit is looser than the robot's maker publishes, or does not fit the robot.
+
+        The latter includes a cell in which the arm may not even rest at its home position.
+        """
         if self.robot != robot.name:
             raise ProfileError(
                 f"Profile '{self.name}' is for robot '{self.robot}', not for '{robot.name}'. Use its own profile."
             )
         for mode, limits in self.modes.items():
             _not_looser(limits, robot, f"Profile '{self.name}', mode {mode}")
+        for mode, limits in self.modes.items():
+            broken = forbidden_at_home(limits, robot)
+            if broken:
+                raise ProfileError(
+                    f"Profile '{self.name}', mode {mode}: the arm may not rest at its home position: {broken}. "
+                    "Correct the profile, or home_rad in a robot file of your own."
+                )
+
+
+SPEEDS = ("tcp_speed_max_m_s", "elbow_speed_max_m_s", "link_speed_max_m_s")
+_ABOVE_ZERO = (
+    "velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3", "torque_max_nm", "torque_rate_max_nm_s",
+)  # fmt: skip
 
 
 def _consistent(limits: ModeLimits, where: str) -> None:
     """Refuse numbers that contradict each other."""
-    if not np.less(limits.position_min_rad.array, limits.position_max_rad.array).all():
-        raise ProfileError(f"{where}: position_min_rad must be below position_max_rad for every joint.")
-    for field in ("velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3"):
-        if not (getattr(limits, field).array > 0.0).all():
+    arrays = {field: value.array for field, value in limits if isinstance(value, Numbers)}
+    joints = Counter(len(array) for array in arrays.values()).most_common(1)[0][0]
+    for field, array in arrays.items():
+        if len(array) != joints:
+            raise ProfileError(
+                f"{where}: {field} has {len(array)} numbers, the others {joints}: one for each joint."
+            )
+        if field in _ABOVE_ZERO and not (array > 0.0).all():
             raise ProfileError(f"{where}: {field} must be above zero for every joint.")
+    if not np.less(arrays["position_min_rad"], arrays["position_max_rad"]).all():
+        raise ProfileError(f"{where}: position_min_rad must be below position_max_rad for every joint.")
     if limits.command_lag_max_rad.value < limits.command_jump_max_rad.value:
         raise ProfileError(f"{where}: command_lag_max_rad must not be below command_jump_max_rad.")
-    if limits.tcp_speed_max_m_s.value > limits.link_speed_max_m_s.value:
+    for field, what in (("tcp_speed_max_m_s", "the tool"), ("elbow_speed_max_m_s", "the elbow")):
+        if getattr(limits, field).value > limits.link_speed_max_m_s.value:
+            raise ProfileError(
+                f"{where}: {field} is above link_speed_max_m_s, which holds for {what} as well."
+            )
+
+
+def _reduced(limits: ModeLimits, where: str) -> None:
+    """Refuse a manual mode without what makes it one: reduced speed, and an enabling device that is held."""
+    for field in SPEEDS:
+        speed = getattr(limits, field).value
+        if speed > REDUCED_SPEED_M_S:
+            raise ProfileError(
+                f"{where}: {field} is {speed:g}, above the reduced speed of {REDUCED_SPEED_M_S:g} m/s that this mode "
+                f"stands for ({REDUCED_SOURCE}). Lower it, or use mode automatic."
+            )
+    if limits.enabling_device.value != "required":
         raise ProfileError(
-            f"{where}: tcp_speed_max_m_s is above link_speed_max_m_s, which holds for the tool as well."
+            f"{where}: enabling_device is '{limits.enabling_device.value}', but with guards disabled an arm "
+            f"moves only while a control is held ({HOLD_SOURCE}). Set it to required."
         )
 
 

@@ -25,7 +25,7 @@ _STATE_CODE = {state: code for code, state in enumerate(STATES)}
 _ENABLING_CODE = {None: 0, False: 1, True: 2}
 _ENCAPSULATION = b"\x00\x01\x00\x00"  # CDR, little endian
 
-_HAS_COMMAND, _HAS_VELOCITY, _HAS_MEASURED, _HAS_DISTANCE, _HAS_PERSON_STAMP, _PUBLISH = (
+HAS_COMMAND, _HAS_VELOCITY, _HAS_MEASURED, _HAS_DISTANCE, _HAS_PERSON_STAMP, _PUBLISH = (
     1 << i for i in range(6)
 )
 
@@ -154,7 +154,7 @@ class Layout:
         command_stamp = measured_stamp = _NAN
         source = ""
         if command is not None:
-            present |= _HAS_COMMAND
+            present |= HAS_COMMAND
             source = command.source
             velocity = command.velocity_rad_s
             if self._fits(command.joint_names, command.position_rad, velocity):
@@ -237,7 +237,7 @@ class Layout:
         if "command" in odd:
             names, position, velocity, stamp = _unnote(odd["command"])
             command = Command(names, position, stamp, velocity, source)  # type: ignore[arg-type]
-        elif present & _HAS_COMMAND:
+        elif present & HAS_COMMAND:
             velocity = row["command_velocity_rad_s"].copy() if present & _HAS_VELOCITY else None
             stamp = float(row["command_stamp_s"])
             command = Command(self.joint_names, row["command_position_rad"].copy(), stamp, velocity, source)
@@ -281,6 +281,13 @@ class Layout:
         """The fixed parts of many cycles as one structured array, [len(messages)]."""
         size = self.fixed_bytes
         return np.frombuffer(b"".join([message[:size] for message in messages]), self.dtype)
+
+    def source(self, data: bytes) -> bytes | None:
+        """The source that the command of a packed cycle names, as UTF-8; None where there was no command."""
+        if not data[self.fixed_bytes - 6] & HAS_COMMAND:
+            return None
+        (size,) = struct.unpack_from("<I", data, self.fixed_bytes)
+        return data[self.fixed_bytes + 4 : self.fixed_bytes + 3 + size]
 
     def records(self, data: bytes) -> tuple[Record, ...]:
         """Only the rules that acted in a packed cycle."""

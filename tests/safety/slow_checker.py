@@ -1,8 +1,12 @@
 """An independent judge of what a monitor sent: slow, written from the texts of the rules, sharing no code with it.
 
-It reads the robot's and the profile's YAML itself, has its own forward kinematics and its own distances, and looks
-at nothing but the sequence of positions that went out, one per period. Only the shapes of the links (type, size,
-place in the parent) come from the robot's MuJoCo model.
+It reads the robot's and the profile's YAML itself, has its own forward kinematics, distances, dynamics and figures
+of body regions, and looks at nothing but the sequence of positions that went out, one per period, and at the braking
+motions that the monitor keeps ready behind them. Only the shapes and masses of the links, and where they are in
+their parents, come from the robot's MuJoCo model.
+
+Where a rule bounds something that happens between samples, the checker takes what the samples prove and no more: it
+reports nothing that is not so.
 """
 
 from __future__ import annotations
@@ -13,17 +17,37 @@ import yaml
 
 ROUNDING = 1e-9  # relative, of differences of positions
 CLOSE_M = 1e-6
+CONTACT_M_S = 1e-6
 NEIGHBOUR_JOINTS = 3  # links fewer joints apart may overlap
+GRAVITY = np.array([0.0, 0.0, -9.81])
+
+# ISO/TS 15066:2016 tables A.2 and A.3, quasi-static: force N, lowest pressure N/cm^2, stiffness N/mm, mass kg.
+# A short (transient) contact may have twice the force and pressure. Head and face are not in it: never allowed.
+BODY = {
+    "neck": (150, 140, 50, 1.2),
+    "back_shoulders": (210, 160, 35, 40),
+    "chest": (140, 120, 25, 40),
+    "abdomen": (110, 140, 10, 40),
+    "pelvis": (180, 210, 25, 40),
+    "upper_arms_elbow": (150, 190, 30, 3),
+    "lower_arms_wrist": (160, 180, 40, 2),
+    "hands_fingers": (140, 190, 75, 0.6),
+    "thighs_knees": (220, 220, 50, 75),
+    "lower_legs": (130, 210, 60, 75),
+}
 
 
 class SlowChecker:
     """Judges sequences of sent positions [k, n] of one robot in one mode of one profile."""
 
-    def __init__(self, robot, profile_path, mode, period_s, gripper="parallel", rounding=ROUNDING):
+    def __init__(self, robot, profile, mode, period_s, gripper="parallel", rounding=ROUNDING):
+        """profile: the path of its YAML file, or its content."""
         with open(robot.path, encoding="utf-8") as file:
             facts = yaml.safe_load(file)
-        with open(profile_path, encoding="utf-8") as file:
-            data = yaml.safe_load(file)
+        data = profile
+        if not isinstance(profile, dict):
+            with open(profile, encoding="utf-8") as file:
+                data = yaml.safe_load(file)
         self.limits = {**data["common"], **data["modes"][mode]}
         self.dt, self.rounding = period_s, rounding
         self.curves = [
@@ -34,7 +58,9 @@ class SlowChecker:
             for name in facts["limits"].get("velocity_curves") or []
         ]
         self.model = robot.spec(gripper).compile()
-        self.dofs = [int(self.model.joint(name).dofadr[0]) for name in robot.joint_names]
+        self.rotors = self.model.dof_armature[
+            [int(self.model.joint(name).dofadr[0]) for name in robot.joint_names]
+        ]
         self.bodies, self.parts = _tree(self.model, robot.joint_names)
 
     def number(self, key):
@@ -45,11 +71,27 @@ class SlowChecker:
         q = np.asarray(sent, dtype=float)
         if not np.isfinite(q).all():
             return ["not finite"]
-        q = np.concatenate([np.repeat(q[:1], 3, axis=0) if history is None else history, q])
-        v = np.diff(q, axis=0)[2:] / self.dt
-        a = np.diff(q, 2, axis=0)[1:] / self.dt**2
-        j = np.diff(q, 3, axis=0) / self.dt**3
-        before, q = q[2:-1], q[3:]
+        return self.judge_motions([(np.repeat(q[:1], 3, axis=0) if history is None else history, q)])
+
+    def judge_motions(self, motions):
+        """Every violation, as text, in some motions, each of them (history [3, n], samples [k, n])."""
+        motions = [np.concatenate(motion) for motion in motions]
+        v, a, j, before, q = (
+            np.concatenate(pieces)
+            for pieces in zip(
+                *(
+                    (
+                        np.diff(m, axis=0)[2:] / self.dt,
+                        np.diff(m, 2, axis=0)[1:] / self.dt**2,
+                        np.diff(m, 3, axis=0) / self.dt**3,
+                        m[2:-1],
+                        m[3:],
+                    )
+                    for m in motions
+                ),
+                strict=True,
+            )
+        )
         grain = np.finfo(float).eps * np.abs(q).max()
         found = _over("position above", q - self.number("position_max_rad"), 0.0)
         found += _over("position below", self.number("position_min_rad") - q, 0.0)
@@ -60,21 +102,182 @@ class SlowChecker:
         found += _over("acceleration", np.abs(a) - limit, self.rounding * limit + 8 * grain / self.dt**2)
         limit = self.number("jerk_max_rad_s3")
         found += _over("jerk", np.abs(j) - limit, self.rounding * limit + 16 * grain / self.dt**3)
-        return found + self.judge_torque(q, v, a) + self.judge_space(before, q)
+        return found + self.judge_torque(motions) + self.judge_space(before, q)
 
-    def judge_torque(self, q, v, a):
-        """Torque of every sample by recursive Newton-Euler, where the profile limits it."""
-        if "value" not in self.limits["torque_max_nm"]:
+    def judge_promises(self, promises):
+        """Every violation, as text, of the braking motions kept ready behind samples that went out.
+
+        A promise has sent [3, n], the last samples, the one it belongs to last; path [m, n], the way to rest; and
+        person_m, how near a person was, or None.
+        """
+        found = []
+        rests = [np.concatenate([p.path, np.repeat(p.path[-1:], 3, axis=0)]) for p in promises if len(p.path)]
+        sent = [p.sent for p in promises if len(p.path)]
+        if rests:  # a motion that does not end at rest breaks the limit of jerk here
+            found += self.judge_motions(list(zip(sent, rests, strict=True)))
+        for promise in promises:
+            found += self.judge_stop(promise)
+        return [Found(f"on the way to rest: {text}") for text in found]
+
+    def judge_stop(self, promise):
+        """How long and how far, and where a person may be while it lasts: one braking motion."""
+        path = np.concatenate([promise.sent[-1:], promise.path])
+        speed = np.abs(np.diff(path, axis=0, prepend=promise.sent[-2:-1])) / self.dt
+        # no joint comes to rest from a speed v in less than sqrt(2 v / J), or before it has stopped moving
+        left = np.sqrt(2.0 * np.maximum(speed - self.rounding, 0.0) / self.number("jerk_max_rad_s3"))
+        time_s = float((np.arange(len(path))[:, None] * self.dt * (left > 0.0) + left).max())
+        found = _over("stopping time", np.array([time_s - self.number("stopping_time_max_s")]), self.rounding)
+        frames = self.frames(path)
+        tcp = next(part for part in self.parts if part["name"] == "tcp")
+        distance = _travel(frames[tcp["body"]], tcp["points"][0])
+        found += _over(
+            "stopping distance", np.array([distance - self.number("stopping_distance_max_m")]), CLOSE_M
+        )
+        numbers = self.limits["separation"]
+        if promise.person_m is None or "human_speed_m_s" not in numbers:
+            return found
+        moving = [part for part in self.parts if part["depth"]]
+        travel = max(_travel(frames[part["body"]], point) for part in moving for point in part["points"])
+        last = self.frames(promise.sent[-2:])
+        extent, robot_speed = 0.0, 0.0
+        for part in moving:
+            turn, place = last[part["body"]]
+            for local in part["points"]:
+                centres = place + turn @ local
+                extent = max(extent, float(np.hypot(*centres[1, :2])) + part["radius"])
+                speeds = self.surface_speed(centres[:1], centres[1:], turn[:1], turn[1:], part["radius"])
+                robot_speed = max(robot_speed, float(speeds[0]))
+        given = {key: entry["value"] for key, entry in numbers.items() if isinstance(entry, dict)}
+        extra = given["stopping_time_extra_s"]
+        needed = (
+            given["human_speed_m_s"] * (given["reaction_time_s"] + time_s + extra)
+            + robot_speed * (given["reaction_time_s"] + extra)
+            + travel
+            + given["intrusion_distance_m"]
+            + given["sensor_uncertainty_m"]
+            + given["robot_uncertainty_m"]
+        )
+        return found + _over("separation", np.array([extent + needed - promise.person_m]), CLOSE_M)
+
+    def judge_torque(self, motions):
+        """Torque of every sample and its rate, where the profile limits them; motions [3 + k, n]."""
+        largest, rate = (self.limits[key].get("value") for key in ("torque_max_nm", "torque_rate_max_nm_s"))
+        found = []
+        if largest is None and rate is None:
+            return found
+        for m in motions:  # from the sample before the first one on, for its rate
+            v, a = np.diff(m, axis=0)[1:] / self.dt, np.diff(m, 2, axis=0) / self.dt**2
+            torque = self.torques(m[2:], v, a)
+            if largest is not None:
+                found += _over("torque", np.abs(torque[1:]) - np.array(largest, float), 1e-5)
+            if rate is not None:
+                change = np.abs(np.diff(torque, axis=0)) / self.dt
+                found += _over("torque rate", change - np.array(rate, float), 1e-5 / self.dt)
+        return found
+
+    def torques(self, q, v, a):
+        """Joint torques [k, n] of a motion by Newton's and Euler's laws for each link, without rotors."""
+        frames, zero = self.frames(q), np.zeros((len(q), 3))
+        turning, spinning, pushed = [], [], []  # angular velocity, its change, acceleration of the origin
+        torque = np.zeros_like(q)
+        for body, link in enumerate(self.bodies):
+            turn, place = frames[body]
+            up = link["parent"]
+            omega, alpha, push = (zero, zero, zero) if up is None else (turning[up], spinning[up], pushed[up])
+            if up is not None:
+                arm = place - frames[up][1]
+                push = push + np.cross(alpha, arm) + np.cross(omega, np.cross(omega, arm))
+            if link["joint"] is not None:
+                axis, k = turn @ link["axis"], link["joint"]
+                alpha = alpha + axis * a[:, k : k + 1] + np.cross(omega, axis) * v[:, k : k + 1]
+                omega = omega + axis * v[:, k : k + 1]
+            turning.append(omega), spinning.append(alpha), pushed.append(push)
+            centre, inertia = self.mass_of(body, turn)
+            push = push + np.cross(alpha, centre) + np.cross(omega, np.cross(omega, centre))
+            force = link["mass"] * (push - GRAVITY)
+            moment = _apply(inertia, alpha) + np.cross(omega, _apply(inertia, omega))
+            for above in self.chain(body):
+                axis, anchor = frames[above][0] @ self.bodies[above]["axis"], frames[above][1]
+                about = np.cross(place + centre - anchor, force) + moment
+                torque[:, self.bodies[above]["joint"]] += (axis * about).sum(axis=1)
+        return torque
+
+    def inertia(self, frames):
+        """Joint inertia [k, n, n] with the rotors: the sum over the links of m Jv' Jv + Jw' I Jw."""
+        count, n = len(frames[0][1]), len(self.rotors)
+        total = np.zeros((count, n, n)) + np.diag(self.rotors)
+        for body, link in enumerate(self.bodies):
+            turn, place = frames[body]
+            centre, inertia = self.mass_of(body, turn)
+            linear, angular = np.zeros((count, 3, n)), np.zeros((count, 3, n))
+            for above in self.chain(body):
+                axis, k = frames[above][0] @ self.bodies[above]["axis"], self.bodies[above]["joint"]
+                linear[:, :, k] = np.cross(axis, place + centre - frames[above][1])
+                angular[:, :, k] = axis
+            total += link["mass"] * linear.transpose(0, 2, 1) @ linear
+            total += angular.transpose(0, 2, 1) @ inertia @ angular
+        return total
+
+    def mass_of(self, body, turn):
+        """Centre of mass from the body's origin [k, 3] and inertia about it [k, 3, 3], in the base's axes."""
+        link = self.bodies[body]
+        return turn @ link["centre"], turn @ link["inertia"] @ turn.transpose(0, 2, 1)
+
+    def chain(self, body):
+        """The bodies from the base to `body` that an arm joint moves."""
+        chain = []
+        while body:
+            if self.bodies[body]["joint"] is not None:
+                chain.append(body)
+            body = self.bodies[body]["parent"]
+        return chain
+
+    def judge_contact(self, before, q):
+        """No point of the arm that may touch a person is faster than the person's body allows there."""
+        contact = self.limits["contact"]
+        if "regions" not in contact:
             return []
-        data, force = mujoco.MjData(self.model), np.zeros(self.model.nv)
-        worst = np.zeros_like(q)
-        for k in range(len(q)):
-            data.qpos[self.dofs], data.qvel[self.dofs], data.qacc[self.dofs] = q[k], v[k], a[k]
-            mujoco.mj_fwdPosition(self.model, data)
-            mujoco.mj_fwdVelocity(self.model, data)
-            mujoco.mj_rne(self.model, data, 1, force)
-            worst[k] = np.abs(force[self.dofs])
-        return _over("torque", worst - self.number("torque_max_nm"), 1e-5)
+        floor, found = float(self.contact_speed(np.inf)), []
+        here, there = self.frames(q), self.frames(before)
+        every = None
+        for part in self.parts:
+            if not part["depth"]:
+                continue
+            (turn, place), (old_turn, old_place) = here[part["body"]], there[part["body"]]
+            for local in part["points"]:
+                point = place + turn @ local
+                way = point - old_place - old_turn @ local
+                speed = np.linalg.norm(way, axis=1) / self.dt
+                fast = np.flatnonzero(speed > floor)
+                if not len(fast):
+                    continue
+                if every is None:
+                    every = np.linalg.inv(self.inertia(here))
+                unit, row = way[fast] / (speed[fast] * self.dt)[:, None], np.zeros((len(fast), q.shape[1]))
+                for above in self.chain(part["body"]):
+                    axis = (here[above][0] @ self.bodies[above]["axis"])[fast]
+                    lever = point[fast] - here[above][1][fast]
+                    row[:, self.bodies[above]["joint"]] = (np.cross(axis, lever) * unit).sum(axis=1)
+                mobility = np.einsum("ki,kij,kj->k", row, every[fast], row)
+                allowed = self.contact_speed(
+                    1.0 / np.maximum(mobility, 1e-9) + contact["payload_kg"]["value"]
+                )
+                excess = np.full(len(q), -np.inf)
+                excess[fast] = speed[fast] - allowed
+                found += _over(f"contact of {part['name']}", excess, CONTACT_M_S)
+        return found
+
+    def contact_speed(self, mass_kg):
+        """The lowest speed [k] m/s that the regions of the profile allow a mass [k] kg that is felt."""
+        contact = self.limits["contact"]
+        factor = {"quasi_static": 1.0, "transient": 2.0}[contact["kind"]]
+        speeds = []
+        for name in contact["regions"]:
+            force, pressure, stiffness, body_kg = BODY[name]
+            push = factor * min(force, pressure * contact["contact_area_cm2"]["value"])
+            reduced = 1.0 / (1.0 / body_kg + 1.0 / np.asarray(mass_kg))
+            speeds.append(push / np.sqrt(reduced * 1000.0 * stiffness))
+        return np.min(speeds, axis=0)
 
     def velocity_range(self, q):
         flat = self.number("velocity_max_rad_s")
@@ -116,7 +319,7 @@ class SlowChecker:
                     outside = np.maximum(np.maximum(low - centres, centres - high), 0.0)
                     distance = np.linalg.norm(outside, axis=2).min(axis=0) - part["radius"]
                     found += _over(f"{part['name']} in {region['name']}", -distance, CLOSE_M)
-        return found + self.judge_self(strung)
+        return found + self.judge_self(strung) + self.judge_contact(before, q)
 
     def judge_self(self, strung):
         """Distances between links that are no neighbours, from spheres strung along them."""
@@ -171,6 +374,8 @@ def _tree(model, joint_names):
             "place": model.body_pos[body].copy(), "joint": joints.get(joint),
             "axis": model.jnt_axis[joint].copy() if joint >= 0 else None,
             "depth": (bodies[parent]["depth"] if body else 0) + (joint in joints),
+            "mass": float(model.body_mass[body]), "centre": model.body_ipos[body].copy(),
+            "inertia": _turned(model.body_inertia[body], _matrix(model.body_iquat[body])),
         })  # fmt: skip
     for geom in range(model.ngeom):
         if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
@@ -207,6 +412,22 @@ def _turn_about(axis, angle):
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     s, c = np.sin(angle)[:, None, None], np.cos(angle)[:, None, None]
     return np.eye(3) + s * cross + (1 - c) * (cross @ cross)
+
+
+def _turned(diagonal, turn):
+    return turn @ np.diag(diagonal) @ turn.T
+
+
+def _apply(matrices, vectors):
+    """[k, 3, 3] times [k, 3]."""
+    return np.einsum("kij,kj->ki", matrices, vectors)
+
+
+def _travel(frame, local):
+    """How far a point of a body gets from where it was first, m."""
+    turn, place = frame
+    path = place + turn @ local
+    return float(np.linalg.norm(path - path[0], axis=1).max())
 
 
 def _along(frame, part):

@@ -7,6 +7,7 @@ from robolearn.safety.calculations import (
     intrusion_distance_m,
     limits_table,
     separation_sum,
+    speed_curves,
     unit_of,
 )
 from robolearn.safety.contact import REGIONS, Region, contact_speed, region
@@ -145,6 +146,85 @@ def test_the_limits_table_has_every_number_with_its_margin(name, mode):
     assert [row.where for row in velocities] == list(robot.joint_names)
     assert all(row.maker == pytest.approx(row.value) for row in velocities)
     assert all(row.unit == "rad/s" for row in velocities)
+
+
+def test_the_makers_tcp_speed_is_in_the_table():
+    rows = {row.field: row for row in limits_table(load_robot("fr3"), SafetyProfile.load("fr3"), "automatic")}
+    tcp, elbow = rows["tcp_speed_max_m_s"], rows["elbow_speed_max_m_s"]
+    assert (tcp.value, tcp.maker, tcp.margin) == (1.7, 3.0, pytest.approx(1.3))
+    assert "robot_specifications" in tcp.maker_source
+    assert (elbow.maker, elbow.margin, elbow.maker_source) == (None, None, "")
+    assert "sets A and B" in rows["position_min_rad"].maker_source
+    rows = limits_table(load_robot("iiwa14"), SafetyProfile.load("iiwa14"), "automatic")
+    assert next(row for row in rows if row.field == "tcp_speed_max_m_s").maker is None
+
+
+def test_what_is_no_number_is_in_the_table_in_words():
+    rows = {
+        row.field: row for row in limits_table(load_robot("fr3"), SafetyProfile.load("fr3"), "collaborative")
+    }
+    for field, words in (
+        ("enabling_device", "not used"),
+        ("contact.kind", "transient"),
+        ("contact.regions", "chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist, hands_fingers"),
+    ):
+        assert rows[field].text == words
+        assert rows[field].risk_assessment_ref == "RA-DEMO-FR3/contact"
+        assert rows[field].trust == "integrator"
+    assert "TS 15066" in rows["contact.edition"].text
+    automatic = limits_table(load_robot("fr3"), SafetyProfile.load("fr3"), "automatic")
+    assert "PMC5117641" in next(row for row in automatic if row.field == "separation.edition").text
+
+
+def test_the_makers_speed_curves():
+    first, second = speed_curves(load_robot("fr3"))
+    assert (first.name, second.name) == ("set_A_docs_2025", "set_B_legacy")
+    assert first.decel_rad_s2[:2] == (6.0, 2.585)
+    assert first.offset_rad_s[1] == 0.2517
+    assert (first.position_min_rad[3], first.position_max_rad[3]) == (-3.077, -0.1169)
+    assert first.source
+    assert first.trust == "primary"
+    assert speed_curves(load_robot("ur5e")) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "transiemt"}, "Did you mean 'transient'"),
+        ({"moving_mass_kg": 0.0}, "moving_mass_kg is 0, expected a finite number, above 0"),
+        ({"moving_mass_kg": float("inf")}, "moving_mass_kg is inf"),
+        ({"payload_kg": -1e-9}, "payload_kg is -1e-09, expected a finite number, zero or above"),
+        ({"payload_kg": float("nan")}, "payload_kg is nan"),
+        ({"area_cm2": 0.0}, "area_cm2 is 0"),
+        ({"area_cm2": -1.0}, "area_cm2 is -1"),
+        ({"regions": ["face"]}, "never allowed"),
+        ({"regions": ["nose"]}, "Unknown body region"),
+    ],
+)
+def test_impossible_inputs_of_a_contact_are_refused(changes, message):
+    contact_table(17.7, 0.0)
+    with pytest.raises(ProfileError, match=message):
+        contact_table(**({"moving_mass_kg": 17.7, "payload_kg": 2.0} | changes))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("wrong", [-1e-9, float("nan"), float("inf")])
+def test_impossible_inputs_of_a_separation_are_refused(place, wrong):
+    values = [0.0, 0.0, 0.0]
+    assert separation_sum(separation(), *values).total_m > 0.0
+    values[place] = wrong
+    with pytest.raises(ProfileError, match="expected a finite number, zero or above"):
+        separation_sum(separation(), *values)
+
+
+def test_a_contact_table_has_what_the_edition_says_of_each_region():
+    table = contact_table(17.7, 2.0, "transient", mass_source="scales", mass_trust="primary")
+    assert [body.name for body in table.bodies] == [row.region for row in table.rows]
+    assert [table.factor(body) for body in table.bodies] == [2.0] * 10
+    assert contact_table(17.7, 2.0, "quasi_static").factor(table.bodies[0]) == 1.0
+    assert (table.inputs[0].source, table.inputs[0].trust) == ("scales", "primary")
+    assert not table.pressure
+    assert contact_table(17.7, 2.0, area_cm2=1.0).pressure
 
 
 def test_a_check_that_is_not_made_is_in_the_table():

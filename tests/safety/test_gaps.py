@@ -49,6 +49,13 @@ def ask(data, pairs, joints, swing):
     return pairs.least(joints, swing)
 
 
+def test_distances_are_those_by_hand_less_the_slack():
+    data, pairs = make()
+    data.qpos[:] = [0.1, -0.2]
+    mujoco.mj_kinematics(_MODEL, data)
+    assert pairs.distances() == pytest.approx([0.7 - 0.2 - 0.01, np.hypot(0.1, 0.4) - 0.2 - 0.02])
+
+
 def test_answers_do_not_depend_on_what_was_measured_when(monkeypatch):
     measured, distance = [], mujoco.mj_geomDistance
     monkeypatch.setattr(

@@ -300,6 +300,11 @@ def test_another_command_with_the_stamp_of_the_last_is_refused(change):
     )  # fmt: skip
 
 
+def test_a_policy_swapped_in_motion_goes_on_under_the_start_of_the_one_before():
+    wish, record = follow(inputs_at(), source="policy:a+policy:b")
+    assert (wish.source, record) == ("policy:a+policy:b", None)
+
+
 def test_a_second_source_is_refused_and_not_kept():
     inputs = inputs_at()
     expected = own("source", "commands come from 'policy:b', the start was for 'policy:a'")

@@ -63,6 +63,7 @@ def test_a_cycle_comes_back_bit_for_bit(command, measured, surroundings, decisio
     assert same(cycle.surroundings, surroundings)
     assert same(cycle.decision, decision)
     assert same(LAYOUT.records(data), decision.records)
+    assert LAYOUT.source(data) == (None if command is None else command.source.encode())
 
 
 def decided(**changes) -> Decision:

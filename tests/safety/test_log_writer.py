@@ -28,7 +28,7 @@ from robolearn.safety.log import SafetyLog
 from robolearn.safety.logwriter import LogWriter, Options
 from robolearn.safety.ring import Ring
 from robolearn.safety.trace import Layout
-from robolearn.safety.types import Decision, Record, State, Surroundings, Verdict
+from robolearn.safety.types import Command, Decision, Record, State, Surroundings, Verdict
 
 SECOND = 1_000_000_000
 NAMES = ("a", "b")
@@ -43,13 +43,16 @@ GENESIS = {
 }
 
 
-def payload(number, verdict=Verdict.PASS, state=State.RUNNING, latched=False, rules=(), ns=None) -> bytes:
+def payload(
+    number, verdict=Verdict.PASS, state=State.RUNNING, latched=False, rules=(), ns=None, source=None
+) -> bytes:
     records = tuple(
         Record(rule, 2.0, 1.0, margin, "1", "test", "text", where) for rule, where, margin in rules
     )
     decision = Decision(verdict, np.zeros(2), np.zeros(2), latched, state, records)
     ns = number * 2_000_000 if ns is None else ns
-    return LAYOUT.pack(number, ns, number * 0.002, None, None, Surroundings(), decision)
+    command = None if source is None else Command(NAMES, np.zeros(2), number * 0.002, None, source)
+    return LAYOUT.pack(number, ns, number * 0.002, command, None, Surroundings(), decision)
 
 
 def rings(capacity: int) -> tuple[Ring, Ring]:
@@ -481,6 +484,39 @@ def test_a_quiet_time_ends_a_spell_and_a_long_one_is_cut():
     assert [kind for kind, _ in seen(*short, close_at=0, force=True)] == ["limit"]
 
 
+def test_the_first_and_every_new_source_of_commands_is_an_event():
+    old, new = "policy:" + "a" * 64, "policy:" + "b" * 64
+    found = seen(
+        payload(0),
+        payload(1, source=old),
+        payload(2, source=old),
+        payload(3),
+        payload(4, source=old),
+        payload(5, source=f"{old}+{new}"),
+        payload(6, Verdict.STOP, State.STOPPING, latched=True, source="rogue" * 100),
+    )
+    assert [kind for kind, _ in found] == ["command_source"] * 3 + ["stop"]
+    assert found[0][1] == {
+        "source": old,
+        "policy_digest": "a" * 64,
+        "before": None,
+        "at_cycle": 1,
+        "now_s": 0.002,
+        "state": "running",
+    }
+    assert (found[1][1]["policy_digest"], found[1][1]["before"]) == ("b" * 64, old)
+    assert (found[2][1]["source"], found[2][1]["policy_digest"]) == (("rogue" * 100)[:300], None)
+    assert found[2][1]["state"] == "stopping"
+
+
+def test_two_publishers_in_turn_do_not_fill_the_log_while_nothing_is_followed():
+    still = {"verdict": Verdict.STOP, "state": State.HOLDING}
+    turns = [payload(n, **still, ns=n * SECOND // 100, source="ab"[n % 2]) for n in range(300)]
+    found = seen(*turns, payload(300, ns=3 * SECOND, source="c"), payload(301, ns=3 * SECOND, source="d"))
+    sources = [fields["source"] for kind, fields in found if kind == "command_source"]
+    assert sources == ["a", "b", "a", "c", "d"]
+
+
 def test_a_stop_is_one_event_and_each_further_rule_one_more():
     stopping = {"verdict": Verdict.STOP, "state": State.STOPPING, "latched": True}
     found = seen(
@@ -498,6 +534,25 @@ def test_a_stop_is_one_event_and_each_further_rule_one_more():
     assert found[1][1]["records"][0]["rule"] == "age"
     assert found[2][1]["records"][0]["rule"] == "drift"
     assert found[3][1]["stop"] == 2
+
+
+def test_a_stop_right_after_a_reset_is_an_event_of_its_own(tmp_path):
+    rig = Rig(tmp_path / "log")
+    stopped = {
+        "verdict": Verdict.STOP,
+        "state": State.STOPPED,
+        "latched": True,
+        "rules": [("drift", "a", -1.0)],
+    }
+    for number, answer in enumerate(({"accepted": True}, {"accepted": False}, None, {"accepted": True})):
+        rig.ring.push(ring_module.CYCLE, payload(number, **stopped))
+        note = {"kind": "reset", "fields": {"answer": answer}, "monotonic_ns": 5, "digests": {}}
+        rig.ring.push(ring_module.EVENT, json.dumps(note).encode())
+    rig.ring.push(ring_module.CYCLE, payload(4, **stopped))
+    rig.end()
+    rig.rounds(2)
+    stops = [event["fields"]["at_cycle"] for event in read_events(rig.directory) if event["kind"] == "stop"]
+    assert stops == [0, 1, 4]
 
 
 # -- files --

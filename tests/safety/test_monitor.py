@@ -131,9 +131,11 @@ def test_no_start_while_the_arm_is_not_where_it_is_held():
 
 
 def test_no_start_from_outside_the_limits():
-    box = SafetyProfile.load("fr3").mode("automatic").workspace
-    tight = box.model_copy(update={"stay_in": box.stay_in.model_copy(update={"max_m": (0.3, 0.3, 0.3)})})
-    rig = Rig(profile=profile_with(workspace=tight), start=False)
+    rig = Rig(start=False)
+    rig.position = rig.position.copy()
+    rig.position[1] = 1.7  # far forward and down, through the floor
+    rig.monitor = SafetyMonitor(rig.robot, rig.monitor.profile, "automatic", DT)
+    rig.cycle(None)
     answer = rig.start()
     assert not answer.accepted
     assert "workspace" in answer.text

@@ -10,7 +10,7 @@ from robolearn.errors import ProfileError
 from robolearn.robots import load_robot
 from robolearn.safety.limits import CurveTable, compile_limits
 from robolearn.safety.monitor import SafetyMonitor
-from robolearn.safety.profile import MODES, ModeLimits, NotChecked, Number, Numbers, SafetyProfile
+from robolearn.safety.profile import MODES, ModeLimits, NotChecked, SafetyProfile, Sourced
 
 NAMES = ["fr3", "ur5e", "iiwa14"]
 
@@ -44,7 +44,7 @@ def test_every_number_has_a_source_a_trust_level_and_a_risk_assessment(name):
     for limits in SafetyProfile.load(name).modes.values():
         for field in ModeLimits.model_fields:
             value = getattr(limits, field)
-            if isinstance(value, (Number, Numbers)):
+            if isinstance(value, Sourced):
                 assert value.source
                 assert value.trust
                 assert value.risk_assessment_ref
@@ -89,7 +89,10 @@ def test_a_number_without_its_origin_is_refused(part):
         (("common", "velocity_max_rad_s", "value"), [0.0] * 7, "above zero"),
         (("common", "jerk_max_rad_s3", "value"), [-1.0] * 7, "above zero"),
         (("common", "position_max_rad", "value"), [-2.8] * 7, "must be below position_max_rad"),
-        (("common", "velocity_max_rad_s", "value"), [1.0] * 6, "6 numbers, fr3 has 7 joints"),
+        (("common", "velocity_max_rad_s", "value"), [1.0] * 6, "6 numbers, the others 7"),
+        (("common", "position_min_rad", "value"), [-2.0] * 6, "position_min_rad has 6 numbers, the others 7"),
+        (("common", "torque_max_nm", "value"), [0.0] * 7, "torque_max_nm must be above zero"),
+        (("common", "torque_max_nm", "value"), [-1.0] * 7, "torque_max_nm must be above zero"),
         (
             ("common", "velocity_max_rad_s", "value"),
             [2.62, 2.62, 2.63, 2.62, 5.26, 4.18, 5.26],
@@ -103,7 +106,27 @@ def test_a_number_without_its_origin_is_refused(part):
         ),
         (("common", "command_lag_max_rad", "value"), 0.01, "command_lag_max_rad must not be below"),
         (("modes", "automatic", "tcp_speed_max_m_s", "value"), 5.0, "above link_speed_max_m_s"),
-        (("common", "enabling_device"), "maybe", "enabling_device"),
+        (
+            ("modes", "automatic", "elbow_speed_max_m_s", "value"),
+            2.1,
+            "elbow_speed_max_m_s is above link_speed",
+        ),
+        (
+            ("modes", "manual_reduced", "tcp_speed_max_m_s", "value"),
+            1.7,
+            "above the reduced speed.*ISO 10218-1",
+        ),
+        (
+            ("modes", "manual_reduced", "enabling_device", "value"),
+            "not_used",
+            "2006/42/EC.*Set it to required",
+        ),
+        (("common", "enabling_device", "value"), "maybe", "enabling_device"),
+        (("common", "enabling_device"), "required", "write {value: required, source"),
+        (("common",), ["tcp_speed_max_m_s"], "common must hold `limit: ...` lines, not a list"),
+        (("common",), "none", "common must hold `limit: ...` lines, not a str"),
+        (("modes", "automatic"), [1.0], "modes.automatic must hold `limit: ...` lines, not a list"),
+        (("modes",), ["automatic"], "modes must be exactly"),
         (("common", "workspace", "stay_in", "min_m"), [2.0, 0.0, 0.0], "must be below max_m"),
         (("common", "workspace", "stay_in", "max_m"), [float("inf"), 1.0, 1.0], "finite"),
         (("common", "self_distance_min_m", "value"), -0.01, "greater than or equal to 0"),
@@ -122,6 +145,89 @@ def test_impossible_contradictory_and_looser_values_are_refused(path, value, mes
         target = target[key]
     target[path[-1]] = value
     with pytest.raises(ProfileError, match=message):
+        load(changed).check_against(load_robot("fr3"))
+
+
+ORIGIN = {"source": "s", "trust": "integrator", "risk_assessment_ref": "r"}
+
+
+@pytest.mark.parametrize("field", ["tcp_speed_max_m_s", "elbow_speed_max_m_s", "link_speed_max_m_s"])
+def test_manual_mode_is_reduced_in_every_speed(field):
+    changed = data()
+    changed["modes"]["manual_reduced"]["link_speed_max_m_s"] = {"value": 0.25, **ORIGIN}
+    changed["modes"]["manual_reduced"][field] = {"value": 0.25, **ORIGIN}
+    assert load(changed).mode("manual_reduced").tightest_speed_m_s == 0.25
+    changed["modes"]["manual_reduced"]["link_speed_max_m_s"] = {"value": 0.2501, **ORIGIN}
+    changed["modes"]["manual_reduced"][field] = {"value": 0.2501, **ORIGIN}
+    with pytest.raises(
+        ProfileError, match=f"manual_reduced: {field} is 0.2501, above the reduced speed of 0.25"
+    ):
+        load(changed)
+
+
+def keep_out(low, high):
+    return [{"name": "box", "min_m": list(low), "max_m": list(high), **ORIGIN}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "keep_out",
+            keep_out((-0.2, -0.2, 0.0), (0.2, 0.2, 0.5)),
+            "fr3_link1_0 is 0.* m inside the keep_out box 'box'",
+        ),
+        ("keep_out", keep_out((-1, -1, 0), (1, 1, 1.4)), "inside the keep_out box 'box'"),
+        (
+            "planes",
+            [{"name": "wall", "normal": [1, 0, 0], "offset_m": 0.0, **ORIGIN}],
+            "beyond the plane 'wall'",
+        ),
+        (
+            "stay_in",
+            {"name": "cell", "min_m": [-1, -1, 0], "max_m": [1, 1, 0.5], **ORIGIN},
+            "beyond the workspace box 'cell' .z_max.",
+        ),
+        (
+            "stay_in",
+            {"name": "cell", "min_m": [0.1, -1, 0], "max_m": [1, 1, 1.4], **ORIGIN},
+            "beyond the workspace box 'cell' .x_min.",
+        ),
+    ],
+)
+def test_a_cell_in_which_the_arm_may_not_rest_at_home_is_refused(key, value, message):
+    changed = data()
+    changed["common"]["workspace"][key] = value
+    with pytest.raises(
+        ProfileError, match=f"mode manual_reduced: the arm may not rest at its home.*{message}"
+    ):
+        load(changed).check_against(load_robot("fr3"))
+
+
+def test_a_box_that_the_arm_stands_on_is_no_contradiction():
+    changed = data()
+    changed["common"]["workspace"]["keep_out"] = keep_out((-0.2, -0.2, -0.5), (0.2, 0.2, 0.1))
+    load(changed).check_against(load_robot("fr3"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("position_max_rad", [2.7, -0.9, 2.9, -0.2, 2.8, 4.5, 3.0], "fr3_joint2 at -0.785398 rad is outside"),
+        ("self_distance_min_m", 0.5, "m apart, less than self_distance_min_m 0.5"),
+    ],
+)
+def test_limits_that_the_arm_breaks_at_home_are_refused(key, value, message):
+    changed = data()
+    changed["common"][key]["value"] = value
+    with pytest.raises(ProfileError, match=message):
+        load(changed).check_against(load_robot("fr3"))
+
+
+def test_arrays_for_another_number_of_joints_are_refused():
+    changed = data("ur5e")
+    changed["robot"] = "fr3"
+    with pytest.raises(ProfileError, match="6 numbers, fr3 has 7 joints"):
         load(changed).check_against(load_robot("fr3"))
 
 
@@ -158,13 +264,12 @@ def test_unknown_keys_and_modes_are_refused_with_the_nearest():
 
 
 def test_planes_need_unit_normals_and_regions_names_of_their_own():
-    origin = {"source": "s", "trust": "integrator", "risk_assessment_ref": "r"}
     changed = data()
-    changed["common"]["workspace"]["planes"] = [{"name": "w", "normal": [0, 0, 2], "offset_m": 0.0, **origin}]
+    changed["common"]["workspace"]["planes"] = [{"name": "w", "normal": [0, 0, 2], "offset_m": 0.0, **ORIGIN}]
     with pytest.raises(ProfileError, match="length 1"):
         load(changed)
     changed["common"]["workspace"]["planes"] = [
-        {"name": "cell", "normal": [0, 0, 1], "offset_m": 0.0, **origin}
+        {"name": "cell", "normal": [0, 0, 1], "offset_m": 0.0, **ORIGIN}
     ]
     with pytest.raises(ProfileError, match="name of its own"):
         load(changed)
