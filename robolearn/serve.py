@@ -22,16 +22,20 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 
-from robolearn.deploy import Deployment, load_deployment
+from robolearn.deploy import Deployment, node_environment, node_parameters, profile_line
 from robolearn.errors import MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.interpolate import ticks_per_period
+from robolearn.robots import load_robot
+from robolearn.safety.profile import SafetyProfile
 
 GRACE_S = 5.0
 _WHEELS = "ros_wheels_bootstrapper"
@@ -55,8 +59,11 @@ def require_ros() -> None:
         )
 
 
-def ros_environment(domain_id: int | None = None) -> dict[str, str]:
-    """The environment of a node process: discovery on this machine only, in a domain of its own if one is given."""
+def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a node process, in a domain of its own if one is given.
+
+    changes: in place of what this process has; None: discovery on this machine only, unless it says otherwise.
+    """
     environment = dict(os.environ)
     if importlib.util.find_spec(_WHEELS) is not None:
         # ROS 2 from wheels sets these for each process itself; those of another environment would be wrong here.
@@ -65,7 +72,9 @@ def ros_environment(domain_id: int | None = None) -> dict[str, str]:
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle helpers of numpy only disturb
     # Over shared memory Fast DDS lets a publisher wait a third of a second for a starved reader that just appeared.
     environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if changes is None:
+        environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment |= changes or {}
     if domain_id is not None:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment
@@ -166,12 +175,14 @@ class Serving:
         rate_hz: float = 500.0,
         domain_id: int | None = None,
         rt_priority: int = 40,
+        changes: Mapping[str, str] | None = None,
     ):
+        """changes: of the nodes' environment, as `ros_environment` has it."""
         require_ros()
         self.run_dir = Path(run_dir)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.robot, self.rate_hz, self.rt_priority = robot, float(rate_hz), rt_priority
-        self.environment = ros_environment(domain_id)
+        self.environment = ros_environment(domain_id, changes)
         self.nodes: dict[str, NodeProcess] = {}
 
     def start_sim(self, **parameters: Any) -> NodeProcess:
@@ -184,8 +195,12 @@ class Serving:
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
     def start_policy(self, bundle: str | Path, **parameters: Any) -> NodeProcess:
-        """The policy. On a simulated arm no approval is asked for, unless require_approval says so."""
+        """The policy. On a simulated arm no approval is asked for, unless require_approval says so.
+
+        Joint states are expected at rate_hz, unless state_rate_hz says otherwise.
+        """
         parameters.setdefault("require_approval", "sim_node" not in self.nodes)
+        parameters.setdefault("state_rate_hz", self.rate_hz)
         return self.start("policy_node", bundle=str(bundle), command_rate_hz=self.rate_hz, **parameters)
 
     def start(self, name: str, **parameters: Any) -> NodeProcess:
@@ -268,37 +283,35 @@ class Serving:
 
 def serve_until_stopped(
     bundle: str | Path,
+    deployment: Deployment,
     *,
-    robot: str = "fr3",
     sim: bool = False,
-    profile: str | None = None,
     log_dir: str | Path = "runs/serve",
-    rate_hz: float | None = None,
-    deployment: Deployment | None = None,
     console: Console,
 ) -> None:
     """Serve a bundle until Ctrl-C or SIGTERM. Each call logs into a new folder of log_dir, named by the time.
 
-    deployment: how; default `deploy/<robot>.yaml`. On a simulated arm no approval is asked for.
-    Raises BundleError or ConfigError before anything is started, ServingError where a node ends by itself.
+    On a simulated arm no approval is asked for.
+    Raises BundleError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
+    itself.
     """
-    deployment = deployment or load_deployment(f"deploy/{robot}.yaml")
-    changes = {"profile": profile or deployment.profile, "rate_hz": rate_hz or deployment.rate_hz}
-    deployment = deployment.model_copy(update=changes)
     loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
     if deployment.require_approval and not sim:
         require_approval(loaded, bundle, deployment.approver_keys)
+    ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
+    profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
     folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
     began = time.monotonic()
-    with Serving(
-        folder, robot=robot, rate_hz=deployment.rate_hz, rt_priority=deployment.rt_priority
-    ) as serving:
-        if sim:
-            serving.start_sim(command_topic=deployment.command_topic)
-        serving.start_safety(log_dir=folder / "safety", **deployment.safety_parameters())
-        policy = deployment.policy_parameters() | ({"require_approval": False} if sim else {})
-        serving.start_policy(bundle, **policy)
+    with Serving(folder, changes=node_environment(deployment, sim=sim)) as serving:
+        nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
+        for name, parameters in nodes.items():
+            serving.start(name, **parameters)
+        say = partial(console.print, highlight=False, soft_wrap=True)
+        told = profile_line(profile, deployment.mode)
+        say(told)
         with console.status("Waiting for the arm ..."):
+            # The node then has the same limits, and its log is open.
+            serving.wait_for_output("safety_node", told, timeout_s=60.0)
             serving.wait_until_active(timeout_s=60.0)
         with _end_asked() as asked:
             console.print(
@@ -306,14 +319,12 @@ def serve_until_stopped(
             )
             console.print("Start it, and send goals, from another terminal:")
             for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
-                console.print(
-                    f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}", highlight=False
-                )
-            console.print(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.", highlight=False)
+                say(f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}")
+            say(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.")
             while not asked.wait(0.2):
                 serving.check()
         console.print("Stopping the nodes ...")
-    console.print(f"Look at what happened: robolearn review {folder / 'safety'}", highlight=False)
+    say(f"Look at what happened: robolearn review {folder / 'safety'}")
 
 
 @contextlib.contextmanager

@@ -22,9 +22,13 @@ import yaml
 
 import robolearn
 from robolearn.errors import LogError
+from robolearn.review.again import Again
 from robolearn.review.evidence import NONE, Findings, sentences
+from robolearn.review.limits import limit_tables, look_again
+from robolearn.review.nearness import LOOKS, LOOKS_ALL, nearness
 from robolearn.review.replay import Replay
-from robolearn.review.statistics import Pass, Statistics, Window, blocks, limit_rows, mode_spans, tcp_speeds
+from robolearn.review.sources import listed
+from robolearn.review.statistics import Pass, Statistics, Window, blocks, mode_spans, tcp_speeds
 from robolearn.review.stored import session_start, stored
 from robolearn.review.verify import Verdict, read_events, verify
 from robolearn.robots import Robot
@@ -34,6 +38,8 @@ from robolearn.safety.trace import Layout
 
 _BEFORE_S, _AFTER_S, _AFTER_MOST_S = 1.0, 0.5, 3.0
 _SAMPLES, _SAMPLES_ALL = 600, 120_000
+# Braking uses all of the first two by design; a person may come as near as they like, and the arm then stops.
+_USED_UP = ("acceleration_max_rad_s2", "jerk_max_rad_s3", "separation")
 _SERIES = (
     "command_position_rad",
     "sent_position_rad",
@@ -58,8 +64,12 @@ def write_report(
     others: replays through other profiles.  progress: called with (cycles done, cycles in all) now and then.
     Raises LogError where there is nothing to report on or the page cannot be written.
     """
-    directory, out = Path(directory), Path(out_html)
-    data = report_data(directory, verdict, replayed, others, progress)
+    return write_page(report_data(Path(directory), verdict, replayed, others, progress), out_html)
+
+
+def write_page(data: dict[str, Any], out_html: str | Path) -> Path:
+    """Writes what `report_data` found as a page; its path. Raises LogError where it cannot be written."""
+    out = Path(out_html)
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     page = files("robolearn.review") / "page"
     html = page.joinpath("page.html").read_text("utf-8")
@@ -104,11 +114,12 @@ def report_data(
     made_with = stored(directory, start)
     robot, profile = made_with.robot, made_with.profile
     statistics = _statistics(directory, events, robot, profile, progress)
-    limits = profile.mode(start["mode"])
+    again = None if made_with.note else Again(robot, profile, float(start["period_s"]), _gripper(start))
+    if again is not None:
+        look_again(statistics, again)
     rules = _rules(events)
-    found = Findings(
-        start, events, Counter(e["kind"] for e in events), Counter(rules), limits, verdict, statistics
-    )
+    tables = limit_tables(profile, robot, statistics, rules, made_with.note)
+    found = Findings(start, events, Counter(rules), profile, tables, verdict, statistics)
     return _clean(
         {
             "made": {
@@ -120,12 +131,14 @@ def report_data(
             "profile": {"title": profile.title, "ref": profile.risk_assessment_ref},
             "start": start,
             "verdict": _verdict(verdict),
+            "sources": {"listed": listed(statistics.sources, events), "total": statistics.sources.total},
             "replay": None if replayed is None else _replay(replayed),
             "others": [_replay(other) for other in others],
-            "limits": _limits(profile, statistics, robot),
+            "limits": tables,
             "statistics": _summary(statistics, rules),
             "overview": statistics.overview,
-            "stops": _stops(events, statistics, robot, profile, start),
+            "stops": _stops(events, statistics, robot, profile, start, again),
+            "not_again": made_with.note,
             "clauses": _clauses(found),
             "events": [_event(event) for event in events],
         }
@@ -145,8 +158,8 @@ def _statistics(
     layout = Layout(tuple(start["joint_names"]))
     windows = _windows(events, period_s)
     run = Pass(robot, profile, period_s, mode_spans(start["mode"], events), windows, total, _gripper(start))
-    for rows in blocks(directory, layout):
-        run.take(rows)
+    for rows, names in blocks(directory, layout):
+        run.take(rows, names)
         if progress is not None:
             progress(run.result.cycles, total)
     return run.done()
@@ -211,18 +224,6 @@ def _replay(replayed: Replay) -> dict[str, Any]:
     }
 
 
-def _limits(profile: SafetyProfile, statistics: Statistics, robot: Robot) -> list[dict[str, Any]]:
-    """Per mode that held: every limit, with the nearest approach to it."""
-    modes = []
-    for mode, worst in statistics.worst.items() or {next(iter(profile.modes)): {}}.items():
-        rows = limit_rows(profile.mode(mode), robot.joint_names)
-        for row in rows:
-            if row["key"] in worst:
-                row["worst"] = plain(worst[row["key"]])
-        modes.append({"mode": mode, "rows": rows})
-    return modes
-
-
 def _summary(statistics: Statistics, rules: dict[str, int]) -> dict[str, Any]:
     return {
         "cycles": statistics.cycles,
@@ -244,7 +245,7 @@ def _nearest(statistics: Statistics) -> dict[str, Any] | None:
         (worst.margin / abs(worst.limit), mode, worst)
         for mode, found in statistics.worst.items()
         for worst in found.values()
-        if worst.limit and worst.key != "acceleration_max_rad_s2"  # braking uses all of it by design
+        if worst.limit and worst.key not in _USED_UP
     ]
     if not shares:
         return None
@@ -258,6 +259,7 @@ def _stops(
     robot: Robot,
     profile: SafetyProfile,
     start: dict[str, Any],
+    again: Again | None,
 ) -> list[dict[str, Any]]:
     windows = {window.stop: window for window in statistics.windows}
     reports = {
@@ -279,6 +281,13 @@ def _stops(
             if e["kind"] == "stop_cause" and e["fields"]["stop"] == number
         ]
         window = windows[number]
+        timeline = None
+        if window.parts:
+            timeline = _timeline(window, robot, profile.mode(mode), most, _gripper(start))
+            if again is not None:
+                rows, _ = window.rows(most)
+                looks = max(10, min(LOOKS, LOOKS_ALL // len(windows)))
+                timeline["near"] = _near(nearness(window, rows, mode, again, looks))
         stops.append(
             {
                 "number": number,
@@ -288,9 +297,7 @@ def _stops(
                 "fields": event["fields"],
                 "further": [record for records in causes for record in records],
                 "report": reports.get(number),
-                "timeline": _timeline(window, robot, profile.mode(mode), most, _gripper(start))
-                if window.parts
-                else None,
+                "timeline": timeline,
             }
         )
     return stops
@@ -316,13 +323,24 @@ def _timeline(
         if np.isfinite(rows["person_distance_m"]).any()
         else None,
         **series,
+        "time_to_rest": _packed(rows["stopping_time_s"]),
         "limits": {
+            "stopping_time": limits.stopping_time_max_s.value,
             "position_min": limits.position_min_rad.array.tolist(),
             "position_max": limits.position_max_rad.array.tolist(),
             "velocity": limits.velocity_max_rad_s.array.tolist(),
             "tcp": limits.tcp_speed_max_m_s.value,
         },
     }
+
+
+def _near(found: dict[str, Any]) -> dict[str, Any]:
+    """`nearness` with its columns packed."""
+    series = {
+        kind: {**one, "value": _packed(one["value"]), "limit": _packed(one["limit"])}
+        for kind, one in found["series"].items()
+    }
+    return {**found, "series": series}
 
 
 def _packed(values: Any) -> str:

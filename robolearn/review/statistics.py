@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robolearn.review.sources import Tally
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
 from robolearn.safety.files import Chunk, read_trace
-from robolearn.safety.profile import ModeLimits, SafetyProfile
+from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation, Sourced
 from robolearn.safety.trace import STATES, VERDICTS, Layout
+from robolearn.safety.types import State
 
 Columns = NDArray[np.void]
 Array = NDArray[np.float64]
 BUCKETS = 1200
 _BLOCK = 8192
+_LOOKS = 4000
+_RUNNING = STATES.index(State.RUNNING)
 _BINS = 2000
 
 
@@ -38,6 +42,7 @@ class Worst:
     margin: float
     where: str
     cycle: int
+    every: int = 1  # one cycle in so many was looked at
 
 
 @dataclass
@@ -74,20 +79,35 @@ class Statistics:
     backwards: int = 0
     overview: dict[str, list[float | None]] = field(default_factory=dict)
     windows: list[Window] = field(default_factory=list)
+    sources: Tally = field(default_factory=Tally)
+    modes: Counter[str] = field(default_factory=Counter)
+    begins: list[int] = field(default_factory=list)
+    first_cycle: int = 0
+    last_cycle: int = -1
+    looks: list[tuple[str, Columns]] = field(default_factory=list)
+    looks_every: int = 1
+
+    def keep(self, mode: str, worst: Worst) -> None:
+        """Notes a margin if it is the least of its limit."""
+        known = self.worst.setdefault(mode, {})
+        if worst.key not in known or worst.margin < known[worst.key].margin:
+            known[worst.key] = worst
 
 
-def blocks(directory: Path, layout: Layout, size: int = _BLOCK) -> Iterator[Columns]:
-    """The fixed columns of every readable cycle, about `size` at a time."""
+def blocks(
+    directory: Path, layout: Layout, size: int = _BLOCK
+) -> Iterator[tuple[Columns, list[bytes | None]]]:
+    """The fixed columns of every readable cycle and the source of its command, about `size` cycles at a time."""
     waiting: list[bytes] = []
     for path in sorted(directory.glob("trace-*.mcap")):
         for part in read_trace(path):
             if isinstance(part, Chunk):
                 waiting += part.messages
                 if len(waiting) >= size:
-                    yield layout.columns(waiting)
+                    yield layout.columns(waiting), [layout.source(message) for message in waiting]
                     waiting = []
     if waiting:
-        yield layout.columns(waiting)
+        yield layout.columns(waiting), [layout.source(message) for message in waiting]
 
 
 def tcp_speeds(robot: Robot, q: Array, qd: Array, gripper: str | None = "parallel") -> Array:
@@ -140,6 +160,7 @@ class Pass:
         self._count = min(BUCKETS, self._total)
         self._histogram = np.zeros(_BINS + 1, np.int64)
         self._last: Columns | None = None
+        self._tail: Columns | None = None  # the last two rows, for differences across blocks
         self._longest_s = 0.0
         shape = (self._count,)
         self._over: dict[str, Array] = {
@@ -153,11 +174,14 @@ class Pass:
             "period": np.zeros(shape),
         }
 
-    def take(self, rows: Columns) -> None:
-        """One block, in order."""
+    def take(self, rows: Columns, names: list[bytes | None]) -> None:
+        """One block, in order; names: the source of each cycle's command."""
         result = self.result
+        result.sources.take(rows, names)
         if not result.cycles:
             result.first_s = float(rows["now_s"][0])
+            result.first_cycle = int(rows["cycle"][0])
+        result.last_cycle = int(rows["cycle"][-1])
         result.cycles += len(rows)
         result.last_s = float(rows["now_s"][-1])
         for code, count in zip(*np.unique(rows["verdict"], return_counts=True), strict=True):
@@ -171,8 +195,15 @@ class Pass:
         tcp = tcp_speeds(self._robot, rows["sent_position_rad"], rows["sent_velocity_rad_s"], self._gripper)
         before = rows[:1] if self._last is None else self._last
         self._time(np.concatenate([before, rows]))
+        self._begins(rows)
         for mode, inside in self._by_mode(rows):
+            result.modes[mode] += int(inside.sum())
             self._margins(mode, rows[inside], tcp[inside])
+        joined = np.concatenate([self._tail, rows]) if self._tail is not None else rows
+        for mode, inside in self._by_mode(joined):
+            self._rates(mode, joined[inside])
+            self._choose(mode, joined[inside])
+        self._tail = joined[-2:].copy()
         self._overview(rows, tcp)
         self._last = rows[-1:].copy()
 
@@ -183,6 +214,21 @@ class Pass:
             inside = (rows["cycle"] >= first) & (rows["cycle"] < until)
             if inside.any():
                 yield mode, inside
+
+    def _begins(self, rows: Columns) -> None:
+        """The cycles in which commands began to be followed."""
+        state = rows["state"] == _RUNNING
+        before = self._last is not None and bool(self._last["state"][0] == _RUNNING)
+        at = np.flatnonzero(state & ~np.concatenate([[before], state[:-1]]))
+        self.result.begins += rows["cycle"][at].tolist()
+
+    def _choose(self, mode: str, rows: Columns) -> None:
+        """Three cycles in a row, now and then, for `again`."""
+        result = self.result
+        result.looks_every = max(1, -(-self._total // _LOOKS))
+        for at in np.flatnonzero(rows["cycle"] % result.looks_every == 0):
+            if at >= 2:
+                result.looks.append((mode, rows[at - 2 : at + 1].copy()))
 
     def _time(self, rows: Columns) -> None:
         steps = np.diff(rows["now_s"])
@@ -211,27 +257,54 @@ class Pass:
         self._joint(
             mode, "velocity_max_rad_s", "rad/s", np.abs(speed), fast, fast - np.abs(speed), names, cycle
         )
-        if len(rows) > 1:
-            most = limits.acceleration_max_rad_s2.array
-            change = np.abs(np.diff(speed, axis=0)) / self._period_s
-            whole = np.diff(cycle.astype(np.int64)) == 1
-            change = np.where(whole[:, None], change, np.nan)
-            self._joint(
-                mode, "acceleration_max_rad_s2", "rad/s2", change, most, most - change, names, cycle[1:]
-            )
+        self._rates(mode, rows)
         self._one(mode, "tcp_speed_max_m_s", "m/s", tcp, limits.tcp_speed_max_m_s.value, cycle)
         lag = np.abs(rows["measured_position_rad"] - sent)
         error = limits.tracking_error_max_rad.value
         self._joint(
             mode, "tracking_error_max_rad", "rad", lag, np.full(len(names), error), error - lag, names, cycle
         )
-        running = rows["state"] == STATES.index("running")
+        running = rows["state"] == _RUNNING
         for key, stamp in (("command_age_max_s", "command_stamp_s"), ("state_age_max_s", "measured_stamp_s")):
             age = np.where(running, rows["now_s"] - rows[stamp], np.nan)
             self._one(mode, key, "s", age, getattr(limits, key).value, cycle)
+            self._one(mode, "clock_ahead_max_s", "s", -age, limits.clock_ahead_max_s.value, cycle)
+        if isinstance(limits.separation, Separation):
+            age = np.where(running, rows["now_s"] - rows["person_stamp_s"], np.nan)
+            most = limits.separation.person_age_max_s.value
+            self._one(mode, "separation.person_age_max_s", "s", age, most, cycle)
         self._one(
             mode, "stopping_time_max_s", "s", rows["stopping_time_s"], limits.stopping_time_max_s.value, cycle
         )
+
+    def _rates(self, mode: str, rows: Columns) -> None:
+        """Acceleration and jerk of what was sent, jumps between commands, the cycle's own period."""
+        limits, names, cycle = self._profile.mode(mode), self._robot.joint_names, rows["cycle"]
+        whole = np.diff(cycle.astype(np.int64)) == 1
+        change = (
+            np.where(whole[:, None], np.diff(rows["sent_velocity_rad_s"], axis=0), np.nan) / self._period_s
+        )
+        jerk = np.abs(np.diff(change, axis=0)) / self._period_s
+        running = rows["state"] == _RUNNING
+        jump = np.abs(np.diff(rows["command_position_rad"], axis=0))
+        jump = np.where((whole & running[1:] & running[:-1])[:, None], jump, np.nan)
+        far = np.full(len(names), limits.command_jump_max_rad.value)
+        for key, unit, found, most, at in (
+            (
+                "acceleration_max_rad_s2",
+                "rad/s2",
+                np.abs(change),
+                limits.acceleration_max_rad_s2.array,
+                cycle[1:],
+            ),
+            ("jerk_max_rad_s3", "rad/s3", jerk, limits.jerk_max_rad_s3.array, cycle[2:]),
+            ("command_jump_max_rad", "rad", jump, far, cycle[1:]),
+        ):
+            if len(found):
+                self._joint(mode, key, unit, found, most, most - found, names, at)
+        if len(rows) > 1:
+            gap = np.where(whole, np.diff(rows["now_s"]), np.nan)
+            self._one(mode, "cycle_gap_max_s", "s", gap, limits.cycle_gap_max_s.value, cycle[1:])
 
     def _joint(
         self,
@@ -259,9 +332,7 @@ class Pass:
             )
 
     def _keep(self, mode: str, worst: Worst) -> None:
-        known = self.result.worst.setdefault(mode, {})
-        if worst.key not in known or worst.margin < known[worst.key].margin:
-            known[worst.key] = worst
+        self.result.keep(mode, worst)
 
     def _overview(self, rows: Columns, tcp: Array) -> None:
         place = np.minimum(rows["cycle"] * self._count // self._total, self._count - 1).astype(np.int64)
@@ -327,7 +398,7 @@ def limit_rows(limits: ModeLimits, joint_names: tuple[str, ...]) -> list[dict[st
 
 def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     if isinstance(item, str):
-        yield {"key": key, "value": item.replace("_", " ")}
+        yield {"key": key, "value": _words(item)}
     elif hasattr(item, "not_checked"):
         yield {
             "key": key,
@@ -337,7 +408,7 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
         }
     elif hasattr(item, "value"):
         many = isinstance(item.value, tuple)
-        value = [f"{number:g}" for number in item.value] if many else f"{item.value:g}"
+        value = [_words(number) for number in item.value] if many else _words(item.value)
         where = {"joints": list(joint_names)} if many else {}
         yield {"key": key, "value": value, **where, **_origin(item)}
     elif hasattr(item, "normal"):
@@ -352,14 +423,22 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
         yield {"key": f"{key}: {item.name}", "value": "({}) to ({}) m".format(*corners), **_origin(item)}
     elif isinstance(item, tuple):
         if item and isinstance(item[0], str):
-            yield {"key": key, "value": ", ".join(part.replace("_", " ") for part in item)}
+            yield {"key": key, "value": ", ".join(map(_words, item))}
         else:
             for part in item:
                 yield from _rows_of(key, part, joint_names)
     else:
+        # a group may say for itself where what is no number comes from
+        origin = _origin(item) if isinstance(item, Sourced) else {}
         for name, part in item:
-            yield from _rows_of(f"{key}.{name}", part, joint_names)
+            if name not in Sourced.model_fields:
+                for row in _rows_of(f"{key}.{name}", part, joint_names):
+                    yield {**origin, **row}
 
 
 def _origin(item: Any) -> dict[str, str]:
     return {"source": item.source, "trust": item.trust, "ref": item.risk_assessment_ref}
+
+
+def _words(value: Any) -> str:
+    return value.replace("_", " ") if isinstance(value, str) else f"{value:g}"

@@ -28,7 +28,8 @@ class Verdict:
     findings: list[Finding] = field(default_factory=list)
     session_id: str = ""
     key_id: str = ""
-    key_trusted: bool = False
+    key_expected: bool = False  # a key was given from outside
+    key_trusted: bool = False  # ... and it is the log's
     head_expected: bool = False
     events: int = 0
     segments: int = 0
@@ -71,7 +72,7 @@ class Verdict:
 
 def not_shown(verdict: Verdict) -> Iterator[str]:
     """What stays open after this check, in words for a reader who was not there."""
-    if not verdict.key_trusted:
+    if not verdict.key_expected:
         yield (
             "Who wrote it: no public key was given from outside, so the log vouches for its own key. Anyone could "
             "have made a log that is consistent in itself."

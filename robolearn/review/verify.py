@@ -24,6 +24,7 @@ from robolearn.review.verify_trace import check_traces
 from robolearn.safety.chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, digest, open_line, signed_part
 
 _CLOCK_US = 100_000
+_HASH = re.compile("[0-9a-fA-F]{64}")
 
 
 def read_events(directory: str | Path) -> list[dict[str, Any]]:
@@ -57,14 +58,17 @@ def verify(
     """Checks every event, signature, file digest and trace of the log in `directory`.
 
     public_key: whose log it should be; without it the log's own word is taken, and the verdict says so.
-    expected_head: a copy of `head.json` (path or content) taken off the machine earlier: finds a log that was cut,
-    rewritten from there on, or put back to an older session. Raises LogError where there is no log to read.
+    expected_head: a copy of `head.json` (path or content) taken off the machine earlier, or its `hash` alone (64 hex
+    digits): finds a log that was cut, rewritten from there on, or put back to an older session. Raises LogError where
+    there is no log to read, or the head is none; KeyFileError for the key.
     """
     directory = Path(directory)
     verdict = Verdict(directory)
-    heads = _heads(verdict, expected_head)
+    verdict.key_expected, verdict.head_expected = public_key is not None, expected_head is not None
+    wanted = str(expected_head).lower() if _HASH.fullmatch(str(expected_head)) else None
+    heads = _heads(verdict, None if wanted else expected_head)
     started = time.perf_counter()
-    walk = _Walk(verdict, heads, None if public_key is None else keys.load_public(public_key))
+    walk = _Walk(verdict, heads, None if public_key is None else keys.load_public(public_key), wanted)
     try:
         with (directory / EVENTS_FILE).open("rb") as stream:
             for number, line in enumerate(stream, 1):
@@ -101,14 +105,13 @@ def _heads(verdict: Verdict, expected: str | Path | dict[str, Any] | None) -> li
     """The head the caller brought, and the one that lies beside the log."""
     found = []
     if expected is not None:
-        verdict.head_expected = True
         try:
             data = expected if isinstance(expected, dict) else json.loads(Path(expected).read_bytes())
             found.append(_Head(data, "the expected head", True))
             _ = found[-1].seq
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LogError(
-                f"The expected head {expected} cannot be read: {error}. Give a copy of a head.json."
+                f"The expected head {expected} cannot be read: {error}. Give a copy of a head.json, or its hash."
             ) from error
     beside = verdict.directory / HEAD_FILE
     try:
@@ -126,8 +129,12 @@ def _heads(verdict: Verdict, expected: str | Path | dict[str, Any] | None) -> li
 class _Walk:
     """Goes through the events once, keeping only what later checks need."""
 
-    def __init__(self, verdict: Verdict, heads: list[_Head], key: Ed25519PublicKey | None) -> None:
+    def __init__(
+        self, verdict: Verdict, heads: list[_Head], key: Ed25519PublicKey | None, wanted: str | None
+    ) -> None:
+        """wanted: the hash that some record must have."""
         self.verdict = verdict
+        self._wanted = wanted
         self.files: dict[str, tuple[int, str, str]] = {}
         self.checkpoints: dict[str, list[dict[str, Any]]] = {}
         self.losses: list[tuple[int, int]] = []
@@ -173,6 +180,8 @@ class _Walk:
                 "altered", "changed", where, f"this {kind} record was changed: its hash does not fit"
             )
         self._check_place(where, seq, prev, kind)
+        if real == self._wanted:
+            self._wanted = None
         if seq in self._hash_at:
             self._hash_at[seq] = record["hash"]
         self._check_time(where, kind, monotonic_us, str(record.get("utc")))
@@ -331,6 +340,9 @@ class _Walk:
             verdict.add("incomplete", "no_end", last, text)
         for head in self._heads:
             self._check_head(head, last)
+        if self._wanted is not None:
+            text = f"no record has the expected hash {self._wanted}: cut off before it, rewritten, or another log"
+            verdict.add("altered", "head_not_found", last, text)
         unsigned = self._seq - verdict.signed_through if self._kinds[1] != "segment" else 0
         if unsigned > 0:
             text = f"the last {unsigned} records are chained, but no signature covers them"

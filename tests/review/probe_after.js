@@ -22,6 +22,8 @@
   search.value = "separation"; search.dispatchEvent(new Event("input"));
   result.found = rows();
   result.shown = document.getElementById("shown").textContent;
+  result.policies = document.getElementById("ran").textContent;
+  result.titles = [...document.querySelector("details.stop").querySelectorAll("svg.chart text.title")].map(t => t.textContent);
   result.requests = performance.getEntriesByType("resource").map(r => r.name);
   result.problems = problems;
   result.broken = window.broken || "";

@@ -19,10 +19,11 @@ from robolearn.errors import LogError
 from robolearn.review import report
 from robolearn.review.replay import replay
 from robolearn.review.report import report_data, write_events_csv, write_report
-from robolearn.review.statistics import tcp_speeds
+from robolearn.review.statistics import limit_rows, tcp_speeds
 from robolearn.review.stored import session_start, stored
 from robolearn.review.verify import read_events, verify
 from robolearn.robots import forward, load_robot
+from robolearn.safety.profile import SafetyProfile
 
 HOSTILE = "</script><img src=x onerror=\"window.broken='yes'\"><!--"
 
@@ -61,8 +62,23 @@ def test_every_limit_has_source_trust_and_reference_or_says_that_it_is_open(data
         "workspace.stay_in: cell",
     } <= keys
     for row in rows:
-        words = row["key"].endswith("edition") or row["key"] == "enabling_device"
-        assert words or row.get("open") or (row["source"] and row["trust"] and row["ref"]), row
+        assert (
+            row["key"] == "separation.edition"
+            or row.get("open")
+            or (row["source"] and row["trust"] and row["ref"])
+        ), row
+
+
+def test_what_is_no_number_has_its_origin_too():
+    limits = SafetyProfile.load("fr3").mode("collaborative")
+    rows = {row["key"]: row for row in limit_rows(limits, load_robot("fr3").joint_names)}
+    for key in ("enabling_device", "contact.kind", "contact.regions"):
+        assert rows[key]["source"]
+        assert rows[key]["trust"] == "integrator"
+        assert rows[key]["ref"].startswith("RA-DEMO-FR3/")
+    assert rows["enabling_device"]["value"] == "not used"
+    assert rows["contact.payload_kg"]["source"] == limits.contact.payload_kg.source
+    assert not {"contact.source", "contact.trust"} & rows.keys()
 
 
 def test_worst_margins_are_those_of_the_trace(data):
@@ -198,6 +214,9 @@ def test_the_page_works_in_a_browser(page, data, tmp_path):
     assert result["sections"] == 15
     assert result["charts"] == len(data["stops"]) + 1
     assert "TCP speed" in result["readout"]
+    assert "Distance between own links" in result["readout"]
+    assert "Distance to the nearest wall [m]" in result["titles"]
+    assert "which names no policy" in result["policies"]
     assert result["after"] < result["before"]
     kinds = [event[3] for event in data["events"]]
     assert result["stops"] == kinds.count("stop")

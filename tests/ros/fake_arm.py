@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PointStamped
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.loop import set_fifo
 from robolearn_ros.messages import Polled, qos
@@ -22,6 +23,9 @@ from std_srvs.srv import Trigger
 from robolearn.robots import load_robot
 
 RATE_HZ = 250.0
+MOVED_RAD = 1e-5  # in one period
+STANDS_S = 0.05  # without a command
+GOALS = ((0.5, 0.2, 0.4), (0.4, -0.3, 0.5))
 
 
 class FakeArm:
@@ -36,6 +40,10 @@ class FakeArm:
         self.states = self.node.create_publisher(JointState, topics.best_state, qos(10))
         self.commands = Polled(self.node, Float64MultiArray, topics.command, qos(10))
         self.decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
+        self.reports = Polled(self.node, DiagnosticArray, "/diagnostics", qos(20))
+        self.reported: dict[
+            str, list[tuple[bytes, str, dict[str, str]]]
+        ] = {}  # level, message, values by status
         self.policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(10))
         self.policy_out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(100))
         self.people = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
@@ -51,6 +59,9 @@ class FakeArm:
         self.last_policy: JointState | None = None
         self.silent = self.no_person = self.deaf = False
         self.drop: str | None = None
+        self.nan = self.flood = False
+        self._intruder: Publisher | None = None  # its flood repeats an old message
+        self.moved_s = self.stopped_s = 0.0  # when the arm moved last, and when a stop was decided
         self.reverse = False
         self.stamp_offset_s = 0.0
         self.closing = False
@@ -61,7 +72,7 @@ class FakeArm:
 
     def _run(self) -> None:
         set_fifo(20)
-        due = time.monotonic()
+        due = commanded = time.monotonic()
         while not self.closing:
             due += 1 / RATE_HZ
             time.sleep(max(0.0, due - time.monotonic()))
@@ -72,17 +83,26 @@ class FakeArm:
                     self.velocity = np.zeros(self.robot.dof)
                     continue
                 self.largest_step = max(self.largest_step, float(np.abs(target - self.position).max()))
-                self.velocity = (target - self.position) * RATE_HZ
+                self.velocity, commanded = (target - self.position) * RATE_HZ, due
+                if np.abs(target - self.position).max() > MOVED_RAD:
+                    self.moved_s = time.monotonic()
                 self.position = target
+            if due - commanded > STANDS_S:
+                self.velocity = np.zeros(self.robot.dof)
             for message in self.decisions.take():
                 values = {pair.key: pair.value for pair in message.values}
                 self.state, self.rule, self.text = values["state"], values.get("rule", ""), message.message
                 if self.state in ("stopping", "stopped") and self.stop_seen is None:
-                    self.stop_seen = self.rule, self.text
+                    self.stop_seen, self.stopped_s = (self.rule, self.text), int(values["monotonic_ns"]) / 1e9
+            for report in self.reports.take():
+                for status in report.status:
+                    values = {pair.key: pair.value for pair in status.values}
+                    self.reported.setdefault(status.name, []).append((status.level, status.message, values))
             for message in self.policy.take():
                 self.last_policy = message
             if not self.silent:
                 self.states.publish(self._joint_state())
+            self._flood()
             if not self.no_person:
                 self.people.publish(self._person())
 
@@ -94,6 +114,8 @@ class FakeArm:
                 [*position[::-1], 9.0],
                 [*velocity[::-1], 0.0],
             )
+        if self.nan:
+            position[3] = float("nan")
         if self.drop:
             at = names.index(self.drop)
             del names[at], position[at], velocity[at]
@@ -101,6 +123,18 @@ class FakeArm:
         now_ns = time.time_ns() + round(self.stamp_offset_s * 1e9)
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(now_ns, 10**9)
         return message
+
+    def _flood(self) -> None:
+        """Twenty joint states in each period from another publisher, all with the stamp of its first."""
+        if self.flood and self._intruder is None:
+            self._intruder = self.node.create_publisher(JointState, self.states.topic_name, qos(100))
+            self._old = self._joint_state()
+        if not self.flood and self._intruder is not None:
+            self.node.destroy_publisher(self._intruder)
+            self._intruder = None
+        if self._intruder is not None:
+            for _ in range(20):
+                self._intruder.publish(self._old)
 
     def _person(self) -> Range:
         message = Range(max_range=20.0, range=5.0)
@@ -127,6 +161,25 @@ class FakeArm:
         message = PointStamped()
         message.point.x, message.point.y, message.point.z = position
         self.goals.publish(message)
+
+    def move(self):
+        """Get it moving, toward one goal or the other."""
+        for _ in range(3):
+            for goal in GOALS:
+                self.goal(*goal)
+                until = time.monotonic() + 1.5
+                while time.monotonic() < until:
+                    if self.state == "running" and np.abs(self.velocity).max() > 0.2:
+                        return
+                    time.sleep(0.01)
+        raise AssertionError(f"it does not move; the monitor said {self.state}, {self.rule}: {self.text}")
+
+    def report(self, name, found=lambda *_: True, timeout_s=5.0):
+        """The next report of a status for which found(level, message, values) holds."""
+        seen = self.reported.setdefault(name, [])
+        seen.clear()
+        self.wait(f"a report of {name}", lambda: any(found(*one) for one in seen), timeout_s)
+        return next(one for one in seen if found(*one))
 
     def run_again(self):
         """Back to running, from whatever state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,10 +19,19 @@ from robolearn.tasks import load_task
 GAIN = 10.0
 
 
-def export_reaching(folder: Path, name: str = "reach-by-hand", robot: str = "fr3") -> PolicyBundle:
-    """A bundle that brings an arm's TCP to a goal from its home pose. Exported once per process, signed anew."""
+def export_reaching(
+    folder: Path, name: str = "reach-by-hand", robot: str = "fr3", in_degrees: tuple[str, str] | None = None
+) -> PolicyBundle:
+    """A bundle that brings an arm's TCP to a goal from its home pose. Exported once per process, signed anew.
+
+    in_degrees: (part of the manifest, slot) that claims to be in degrees.
+    """
     manifest, onnx, card = _exported(robot)
     manifest = manifest.model_copy(update={"name": name})
+    if in_degrees is not None:
+        part, slot = in_degrees
+        slots = tuple(replace(s, unit="deg") if s.name == slot else s for s in getattr(manifest, part))
+        manifest = manifest.model_copy(update={part: slots})
     return write_bundle(folder / f"{name}.robolearn", manifest, onnx, card, Ed25519PrivateKey.generate())
 
 

@@ -204,8 +204,13 @@ def test_a_swap_in_motion_goes_on_along_the_same_path():
     play(old, range(10), Go.HOLD)
     before = play(old, range(10, 83), Go.RUN)
     new.take_over(old, {"joint_state.position": HOME})
-    path = np.concatenate([before, play(new, range(83, 160), Go.RUN)])
+    first = play(new, range(83, 90), Go.RUN)  # up to 90 the old policy's segment still goes out
+    new.command(90, Go.RUN, HOME, {})
+    assert not new.computed
+    new.advance(90, Go.RUN, {"joint_state.position": HOME})
+    path = np.concatenate([before, first, play(new, range(90, 160), Go.RUN)])
     assert new.running
+    assert new.computed
     assert (np.abs(np.diff(path, 2, axis=0)) <= A_MAX * DT**2 + 1e-9).all()
     assert steps(path[-50:]) == pytest.approx(V_MAX * DT)
 

@@ -12,6 +12,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
+from robolearn.review.verify import read_events
 from robolearn.serve import Serving, free_domain
 
 pytestmark = pytest.mark.ros
@@ -34,6 +35,22 @@ def session(bundles, tmp_path):
             serving.wait_until_active()
             arm.run_again()
             yield serving, arm
+    finally:
+        arm.close()
+
+
+@pytest.fixture
+def swapping(bundles, tmp_path):
+    """As `session`, with a log and a policy node that may swap in motion."""
+    domain = free_domain()
+    arm = FakeArm(domain)
+    try:
+        with Serving(tmp_path, rate_hz=250.0, domain_id=domain) as serving:
+            serving.start_safety(log_dir=tmp_path / "log")
+            serving.start_policy(bundles[0].path, require_approval=False, swap_in_motion=True)
+            serving.wait_until_active()
+            arm.run_again()
+            yield serving, arm, tmp_path / "log"
     finally:
         arm.close()
 
@@ -115,5 +132,30 @@ def test_a_staged_bundle_takes_over_at_rest_and_needs_a_start(session, bundles):
     arm.run_again()
     arm.goal(0.5, -0.3, 0.4)
     assert moved(arm) > 0.05
-    assert arm.last_policy.header.frame_id == f"policy:{bundles[1].digest[:16]}"
+    _, _, values = arm.report("policy_node: policy")
+    assert (values["bundle"], values["digest"]) == ("second.robolearn", bundles[1].digest)
+    assert arm.last_policy.header.frame_id == f"policy:{bundles[1].digest}"
     assert arm.largest_step < 0.05
+
+
+def test_a_swap_in_motion_names_the_new_policy_without_a_stop(swapping, bundles):
+    serving, arm, log = swapping
+    old, new = (f"policy:{bundle.digest}" for bundle in bundles)
+    arm.goal(0.5, 0.3, 0.4)
+    assert moved(arm) > 0.05
+    assert arm.last_policy.header.frame_id == old
+    arm.goal(0.5, -0.3, 0.4)
+    time.sleep(0.2)
+    assert stage(arm, bundles[1].path).success
+    serving.wait_for_output("policy_node", "swapped: second", 5.0)
+    arm.wait("the new name", lambda: arm.last_policy.header.frame_id == f"{old}+{new}")
+    time.sleep(0.5)
+    assert arm.state == "running"
+    assert arm.stop_seen is None
+    assert arm.largest_step < 0.05
+    arm.wait("the event", lambda: len(told(log)) >= 2)
+    assert [event["policy_digest"] for event in told(log)] == [bundle.digest for bundle in bundles]
+
+
+def told(log):
+    return [event["fields"] for event in read_events(log) if event["kind"] == "command_source"]

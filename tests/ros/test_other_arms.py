@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import ros_standin
 
-from robolearn.deploy import load_deployment
+from robolearn.deploy import deployment_for, node_parameters
 from robolearn.exercise import exercise
 from robolearn.review.verify import verify
 from robolearn.robots import load_robot
@@ -19,16 +19,16 @@ RATE_HZ = 250.0
 
 @pytest.mark.parametrize("name", ["ur5e", "iiwa14"])
 def test_an_arm_reaches_its_goals_as_its_deployment_file_has_it(name, tmp_path):
-    robot, deployment = load_robot(name), load_deployment(f"deploy/{name}.yaml")
+    robot, deployment = load_robot(name), deployment_for(name, changes={"rate_hz": RATE_HZ})
     bundle = ros_standin.export_reaching(tmp_path, robot=name)
     home = np.asarray(forward(robot, jnp.asarray(robot.home_rad))[0])
     goals = home + np.array([[0.05, 0.1, -0.1], [0.0, -0.1, 0.05]])
     with Serving(tmp_path / "run", robot=name, rate_hz=RATE_HZ, domain_id=free_domain()) as serving:
-        serving.start_sim(person_sensor=False)
-        serving.start_safety(
-            log_dir=tmp_path / "safety", log_key=tmp_path / "log.pem", **deployment.safety_parameters()
-        )
-        serving.start_policy(bundle.path, **deployment.policy_parameters() | {"require_approval": False})
+        nodes = node_parameters(deployment, bundle.path, sim=True, log_dir=tmp_path / "safety")
+        nodes["sim_node"]["person_sensor"] = False
+        nodes["safety_node"]["log_key"] = tmp_path / "log.pem"
+        for node, parameters in nodes.items():
+            serving.start(node, **parameters)
         result = exercise(serving, goals, faults=False, timeout_s=60.0)
         codes = serving.stop()
     assert [goal["reached"] for goal in result["goals"]] == [True, True], result

@@ -43,7 +43,7 @@ def test_launch_files_compile_and_keep_to_the_stable_subset(file):
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     assert names <= {
         "LaunchDescription", "DeclareLaunchArgument", "IncludeLaunchDescription", "PythonLaunchDescriptionSource",
-        "LaunchConfiguration", "Node", "LifecycleNode", "ParameterValue", "Path",
+        "LaunchConfiguration", "Node", "LifecycleNode", "OpaqueFunction", "Path", "from_launch", "launch_arguments",
     }  # fmt: skip
     assert "generate_launch_description" in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
 

@@ -5,7 +5,9 @@ import time
 
 import pytest
 import rclpy
+from robolearn_ros.messages import qos
 from robolearn_ros.safety_node import SafetyNode
+from std_msgs.msg import Bool
 
 from robolearn.safety.types import State
 
@@ -64,6 +66,18 @@ def test_a_service_call_that_fails_is_answered_and_stops(safety):
     answer = reply.get_nowait()
     assert not answer.accepted
     assert "ZeroDivisionError" in answer.text
+
+
+def test_whoever_cannot_be_heard_on_the_enabling_device_is_named(safety):
+    stranger = rclpy.create_node("stranger")
+    stranger.create_publisher(Bool, "/robolearn/enabling_device", qos(1, reliable=False))
+    until = time.monotonic() + 10.0
+    while "fit" not in safety._problems and time.monotonic() < until:
+        safety._watch_fit()
+        time.sleep(0.05)
+    stranger.destroy_node()
+    expected = "stranger and this node do not hear each other on /robolearn/enabling_device"
+    assert expected in safety._problems["fit"]
 
 
 def test_stop_at_rest_has_nothing_to_do(safety):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import ros_standin
+from robolearn_ros.demo_driver import HELD_WITHIN_S
 
 from robolearn.exercise import exercise
 from robolearn.review.replay import replay
@@ -49,6 +50,7 @@ def test_each_fault_ends_in_a_latched_stop_and_work_goes_on(session, name, rule)
     assert "Reset first" in fault["start_without_reset"]
     assert fault["again"]["reached"]
     assert fault["tcp_travel_after_stop_m"] < 0.2
+    assert fault["standstill_after_s"] <= HELD_WITHIN_S
     assert fault["passed"]
 
 

@@ -55,6 +55,14 @@ function summaryCards() {
     card("Longest cycle", `${number((S.period.max || 0) * 1e3)} ms`, `nominal ${number(START.period_s * 1e3)} ms; ${count(S.late_total, "late cycle")}`, S.late_total ? "warn" : ""));
 }
 
+const sourceText = f => `commands from ${f.policy_digest ? `policy ${f.policy_digest.slice(0, 12)}` : `“${String(f.source).slice(0, 80)}”, which names no policy,`}${String(f.source).includes("+") ? " (swapped in while the arm moved)" : ""} from cycle ${f.at_cycle} on; the monitor is ${f.state}`;
+const sourceName = s => s.policy_digest ? el("code", {title: s.source}, s.policy_digest) : el("span", {}, `“${s.source.slice(0, 80)}”, which names no policy:`);
+function ranLine(s) {
+  const turn = t => `${stamp(t.from_utc)} to ${stamp(t.to_utc)} UTC, cycles ${t.first_cycle} to ${t.last_cycle}${s.turns_total > 1 ? ` (${t.cycles.toLocaleString("en")} followed)` : ""}`;
+  const more = s.turns_total - s.turns.length;
+  return el("div", {}, sourceName(s), el("div", {cls: "muted"}, `${count(s.commands, "command")}, followed in ${count(s.followed, "cycle")}${s.in_motion ? "; swapped in while the arm moved" : ""}`), s.turns.slice(0, 12).map(t => el("div", {cls: "muted"}, turn(t))), s.turns.length > 12 || more ? el("div", {cls: "muted"}, `and ${count(s.turns_total - Math.min(12, s.turns.length), "further turn")}`) : null);
+}
+
 section("Identification and digests", "What was recorded, by what, and how to recognise it. Compare the digests with those of the files that were approved.", () => {
   const info = {...START.session};
   const dl = el("dl", {});
@@ -64,6 +72,10 @@ section("Identification and digests", "What was recorded, by what, and how to re
   put("Deployment", START.deployment_id);
   put("Began", D.events[0][1]); put("Ended", `${D.events[D.events.length - 1][1]}${V.ended ? "" : " (last record; not ended in order)"}`);
   put("Arm", `${D.robot.label} (${START.robot.name}), ${D.robot.joints.length} joints: ${D.robot.joints.join(", ")}`);
+  const ran = D.sources.listed.filter(s => s.followed), idle = D.sources.listed.filter(s => !s.followed);
+  put("Policies that ran", ran.length ? el("div", {id: "ran"}, ran.map(ranLine)) : "none: no command was followed");
+  if (idle.length) put("Not followed", el("div", {}, idle.map(s => el("div", {}, sourceName(s), ` ${count(s.commands, "command")} came, none went out`))));
+  if (D.sources.total > D.sources.listed.length) put("Further sources", `${D.sources.total - D.sources.listed.length} more, not listed`);
   put("Robot file, SHA-256", el("code", {}, START.robot.digest));
   if (D.robot.note) put("Robot file now", el("span", {}, chip("differs", "warn"), " ", D.robot.note));
   put("Safety profile", `${START.profile.name}: ${D.profile.title}`);
@@ -91,16 +103,16 @@ section("Intended use and exclusions", "What robolearn is for, and what it must 
   el("h3", {}, "Not looked at"),
   list(["Faults of the arm, its brakes, its controller, its sensors, or of this computer.", "Objects and persons that no sensor reports; hazards of tool and workpiece (edges, heat, ejection); falling loads.", "Whether the limits are right for the cell: that is the risk assessment's part.", "Pinching between arm and surroundings that are not in the profile."])]);
 
-section("Limits in force", "Every number of the profile in the modes that held, with where it comes from. “Nearest” is the closest approach in this log, of what was sent to the arm or, for ages and tracking, of what came in.", () =>
+section("Limits in force", "Every number of the profile in the modes that held, with where it comes from. “Nearest” is the closest approach in this log, of what was sent to the arm or, for ages, tracking and persons, of what came in. Torques, speeds of links and distances are computed again from what was sent; where not every cycle was looked at, it says so.", () =>
   D.limits.map(mode => [el("h3", {}, `Mode ${words(mode.mode)}`), table(["Limit", "Value", "Nearest in this log", {name: "Margin", num: 1}, "Source and risk assessment", "Trust"], mode.rows.map(limitRow), "limits")]));
 
 function limitRow(r) {
-  const unit = unitOf(r.key)[1], worst = r.worst;
-  let near = "", margin = "";
+  const worst = r.worst, unit = worst ? unitText(worst.unit).trim().replace("rad/s2", "rad/s²").replace("rad/s3", "rad/s³") : unitOf(r.key)[1];
+  let near = r.instead ? el("span", {cls: "muted"}, r.instead) : "", margin = "";
   if (worst) {
-    const used = worst.limit ? 1 - worst.margin / Math.abs(worst.limit) : null, isPosition = r.key.startsWith("position");
-    const tone = worst.margin < 0 ? "bad" : used > 0.9 && !isPosition ? "warn" : "";
-    near = [`${number(worst.value)} ${unit}${worst.where ? " at " + worst.where : ""}, cycle ${worst.cycle}`, isPosition || used === null ? null : el("div", {cls: `bar ${tone}`, title: `${(100 * used).toFixed(1)} % of the limit`}, el("i", {style: `width:${Math.max(0, Math.min(100, 100 * used)).toFixed(1)}%`}))];
+    const used = worst.limit ? 1 - worst.margin / Math.abs(worst.limit) : null, isPosition = r.key.startsWith("position"), noBar = isPosition || /^(workspace|self_distance|separation)/.test(r.key) && !r.key.includes("age");
+    const tone = worst.margin < 0 ? "bad" : used > 0.9 && !noBar ? "warn" : "";
+    near = [`${number(worst.value)} ${unit}${worst.where ? " at " + worst.where : ""}${/^(velocity|separation\.edition|contact\.edition)/.test(r.key) ? `, limit there ${number(worst.limit)} ${unit}` : ""}, cycle ${worst.cycle}${worst.every > 1 ? ` (1 cycle in ${worst.every} looked at)` : ""}`, noBar || used === null ? null : el("div", {cls: `bar ${tone}`, title: `${(100 * used).toFixed(1)} % of the limit`}, el("i", {style: `width:${Math.max(0, Math.min(100, 100 * used)).toFixed(1)}%`}))];
     margin = `${number(worst.margin)} ${unit}`;
   }
   const value = Array.isArray(r.value) ? el("span", {title: r.joints?.join(", ")}, `${r.value.join(", ")} ${unit}`) : `${r.value}${r.source && unit ? " " + unit : ""}`;
@@ -139,6 +151,8 @@ function stopCard(stop) {
   return card;
 }
 
+const NEAR = {walls: "Distance to the nearest wall", keep_out: "Distance to the nearest keep-out box", links: "Distance between own links", person: "Distance to a person, dashed: needed", way_to_rest: "Way of the TCP to rest from here"};
+
 function stopBody(stop) {
   const f = stop.fields, r = stop.report, parts = [records(f.records)];
   if (stop.further.length) parts.push(el("h3", {}, "Further rules during this stop"), records(stop.further));
@@ -147,6 +161,7 @@ function stopBody(stop) {
   if (!stop.timeline) { parts.push(el("p", {cls: "note"}, "No cycles around this stop are readable in the trace.")); return parts; }
   const T = stop.timeline, n = D.robot.joints.length, get = name => unpack(T[name], Float32Array);
   const t = get("t"), tcp = get("tcp"), person = T.person ? get("person") : null, verdict = unpack(T.verdict, Uint8Array);
+  const rest = get("time_to_rest"), near = Object.entries(T.near?.series || {}).map(([kind, q]) => ({kind, title: NEAR[kind], value: unpack(q.value, Float32Array), limit: unpack(q.limit, Float32Array), note: `least room ${number(q.least.margin)} m${q.least.where ? ": " + words(q.least.where) : ""}`}));
   const s = Object.fromEntries(["command_position_rad", "sent_position_rad", "measured_position_rad", "sent_velocity_rad_s", "measured_velocity_rad_s"].map(k => [k, get(k)]));
   const on = D.robot.joints.map(() => true), holder = el("div");
   const named = D.robot.joints.indexOf(first(f.records)?.where);
@@ -170,17 +185,19 @@ function stopBody(stop) {
       one >= 0 ? {title: `${D.robot.joints[one]}: velocity [rad/s]`, height: 130, lines: speeds, limits: [L.velocity[one], -L.velocity[one]], note: `limit ${number(L.velocity[one])} rad/s`}
         : {title: "Joint velocity, share of its limit", height: 130, lines: speeds, limits: [1, -1]},
       {title: "TCP speed [m/s]", height: 80, floor: 0, limits: [L.tcp], lines: [{values: i => tcp[i], color: "#1b2430", width: 1.8}]}];
-    if (person) panels.push({title: "Distance to a person [m]", height: 80, floor: 0, limits: f.records.filter(q => q.rule.includes("separation") || q.rule.includes("person")).filter(q => q.unit === "m").map(q => q.limit), lines: [{values: i => person[i], color: COLORS[3], width: 1.8}]});
+    for (const one of near) panels.push({title: `${one.title} [m]`, height: 64, floor: 0, limits: one.kind === "person" ? [] : [one.limit[one.limit.length >> 1]].filter(Number.isFinite), note: one.note, lines: [{values: i => one.value[i], color: "#1b2430", width: 1.8}, ...(one.kind === "person" ? [{values: i => one.limit[i], color: "#b3261e", dash: "5 4", width: 1.2}] : [])]});
+    panels.push({title: "Time to rest from here [s]", height: 56, floor: 0, limits: [L.stopping_time], note: `limit ${number(L.stopping_time)} s`, lines: [{values: i => rest[i], color: "#1b2430", width: 1.8}]});
+    if (person && !near.some(q => q.kind === "person")) panels.push({title: "Distance to a person [m]", height: 80, floor: 0, limits: f.records.filter(q => q.rule.includes("separation") || q.rule.includes("person")).filter(q => q.unit === "m").map(q => q.limit), lines: [{values: i => person[i], color: COLORS[3], width: 1.8}]});
     const readout = i => el("div", {}, el("b", {}, `${t[i] >= 0 ? "+" : "−"}${number(Math.abs(t[i]))} s · ${["PASS", "LIMIT", "STOP"][verdict[i]]}`), el("table", {}, el("tr", {}, ["", "asked", "sent", "measured", "sent speed"].map(h => el("th", {}, h))),
       joints.map(j => row(el("td", {}, el("i", {style: `background:${COLORS[j]}`}), D.robot.joints[j]), ...["command_position_rad", "sent_position_rad", "measured_position_rad", "sent_velocity_rad_s"].map(k => number(s[k][i * n + j])))),
-      row("TCP speed", `${number(tcp[i])} m/s`), person ? row("person", `${number(person[i])} m`) : ""));
+      row("TCP speed", `${number(tcp[i])} m/s`), person ? row("person", `${number(person[i])} m`) : "", near.map(q => row(q.title, `${number(q.value[i])} m, limit ${number(q.limit[i])} m`)), row("Time to rest", `${number(rest[i])} s`)));
     holder.replaceChildren(joints.length ? chart(panels, t, {readout, shade: 0, until: r?.measured_time_s ?? undefined}) : el("p", {cls: "muted"}, "Choose a joint."));
   };
   const buttons = D.robot.joints.map((name, j) => el("button", {type: "button", style: `--c:${COLORS[j]}`, onclick: () => { on[j] = !on[j]; refresh(); }}, el("i"), name));
   const all = el("button", {type: "button", onclick: () => { const any = on.every(Boolean); on.fill(!any); refresh(); }}, "all");
   const refresh = () => { buttons.forEach((b, j) => b.setAttribute("aria-pressed", String(on[j]))); draw(); };
   const key = (dash, text) => el("span", {}, svg("svg", {viewBox: "0 0 26 8"}, svg("line", {x1: 0, x2: 26, y1: 4, y2: 4, stroke: "#5a6675", "stroke-width": 2, "stroke-dasharray": dash})), text);
-  parts.push(el("div", {cls: "toggles"}, buttons, all), el("div", {cls: "legend"}, key("6 4", "asked for by the policy"), key("none", "sent to the arm"), key("1.5 3", "measured"), T.stride > 1 ? el("span", {}, `every ${T.stride}th cycle is drawn`) : el("span", {}, "every cycle is drawn")), holder);
+  parts.push(el("div", {cls: "toggles"}, buttons, all), el("div", {cls: "legend"}, key("6 4", "asked for by the policy"), key("none", "sent to the arm"), key("1.5 3", "measured"), T.stride > 1 ? el("span", {}, `1 cycle in ${T.stride} is drawn`) : el("span", {}, "every cycle is drawn"), T.near ? el("span", {}, `distances: computed again by the monitor's code in 1 cycle of ${T.near.every}`) : null), T.near ? "" : el("p", {cls: "note"}, `Distances to walls, own links and persons are not shown: ${D.not_again}`), holder);
   refresh();
   return parts;
 }
@@ -211,14 +228,14 @@ function findings(found, none) {
 }
 
 section("Configuration history", "Every version, start, reset and change of mode, in order.", () => {
-  const shown = D.events.filter(e => ["session_start", "config", "attach", "swap", "mode", "start", "reset", "session_end"].includes(e[3]));
-  const text = e => { const f = e[4]; return e[3] === "session_start" ? `profile ${START.profile.name} (${START.profile.digest.slice(0, 12)}), robot ${START.robot.name} (${START.robot.digest.slice(0, 12)}), mode ${words(START.mode)}` : f.answer?.text || Object.entries(f).filter(([k]) => k !== "measured" && k !== "answer").map(([k, v]) => `${words(k)}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join("; "); };
+  const shown = D.events.filter(e => ["session_start", "config", "attach", "swap", "command_source", "mode", "start", "reset", "session_end"].includes(e[3]));
+  const text = e => { const f = e[4]; return e[3] === "command_source" ? sourceText(f) : e[3] === "session_start" ? `profile ${START.profile.name} (${START.profile.digest.slice(0, 12)}), robot ${START.robot.name} (${START.robot.digest.slice(0, 12)}), mode ${words(START.mode)}` : f.answer?.text || Object.entries(f).filter(([k]) => k !== "measured" && k !== "answer").map(([k, v]) => `${words(k)}: ${typeof v === "object" ? JSON.stringify(v) : v}`).join("; "); };
   return table(["Time (UTC)", {name: "Seq", num: 1}, "Event", "By", "What"], shown.map(e => row(cell("time", stamp(e[1])), cell("num", String(e[0])), cell("who", words(e[3])), cell("who", e[4].who || ""), [e[4].answer && !e[4].answer.accepted ? [chip("refused", "warn"), " "] : null, text(e), e[4].why && !text(e).includes(e[4].why) ? ` (${e[4].why})` : ""])));
 });
 
 section("Integrity of the log", null, () => [
   el("p", {}, chip(V.status, TONE[V.status]), " ", V.summary),
-  el("p", {cls: "muted"}, `Signatures cover the events up to seq ${V.signed_through}. Trace: ${(V.trace_bytes / 1e6).toFixed(1)} MB. Key ${V.key_id}: ${V.key_trusted ? "as given from outside" : "as the log itself names it"}. Head kept elsewhere: ${V.head_expected ? "compared" : "not compared"}.`),
+  el("p", {cls: "muted"}, `Signatures cover the events up to seq ${V.signed_through}. Trace: ${(V.trace_bytes / 1e6).toFixed(1)} MB. Key ${V.key_id}: ${V.key_trusted ? "as given from outside" : V.key_expected ? "not the one given" : "as the log itself names it"}. Head kept elsewhere: ${V.head_expected ? "compared" : "not compared"}.`),
   findings(V.findings, "No finding."),
   el("h3", {}, "What this check does not show"), list(V.not_shown)]);
 
@@ -237,7 +254,7 @@ section("Events", "Every event of the log. Heartbeats and segments are hidden un
   const body = el("tbody"), shown = el("span", {cls: "muted", id: "shown"}), more = el("button", {type: "button"}, "Show more");
   let matching = [], upTo = 0;
   const text = new Map(), textOf = e => { if (!text.has(e)) text.set(e, JSON.stringify(e[4])); return text.get(e); };
-  const brief = e => { const r = recordsOf(e); return r.length ? r.map(x => `${words(x.rule)}: ${x.text || number(x.value) + unitText(x.unit)}`).join("; ") : e[4].answer?.text || e[4].text || ""; };
+  const brief = e => { const r = recordsOf(e); return r.length ? r.map(x => `${words(x.rule)}: ${x.text || number(x.value) + unitText(x.unit)}`).join("; ") : e[3] === "command_source" ? sourceText(e[4]) : e[4].answer?.text || e[4].text || ""; };
   const page = () => {
     const next = matching.slice(upTo, upTo + 200);
     body.append(...next.map(e => el("tr", {}, el("td", {cls: "num"}, String(e[0])), el("td", {cls: "time"}, stamp(e[1])), el("td", {cls: "num"}, String(e[2])), el("td", {cls: "kind"}, chip(words(e[3]), e[3] === "stop" ? "bad" : ["limit", "loss", "problem", "clock"].includes(e[3]) ? "warn" : "")), el("td", {}, brief(e), el("details", {ontoggle: x => { if (x.target.open && x.target.children.length === 1) x.target.append(el("pre", {cls: "mono", style: "white-space:pre-wrap;margin:4px 0"}, JSON.stringify(e[4], null, 1))); }}, el("summary", {cls: "muted"}, "fields"))))));
@@ -261,8 +278,8 @@ section("Events", "Every event of the log. Heartbeats and segments are hidden un
 section("Open items", "What this page leaves for a person to settle.", () => {
   const items = [];
   for (const f of V.findings) if (f.weight !== "note") items.push(`Integrity: ${f.where}: ${f.text}`);
-  if (!V.key_trusted) items.push("Integrity: give the public key of the log writer, so that the signatures say who wrote it.");
-  if (!V.head_expected) items.push("Integrity: keep copies of head.json on another machine and compare them.");
+  if (!V.key_expected) items.push("Integrity: give the public key of the log writer (robolearn review --key FILE), so that the signatures say who wrote it.");
+  if (!V.head_expected) items.push("Integrity: keep copies of head.json on another machine and compare them (robolearn review --head FILE).");
   if (D.robot.note) items.push(`Robot file: ${D.robot.note}`);
   if (!D.replay) items.push("Replay: not made."); else if (!D.replay.agrees) items.push("Replay: explain each difference.");
   const unmeasured = D.stops.filter(s => !s.report).length;

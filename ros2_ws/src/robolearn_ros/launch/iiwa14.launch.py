@@ -1,6 +1,8 @@
-"""Policy and safety node for the arm 'iiwa14': policy.launch.py with its topics.
+"""Policy and safety node for the arm 'iiwa14', as its deployment file has it.
 
-ros2 launch robolearn_ros iiwa14.launch.py bundle:=/path/policy.robolearn log_dir:=/path/new-folder
+ros2 launch robolearn_ros iiwa14.launch.py deploy:=my_iiwa14.yaml bundle:=policy.robolearn log_dir:=new-folder
+
+Without `deploy` the packaged file of this arm is used. Every argument of policy.launch.py can be given here too.
 """
 
 from pathlib import Path
@@ -10,14 +12,16 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-NAMES = ("bundle", "profile", "mode", "rate_hz", "log_dir", "state_topic", "command_topic")
-DEFAULTS = {"mode": "automatic", "rate_hz": "500.0"}
+from robolearn.deploy import launch_arguments
 
 
 def generate_launch_description():
-    """Include policy.launch.py for this arm; its topics and rates come from the robot file."""
+    """Include policy.launch.py for this arm; a deployment file of another arm is refused."""
+    arguments = {name: text for name, text in launch_arguments().items() if name != "robot"}
+    declared = [
+        DeclareLaunchArgument(name, default_value="", description=arguments[name]) for name in arguments
+    ]
+    passed = [("robot", "iiwa14"), *((name, LaunchConfiguration(name)) for name in arguments)]
     beside = str(Path(__file__).parent / "policy.launch.py")
-    arguments = [DeclareLaunchArgument(name, default_value=DEFAULTS.get(name, "")) for name in NAMES]
-    passed = [("robot", "iiwa14"), *((name, LaunchConfiguration(name)) for name in NAMES)]
     policy = IncludeLaunchDescription(PythonLaunchDescriptionSource(beside), launch_arguments=passed)
-    return LaunchDescription([*arguments, policy])
+    return LaunchDescription([*declared, policy])

@@ -1,57 +1,43 @@
-"""Policy and safety node for an arm whose driver is running.
+"""Policy and safety node for an arm whose driver is running, as its deployment file has it.
 
-ros2 launch robolearn_ros policy.launch.py robot:=fr3 bundle:=/path/fr3-reach.robolearn log_dir:=/path/new-folder
+ros2 launch robolearn_ros policy.launch.py deploy:=my_cell.yaml bundle:=policy.robolearn log_dir:=new-folder
+
+Without `deploy` the packaged file of `robot` is used. Every key of a deployment file is an argument too, such as
+mode:=manual_reduced; `ros2 launch --show-args robolearn_ros policy.launch.py` lists them. With sim:=true a simulated
+arm starts as well.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.parameter_descriptions import ParameterValue
 
-ARGUMENTS = (
-    ("robot", "fr3", "robot name or robot YAML"),
-    ("bundle", "", "the .robolearn file"),
-    ("profile", "", "safety profile; empty for the robot's own"),
-    ("mode", "automatic", "mode of the safety profile"),
-    ("rate_hz", "500.0", "rate of commands to the arm"),
-    ("log_dir", "", "new or empty folder of the safety log"),
-    ("state_topic", "", "joint states; empty for the robot file's"),
-    ("command_topic", "", "position controller; empty for the robot file's"),
-)
+from robolearn.deploy import from_launch, launch_arguments
+
+
+def nodes(context):
+    """The nodes with the parameters that `robolearn serve` would give them."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in launch_arguments()}
+    parameters, environment = from_launch(given)
+    kinds = {"policy_node": LifecycleNode}
+    return [
+        kinds.get(name, Node)(
+            package="robolearn_ros",
+            executable=name,
+            name=name,
+            namespace="",
+            output="screen",
+            additional_env=environment,
+            parameters=[values],
+        )
+        for name, values in parameters.items()
+    ]
 
 
 def generate_launch_description():
-    """Declare the arguments and start both nodes."""
-
-    def text(name):
-        return ParameterValue(LaunchConfiguration(name), value_type=str)
-
-    rate = ParameterValue(LaunchConfiguration("rate_hz"), value_type=float)
-    safety = Node(
-        package="robolearn_ros",
-        executable="safety_node",
-        name="safety_node",
-        output="screen",
-        parameters=[
-            {
-                **{
-                    name: text(name)
-                    for name in ("robot", "profile", "mode", "log_dir", "state_topic", "command_topic")
-                },
-                "rate_hz": rate,
-            }
-        ],
-    )
-    policy = LifecycleNode(
-        package="robolearn_ros",
-        executable="policy_node",
-        name="policy_node",
-        namespace="",
-        output="screen",
-        parameters=[
-            {**{name: text(name) for name in ("robot", "bundle", "state_topic")}, "command_rate_hz": rate},
-        ],
-    )
-    arguments = [DeclareLaunchArgument(n, default_value=d, description=t) for n, d, t in ARGUMENTS]
-    return LaunchDescription([*arguments, safety, policy])
+    """Declare the arguments; the nodes start once their values are known."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value="", description=text)
+        for name, text in launch_arguments().items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=nodes)])

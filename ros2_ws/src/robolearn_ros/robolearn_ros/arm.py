@@ -22,6 +22,7 @@ class ArmTopics:
     state: str
     state_rate_hz: float
     fast_state: str | None
+    fast_state_rate_hz: float | None
     command: str
     reliable: bool
 
@@ -29,6 +30,10 @@ class ArmTopics:
     def best_state(self) -> str:
         """The fastest joint states there are."""
         return self.fast_state or self.state
+
+    def rate_of(self, topic: str) -> float | None:
+        """Hz at which joint states come on a topic; None where the robot file does not tell."""
+        return {self.state: self.state_rate_hz, self.fast_state: self.fast_state_rate_hz}.get(topic)
 
     def state_qos(self, depth: int) -> QoSProfile:
         """Quality of service for the fastest joint states, as this arm's driver offers them."""
@@ -52,6 +57,7 @@ def arm_topics(robot: Robot) -> ArmTopics:
         state=ros.state_topic,
         state_rate_hz=ros.state_rate_hz,
         fast_state=ros.raw_state_topic,
+        fast_state_rate_hz=ros.raw_state_rate_hz,
         command=ros.command_topic,
         reliable=fast_qos.reliability == "reliable",
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.errors import BundleError
-from robolearn.policy.interpolate import TargetStream
+from robolearn.policy.interpolate import TargetStream, ticks_per_period
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn_ros.loop import Samples
 
@@ -40,19 +40,15 @@ class PolicyDriver:
     def __init__(self, runtime: PolicyRuntime, command_rate_hz: float, aside: Executor | None = None):
         """aside: one thread, in which the policy runs between two ticks; without it, within `advance`."""
         manifest = runtime.manifest
-        ratio = command_rate_hz / manifest.control_hz
-        self.ratio = round(ratio)
-        if self.ratio < 1 or abs(ratio - self.ratio) > 1e-9:
-            raise BundleError(
-                f"command_rate_hz is {command_rate_hz:g}, but must be a whole multiple of the policy's "
-                f"{manifest.control_hz:g} Hz."
-            )
+        self.ratio = ticks_per_period(command_rate_hz, manifest.control_hz)
         self.runtime = runtime
         self._aside = aside
         self._pending: Future[None] | None = None
         self.inference = Samples()
+        self.slow = 0  # times that the policy took longer than its period
         self.problem = ""
         self.running = False
+        self.computed = False  # whether the newest segment of the stream is one that this policy computed
         self.gripper_width_m: float | None = None
         self._tick_s = 1.0 / command_rate_hz
         self._period = 0  # number of the control period that the newest segment covers
@@ -73,7 +69,7 @@ class PolicyDriver:
         self.settle()
         period, phase = divmod(index, self.ratio)
         if go is Go.HOLD:
-            self.running, self.problem = False, ""
+            self.running, self.computed, self.problem = False, False, ""
             self._stream.hold(hold_rad)
             self._period = period
         # At a boundary the old segment's end is the new one's start, so the policy itself can wait for `advance`;
@@ -137,7 +133,7 @@ class PolicyDriver:
                     return
             except BundleError as error:
                 self.problem = str(error)
-        self.running = False
+        self.running = self.computed = False
         self._stream.brake()
 
     def _run(self, sources: Mapping[str, Any]) -> bool:
@@ -152,8 +148,11 @@ class PolicyDriver:
         readings = {slot.name: sources[slot.source] for slot in slots if slot.source in sources}
         before = time.monotonic_ns()
         targets = self.runtime.step(readings)
-        self.inference.add(time.monotonic_ns() - before)
+        took_ns = time.monotonic_ns() - before
+        self.inference.add(took_ns)
+        self.slow += took_ns > 1e9 / manifest.control_hz
         self._stream.push(targets["joint_position_target"], targets["joint_velocity_target"])
+        self.computed = True
         if "gripper_width_target" in targets:
             self.gripper_width_m = float(targets["gripper_width_target"][0])
         return True

@@ -24,8 +24,10 @@ from std_srvs.srv import Trigger
 from robolearn.errors import BundleError, RobolearnError, RobotError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.interpolate import ticks_per_period
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.robots import Robot, load_robot
+from robolearn.safety.sources import after_swap, policy_source
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.loop import Loop, Samples, StampClock
@@ -43,13 +45,15 @@ from robolearn_ros.node import (
     status,
 )
 from robolearn_ros.parameters import Parameter, declare
-from robolearn_ros.sources import Sources
+from robolearn_ros.sources import Sources, check_units
 
 PARAMETERS = (
     Parameter("bundle", "", "path of the .robolearn file"),
     Parameter("robot", "", "robot name or YAML; empty for the bundle's; any other than the bundle's is refused"),
     Parameter("command_rate_hz", 500.0, "rate of commands, a whole multiple of the policy's", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
+    Parameter("state_rate_hz", 0.0, "rate at which joint states come; 0 for the robot file's; slower is refused",
+              "Hz", 0, 10000),
     Parameter("base_frame", "base", "frame in which goals are given"),
     Parameter("slot_topics", [], "topics that differ from the default, such as pose.cube=/tracker/cube"),
     Parameter("trusted_keys", [], "key ids or public keys that may sign; empty accepts any intact signature"),
@@ -57,7 +61,7 @@ PARAMETERS = (
     Parameter("approver_keys", [], "key ids or public keys of those who may approve"),
     Parameter("observation_age_max_s", 0.05, "older joint states hold the policy", "s", 0.001, 1.0),
     Parameter("staged_bundle", "", "bundle for the service ~/stage; may be changed while running", read_only=False),
-    Parameter("swap_in_motion", False, "swap a staged policy at once, moving, and without telling the safety node"),
+    Parameter("swap_in_motion", False, "swap a staged policy at once, in motion, without a start; the log names it"),
     Parameter("autostart", True, "configure and activate without being asked, as soon as the arm is there"),
     replace(PHASE, default=0.35),
     RT_PRIORITY,
@@ -68,6 +72,7 @@ DECISION_AGE_MAX_NS = 300_000_000  # decisions come at 10 Hz at least
 SENT_AGE_MAX_NS = 100_000_000
 FIRST_S = 3.0  # how long configure waits for a first joint state
 LOOK_S = 1.0  # and then looks at those that follow
+RATE_TOLERANCE = 0.2  # share by which joint states may come slower than stated
 
 
 class _Lifecycle(LifecycleNode):
@@ -122,6 +127,7 @@ class PolicyNode:
         self.node.create_service(Trigger, "~/stage", self._stage)
         self._reader = JointReader(self.robot.joint_names, self.clock)
         topics = arm_topics(self.robot)
+        self._state_rate_hz = p["state_rate_hz"] or topics.rate_of(p["state_topic"] or topics.best_state)
         self._states = Polled(
             self.node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(10)
         )
@@ -141,6 +147,7 @@ class PolicyNode:
         self._held_ns = 0
         self._decision_ns = 0
         self._follows = False
+        self._slow_told = 0
         self.observation_age = Samples()
 
     # -- lifecycle (executor thread) --
@@ -164,6 +171,8 @@ class PolicyNode:
             raise BundleError(
                 f"Bundle '{m.name}' has joints {m.joint_names}, robot '{robot.name}' {robot.joint_names}."
             )
+        check_units(m.name, m)
+        ticks_per_period(p["command_rate_hz"], m.control_hz)
         return bundle, robot
 
     def configure(self) -> None:
@@ -238,6 +247,24 @@ class PolicyNode:
             raise RobotError(
                 f"{topic} comes at {rate:.0f} Hz, but the policy needs {control_hz:g} Hz. Set state_topic."
             )
+        self._compare_rate(np.diff(stamps))
+
+    def _compare_rate(self, periods_s: np.ndarray) -> None:
+        """Raises RobotError where joint states come slower than stated; faster is only said.
+
+        periods_s: between stamps. Their median counts, so that messages that this node has missed do not.
+        """
+        stated, topic = self._state_rate_hz, self._states.topic
+        rate = 1.0 / max(float(np.median(periods_s)), 1e-6)
+        if stated is None or abs(rate / stated - 1.0) <= RATE_TOLERANCE:
+            return
+        whose = (
+            "the parameter state_rate_hz" if self._p["state_rate_hz"] else f"robot file '{self.robot.name}'"
+        )
+        text = f"{topic} comes at {rate:.0f} Hz, but {whose} says {stated:g} Hz. Correct one of them."
+        if rate < stated:
+            raise RobotError(text)
+        self.node.get_logger().warning(text)
 
     def _misfits(self) -> list[str]:
         return [*self._states.misfits(), *self._inputs.misfits()]
@@ -281,6 +308,11 @@ class PolicyNode:
         if self._staged is not None:
             driver, go = self._swap(driver, go)
         position, velocity = driver.command(self.loop.index, go, self._held, self._values)
+        newest = _source(self._bundle)
+        if not self._follows:  # whatever comes next needs a start, which is then this bundle's own
+            self._source = newest
+        elif driver.computed:
+            self._source = after_swap(self._source, newest)
         stamp = time_message(self.clock, tick_ns)
         self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
         if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
@@ -288,7 +320,7 @@ class PolicyNode:
         driver.advance(self.loop.index, go, self._values)
 
     def _swap(self, driver: PolicyDriver, go: Go) -> tuple[PolicyDriver, Go]:
-        """Put the staged policy in: at rest, under its own name, or moving, under the name of the one before."""
+        """Put the staged policy in: at rest, under its own name, or moving; `tick` names it once it computes."""
         assert self._staged is not None
         in_motion = self._p["swap_in_motion"]
         if go is not Go.HOLD and not in_motion and (driver.running or not driver.at_rest):
@@ -340,18 +372,21 @@ class PolicyNode:
     # -- around it --
 
     def _publish_diagnostics(self) -> None:
-        driver = self._driver
+        driver, bundle = self._driver, self._bundle
         values = loop_values(self.loop) | {
-            "bundle": Path(self._p["bundle"]).name,
-            "digest": self._bundle.digest,
+            "bundle": Path(bundle.path or "").name,
+            "digest": bundle.digest,
             "policy_running": bool(driver and driver.running),
         }
         values |= {f"observation_age_us_{k}": v for k, v in self.observation_age.summary_us().items()}
         if driver is not None:
             values |= {f"inference_us_{k}": v for k, v in driver.inference.summary_us().items()}
         problem = self.refusal or (driver.problem if driver else "not configured") or self._inputs.problem
-        problem = problem or ". ".join(self._misfits())
+        problem = problem or ". ".join(self._misfits()) or self._unheard()
         level, text = (ERROR, problem) if problem else (OK, "serving")
+        slow = self._slow(driver)
+        if not problem and slow:
+            level, text = WARN, slow
         if not problem and not self._inputs.complete:
             level, text = WARN, f"waiting for {', '.join(self._inputs.missing)}"
         message = DiagnosticArray(
@@ -359,6 +394,29 @@ class PolicyNode:
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _unheard(self) -> str:
+        """Says so where the safety node was heard once and is silent now."""
+        silent_s = (time.monotonic_ns() - self._decision_ns) / 1e9
+        if not self._decision_ns or silent_s * 1e9 <= DECISION_AGE_MAX_NS:
+            return ""
+        return (
+            f"the safety node has been silent for {silent_s:.1f} s: the arm is held by its last command. "
+            "Start the safety node again, then reset and start"
+        )
+
+    def _slow(self, driver: PolicyDriver | None) -> str:
+        """Says so where the policy took longer than its period since the last report."""
+        if driver is None:
+            return ""
+        slow, self._slow_told = driver.slow - self._slow_told, driver.slow
+        period_ms = 1e3 / self._bundle.manifest.control_hz
+        longest_ms = driver.inference.largest / 1e6
+        return (
+            f"the policy took longer than its period of {period_ms:g} ms {slow} times, {longest_ms:.0f} ms at most"
+            if slow > 0
+            else ""
+        )
 
     def close(self) -> None:
         """End the policy's thread."""
@@ -376,7 +434,7 @@ class PolicyNode:
 
 def _source(bundle: PolicyBundle) -> str:
     """The name under which a bundle's commands go out."""
-    return f"policy:{bundle.digest[:16]}"
+    return policy_source(bundle.digest)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -23,10 +23,12 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import Trigger
 
+from robolearn.deploy import profile_line
 from robolearn.robots import load_robot
 from robolearn.safety.log import SafetyLog
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.sources import started_for
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, Samples, StampClock
@@ -97,7 +99,7 @@ def choose_command(commands: Sequence[Command], last: Command | None, jump_rad: 
             ):
                 return given
             if (
-                given.source != before.source
+                started_for(given.source) != started_for(before.source)
                 or np.abs(given.position_rad - before.position_rad).max() > jump_rad
             ):
                 return given
@@ -133,6 +135,7 @@ class SafetyNode:
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
         self.command_latency = Samples()  # from the stamp of the policy's command to the arm's
         self._connect(p)
+        self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
         node, topics = self.node, arm_topics(self.robot)
@@ -220,10 +223,7 @@ class SafetyNode:
         jump = self.monitor.limits.mode.command_jump_max_rad.value
         self._command_new = bool(messages)
         given = [command(message, self.clock) for message in messages]
-        before, self._command = self._command, choose_command(given, self._command, jump)
-        source = self._command.source if self._command else ""
-        if before is not None and source != before.source:
-            self._event("swap", before=before.source, after=source)
+        self._command = choose_command(given, self._command, jump)
         ranges = self._ranges.take()
         if ranges:  # the nearest of those that came in this cycle; NaN wins
             nearest = min(ranges, key=lambda r: -math.inf if math.isnan(r.range) else distance_m(r))
@@ -390,6 +390,10 @@ class SafetyNode:
         self._note(
             "policy", f"{policies} publishers on {self._policy_topic}, expected one" if policies > 1 else ""
         )
+        states = self.node.count_publishers(self._states.topic)
+        self._note(
+            "states", f"{states} publishers on {self._states.topic}, expected one" if states > 1 else ""
+        )
         self._note("arm", self._deaf())
         stepped = self.clock.stepped_s()
         self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
@@ -404,7 +408,8 @@ class SafetyNode:
 
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
-        given = [text for topic in (self._states, self._commands, self._ranges) for text in topic.misfits()]
+        read = (self._states, self._commands, self._ranges, self._enabling, self._gripper)
+        given = [text for topic in read for text in topic.misfits()]
         taken = misfits(self.node, self._command_topic, Float64MultiArray, self._out_qos, reading=False)
         self._note("fit", "; ".join(given + taken))
 

@@ -34,7 +34,9 @@ PARAMETERS = (
     Parameter("state_topic", "", "joint states at the driver's slow rate; empty for the robot file's"),
     Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
     Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
+    Parameter("base_frame", "base", "frame of the object poses"),
     Parameter("person_sensor", True, "publish a simulated person sensor"),
+    Parameter("person_topic", "/robolearn/person_range", "what the simulated person sensor publishes on"),
     Parameter(
         "person_distance_m", 5.0, "what the simulated person sensor tells; may be changed while running", "m", 0, 20,
         read_only=False,
@@ -66,6 +68,7 @@ class SimNode:
         self.clock = StampClock()
         self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"])
         self.arm.change_plant(p["damping_share"], p["gain_share"])
+        self._base_frame = p["base_frame"]
         topics = arm_topics(self.robot)
         self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         raw_topic = p["raw_state_topic"] or topics.fast_state
@@ -86,7 +89,7 @@ class SimNode:
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self._person = None
         if p["person_sensor"]:
-            self._person = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
+            self._person = self.node.create_publisher(Range, p["person_topic"], qos(10))
             self.node.create_timer(1.0 / PERSON_RATE_HZ, self._publish_person)
         self.node.create_timer(1.0, self._publish_diagnostics)
         self._slow_every = max(1, round(p["rate_hz"] / topics.state_rate_hz)) if self._raw else 1
@@ -172,7 +175,7 @@ class SimNode:
         self._width.publish(Float64(data=self.arm.gripper_width_m))
         for name, (position, turn) in self.arm.objects().items():
             message = PoseStamped()
-            message.header.stamp, message.header.frame_id = stamp, "base"
+            message.header.stamp, message.header.frame_id = stamp, self._base_frame
             point, q = message.pose.position, message.pose.orientation
             point.x, point.y, point.z = (float(x) for x in position)
             q.w, q.x, q.y, q.z = (float(x) for x in turn)
@@ -187,7 +190,7 @@ class SimNode:
             range=self.node.get_parameter("person_distance_m").get_parameter_value().double_value,
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
-        message.header.frame_id = "base"
+        message.header.frame_id = self._base_frame
         self._person.publish(message)
 
     def _publish_diagnostics(self) -> None:

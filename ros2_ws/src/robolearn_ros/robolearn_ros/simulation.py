@@ -147,7 +147,7 @@ def _task_scene(
 
     from robolearn.tasks import load_task
 
-    made = load_task(f"{robot.name}/{task}")
+    made = load_task(f"{robot.path}/{task}")  # an arm of one's own has but a path
     sensors = made.sensors()
     named: dict[str, dict[str, str]] = {}
     for slot in made.slots:

@@ -7,6 +7,7 @@
 | `pose.<object>.position`, `pose.<object>.orientation` | `/robolearn/pose/<object>` | geometry_msgs/PoseStamped |
 | `gripper.width` | `/robolearn/gripper_width` | std_msgs/Float64, m |
 
+Units are those of the messages: m and rad, rad/s, and 1 for quaternions; a slot in another unit is refused.
 Any of these topics can be changed by the parameter slot_topics, such as `pose.cube=/tracker/cube`.
 """
 
@@ -21,6 +22,7 @@ from rclpy.node import Node
 from std_msgs.msg import Float64
 
 from robolearn.errors import BundleError, ConfigError
+from robolearn.policy.bundle import Manifest
 from robolearn_ros.messages import Polled, qos
 
 ARM = ("joint_state.position", "joint_state.velocity")
@@ -28,6 +30,34 @@ GRIPPER = "gripper.width"
 GRIPPER_TOPIC = "/robolearn/gripper_width"
 GOAL_TOPIC = "/robolearn/goal"
 _PARTS = ("position", "orientation")
+_UNITS = {"joint_state.position": "rad", "joint_state.velocity": "rad/s", GRIPPER: "m"}
+_UNIT_OF_PART = {"position": "m", "orientation": "1"}
+_UNITS_OF_TARGETS = {
+    "joint_position_target": "rad",
+    "joint_velocity_target": "rad/s",
+    "gripper_width_target": "m",
+}
+
+
+def check_units(name: str, manifest: Manifest) -> None:
+    """Raises BundleError where a slot or target is in another unit than the message that carries it has.
+
+    name: of the bundle.
+    """
+    for slot in (*manifest.slots, *manifest.goal_slots):
+        expected = _UNITS.get(slot.source) or _UNIT_OF_PART.get(slot.source.rpartition(".")[2])
+        if expected is not None and slot.unit != expected:
+            raise BundleError(
+                f"Bundle '{name}': slot '{slot.name}' is in '{slot.unit}', but {slot.source} comes in '{expected}'. "
+                "Export the policy with slots in the units of the messages."
+            )
+    for output in manifest.outputs:
+        expected = _UNITS_OF_TARGETS.get(output.name)
+        if expected is not None and output.unit != expected:
+            raise BundleError(
+                f"Bundle '{name}': target '{output.name}' is in '{output.unit}', but is sent in '{expected}'. "
+                "Export the policy with targets in the units of the messages."
+            )
 
 
 class Sources:

@@ -1,0 +1,81 @@
+"""`robolearn serve`: an arm of one's own, what is said at the start, and what is refused before it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import ros_standin
+
+from robolearn import cli, serve
+from robolearn.config import config_path
+from robolearn.robots import load_robot
+from robolearn.safety.profile import SafetyProfile
+from robolearn.serve import free_domain
+
+
+@pytest.mark.parametrize(("rate", "message"), [
+    ("0", "key 'rate_hz' is 0.0: Input should be greater than or equal to 50."),
+    ("333", "The command rate is 333 Hz, but must be a whole multiple of the policy's 50 Hz."),
+])  # fmt: skip
+def test_a_rate_that_cannot_be_is_refused_once_before_anything_starts(
+    rate, message, tmp_path, monkeypatch, capsys
+):
+    bundle = ros_standin.export_reaching(tmp_path)
+    monkeypatch.setattr(serve, "Serving", lambda *_, **__: pytest.fail("nodes were started"))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["serve", str(bundle.path), "--robot", "fr3", "--sim", "--rate", rate])
+    assert end.value.code
+    assert " ".join(capsys.readouterr().err.split()).count(message) == 1
+
+
+@pytest.mark.ros
+def test_a_node_refuses_such_a_rate_by_itself(tmp_path):
+    bundle = ros_standin.export_reaching(tmp_path)
+    with serve.Serving(tmp_path, rate_hz=333.0, domain_id=free_domain()) as serving:
+        node = serving.start_policy(bundle.path, require_approval=False)
+        assert node.wait(30.0) == 2
+        assert (
+            node.last_words()
+            == "The command rate is 333 Hz, but must be a whole multiple of the policy's 50 Hz."
+        )
+
+
+@pytest.mark.ros
+def test_an_arm_of_ones_own_is_served_and_its_profile_told_with_its_digest(tmp_path):
+    bundle = ros_standin.export_reaching(tmp_path)
+    cell = tmp_path / "cell"
+    cell.mkdir()
+    shutil.copy(load_robot("fr3").path, cell / "my_arm.yaml")
+    shutil.copy(config_path("safety/fr3.yaml"), cell / "my_cell.yaml")
+    shutil.copy(config_path("deploy/ros2_control.yaml"), cell / "my_deploy.yaml")
+    environment = os.environ | {
+        "ROS_DOMAIN_ID": str(free_domain()), "ROBOLEARN_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"
+    }  # fmt: skip
+    words = [
+        "serve",
+        str(bundle.path),
+        "--robot",
+        "cell/my_arm.yaml",
+        "--deploy",
+        "cell/my_deploy.yaml",
+        "--sim",
+    ]
+    command = [sys.executable, "-m", "robolearn", *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as served:
+        said = ""
+        for line in served.stdout:
+            said += line
+            if "Ctrl-C ends it all" in line:
+                served.send_signal(signal.SIGINT)
+    assert served.returncode == 0, said
+    digest = SafetyProfile.load(cell / "my_cell.yaml").digest
+    told = f"Safety profile: my_cell, mode manual_reduced, sha256 {digest}"
+    assert told in said
+    (node,) = tmp_path.glob("runs/serve/*/safety_node.out")
+    assert told in node.read_text()
+    assert "Traceback" not in node.read_text()
