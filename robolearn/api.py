@@ -14,6 +14,7 @@ from robolearn.learn.console import stop_on_signals
 from robolearn.learn.run import Run
 from robolearn.learn.trainer import Progress
 from robolearn.learn.trainer import train as train_from_config
+from robolearn.naming import file_stem, short_name
 from robolearn.notebook import LiveCurve, in_notebook
 
 
@@ -26,7 +27,7 @@ def train(
     resume: bool = True,
     **overrides: Any,
 ) -> Run:
-    """Train `robot/task`; a run that is in run_dir already is continued.
+    """Train `robot/task`; a run that is in run_dir already is continued. robot: a name, or a robot file's path.
 
     run_dir: default `runs/ROBOT-TASK`. config: YAML of the run, default the task's own if there is one.
     overrides: keys of `TrainConfig`, groups as dicts: `total_steps=200_000, ppo={"discount": 0.97}, env={...}`.
@@ -38,11 +39,11 @@ def train(
     if overrides:
         data = resolved.model_dump(mode="json")
         resolved = build(TrainConfig, merged(data, overrides), f"train {task}")
-    curve = LiveCurve(task) if progress is None and in_notebook() else None
+    curve = LiveCurve(short_name(task)) if progress is None and in_notebook() else None
     with ExitStack() as stack:
         on_main = threading.current_thread() is threading.main_thread()
         stop = stack.enter_context(stop_on_signals()) if on_main else None
-        target = run_dir or Path("runs") / task.replace("/", "-")
+        target = run_dir or Path("runs") / file_stem(task)
         run = train_from_config(resolved, target, resume=resume, progress=progress or curve, stop=stop)
     if curve is not None:
         curve.draw(run.metrics)

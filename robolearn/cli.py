@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -52,6 +53,14 @@ def _options(
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+NewKey = Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")]
+Task = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROBOT/TASK",
+        help="Such as fr3/reach; `robolearn tasks` lists them. An arm of your own: my_arm.yaml/reach.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides, such as seed=3 num_envs=256."),
@@ -108,7 +117,7 @@ def demo(
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(help="robot/task, such as fr3/reach; `robolearn tasks` lists them.")],
+    task: Task,
     overrides: Overrides = None,
     config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
@@ -117,6 +126,9 @@ def train(
         typer.Option(metavar="SITE", help="Print the SLURM script for a site instead of training."),
     ] = None,
     nodes: Annotated[int, typer.Option(help="Nodes of the SLURM job.")] = 1,
+    bundle: Annotated[
+        bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
+    ] = True,
 ) -> None:
     """Train a policy; a second call with the same run folder resumes.
 
@@ -124,15 +136,17 @@ def train(
     """
     if print_slurm is not None:
         from robolearn.learn.cluster import slurm_script
+        from robolearn.naming import file_stem
 
-        target = run or Path("runs") / task.replace("/", "-")
-        sys.stdout.write(
-            slurm_script(task, target, site=print_slurm, nodes=nodes, overrides=tuple(overrides or ()))
+        target = run or Path("runs") / file_stem(task)
+        script = slurm_script(
+            task, target, site=print_slurm, nodes=nodes, config=config, overrides=overrides or []
         )
+        sys.stdout.write(script)
         return
     from robolearn.learn.command import train_command
 
-    train_command(task, config, overrides or [], run, out)
+    train_command(task, config, overrides or [], run, out, bundle=bundle)
 
 
 @app.command(name="eval")
@@ -145,6 +159,10 @@ def evaluate(
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the files (default: beside the policy).")
+    ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(help="A bundle's robot YAML, where it is not where the bundle was trained."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -159,8 +177,12 @@ def evaluate(
     from robolearn.learn.served import evaluate_path
 
     with EvaluationBar(err) as progress:
-        result, notes = evaluate_path(policy, episodes, seed, video=video, output=output, progress=progress)
-    out.print_json(json.dumps(result.to_json())) if as_json else out.print(result)
+        done = evaluate_path(
+            policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
+        )
+    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(done.result)
+    with EvaluationBar(err) if video else nullcontext() as progress:
+        notes = done.notes + done.write_films(progress)
     for note in notes:
         err.print(note, markup=False, highlight=False, soft_wrap=True)
 
@@ -172,28 +194,41 @@ def export(
         Path | None, typer.Option("--output", "-o", help="The bundle (default: in the run).")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="Ed25519 key (default: your own, made once).")] = None,
+    new_key: NewKey = False,
 ) -> None:
     """Export the trained policy as one signed file, ready to serve.
 
     Example: robolearn export runs/fr3-reach -o fr3-reach.robolearn
     """
+    from robolearn.keys import named_key
     from robolearn.learn.run import open_run
 
-    out.print(open_run(run).export(output, key_path=key).inspect())
+    opened = open_run(run)
+    named_key(key, new_key)
+    out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
 ) -> None:
-    """What a bundle is: its contract, results, digests and signature, checked.
+    """What a bundle is: its contract, results, digests, signature and approvals, checked.
 
     Example: robolearn inspect fr3-reach.robolearn
     """
+    from robolearn.policy.approval import approvals_json, approvals_text
     from robolearn.policy.bundle import PolicyBundle
 
     loaded = PolicyBundle.load(bundle)
-    out.print_json(loaded.manifest.model_dump_json(by_alias=True)) if as_json else out.print(loaded.inspect())
+    if as_json:
+        about = {"bundle_digest": loaded.digest, "key_id": loaded.key_id, "public_key": loaded.public_key}
+        approvals = {"approvals": approvals_json(loaded, bundle)}
+        out.print_json(
+            json.dumps({**loaded.manifest.model_dump(mode="json", by_alias=True), **about, **approvals})
+        )
+        return
+    out.print(loaded.inspect(), markup=False, highlight=False, soft_wrap=True)
+    out.print(approvals_text(loaded, bundle), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -201,35 +236,47 @@ def approve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
     key: Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")] = None,
+    new_key: NewKey = False,
 ) -> None:
     """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
 
     Example: robolearn approve fr3-reach.robolearn --who engineer-7
     """
-    from robolearn.keys import load_or_create_key
+    from robolearn.keys import named_key
     from robolearn.policy.approval import approvals_path
     from robolearn.policy.approval import approve as sign
+    from robolearn.policy.bundle import PolicyBundle
 
-    signed = sign(bundle, load_or_create_key(key), who)
-    out.print(f"Approved {signed.digest[:12]} as {signed.who}, key {signed.key_id}: {approvals_path(bundle)}")
+    PolicyBundle.load(bundle)  # before a key is made for nothing
+    signed = sign(bundle, named_key(key, new_key), who)
+    text = f"Approved {signed.digest[:12]} as {signed.who}, key {signed.key_id}: {approvals_path(bundle)}"
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def serve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
-    robot: Annotated[str, typer.Option(help="The arm.")] = "fr3",
+    robot: Annotated[
+        str, typer.Option(help="The arm: a name, or a robot YAML (default: the deployment file's, or fr3).")
+    ] = "",
+    deploy: Annotated[str, typer.Option(help="Deployment file (default: the packaged one of the arm).")] = "",
     sim: Annotated[bool, typer.Option("--sim", help="Also start a simulated arm.")] = False,
-    profile: Annotated[str | None, typer.Option(help="Safety profile (default: the arm's own).")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Safety profile (default: the deployment file's, or the arm's own).")
+    ] = None,
     log: Annotated[Path, typer.Option(help="Folder of the safety log.")] = Path("runs/serve"),
-    rate: Annotated[float | None, typer.Option(help="Command rate in Hz.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Command rate in Hz (default: the file's).")] = None,
 ) -> None:
     """Serve a policy on an arm over ROS 2, behind the safety monitor, until Ctrl-C.
 
     Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
     """
+    from robolearn.deploy import deployment_for
     from robolearn.serve import serve_until_stopped
 
-    serve_until_stopped(bundle, robot=robot, sim=sim, profile=profile, log_dir=log, rate_hz=rate, console=out)
+    changes = {"profile": profile, "rate_hz": rate}
+    deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
+    serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 
 @app.command()
@@ -241,24 +288,32 @@ def review(
     profile: Annotated[
         str | None, typer.Option(help="Replay through another profile: what would it have done?")
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The log writer's public key (.pub), from outside the log."),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a safety log, replay it through the same monitor, write the report page.
 
-    Exit status 1 if the log does not verify or the replay disagrees.
+    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
 
     Example: robolearn review runs/demo/safety
     """
     from robolearn.review.review import review_log
 
-    outcome = review_log(log, report, profile)
+    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
     out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
     raise typer.Exit(0 if outcome.passed else 1)
 
 
 @app.command()
 def view(
-    task: Annotated[str, typer.Argument(help="robot/task, such as fr3/reach.")],
+    task: Task,
     policy: Annotated[str, typer.Option(help="zero, random, or the path of a bundle.")] = "zero",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write an mp4 instead.")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
@@ -268,9 +323,12 @@ def view(
 
     Example: robolearn view fr3/pick_cube --policy random
     """
+    from robolearn.learn.console import EvaluationBar
+    from robolearn.sim.render import has_display
     from robolearn.view import view as show
 
-    written = show(task, policy, output, episodes=episodes, seed=seed)
+    with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
+        written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)
     if written is not None:
         out.print(f"wrote {written}", highlight=False)
 
@@ -315,34 +373,33 @@ def tasks(context: typer.Context, as_json: Json = False) -> None:
 
 
 @tasks_app.command(name="show")
-def tasks_show(name: Annotated[str, typer.Argument(help="robot/task")]) -> None:
+def tasks_show(task: Task) -> None:
     """Slots, goal, reward terms, success and action bounds of one task.
 
     Example: robolearn tasks show fr3/reach
     """
-    from robolearn.tasks import Task, load_task
+    from robolearn import tasks
 
-    task = load_task(name)
-    out.print(f"[bold]{task.full_name}[/]: {task.summary}")
-    out.print(
-        f"Success: {task.success_text}. Episode {task.config.episode_s:g} s at {task.config.control_hz:g} Hz."
-    )
+    shown = tasks.load_task(task)
+    config = shown.config
+    out.print(f"[bold]{shown.full_name}[/]: {shown.summary}")
+    out.print(f"Success: {shown.success_text}. Episode {config.episode_s:g} s at {config.control_hz:g} Hz.")
     slots = plain_table("slot", "shape", "unit", "source", "what")
-    for slot in (*task.slots, *task.goal_slots, *task.memory_slots):
+    for slot in (*shown.slots, *shown.goal_slots, *shown.memory_slots):
         slots.add_row(slot.name, str(list(slot.shape)), slot.unit, slot.source, slot.description)
     rewards = plain_table("reward term", "weight")
-    for term, weight in task.config.reward.items():
+    for term, weight in config.reward.items():
         rewards.add_row(term, f"{weight:g}")
     drawn = plain_table("drawn for each episode", "of", "between")
-    for what, of, between in _randomization(task.config.randomization):
+    for what, of, between in _randomization(config.randomization):
         drawn.add_row(what, of, between)
     action = plain_table("action space", "")
-    for key, value in task.config.action:
+    for key, value in config.action:
         action.add_row(key, str(value))
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(task).guide is not Task.guide else 'no'}.")
+    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

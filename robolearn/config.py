@@ -144,7 +144,11 @@ def _explain(kind: type[BaseModel], item: Any, where: str) -> str:
         return f"{where}: " + unknown("key", key, [".".join([*location[:-1], name]) for name in fields])
     if item["type"] == "missing":
         return f"{where}: key '{key}' is missing."
-    return f"{where}: key '{key}' is {item['input']!r}: {item['msg']}."
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error" and isinstance(item["input"], Mapping):
+        # A check of several keys together: it names them itself, and the group may hold very many.
+        return f"{where}: key '{key}': {message}." if key else f"{where}: {message}."
+    return f"{where}: key '{key}' is {item['input']!r}: {message}."
 
 
 def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:

@@ -166,18 +166,19 @@ def memory_lock() -> Finding:
 
 
 def rendering() -> Finding:
-    """A picture without a display."""
+    """A picture, on the display or without one."""
     code = (
-        "import os; os.environ.setdefault('MUJOCO_GL', 'egl')\n"
+        "import os, sys\n"
+        "if sys.platform == 'linux' and not {'MUJOCO_GL', 'DISPLAY', 'WAYLAND_DISPLAY'} & set(os.environ):\n"
+        "    os.environ['MUJOCO_GL'] = 'egl'\n"  # as our renderer chooses
         "import mujoco\n"
         "m = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size=\"1\"/></worldbody></mujoco>')\n"
         "r = mujoco.Renderer(m, 16, 16); d = mujoco.MjData(m); mujoco.mj_forward(m, d); r.update_scene(d)\n"
-        "print(os.environ['MUJOCO_GL'], r.render().shape)"
+        "print(os.environ.get('MUJOCO_GL', 'display'), r.render().shape)"
     )
     worked, text = _probe(code)
-    todo = (
-        "" if worked else "only for videos: sudo apt install libegl1 libgl1-mesa-dri, and set MUJOCO_GL=egl"
-    )
+    todo = "only for videos: sudo apt install libegl1 libgl1-mesa-dri; if it stays so, set MUJOCO_GL=egl"
+    todo = "" if worked else todo
     return Finding("Rendering", "ok" if worked else "optional", text, todo)
 
 

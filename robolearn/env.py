@@ -11,6 +11,7 @@ success and the critic see the world as it is, the policy sees it through its se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -93,14 +94,14 @@ class VecEnv:
         if num_envs < 1:
             raise TaskError(f"num_envs is {num_envs}, but at least 1 environment is needed.")
         self.task, self.num_envs = task, num_envs
-        spec = task.scene()
+        spec = _built(task, task.scene)
         spec.option.timestep = 1.0 / task.config.physics_hz
         needed = {name for names in task.sensors().values() for name in names}
         for sensor in [sensor for sensor in spec.sensors if sensor.name not in needed]:
             spec.delete(sensor)  # each would be computed at every substep
         randomization = task.config.randomization
         prepare(spec, randomization)
-        self.model: mujoco.MjModel = spec.compile()
+        self.model: mujoco.MjModel = _built(task, spec.compile)
         self.physics: Physics = make_physics(engine, self.model, num_envs)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
         self._check_slots()
@@ -319,6 +320,19 @@ def make(
 ) -> VecEnv:
     """The batched environment `robot/task` on an engine: auto, native, jax or warp."""
     return VecEnv(load_task(name, config), num_envs, engine)
+
+
+def _built(task: Task[Any], part: Callable[[], Any]) -> Any:
+    """What MuJoCo builds of the scene. Raises TaskError where a user's model file does not fit in."""
+    try:
+        return part()
+    except ValueError as error:
+        if task.robot.file.model is None:
+            raise
+        raise TaskError(
+            f"Task '{task.full_name}' cannot be built with the model file of its robot: {error}. Where a name is "
+            "repeated, rename that element in the model file."
+        ) from error
 
 
 def _finite(readings: Readings) -> Array:

@@ -5,6 +5,7 @@
 
     env = gymnasium.make("robolearn/fr3-reach-v0")
     envs = gymnasium.make_vec("robolearn/fr3-reach-v0", num_envs=1024)
+    mine = gymnasium.make(robolearn.gym.register("my_arm.yaml/reach"))  # an arm of your own
 
 Gymnasium 1.x loads no plugins by itself; without the import, "robolearn.gym:robolearn/fr3-reach-v0" does it too.
 Both faces take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.sb3`.
@@ -21,6 +22,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from robolearn.env import EnvState, VecEnv, make
+from robolearn.naming import absolute, file_stem
 from robolearn.sim.jit import jit
 from robolearn.sim.render import HumanView, SceneRenderer, has_display
 from robolearn.tasks import task_names
@@ -220,20 +222,26 @@ class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
 
 def gym_id(task: str) -> str:
-    """Gymnasium's id of `robot/task`."""
-    return f"robolearn/{task.replace('/', '-')}-v0"
+    """Gymnasium's id of `robot/task`, with the robot's name where a file is given."""
+    return f"robolearn/{file_stem(task)}-v0"
 
 
-def register() -> None:
-    """Register every installed `robot/task` with Gymnasium. Importing this module does it."""
-    for task in task_names():
-        if gym_id(task) not in gymnasium.registry:
-            gymnasium.register(
-                gym_id(task),
-                entry_point="robolearn.gym:GymEnv",
-                vector_entry_point="robolearn.gym:GymVectorEnv",
-                kwargs={"task": task},
-            )
+def register(task: str) -> str:
+    """Register `robot/task` with Gymnasium and return its id. Importing this module does it for what is installed.
+
+    For an arm of your own, `my_arm.yaml/reach`. An id that is taken by another file then means this one.
+    """
+    task, name = absolute(task), gym_id(task)
+    if name not in gymnasium.registry or gymnasium.registry[name].kwargs != {"task": task}:
+        gymnasium.registry.pop(name, None)
+        gymnasium.register(
+            name,
+            entry_point="robolearn.gym:GymEnv",
+            vector_entry_point="robolearn.gym:GymVectorEnv",
+            kwargs={"task": task},
+        )
+    return name
 
 
-register()
+for _task in task_names():
+    register(_task)

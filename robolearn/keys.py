@@ -48,6 +48,20 @@ def load_or_create_key(path: str | Path | None = None) -> Ed25519PrivateKey:
     return load_key(file)
 
 
+def named_key(path: str | Path | None, new: bool = False) -> Ed25519PrivateKey:
+    """The key that a person named: a file that exists, or with new one that does not yet; None is the default key.
+
+    Raises KeyFileError like `load_or_create_key`. A misspelt name makes no key: what it signs, nobody would trust.
+    """
+    if path is not None and Path(path).exists() == new:
+        raise KeyFileError(
+            f"The key file {path} exists already. Leave out --new-key, or give another path."
+            if new
+            else f"There is no key file {path}. Correct the path, or make a new key there with --new-key."
+        )
+    return load_or_create_key(path)
+
+
 def load_key(path: str | Path) -> Ed25519PrivateKey:
     """The private key in `path`; raises KeyFileError like `load_or_create_key`, and where there is none."""
     file = Path(path)

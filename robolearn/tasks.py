@@ -21,8 +21,9 @@ from robolearn.actions import Targets
 from robolearn.cartesian import ActionConfig, make_action
 from robolearn.config import Config, build, merged
 from robolearn.errors import ConfigError, TaskError, unknown
+from robolearn.naming import split_task
 from robolearn.policy.slots import Slot
-from robolearn.robots import Robot, load_robot, robot_names
+from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
 from robolearn.sim.randomize import Randomization
 
 Array = jax.Array
@@ -191,16 +192,22 @@ def task_classes() -> dict[str, type[Task[Any]]]:
 
 
 def task_names() -> list[str]:
-    """Every `robot/task` that can be made."""
+    """Every `robot/task` that can be made of what is installed; a robot file of one's own adds its own."""
     return [f"{robot}/{task}" for robot in robot_names() for task in sorted(task_classes())]
 
 
 def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
-    """The task `robot/task`, its defaults changed by config, group by group. Raises TaskError or ConfigError."""
-    robot_name, _, task_name = name.partition("/")
-    classes = task_classes()
-    if task_name not in classes or robot_name not in robot_names():
-        raise TaskError(unknown("task", name, task_names()))
+    """The task `robot/task`, its defaults changed by config, group by group.
+
+    robot: a packaged one, or the path of a robot file: `fr3/reach`, `arms/my_arm.yaml/reach`.
+    Raises TaskError, ConfigError or RobotError.
+    """
+    robot_name, task_name = split_task(name)
+    classes, own = task_classes(), is_robot_path(robot_name)
+    if task_name not in classes or not (own or robot_name in robot_names()):
+        known = [f"{robot_name}/{task}" for task in sorted(classes)] if own else task_names()
+        hint = "" if own else " An arm of your own goes by its file: my_arm.yaml/reach."
+        raise TaskError(unknown("task", name, known) + hint)
     kind = classes[task_name]
     defaults = kind.config_type.model_construct().model_dump()
     resolved = build(kind.config_type, merged(defaults, config or {}), f"task {name}")

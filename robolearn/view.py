@@ -11,35 +11,47 @@ import numpy as np
 
 from robolearn.env import EnvState, VecEnv, make
 from robolearn.errors import BundleError, ConfigError
+from robolearn.naming import file_stem
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.sim.jit import jit
-from robolearn.sim.render import HumanView, has_display, play, scene_renderer, write_video
+from robolearn.sim.render import HumanView, Progress, check_video_path, film_steps, has_display, play
 
 Stepper = Callable[[EnvState], EnvState]
 
 
 def view(
-    task: str, policy: str = "zero", output: Path | None = None, *, episodes: int = 4, seed: int = 0
+    task: str,
+    policy: str = "zero",
+    output: Path | None = None,
+    *,
+    episodes: int = 4,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Path | None:
     """Show episodes of `robot/task` in a window, or write them to output and return it.
 
     policy: `zero`, `random` or the path of a bundle. Without a display and without output, the video goes to
-    ROBOT-TASK.mp4 in the working directory.
+    ROBOT-TASK.mp4 in the working directory. progress: told of the pictures of a video.
+    Raises ConfigError for fewer than one episode or another ending than .mp4, TaskError, BundleError, PhysicsError.
     """
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}, but at least 1 is needed.")
+    if output is None and not has_display():
+        output = Path(f"{file_stem(task)}.mp4")
+    if output is not None:
+        check_video_path(output)  # before anything is compiled
     env = make(task, num_envs=1, engine="native")
     step = policy_step(env, policy, seed)
-    if output is None and has_display():
-        window = HumanView(env)
-        for state in play(env, step, episodes, seed):
-            if not window.running:
-                break
-            window.show(state)
-        window.close()
-        return None
-    with scene_renderer(env) as renderer:
-        frames = [renderer.frame(state) for state in play(env, step, episodes, seed)]
-    return write_video(frames, output or Path(f"{task.replace('/', '-')}.mp4"), env.control_hz)
+    if output is not None:
+        return film_steps(env, step, output, episodes, seed, progress)
+    window = HumanView(env)
+    for state in play(env, step, episodes, seed):
+        if not window.running:
+            break
+        window.show(state)
+    window.close()
+    return None
 
 
 def policy_step(env: VecEnv, policy: str, seed: int) -> Stepper:

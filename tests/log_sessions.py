@@ -53,6 +53,7 @@ class Session:
         self.phase_s = 0.0
         self.origin = self.q.copy()
         self.kept = 0
+        self.source = "policy"
 
     @property
     def measured(self) -> Measured:
@@ -67,6 +68,10 @@ class Session:
             self.q, self.qd = decision.command_rad.copy(), decision.velocity_rad_s.copy()
         self.now_s += PERIOD_S
         return decision
+
+    def mode(self, mode: str) -> None:
+        answer = self.monitor.set_mode(mode, "op-7")
+        self.log.event("mode", now_s=self.now_s, mode=mode, who="op-7", answer=answer)
 
     def start(self) -> None:
         measured = self.measured
@@ -88,7 +93,7 @@ class Session:
             grow = 1.0 - np.exp(-((t / 0.8) ** 3))
             position = self.origin + amplitude * grow * np.sin(t * np.linspace(1.0, 1.6, self.robot.dof))
             stamp = self.now_s
-            self.cycle(Command(self.robot.joint_names, position, stamp), surroundings)
+            self.cycle(Command(self.robot.joint_names, position, stamp, None, self.source), surroundings)
 
     def rest(self, cycles: int = 400) -> None:
         for _ in range(cycles):

@@ -106,20 +106,6 @@ def test_messages_are_printed_as_they_are(capsys, monkeypatch):
     assert err == "robolearn: key [bold] is 'x'\n"
 
 
-def test_worked_calculations_are_printed_with_their_inputs(capsys):
-    """Check values: mR 10.85 kg (UR5e with 2 kg), speeds from the quasi-static force; computed from TS 15066 A.3."""
-    status, out, _ = run(capsys, "safety", "pfl", "ur5e", "--payload-kg", "2", "--kind", "quasi_static")
-    assert status == 0
-    for number in ("10.85", "0.6453", "0.3031", "0.1724", "skull_forehead"):
-        assert number in out
-    status, out, _ = run(capsys, "safety", "separation", "fr3", "--speed-m-s", "1.0")
-    assert status == 0
-    assert "Sp" in out
-    status, out, _ = run(capsys, "safety", "limits", "fr3", "--mode", "collaborative")
-    assert status == 0
-    assert "fr3_joint7" in out
-
-
 def test_wrong_mode_and_region_are_named(capsys):
     status, _, err = run(capsys, "safety", "limits", "fr3", "--mode", "automatc")
     assert status == 2
@@ -135,3 +121,15 @@ def test_a_slurm_script_is_printed_for_a_site(capsys):
     status, _, err = run(capsys, "train", "fr3/reach", "--print-slurm", "leonard")
     assert status == 2
     assert "leonardo" in err
+
+
+def test_a_slurm_script_has_the_config_and_is_not_printed_for_a_run_that_would_not_start(capsys, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("num_envs: 64\n")
+    given = ["--config", str(config), "--print-slurm", "generic"]
+    status, out, _ = run(capsys, "train", "fr3/reach", *given)
+    assert (status, f"--config {config}" in out) == (0, True)
+    status, out, err = run(capsys, "train", "fr3/nope", "--print-slurm", "lumi")
+    assert (status, out, "Unknown task 'fr3/nope'" in err) == (2, "", True)
+    status, out, err = run(capsys, "train", "fr3/reach", "bogus=3", "--print-slurm", "lumi")
+    assert (status, out, "Unknown key 'bogus'" in err) == (2, "", True)

@@ -1,4 +1,5 @@
 import pytest
+from pydantic import model_validator
 
 from robolearn.config import Config, apply_overrides, config_path, load_config, read_yaml
 from robolearn.errors import ConfigError
@@ -47,6 +48,28 @@ def test_wrong_override_says_what_to_do(override, message, tmp_path):
         assert message in str(error.value)
     else:
         assert "'name' is a value" in str(error.value)
+
+
+class Pair(Config):
+    low: int = 0
+    high: int = 1
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        return self
+
+
+class Holder(Config):
+    pair: Pair = Pair()
+
+
+def test_a_check_of_several_keys_says_only_what_it_found():
+    with pytest.raises(ConfigError, match=r"^config: low must not be above high\.$"):
+        load_config(Pair, overrides=["low=2"])
+    with pytest.raises(ConfigError, match=r"^config: key 'pair': low must not be above high\.$"):
+        load_config(Holder, overrides=["pair.low=2"])
 
 
 def test_overrides_do_not_change_their_input():

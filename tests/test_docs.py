@@ -96,6 +96,7 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path / "home"))
     story(tmp_path / "runs" / "demo" / "safety", tmp_path / "log.pem", waves=100)
+    shutil.copy(tmp_path / "runs" / "demo" / "safety" / "head.json", "head.json")
     for name in ("my_arm.yaml", "NAME.yaml"):
         shutil.copy(rl.load_robot("fr3").path, name)
     shutil.copy(config_path("safety/fr3.yaml"), "my_cell.yaml")
@@ -160,6 +161,12 @@ def test_the_reference_is_written_from_the_code(tmp_path):
     assert "`command_jump`" in (tmp_path / "rules.md").read_text()
     assert "## robolearn doctor" in (tmp_path / "command_line.md").read_text()
     assert "fr3_joint7" in (tmp_path / "robots.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["tutorials/safety_engineer.md", "howto/own_limits.md"])
+def test_the_worked_calculations_are_shown_to_who_sets_limits(page):
+    shown = {tuple(words[:2]) for words in commands((ROOT / "docs" / page).read_text())}
+    assert shown >= {("safety", "limits"), ("safety", "pfl"), ("safety", "separation")}
 
 
 @pytest.fixture(scope="module")

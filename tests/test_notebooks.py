@@ -1,7 +1,6 @@
 """The notebooks run from top to bottom, as a newcomer would run them, with a short training."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -38,7 +37,6 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
         pytest.importorskip("rclpy")
     monkeypatch.setenv("ROBOLEARN_NOTEBOOK_STEPS", STEPS)
     monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
     notebook = nbformat.read(path, as_version=4)
     client.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -50,9 +51,12 @@ class PpoConfig(Config):
 
 
 class WandbConfig(Config):
-    """Weights & Biases: offline unless a person writes otherwise."""
+    """Weights & Biases, where wandb is installed: offline unless a person writes otherwise."""
 
-    mode: Literal["disabled", "offline", "online"] = "disabled"
+    mode: Literal["disabled", "offline", "online"] = Field(
+        default="offline",
+        description="offline: into the run folder, for `wandb sync`; online: to the server you are logged in to",
+    )
     project: str = "robolearn"
 
 
@@ -100,6 +104,16 @@ class TrainConfig(Config):
                 f" {self.ppo.minibatches}"
             )
         return self
+
+    def groups_on(self, devices: int) -> int:
+        """The number of groups nearest to `groups` that so many devices can share evenly."""
+        return devices * max(1, round(self.groups / devices))
+
+    def num_envs_in(self, groups: int) -> int:
+        """`num_envs`, or the next number above it that so many groups and their minibatches divide."""
+        minibatches = self.ppo.minibatches
+        each = groups * (minibatches // math.gcd(minibatches, self.ppo.rollout_steps))
+        return -(-self.num_envs // each) * each
 
     @property
     def steps_per_iteration(self) -> int:

@@ -17,6 +17,7 @@ from rich.table import Table
 from robolearn.learn import folder
 from robolearn.learn.config import TrainConfig
 from robolearn.learn.evaluate import Evaluation
+from robolearn.naming import short_name
 
 if TYPE_CHECKING:
     from robolearn.learn.run import Run
@@ -57,7 +58,7 @@ class TrainingBar(_Bar):
             console=console,
         )
         self._task = self._bar.add_task(
-            config.task, total=config.iterations * config.steps_per_iteration, rate="", success=""
+            short_name(config.task), total=config.iterations * config.steps_per_iteration, rate="", success=""
         )
 
     def stage(self, text: str) -> None:
@@ -72,9 +73,8 @@ class TrainingBar(_Bar):
         self._bar.update(self._task, completed=row["steps"], **fields)
         if not self._console.is_terminal and time.monotonic() > self._said_s + PLAIN_EVERY_S:
             self._said_s = time.monotonic()
-            self._console.print(
-                f"{row['steps']:,} steps, {fields['rate'].strip()}, {fields.get('success', '')}"
-            )
+            said = (f"{row['steps']:,} steps", fields["rate"].strip(), fields.get("success"))
+            self._console.print(", ".join(filter(None, said)))
 
     def warn(self, text: str) -> None:
         """Something the user should know, above the bar."""
@@ -82,7 +82,7 @@ class TrainingBar(_Bar):
 
 
 class EvaluationBar(_Bar):
-    """A progress bar of an evaluation, with rate and time left; gone at the end. A `Progress` to call."""
+    """A progress bar of an evaluation or a video, with rate and time left; gone at the end. A `Progress` to call."""
 
     def __init__(self, console: Console):
         self._console, self._said_s, self._stage_s = console, time.monotonic(), time.monotonic()
@@ -96,6 +96,7 @@ class EvaluationBar(_Bar):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("compiling", total=None, rate="")
 
@@ -106,11 +107,12 @@ class EvaluationBar(_Bar):
             self._what, self._stage_s, self._first = what, now_s, done
             self._bar.reset(self._task, total=total, description=what, rate="")
         seconds = now_s - self._stage_s
-        rate = f"{(done - self._first) / seconds:>8,.0f} /s" if seconds > 0 else ""
+        per_s = (done - self._first) / seconds if seconds > 0 else 0.0
+        rate = f"{per_s:>8,.{0 if per_s >= 10 else 1}f} /s" if per_s else ""
         self._bar.update(self._task, completed=done, rate=rate)
         if not self._console.is_terminal and now_s > self._said_s + PLAIN_EVERY_S:
             self._said_s = now_s
-            self._console.print(f"{what}: {done:,} of {total:,}, {rate.strip()}")
+            self._console.print(", ".join(filter(None, (f"{what}: {done:,} of {total:,}", rate.strip()))))
 
 
 @contextmanager
@@ -137,7 +139,9 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 def run_table(run: Run) -> Table:
     """Where a run is, how far it came, and what was measured of it."""
     last = run.metrics[-1] if run.metrics else {}
-    table = Table(title=f"{run.config.task}: {run.run_dir}", title_justify="left", show_header=False)
+    table = Table(
+        title=f"{short_name(run.config.task)}: {run.run_dir}", title_justify="left", show_header=False
+    )
     table.add_row(
         "trained", f"{last.get('steps', 0):,} control steps in {last.get('time/wall_s', 0.0):.1f} s"
     )
@@ -175,8 +179,10 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         )
     for name, count in evaluation.limit_hits.items():
         table.add_row(name.replace("_", " "), f"{count} control periods")
+    if evaluation.strata and success.rate == 1.0:
+        table.add_row("worst stratum", f"none: 100.0% in each of {len(evaluation.strata)} strata")
     for i, rate in enumerate(evaluation.lowest(LOWEST)):
-        if i == 0 or rate.rate < 1.0:
+        if rate.rate < 1.0:
             label = ("worst stratum", f"next of {len(evaluation.strata)} strata")[i] if i < 2 else ""
             table.add_row(label, f"{rate.name}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%})")
     return table

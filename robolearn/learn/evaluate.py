@@ -19,14 +19,16 @@ from jax import Array
 
 from robolearn.errors import TaskError
 from robolearn.notebook import html
-from robolearn.sim.film import Film, Progress, shown_of
+from robolearn.sim.film import Film, shown_of
 from robolearn.sim.jit import jit
+from robolearn.sim.render import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Z_95 = 1.959963984540054
 STRATUM_MIN = 20  # episodes; a rate over fewer is not worth a line
+FINGERS = ("gripper_left", "gripper_right")  # joints of the gripper
 CHUNKS = 10  # looks at what has ended, in the time of one episode
 
 Carry = Any  # see `_begin`
@@ -53,7 +55,8 @@ class Evaluation:
     time_to_success_s: median and 95th percentile over successful episodes of the time until the goal had been held
     (None without success). peaks: {figure: {"max", "p95"}} of each episode's largest value, or for a margin
     {"min", "p05"} of its smallest. strata: success by thirds of whatever differed between episodes: goal, start,
-    mass, size and friction of bodies, latencies; worst: the one lowest in rate, of many, so read its interval.
+    mass, size and friction of what the task handles, latencies; worst: the one lowest in rate, of many, so read its
+    interval (None where every episode succeeded).
     times_s: the time to success of every success; not in the JSON. episode_return: None for a bundle, which does
     not tell the action that some reward terms weigh.
     """
@@ -280,13 +283,13 @@ def _conditions(env: Any, state: Any) -> dict[str, Array]:
 
 
 def _bodies(env: Any, state: Any) -> dict[str, Array]:
-    """Mass, friction and size of every body but the arm's links, where they are drawn.
+    """Mass, friction and size of every body that is not the robot's, where they are drawn.
 
-    Thirds of each link's would be so many that the worst of them is so by chance.
+    Thirds of each link's, the gripper's included, would be so many that the worst of them is so by chance.
     """
     named = {}
     fields = getattr(state, "fields", {})
-    for body in sorted(set(range(1, env.model.nbody)) - _links(env)) if fields else ():
+    for body in sorted(set(range(1, env.model.nbody)) - _robot_bodies(env)) if fields else ():
         geom, name = int(env.model.body_geomadr[body]), env.model.body(body).name
         if "body_mass" in fields:
             named[f"mass of {name} kg"] = fields["body_mass"][:, body]
@@ -297,14 +300,17 @@ def _bodies(env: Any, state: Any) -> dict[str, Array]:
     return named
 
 
-def _links(env: Any) -> set[int]:
-    """Bodies of the arm from its base to its last joint."""
-    found = set()
+def _robot_bodies(env: Any) -> set[int]:
+    """The arm from its base to its last joint, and what hangs on it: the gripper."""
+    model, found = env.model, set()
     for name in env.task.robot.joint_names:
-        body = int(env.model.jnt_bodyid[env.model.joint(name).id])
+        body = int(model.jnt_bodyid[model.joint(name).id])
         while body:
             found.add(body)
-            body = int(env.model.body_parentid[body])
+            body = int(model.body_parentid[body])
+    fingers = {model.joint(i).name: int(model.jnt_bodyid[i]) for i in range(model.njnt)}
+    found |= {body for name, body in fingers.items() if name in FINGERS}
+    found.add(int(model.site("tcp").bodyid[0]))  # the palm
     return found
 
 
@@ -314,7 +320,7 @@ def _starts(env: Any, state: Any) -> dict[str, Array]:
         return {}
     model, qpos = env.model, state.physics.qpos
     named = _components("start of TCP m", _tcp(env, state))
-    own = {*env.task.robot.joint_names, "gripper_left", "gripper_right"}
+    own = {*env.task.robot.joint_names, *FINGERS}
     for joint in (model.joint(i) for i in range(model.njnt)):
         at = int(joint.qposadr[0])
         if joint.type[0] == mujoco.mjtJoint.mjJNT_FREE:
@@ -372,7 +378,7 @@ def summarise(env: Any, rows: Rows, seed: int) -> Evaluation:
         },
         limit_hits={name: int(values.sum()) for name, values in figures.items() if name.endswith("_hits")},
         strata=strata,
-        worst=worst.name if worst is not None else None,
+        worst=worst.name if worst is not None and worst.rate < 1.0 else None,
         times_s=tuple(float(time) for time in times),
     )
 

@@ -6,6 +6,8 @@ metrics.jsonl   one line per iteration, the record of truth; keys under `time/` 
 evaluation.json what the newest evaluation found, and after which iteration
 checkpoints/    see `checkpoint.py`
 tensorboard/    the same metrics as event files
+wandb/          the same metrics for W&B, where it is installed
+NAME.robolearn  the bundle: the signed policy, made when the run is complete or by `robolearn export`
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,10 @@ _PACKAGES = (
     "flax",
     "orbax-checkpoint",
     "robolearn-envs",
+    "warp-lang",
 )
+# Accelerator plugins are named after the version of CUDA or ROCm.
+_PLUGINS = re.compile(r"jax-(cuda|rocm)\d+-(plugin|pjrt)$")
 # What may differ between a run and its continuation: none of it touches a number.
 _FREE = {"time_budget_s", "checkpoint_every", "checkpoints_kept", "wandb", "distributed"}
 
@@ -116,7 +122,7 @@ def provenance() -> dict[str, Any]:
         "robolearn": __version__,
         "git": _git(),
         "python": platform.python_version(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": _packages(),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
@@ -146,6 +152,12 @@ def _git() -> dict[str, Any] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "changed": bool(status)}
+
+
+def _packages() -> dict[str, str]:
+    """Versions of what a run's numbers may depend on, as far as it is installed."""
+    plugins = {dist.name for dist in distributions() if _PLUGINS.match(dist.name.lower().replace("_", "-"))}
+    return {name: found for name in (*_PACKAGES, *sorted(plugins)) if (found := _version(name))}
 
 
 def _version(package: str) -> str | None:

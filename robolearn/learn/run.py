@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from robolearn.learn.config import TrainConfig
 from robolearn.learn.evaluate import Evaluation, evaluate
 from robolearn.learn.learner import Policy, empty_policy
 from robolearn.learn.trackers import read_metrics
+from robolearn.naming import file_stem, short_name
 from robolearn.notebook import Video, html
 
 if TYPE_CHECKING:
@@ -57,9 +59,13 @@ class Run:
     @property
     def resume_command(self) -> str:
         """What continues this run."""
-        return (
-            f"robolearn train {self.config.task} --config {self.run_dir / folder.CONFIG} --run {self.run_dir}"
-        )
+        words = ["robolearn", "train", self.config.task]
+        return shlex.join([*words, "--config", str(self.run_dir / folder.CONFIG), "--run", str(self.run_dir)])
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where the policy's bundle is, once it is exported."""
+        return self.run_dir / f"{file_stem(self.config.task)}.robolearn"
 
     @cached_property
     def env(self) -> Any:
@@ -108,13 +114,13 @@ class Run:
         from robolearn.keys import load_or_create_key
         from robolearn.policy.export import export_policy
 
-        name = name or self.config.task.replace("/", "-")
+        name = name or file_stem(self.config.task)
         if folder.read_evaluation(self.run_dir).get("iteration") != self.iteration:
             self.evaluate()
         return export_policy(
             task or self.env.task,
             self.actor(),
-            path or self.run_dir / f"{name}.robolearn",
+            path or (self.run_dir / f"{name}.robolearn"),
             name=name,
             training=self.summary(),
             evaluation=folder.read_evaluation(self.run_dir),
@@ -133,7 +139,7 @@ class Run:
         """Success and return of the training's episodes against control steps, as a matplotlib figure."""
         from robolearn.plots import training_figure
 
-        return training_figure(self.metrics, self.config.task)
+        return training_figure(self.metrics, short_name(self.config.task))
 
     def __rich__(self) -> Table:
         from robolearn.learn.console import run_table

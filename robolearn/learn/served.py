@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from robolearn.env import VecEnv
-from robolearn.errors import BundleError
+from robolearn.errors import BundleError, ConfigError
 from robolearn.learn.evaluate import (
     Carry,
     Emitted,
@@ -30,11 +31,14 @@ from robolearn.learn.evaluate import (
     summarise,
 )
 from robolearn.learn.run import EVALUATED_AT_ONCE, open_run, write_evaluation
+from robolearn.naming import split_task
 from robolearn.policy.bundle import SUFFIX, PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.policy.slots import Slot
-from robolearn.sim.film import Film, Progress
+from robolearn.robots import is_robot_path
+from robolearn.sim.film import Film
 from robolearn.sim.jit import jit
+from robolearn.sim.render import Progress, check_filming
 from robolearn.tasks import Task, load_task
 
 Values = dict[str, np.ndarray]
@@ -45,32 +49,59 @@ def evaluate_path(
     episodes: int = 1000,
     seed: int = 1_000_000,
     *,
+    robot: str | None = None,
     video: bool = False,
     output: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[Evaluation, list[str]]:
-    """Evaluate the run or the bundle at path, and write what was found: JSON, picture and, if asked for, videos.
+) -> Evaluated:
+    """Evaluate the run or the bundle at path, and write JSON and picture of what was found.
 
-    output: another folder than the run's, or the bundle's. Returns also what to say of the files, line by line.
-    Raises BundleError, ConfigError, CheckpointError, TaskError.
+    robot: the robot file of a bundle's arm, where it is not where the bundle was trained. output: another folder than
+    the run's, or the bundle's. video: keep a few episodes for `Evaluated.write_films`.
+    Raises BundleError, ConfigError, CheckpointError, TaskError, RobotError; with video PhysicsError where none can be
+    made here.
     """
     film = Film() if video else None
     if path.suffix == SUFFIX or path.is_file():
         bundle = PolicyBundle.load(path)
         target, prefix = output or path.parent, f"{path.stem}-"
-        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE))
+        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE), robot=robot)
+        if film is not None:
+            check_filming(env)
         result = evaluate_bundle(bundle, env, episodes, seed, progress=progress, film=film)
         head = {"bundle": bundle.manifest.name, "digest": bundle.digest}
     else:
+        if robot is not None:
+            raise ConfigError(
+                "--robot is for a bundle: a run folder knows its robot, see `task` in its config.yaml."
+            )
         run = open_run(path)
         target, prefix = output or path, ""
         env = run.evaluation_env(episodes)
+        if film is not None:
+            check_filming(env)
         result = evaluate(env, run.actor(), episodes, seed, progress=progress, film=film)
         head = {"iteration": run.iteration}
     notes = [f"wrote {file}" for file in write_evaluation(result, head, target, prefix)]
-    if film is not None:
-        notes += write_films(film, env, target, prefix, progress)
-    return result, notes
+    return Evaluated(result, notes, env, film, target, prefix)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation whose JSON and picture are written, and whose videos may be. notes: what to say of the files."""
+
+    result: Evaluation
+    notes: list[str]
+    env: VecEnv
+    film: Film | None
+    target: Path
+    prefix: str
+
+    def write_films(self, progress: Progress | None = None) -> list[str]:
+        """Write the videos, if they were asked for; what to say of them."""
+        if self.film is None:
+            return []
+        return write_films(self.film, self.env, self.target, self.prefix, progress)
 
 
 def write_films(
@@ -96,14 +127,18 @@ def _counted(count: int, kind: str) -> str:
     return f"the first {kind}" if count == 1 else f"the first {count} {plural}"
 
 
-def bundle_env(bundle: PolicyBundle, num_envs: int, engine: str = "auto") -> VecEnv:
+def bundle_env(
+    bundle: PolicyBundle, num_envs: int, engine: str = "auto", *, robot: str | None = None
+) -> VecEnv:
     """The task that a bundle was trained on, its observation the bundle's inputs, one after the other.
 
+    robot: the arm's robot file; default the packaged arm, or the file that the bundle was trained with.
     Raises BundleError where robot or task here are not those that the bundle was made for.
     """
     m = bundle.manifest
     config = m.training.get("config")
-    task = load_task(m.task, config.get("env") if isinstance(config, dict) else None)
+    config = config if isinstance(config, dict) else {}
+    task = load_task(_task_of(bundle, config.get("task"), robot), config.get("env"))
     _check_same(bundle, task)
     inputs = (*m.slots, *m.goal_slots)
 
@@ -182,6 +217,25 @@ class _Policies:
                 for name in rows:
                     rows[name][i] = answers[name]
         return targets, memory
+
+
+def _task_of(bundle: PolicyBundle, trained: Any, robot: str | None) -> str:
+    """The bundle's task, on the robot given, or else on the robot file it was trained with.
+
+    Raises BundleError where that file is not here.
+    """
+    m = bundle.manifest
+    if robot is not None:
+        return f"{robot}/{split_task(m.task)[1]}"
+    file = split_task(trained)[0] if isinstance(trained, str) else ""
+    if not is_robot_path(file):
+        return m.task
+    if not Path(file).is_file():
+        raise BundleError(
+            f"{m.name} was made for an arm of your own, '{m.robot}', whose file '{file}' is not here: give it with "
+            "--robot my_arm.yaml."
+        )
+    return str(trained)
 
 
 def _check_same(bundle: PolicyBundle, task: Task[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where metrics go: an append-only JSONL of our own always, TensorBoard events, and W&B when asked for.
+"""Where metrics go: an append-only JSONL of our own always, TensorBoard events, and W&B where it is installed.
 
 Nothing here opens a connection that leaves the machine, except W&B in the mode `online`.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from robolearn.errors import CheckpointError, MissingDependency
+from robolearn.errors import CheckpointError, ConfigError, MissingDependency, RobolearnError
 from robolearn.learn.config import TrainConfig, WandbConfig
 from robolearn.learn.folder import METRICS, write_whole
 
@@ -82,10 +83,11 @@ class TensorBoard:
 
 
 class Wandb:
-    """Weights & Biases, in the mode the config names."""
+    """Weights & Biases, in the mode the config names. Once it fails it is left out: the JSONL has every number."""
 
-    def __init__(self, run_dir: Path, config: TrainConfig):
+    def __init__(self, run_dir: Path, config: TrainConfig, warn: Callable[[str], None]):
         settings: WandbConfig = config.wandb
+        self._warn = warn
         # Caches and crash reports stay in the run folder and on the machine, unless the user set them.
         for name, value in {
             "WANDB_ERROR_REPORTING": "false",
@@ -99,28 +101,50 @@ class Wandb:
         except ImportError:
             raise MissingDependency("wandb is not installed: pip install 'robolearn[wandb]'.") from None
         (run_dir / "wandb").mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(
-            project=settings.project,
-            name=run_dir.name,
-            dir=str(run_dir),
-            mode=settings.mode,
-            config=config.model_dump(mode="json"),
-            settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, disable_git=True),
-        )
+        try:
+            self._run: Any = wandb.init(
+                project=settings.project,
+                name=run_dir.name,
+                dir=str(run_dir),
+                mode=settings.mode,
+                config=config.model_dump(mode="json"),
+                settings=wandb.Settings(
+                    console="off", silent=True, x_disable_stats=True, disable_git=True, disable_code=True
+                ),
+            )
+        except (
+            Exception
+        ) as error:  # a log-in that is missing, no way to the server, a process that did not start
+            raise ConfigError(
+                f"W&B does not start ({_one_line(error)}). Set wandb.mode=offline or wandb.mode=disabled."
+            ) from error
 
     def log(self, row: Row) -> None:
         """Send or store one iteration."""
-        self._run.log(dict(row), step=int(row["iteration"]))
+        self._try(lambda run: run.log(dict(row), step=int(row["iteration"])))
 
     def close(self) -> None:
         """Finish the W&B run."""
-        self._run.finish()
+        self._try(lambda run: run.finish())
+
+    def _try(self, action: Callable[[Any], None]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:  # its own process may be gone, as where a scheduler signals all of them
+            self._run = None
+            self._warn(f"W&B is left out from here on: {_one_line(error)}")
 
 
 def open_trackers(
-    run_dir: Path, config: TrainConfig, first_iteration: int
+    run_dir: Path, config: TrainConfig, first_iteration: int, warn: Callable[[str], None] = warnings.warn
 ) -> tuple[list[Tracker], list[str]]:
-    """The run's trackers, and a line for each that is not installed. JSONL drops what a resumed run repeats."""
+    """The run's trackers, and a line for each that cannot be had. JSONL drops what a resumed run repeats.
+
+    W&B is used where it is installed, unless config.wandb.mode or the variable WANDB_MODE is `disabled`. warn hears
+    of a tracker that fails later. Raises MissingDependency or ConfigError where W&B is to be online and cannot be.
+    """
     drop_after(run_dir / METRICS, first_iteration)
     trackers: list[Tracker] = [JsonLines(run_dir)]
     missing = []
@@ -128,8 +152,16 @@ def open_trackers(
         trackers.append(TensorBoard(run_dir, first_iteration))
     except MissingDependency as error:
         missing.append(str(error))
-    if config.wandb.mode != "disabled":
-        trackers.append(Wandb(run_dir, config))
+    if config.wandb.mode != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
+        try:
+            trackers.append(Wandb(run_dir, config, warn))
+        except RobolearnError as error:
+            if config.wandb.mode == "online":  # somebody watches for it
+                for tracker in trackers:
+                    tracker.close()
+                raise
+            if not isinstance(error, MissingDependency):
+                missing.append(str(error))
     return trackers, missing
 
 
@@ -149,6 +181,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _json(value: float | int) -> float | int | None:

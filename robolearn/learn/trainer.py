@@ -112,7 +112,7 @@ def train(
         state, elapsed_s = _restored(first, checkpoints if resume else None)
         trackers: list[Tracker] = []
         if is_first():
-            trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration))
+            trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration), progress.warn)
             for tracker in trackers:
                 stack.callback(tracker.close)
             for text in missing:

@@ -7,10 +7,11 @@ and digest never change. An approval names the digest, so it is worth nothing fo
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +22,7 @@ from robolearn.errors import BundleError
 from robolearn.policy.bundle import PolicyBundle
 
 SCHEMA = "robolearn.approval/1"
+_OTHER = "of another bundle, digest {}: it does not count here"
 STATEMENT = "I have reviewed the evaluation in this bundle and approve it for use on the arm it names."
 
 
@@ -80,6 +82,32 @@ def approve(path: str | Path, key: Ed25519PrivateKey, who: str, statement: str =
     return approval
 
 
+def approve_command(path: str | Path) -> str:
+    """What a person types to approve a bundle; NAME is to be replaced."""
+    return f"robolearn approve {shlex.quote(str(path))} --who NAME"
+
+
+def approvals_text(bundle: PolicyBundle, path: str | Path) -> str:
+    """Who approved a bundle, one line each, to read. Raises BundleError like `read_approvals`."""
+    given = read_approvals(path)
+    lines = [
+        f"{a.who}, key {a.key_id}, {a.utc}"
+        + ("" if a.digest == bundle.digest else f", {_OTHER.format(a.digest[:12])}")
+        for a in given
+    ]
+    if not any(a.digest == bundle.digest for a in given):
+        lines.append(f"nobody; to approve it: {approve_command(path)}")
+    return "\n".join(f"  {'' if i else 'approved':<8} {line}" for i, line in enumerate(lines))
+
+
+def approvals_json(bundle: PolicyBundle, path: str | Path) -> list[dict[str, Any]]:
+    """Every approval beside a bundle as plain JSON values; `counts`: whether it is of this very digest."""
+    return [
+        {**a.model_dump(mode="json", by_alias=True), "counts": a.digest == bundle.digest}
+        for a in read_approvals(path)
+    ]
+
+
 def read_approvals(path: str | Path) -> list[Approval]:
     """Every approval beside a bundle, for whatever digest. Raises BundleError for a line that was altered."""
     file = approvals_path(path)
@@ -116,6 +144,7 @@ def require_approval(bundle: PolicyBundle, path: str | Path, approver_keys: Iter
         others = ", ".join(f"{a.who} (key {a.key_id})" for a in given) or "nobody"
         raise BundleError(
             f"{bundle.manifest.name}: not approved by any of {', '.join(sorted(trusted))}. This digest "
-            f"{bundle.digest[:12]} is approved by {others}. Run: robolearn approve {Path(path).name} --key KEY"
+            f"{bundle.digest[:12]} is approved by {others}. The owner of such a key runs: "
+            f"{approve_command(path)} --key FILE"
         )
     return found[-1]

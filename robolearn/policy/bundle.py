@@ -156,7 +156,7 @@ class PolicyBundle:
         )
 
     def inspect(self) -> Text:
-        """The contract, the results and the digests, to read."""
+        """The contract, the limits assumed, the results and the digests, to read."""
         m = self.manifest
         lines = [
             f"{m.name}: {m.task} for {m.robot}, {m.control_hz:g} Hz, made {m.created_utc}",
@@ -165,6 +165,7 @@ class PolicyBundle:
             *_slot_lines("goal", m.goal_slots),
             *_slot_lines("keeps", m.memory_slots),
             *_slot_lines("returns", m.outputs),
+            *_limit_lines(m.limits_assumed),
             *(f"  {key:<8} {value}" for key, value in _flat({"result": m.evaluation})),
             f"  code     robolearn {m.code.version}, commit {m.code.git_commit or 'unknown'}",
             f"  signed   key {self.key_id}",
@@ -242,6 +243,16 @@ def _slot_lines(label: str, slots: Iterable[Slot]) -> list[str]:
         f"  {label if i == 0 else '':<8} {s.name:<24} {list(s.shape)!s:<5} {s.unit:<6} {s.source}"
         for i, s in enumerate(slots)
     ]
+
+
+def _limit_lines(limits: dict[str, Any]) -> list[str]:
+    """The limits that the policy was made for, each number of them."""
+    lines = []
+    for i, (key, value) in enumerate(limits.items()):
+        numbers = value if isinstance(value, list) else [value]
+        text = " ".join(_short(number) for number in numbers) if value is not None else "not published"
+        lines.append(f"  {'' if i else 'assumes':<8} {key:<30} {text}")
+    return lines
 
 
 def _flat(data: dict[str, Any]) -> list[tuple[str, str]]:

@@ -21,6 +21,17 @@ _VELOCITY_TOLERANCE_RAD_S = 1e-3
 _ACCELERATION_TOLERANCE_RAD_S2 = 0.1
 
 
+def ticks_per_period(command_rate_hz: float, control_hz: float) -> int:
+    """Commands per control period. Raises BundleError where that is no whole number, at least 1."""
+    ratio = command_rate_hz / control_hz
+    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-9:
+        raise BundleError(
+            f"The command rate is {command_rate_hz:g} Hz, but must be a whole multiple of the policy's "
+            f"{control_hz:g} Hz."
+        )
+    return round(ratio)
+
+
 class TargetStream:
     """Joins targets into segments and samples their moving average. All vectors [n], rad and seconds."""
 

@@ -23,6 +23,8 @@ Values = dict[str, NDArray[np.float32]]
 
 MEMORY_IN, MEMORY_OUT = "memory.", "next."
 
+onnxruntime.disable_telemetry_events()  # for whoever imported it before robolearn: see policy/__init__.py
+
 
 class PolicyRuntime:
     """One policy, ready to step. Not thread-safe: one control loop owns it."""

@@ -4,7 +4,7 @@ from robolearn.robots.check import check_robot
 from robolearn.robots.gripper import Gripper
 from robolearn.robots.kinematics import ChainStep, forward
 from robolearn.robots.limits import JointLimits, LimitSet
-from robolearn.robots.robot import Robot, load_robot, robot_names
+from robolearn.robots.robot import Robot, is_robot_path, load_robot, robot_names
 from robolearn.robots.schema import Qos, RosInterface
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "RosInterface",
     "check_robot",
     "forward",
+    "is_robot_path",
     "load_robot",
     "robot_names",
 ]

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from robolearn.errors import RobotError
 from robolearn.robots.consistency import contradictions, missing
+from robolearn.robots.model_limits import wider_than_model
 from robolearn.robots.robot import read_robot_file, robot_from_file
 
 
 def check_robot(path: str | Path) -> list[str]:
     """Findings, one sentence each; an empty list means that the robot loads, compiles and lacks nothing.
 
+    A limit wider than that of the arm's own MJCF or URDF file is one.
     Limits that are `null` with a note are declared as unpublished, and are no finding.
     """
     path = Path(path).expanduser()
@@ -23,6 +25,7 @@ def check_robot(path: str | Path) -> list[str]:
     if not problems:
         try:
             robot_from_file(path).spec().compile()
+            problems += wider_than_model(file, path.parent)
         except (RobotError, ValueError) as error:
             problems.append(str(error))
     return problems + missing(file)

@@ -118,8 +118,10 @@ def _from_model_file(file: ModelFile, folder: Path) -> tuple[mujoco.MjSpec, str,
             f"'{path}' has no body '{file.flange_body}' for the flange. Bodies: {', '.join(names)}."
         )
     own = {"tcp", "flange"}
+    plane = mujoco.mjtGeom.mjGEOM_PLANE
     taken = [*spec.actuators, *spec.sensors, *spec.keys, *(site for site in spec.sites if site.name in own)]
-    for element in taken:
+    taken += [*(geom for geom in spec.worldbody.geoms if geom.type == plane), *spec.lights, *spec.cameras]
+    for element in taken:  # a task brings its own floor, light and cameras
         spec.delete(element)
     set_options(spec)
     for body in spec.bodies[1:]:

@@ -101,10 +101,14 @@ def load_robot(name: str | Path) -> Robot:
     """A robot by name, or from the path of a robot file. Raises RobotError, with every fault that was found."""
     if isinstance(name, str) and name in robot_names():
         return _packaged(name)
-    path = Path(name).expanduser()
-    if path.suffix not in (".yaml", ".yml"):
+    if not is_robot_path(name):
         raise RobotError(unknown("robot", str(name), robot_names()) + " Or give the path of a robot YAML.")
-    return robot_from_file(path)
+    return robot_from_file(Path(name).expanduser())
+
+
+def is_robot_path(name: str | Path) -> bool:
+    """Whether this is the path of a robot file, there or not, rather than the name of a packaged robot."""
+    return Path(name).suffix in (".yaml", ".yml")
 
 
 def read_robot_file(path: Path) -> RobotFile:

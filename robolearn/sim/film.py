@@ -6,19 +6,24 @@ are kept are ever rendered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from robolearn.sim.render import POSED_FIELDS, SceneRenderer, periods_per_picture, scene_renderer, write_video
+from robolearn.sim.render import (
+    POSED_FIELDS,
+    Progress,
+    SceneRenderer,
+    periods_per_picture,
+    scene_renderer,
+    write_video,
+)
 
 if TYPE_CHECKING:
     from robolearn.env import VecEnv
-
-Progress = Callable[[str, int, int], None]  # what is counted, how many so far, of how many
 
 PAUSE_S = 0.5  # an episode's last picture stands still, so that one sees where the next begins
 

@@ -1,4 +1,4 @@
-"""Pictures and videos of environments, with or without a display (MUJOCO_GL=egl renders without)."""
+"""Pictures and videos of environments, with a display or, by EGL, without one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 
 from robolearn.env import EnvState, VecEnv
-from robolearn.errors import MissingDependency, PhysicsError
+from robolearn.errors import ConfigError, MissingDependency, PhysicsError
 from robolearn.sim.jit import jit
 
 GOAL_RGBA = (0.10, 0.70, 0.35, 0.85)
@@ -30,7 +30,9 @@ POSED_FIELDS = (
 )  # what a picture shows of the physics drawn for an episode
 _EFFECTS = (int(mujoco.mjtRndFlag.mjRND_SHADOW), int(mujoco.mjtRndFlag.mjRND_REFLECTION))
 _PICTURES_HZ = 25.0  # at most: the eye asks for no more, and without a GPU each takes a while
+_SUFFIX = ".mp4"
 Actor = Callable[[Any], Any]
+Progress = Callable[[str, int, int], None]  # what is counted, how many so far, of how many
 
 
 class SceneRenderer:
@@ -41,11 +43,14 @@ class SceneRenderer:
         self._model = copy.copy(env.model)
         self._data = mujoco.MjData(self._model)
         try:
+            _use_egl_without_display()
             self._renderer = mujoco.Renderer(self._model, height, width)
         except Exception as error:  # the GL backends raise many types
+            chosen = os.environ.get("MUJOCO_GL")
             raise PhysicsError(
-                f"Cannot render ({error}). Without a display, set MUJOCO_GL=egl and install libegl1 and "
-                "libgl1-mesa-dri (Debian, Ubuntu)."
+                f"Cannot render (MUJOCO_GL is {chosen or 'not set'}: {error}). To render without a display, install "
+                "libegl1 and libgl1-mesa-dri (Debian, Ubuntu)"
+                + (" and set MUJOCO_GL=egl." if chosen or has_display() else ".")
             ) from None
         for effect in _EFFECTS if plain else ():
             self._renderer.scene.flags[effect] = False
@@ -123,6 +128,20 @@ def has_display() -> bool:
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+def _use_egl_without_display() -> None:
+    """Let MuJoCo draw by EGL where there is no display and the user has not chosen by MUJOCO_GL.
+
+    MuJoCo reads that variable when it is first imported: too early for us to set it where a user imports mujoco
+    before robolearn, and where libEGL is missing, as on a robot's computer, that import itself would then fail.
+    """
+    if has_display() or os.environ.get("MUJOCO_GL"):
+        return
+    from mujoco import egl
+    from mujoco.rendering.classic import gl_context
+
+    gl_context.GLContext = egl.GLContext
+
+
 def _pose(model: mujoco.MjModel, data: mujoco.MjData, qpos: Any, fields: Mapping[str, Any]) -> None:
     """Put one environment's posture, and the sizes drawn for it, into a model and data of our own."""
     for name, value in fields.items():
@@ -145,6 +164,21 @@ def scene_renderer(
         renderer.close()
 
 
+def check_filming(env: VecEnv) -> None:
+    """Raise PhysicsError or MissingDependency where no video can be made here, before much is played for one."""
+    _imageio()
+    with scene_renderer(env, 16, 16):
+        pass
+
+
+def check_video_path(path: str | Path) -> Path:
+    """The path of a video to be written. Raises ConfigError where its ending is not that of an mp4 file."""
+    path = Path(path)
+    if path.suffix.lower() != _SUFFIX:
+        raise ConfigError(f"'{path}' does not end in {_SUFFIX}: videos are written as mp4 (H.264).")
+    return path
+
+
 def periods_per_picture(control_hz: float) -> int:
     """How many control periods pass from one picture of a video to the next."""
     return max(1, round(control_hz / _PICTURES_HZ))
@@ -152,11 +186,35 @@ def periods_per_picture(control_hz: float) -> int:
 
 def record_video(env: VecEnv, actor: Actor, path: str | Path, *, episodes: int = 4, seed: int = 0) -> Path:
     """Play episodes one after another and write them as mp4 (H.264). actor: obs [N, D] -> action [N, A]."""
-    states = play(env, jit(lambda state: env.step(state, actor(state.obs))), episodes, seed)
+    return film_steps(env, jit(lambda state: env.step(state, actor(state.obs))), path, episodes, seed)
+
+
+def film_steps(
+    env: VecEnv,
+    step: Callable[[EnvState], EnvState],
+    path: str | Path,
+    episodes: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the first environment's episodes as mp4, each picture as soon as it is drawn. step: a control period.
+
+    Raises ConfigError for another ending than .mp4 or no episode, PhysicsError where nothing can be drawn.
+    """
+    path = check_video_path(path)
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}, but at least 1 is needed.")
     every = periods_per_picture(env.control_hz)
-    with scene_renderer(env) as renderer:
-        frames = (renderer.frame(state) for state in islice(states, 0, None, every))
-        return write_video(frames, path, env.control_hz / every)
+    total = 1 + episodes * env.episode_steps // every
+
+    def frames() -> Iterator[np.ndarray]:
+        for done, state in enumerate(islice(play(env, step, episodes, seed), 0, None, every)):
+            yield renderer.frame(state)
+            if progress is not None:
+                progress("pictures", done + 1, total)
+
+    with scene_renderer(env, plain=True) as renderer:
+        return write_video(frames(), path, env.control_hz / every)
 
 
 def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed: int) -> Iterator[EnvState]:
@@ -169,18 +227,26 @@ def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed:
 
 
 def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: float) -> Path:
-    """Frames [height, width, 3] uint8 as an mp4 file. Raises MissingDependency without imageio-ffmpeg."""
-    try:
-        import imageio.v2 as imageio
-    except ImportError:
-        raise MissingDependency("Videos need imageio: pip install 'robolearn[train]'.") from None
-    target = Path(path)
+    """Frames [height, width, 3] uint8 as an mp4 file, each written as it comes.
+
+    Raises ConfigError for another ending than .mp4, MissingDependency without imageio-ffmpeg.
+    """
+    target, imageio = check_video_path(path), _imageio()
     target.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # JAX warns of any fork; the encoder's process begins another program at once.
         warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
         _encode(imageio, frames, target, fps)
     return target
+
+
+def _imageio() -> Any:
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401  (the encoder that imageio finds by itself)
+    except ImportError:
+        raise MissingDependency("Videos need imageio: pip install 'robolearn[train]'.") from None
+    return imageio
 
 
 def _encode(imageio: Any, frames: Iterable[np.ndarray], target: Path, fps: float) -> None:

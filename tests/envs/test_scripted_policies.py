@@ -29,3 +29,15 @@ def test_the_policy_succeeds(name):
     policy, least = POLICIES[name]
     env = robolearn.make(f"fr3/{name}", num_envs=ENVS, engine="native")
     assert play(env, policy(), jax.random.key(0)) >= least
+
+
+# On the other arms a few tasks, each once: free in space, a grasp, a push. The rest takes long and differs little.
+OTHER_ARMS = {"pick_cube": "ur5e", "push": "iiwa14", "reach": "ur5e", "reach_pose": "iiwa14"}
+FEW = 8  # so that one failure in eight still passes
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_ARMS))
+def test_the_policy_succeeds_on_another_arm(name):
+    policy, _ = POLICIES[name]
+    env = robolearn.make(f"{OTHER_ARMS[name]}/{name}", num_envs=FEW, engine="native")
+    assert play(env, policy(), jax.random.key(0)) >= (FEW - 1) / FEW

@@ -1,13 +1,16 @@
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from robolearn.config import apply_overrides, build, config_dir
-from robolearn.errors import ConfigError
-from robolearn.learn.cluster import slurm_script
+from robolearn.config import apply_overrides, build, config_dir, load_config
+from robolearn.errors import ConfigError, MissingDependency, PhysicsError, TaskError
+from robolearn.learn.cluster import Site, slurm_script
+from robolearn.learn.command import train_config
 from robolearn.learn.config import TrainConfig
+from robolearn.sim import physics
 
 SITES = ["generic", "lumi", "leonardo", "marenostrum5"]
 
@@ -68,6 +71,82 @@ def test_unknown_site_and_no_nodes_are_refused(tmp_path):
         slurm_script("fr3/reach", tmp_path, site="lumy")
     with pytest.raises(ConfigError, match="nodes is 0"):
         slurm_script("fr3/reach", tmp_path, nodes=0)
+
+
+def trained(script):
+    """The config that the training of a script would have."""
+    (line,) = [line for line in script.splitlines() if line.startswith("srun ")]
+    words = shlex.split(line)
+    words = words[words.index("train") + 1 :]
+    config = words[words.index("--config") + 1] if "--config" in words else None
+    overrides = [word for word in words if "=" in word and not word.startswith("--")]
+    return train_config(words[0], config, overrides)
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_groups_and_environments_fit_the_devices_of_the_job(site, nodes, tmp_path):
+    settings = load_config(Site, f"cluster/{site}.yaml")
+    config = trained(slurm_script("fr3/reach", tmp_path, site=site, nodes=nodes))
+    devices = nodes * settings.tasks_per_node
+    assert config.groups % devices == 0
+    assert config.num_envs % devices == 0
+    assert config.distributed
+    assert config.engine == settings.engine
+
+
+def test_a_job_that_would_not_start_is_refused_with_what_to_set(tmp_path):
+    with pytest.raises(ConfigError, match="multiple of the 16 devices of this job: set groups=16"):
+        slurm_script("fr3/reach", tmp_path, site="lumi", nodes=2, overrides=["groups=8"])
+    with pytest.raises(ConfigError, match="over the 24 devices of this job: set num_envs=528 groups=24"):
+        slurm_script("fr3/reach", tmp_path, site="lumi", nodes=3)
+    text = slurm_script("fr3/reach", tmp_path, site="lumi", nodes=3, overrides=["num_envs=528", "groups=24"])
+    assert trained(text).num_envs == 528
+
+
+def test_the_config_of_the_run_is_in_the_script_and_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("num_envs: 64\nppo: {minibatches: 4}\n")
+    text = slurm_script("fr3/reach", "run", config="mine.yaml", overrides=["seed=3"])
+    assert f"--config {tmp_path}/mine.yaml" in text
+    config = trained(text)
+    assert (config.num_envs, config.ppo.minibatches, config.seed) == (64, 4, 3)
+    assert "--config train/push.yaml" in slurm_script("fr3/push", "run", config="train/push.yaml")
+    Path("mine.yaml").write_text("num_env: 64\n")
+    with pytest.raises(ConfigError, match="Did you mean 'num_envs'"):
+        slurm_script("fr3/reach", "run", config="mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("task", "override", "error", "message"),
+    [
+        ("fr3/nope", "seed=1", TaskError, "Unknown task 'fr3/nope'"),
+        ("fr3/reach", "bogus=3", ConfigError, "Unknown key 'bogus'"),
+        ("fr3/reach", "env.bogus=3", ConfigError, "Unknown key 'bogus'"),
+        ("fr3/reach", "num_envs=33", ConfigError, "num_envs 33 must be a multiple of groups 8"),
+    ],
+)
+def test_a_wrong_task_or_key_is_refused_before_a_script_is_written(tmp_path, task, override, error, message):
+    with pytest.raises(error, match=message):
+        slurm_script(task, tmp_path, overrides=[override])
+
+
+def test_a_site_whose_engine_cannot_run_the_task_is_refused(tmp_path, monkeypatch):
+    """As the `jax` engine refuses contacts that it does not know; `warp` need not be installed to print a script."""
+
+    def refuse(engine, model, num_envs):
+        raise PhysicsError(f"The '{engine}' engine cannot run this model: it is odd. Use the native engine.")
+
+    monkeypatch.setattr(physics, "make_physics", refuse)
+    with pytest.raises(ConfigError, match="engine that 'lumi' uses.*it is odd.*engine=native"):
+        slurm_script("fr3/reach", tmp_path, site="lumi")
+    assert trained(slurm_script("fr3/reach", tmp_path, site="lumi", overrides=["engine=native"]))
+
+    def missing(engine, model, num_envs):
+        raise MissingDependency("The 'warp' engine needs warp-lang.")
+
+    monkeypatch.setattr(physics, "make_physics", missing)
+    assert trained(slurm_script("fr3/reach", tmp_path, site="leonardo")).engine == "warp"
 
 
 def test_kubernetes_job_set_asks_for_a_config_that_exists():

@@ -1,6 +1,9 @@
 """A run on the native engine, real task and randomisation, continues bit for bit."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +11,12 @@ import pytest
 from robolearn.learn.config import PpoConfig, TrainConfig
 from robolearn.learn.run import open_run
 from robolearn.learn.trainer import train
+
+
+def prints(run_dir, iteration):
+    """Fingerprints of every array of a checkpoint."""
+    path = run_dir / "checkpoints" / f"{iteration:012d}" / "meta" / "metadata"
+    return json.loads(path.read_text())["fingerprints"]
 
 
 @pytest.mark.slow
@@ -27,12 +36,8 @@ def test_native_engine_continues_bit_for_bit_and_exports_what_acts(tmp_path):
     second = train(config, tmp_path / "parts", resume=True)
     assert (first.outcome, second.outcome) == ("stopped", "finished")
 
-    def prints(run):
-        path = run.run_dir / "checkpoints" / f"{6:012d}" / "meta" / "metadata"
-        return json.loads(path.read_text())["fingerprints"]
-
-    assert prints(whole) == prints(second)
-    assert any("physics.qpos" in name for name in prints(whole)["state"])
+    assert prints(whole.run_dir, 6) == prints(second.run_dir, 6)
+    assert any("physics.qpos" in name for name in prints(whole.run_dir, 6)["state"])
 
     opened = open_run(tmp_path / "parts")
     obs = np.random.default_rng(0).normal(size=(5, whole.env.obs_size)).astype(np.float32)
@@ -42,3 +47,43 @@ def test_native_engine_continues_bit_for_bit_and_exports_what_acts(tmp_path):
     assert bundle.manifest.evaluation["success"]["episodes"] == 16
     assert bundle.manifest.evaluation["iteration"] == 6
     assert bundle.manifest.training["config"]["task"] == "fr3/reach"
+
+
+ITERATIONS = 150
+
+
+def command(run_dir):
+    """`robolearn train` of a real task with its own randomisation, as a process."""
+    small = ["num_envs=16", "groups=2", "env.episode_s=0.5", "env.success_hold_s=0.1", "checkpoint_every=10"]
+    small += ["ppo.rollout_steps=8", "ppo.epochs=1", "ppo.minibatches=2", "engine=native"]
+    small += ["ppo.actor_hidden=[16]", "ppo.critic_hidden=[16]", f"total_steps={ITERATIONS * 16 * 8}"]
+    words = ["-m", "robolearn", "train", "fr3/reach", "--run", str(run_dir), "--no-bundle", *small]
+    return [sys.executable, *words]
+
+
+def metrics(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("time/")} for line in lines]
+
+
+@pytest.mark.slow
+def test_a_killed_training_continues_bit_for_bit(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole), check=True, capture_output=True, timeout=300)
+
+    training = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    until_s = time.monotonic() + 300
+    while not list((killed / "checkpoints").glob("*10/meta/metadata")):
+        assert training.poll() is None, training.stderr.read().decode()[-2000:]
+        assert time.monotonic() < until_s, "no checkpoint in 300 s"
+        time.sleep(0.01)
+    training.kill()
+    training.communicate()
+    assert training.returncode == -9
+    assert json.loads((killed / "run.json").read_text())["outcome"] == "running"
+
+    subprocess.run(command(killed), check=True, capture_output=True, timeout=300)
+    record = json.loads((killed / "run.json").read_text())
+    assert (record["outcome"], len(record["starts"])) == ("finished", 2)
+    assert prints(killed, ITERATIONS) == prints(whole, ITERATIONS)
+    assert metrics(killed) == metrics(whole)

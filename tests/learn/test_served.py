@@ -11,9 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from robolearn import cli
 from robolearn.env import VecEnv, make
-from robolearn.errors import BundleError, TaskError
+from robolearn.errors import BundleError, PhysicsError, TaskError
 from robolearn.learn import served
-from robolearn.learn.evaluate import _conditions, chunk_steps, control_period, play_episodes
+from robolearn.learn.evaluate import (
+    Evaluation,
+    _conditions,
+    chunk_steps,
+    control_period,
+    play_episodes,
+    wilson,
+)
 from robolearn.policy.bundle import PolicyBundle, write_bundle
 from robolearn.policy.export import export_policy
 from robolearn.robots.kinematics import forward
@@ -80,8 +87,9 @@ def evaluated(bundle, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(served, "EVALUATED_AT_ONCE", N)
         patch.setattr(served, "summarise", keep)
-        result, notes = served.evaluate_path(bundle.path, 2 * N, SEED, video=True, output=folder)
-    return SimpleNamespace(rows=kept, result=result, notes=notes, folder=folder)
+        done = served.evaluate_path(bundle.path, 2 * N, SEED, video=True, output=folder)
+    notes = done.notes + done.write_films()
+    return SimpleNamespace(rows=kept, result=done.result, notes=notes, folder=folder)
 
 
 def altered(bundle, path, **changes):
@@ -127,7 +135,7 @@ def test_objects_start_where_the_task_puts_them():
         np.testing.assert_array_equal(named[f"start of cube.{axis} m"], state.physics.qpos[:, address + i])
     assert "mass of cube kg" in named
     assert not [name for name in named if "fr3_" in name]  # neither the arm's joints nor its links
-    assert not [name for name in named if name.startswith("start of gripper")]
+    assert not [name for name in named if "gripper" in name]  # nor the hand's parts
 
 
 @pytest.mark.slow
@@ -161,6 +169,38 @@ def test_a_bundle_of_another_world_is_refused(bundle, tmp_path):
     path = altered(bundle, tmp_path / "unknown.robolearn", task="fr3/reech")
     with pytest.raises(TaskError, match="Did you mean 'fr3/reach'"):
         served.bundle_env(PolicyBundle.load(path), 1)
+
+
+def test_a_machine_that_cannot_film_says_so_before_an_episode_is_played(bundle, tmp_path, monkeypatch):
+    def play(*_, **__):
+        raise AssertionError("was played")
+
+    monkeypatch.setattr(served, "play_episodes", play)
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setattr("mujoco.rendering.classic.gl_context.GLContext", play)
+    with pytest.raises(PhysicsError, match="Cannot render .*libegl1"):
+        served.evaluate_path(bundle.path, 2, video=True, output=tmp_path)
+
+
+def test_the_result_is_printed_before_the_films_are_made(tmp_path, monkeypatch, capsys):
+    rate = wilson("all", 1, 2)
+    result = Evaluation("fr3/reach", 0, rate, 0, 0, None, None, {}, {}, (), None)
+
+    class Done:
+        notes = ["wrote a.json"]
+
+        def __init__(self):
+            self.result = result
+
+        def write_films(self, progress):
+            assert "fr3/reach: 50.0% of 2 episodes" in capsys.readouterr().out
+            return ["wrote success.mp4"]
+
+    monkeypatch.setattr(served, "evaluate_path", lambda *_, **__: Done())
+    with pytest.raises(SystemExit) as end:
+        cli.main(["eval", str(tmp_path), "--video"])
+    assert end.value.code == 0
+    assert capsys.readouterr().err.splitlines() == ["wrote a.json", "wrote success.mp4"]
 
 
 def broken(bundle, path):

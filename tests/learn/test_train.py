@@ -1,5 +1,7 @@
 import json
 import math
+from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -143,12 +145,30 @@ def test_run_folder_holds_what_is_needed_to_repeat_it(whole):
     assert load_config(TrainConfig, whole.run_dir / "config.yaml") == point_config(20)
     start = folder.read_record(whole.run_dir)["starts"][0]
     assert start["packages"]["jax"] == jax.__version__
+    assert start["packages"].get("warp-lang") == _installed("warp-lang")
     assert start["machine"]["cores"] >= 1
     assert {"started_utc", "git", "command", "xla_flags"} <= set(start)
     rows = whole.metrics
     assert [row["iteration"] for row in rows] == list(range(1, 21))
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert rows[-1]["steps"] == 20 * 64 * 8
+
+
+def _installed(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def test_the_accelerator_plugins_are_in_the_record(monkeypatch):
+    """They are named after the CUDA or ROCm that they are for."""
+    names = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "jax-rocm7-plugin", "numpy", "jaxtyping")
+    monkeypatch.setattr(folder, "distributions", lambda: [SimpleNamespace(name=name) for name in names])
+    monkeypatch.setattr(folder, "version", lambda name: "9.9")
+    packages = folder.provenance()["packages"]
+    assert set(names[:3]) < set(packages)
+    assert "jaxtyping" not in packages
 
 
 def test_open_run_gives_the_same_policy(whole):

@@ -1,8 +1,11 @@
 import json
+import re
+import shlex
 
 import policy_standin
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from test_cli import run
 
 from robolearn import keys
 from robolearn.errors import BundleError
@@ -33,12 +36,109 @@ def test_an_approval_names_who_and_what_and_leaves_the_bundle_alone(bundle):
 
 
 def test_unapproved_is_refused_and_told_what_to_do(bundle):
-    with pytest.raises(
-        BundleError, match="is approved by nobody. Run: robolearn approve two-reach.robolearn"
-    ):
+    with pytest.raises(BundleError, match="is approved by nobody.* robolearn approve .*two-reach.robolearn"):
         require_approval(bundle, bundle.path, [KEY_ID])
     with pytest.raises(BundleError, match="approver_keys is empty"):
         require_approval(bundle, bundle.path, [])
+
+
+def test_the_advice_of_the_refusal_works_as_it_is_printed(bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key = keys.load_or_create_key("FILE")  # the printed placeholders are names like any other
+    with pytest.raises(BundleError) as refusal:
+        require_approval(bundle, bundle.path, [keys.key_id(key)])
+    words = shlex.split(str(refusal.value).split("runs: ")[1])
+    assert words[0] == "robolearn"
+    assert run(capsys, *words[1:])[0] == 0
+    assert require_approval(bundle, bundle.path, [keys.key_id(key)]).who == "NAME"
+
+
+def test_a_misspelt_key_file_signs_nothing(bundle, tmp_path, capsys):
+    typo = tmp_path / "typo.pem"
+    arguments = ("approve", bundle.path, "--who", "reviewer-7", "--key", typo)
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert f"There is no key file {typo}" in err
+    assert "--new-key" in err
+    assert not typo.exists()
+    assert not approvals_path(bundle.path).exists()
+    assert run(capsys, *arguments, "--new-key")[0] == 0
+    assert read_approvals(bundle.path)[0].key_id == keys.key_id(keys.load_key(typo))
+    status, _, err = run(capsys, *arguments, "--new-key")
+    assert status == 2
+    assert "exists already" in err
+    assert run(capsys, *arguments)[0] == 0
+
+
+def test_the_default_key_is_made_once(bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path))
+    for _ in range(2):
+        assert run(capsys, "approve", bundle.path, "--who", "reviewer-7")[0] == 0
+    first, second = read_approvals(bundle.path)
+    assert first.key_id == second.key_id
+
+
+def test_no_key_is_made_for_a_bundle_that_is_none(tmp_path, capsys):
+    arguments = ("approve", tmp_path / "no.robolearn", "--who", "x", "--key", tmp_path / "k.pem", "--new-key")
+    assert run(capsys, *arguments)[0] == 2
+    assert not (tmp_path / "k.pem").exists()
+
+
+def test_export_makes_no_key_under_a_misspelt_name(tmp_path, capsys, monkeypatch):
+    from robolearn.learn import run as runs
+
+    monkeypatch.setattr(runs, "open_run", lambda folder: None)
+    status, _, err = run(capsys, "export", tmp_path, "--key", tmp_path / "typo.pem")
+    assert status == 2
+    assert "There is no key file" in err
+    assert not (tmp_path / "typo.pem").exists()
+
+
+def test_inspect_prints_limits_assumed_and_approvals(bundle, capsys):
+    status, out, _ = run(capsys, "inspect", bundle.path)
+    assert status == 0
+    assert re.search(r"approved nobody; to approve it: robolearn approve .*two-reach.robolearn", out)
+    assert re.search(r"target_position_min_rad +-1 -2\n", out)
+    assert re.search(r"^  assumes  robot_acceleration_rad_s2 +8 8\n", out, re.MULTILINE)
+    assert re.search(r"robot_position_max_rad +1 2\n", out)
+    assert re.search(r"robot_jerk_rad_s3 +not published", out)
+    given = approve(bundle.path, KEY, "reviewer-7")
+    status, out, _ = run(capsys, "inspect", bundle.path)
+    assert f"approved reviewer-7, key {KEY_ID}, {given.utc}" in out
+    assert "nobody" not in out
+
+
+def test_inspect_tells_the_approval_of_another_bundle_apart(bundle, tmp_path, capsys):
+    other = policy_standin.export(tmp_path, training={"steps": 12})
+    approve(other.path, KEY, "reviewer-7")
+    approvals_path(bundle.path).write_bytes(approvals_path(other.path).read_bytes())
+    _, out, _ = run(capsys, "inspect", bundle.path)
+    assert f"of another bundle, digest {other.digest[:12]}: it does not count here" in out
+    assert "nobody; to approve it" in out
+    found = json.loads(run(capsys, "inspect", bundle.path, "--json")[1])
+    assert [a["counts"] for a in found["approvals"]] == [False]
+
+
+def test_inspect_gives_digest_signer_and_approvals_to_machines(bundle, capsys):
+    approve(bundle.path, KEY, "reviewer-7")
+    found = json.loads(run(capsys, "inspect", bundle.path, "--json")[1])
+    assert found["bundle_digest"] == bundle.digest
+    assert (found["key_id"], found["public_key"]) == (bundle.key_id, bundle.public_key)
+    assert found["name"] == "two-reach"
+    assert found["limits_assumed"]["robot_position_max_rad"] == [1.0, 2.0]
+    assert [(a["who"], a["key_id"], a["counts"]) for a in found["approvals"]] == [
+        ("reviewer-7", KEY_ID, True)
+    ]
+
+
+def test_inspect_refuses_an_altered_approval_after_the_contract(bundle, capsys):
+    approve(bundle.path, KEY, "reviewer-7")
+    file = approvals_path(bundle.path)
+    file.write_text(file.read_text().replace("reviewer-7", "reviewer-8"))
+    status, out, err = run(capsys, "inspect", bundle.path)
+    assert status == 2
+    assert bundle.digest in out
+    assert "line 1 was altered" in err
 
 
 def test_the_approval_of_a_stranger_does_not_count(bundle):

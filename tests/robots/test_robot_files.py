@@ -206,6 +206,46 @@ def test_check_finds_what_contradicts(tmp_path, path, value, message):
         load_robot(file)
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "message"),
+    [
+        ("mjcf", "position_min_rad", [-3.0, -2.0],
+         "limits.position_min_rad of joint 'lift' is -3 rad, but two.xml says -1.5708 rad (joint 'lift', range)"),
+        ("mjcf", "position_max_rad", [1.0, 2.2],
+         "limits.position_max_rad of joint 'bend' is 2.2 rad, but two.xml says 2.0944 rad (joint 'bend', range)"),
+        ("mjcf", "torque_nm", [50.0, 90.0],
+         "'bend' is 90 Nm, but two.xml says 80 Nm (joint 'bend', actuatorfrcrange)"),
+        ("mjcf", "torque_nm", [130.0, 20.0],
+         "'lift' is 130 Nm, but two.xml says 120 Nm (actuator 'push' of joint 'lift', forcerange times gear)"),
+        ("mjcf", "torque_nm", [110.0, 20.0],
+         "says 100 Nm (actuator '1' of joint 'lift', ctrlrange times gain and gear)"),
+        ("urdf", "position_min_rad", [-3.0, -2.0],
+         "limits.position_min_rad of joint 'lift' is -3 rad, but two.urdf says -1 rad (joint 'lift', limit lower)"),
+        ("urdf", "torque_nm", [500.0, 20.0],
+         "'lift' is 500 Nm, but two.urdf says 50 Nm (joint 'lift', limit effort)"),
+        ("urdf", "velocity_rad_s", [2.0, 20.0],
+         "'bend' is 20 rad/s, but two.urdf says 2 rad/s (joint 'bend', limit velocity)"),
+    ],
+)  # fmt: skip
+def test_check_finds_limits_wider_than_the_model_files(tmp_path, kind, path, value, message):
+    data = own_arm()
+    data["model"].pop("mjcf")
+    data["model"][kind] = {"mjcf": "two.xml", "urdf": "two.urdf"}[kind]
+    file = written(tmp_path, data)
+    limited = MJCF.replace('range="-120 120"', 'range="-120 120" actuatorfrcrange="-80 80"').replace(
+        '<motor joint="lift"/>',
+        '<general name="push" joint="lift" forcerange="-60 60" gear="2"/>'
+        '<motor joint="lift" ctrlrange="-50 50" gear="2"/>',
+    )
+    (tmp_path / "two.xml").write_text(limited)
+    assert "wider" not in " ".join(check_robot(file))
+    change(data, f"limits.{path}.value", value)
+    file.write_text(yaml.safe_dump(data))
+    found = [finding for finding in check_robot(file) if "wider" in finding]
+    assert message in " ".join(found)
+    assert all(word in found[0] for word in (f"limits.{path}", kind.replace("mjcf", "xml")))
+
+
 def test_joints_besides_the_arm_are_refused(tmp_path):
     path = written(tmp_path, own_arm())
     hand = '<body><joint type="slide"/><geom size="0.01"/></body><site name="tcp"'

@@ -74,6 +74,18 @@ def test_draws_are_uniform_in_their_range_and_independent():
     assert abs(np.corrcoef(mass.T)[0, 1]) < 0.05
 
 
+def test_centres_of_mass_are_off_uniformly_along_every_axis():
+    randomizer, physics = build({"body_com_offset_m": {"box": [-0.01, 0.02]}}, 1)
+    place = np.asarray(draw(randomizer, 4000).fields["body_ipos"])
+    box = physics.model.body("box").id
+    others = np.delete(place - physics.model.body_ipos, box, axis=1)
+    assert np.abs(others).max() < 1e-6
+    share = (place[:, box] - physics.model.body_ipos[box] + 0.01) / 0.03  # [4000, 3]
+    for axis in share.T:
+        np.testing.assert_allclose(np.quantile(axis, np.linspace(0, 1, 21)), np.linspace(0, 1, 21), atol=0.03)
+    assert np.abs(np.corrcoef(share.T) - np.eye(3)).max() < 0.05
+
+
 def test_gravity_tilts_by_at_most_the_declared_angle_in_every_direction():
     randomizer, _ = build({"gravity_tilt_rad": 0.2}, 1)
     gravity = np.asarray(draw(randomizer, 4000).fields["opt.gravity"])

@@ -88,6 +88,16 @@ def test_dropped_messages_repeat_the_last_one_for_every_slot_they_carry():
     np.testing.assert_allclose(seen["q"][kept, 0], kept * PERIOD, atol=1e-6)
 
 
+def test_command_delays_are_uniform_in_their_range_and_one_for_each_episode():
+    delay = CommandDelay((5.0, 35.0), PERIOD, 4, gripper=False)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = jax.vmap(lambda key: delay.start(key, jnp.zeros(2), jnp.zeros(1)).delay)(keys)
+    share = (np.asarray(drawn) - 0.005) / 0.030
+    np.testing.assert_allclose(np.quantile(share, np.linspace(0, 1, 21)), np.linspace(0, 1, 21), atol=0.03)
+    assert (share >= 0).all()
+    assert (share <= 1).all()
+
+
 @pytest.mark.parametrize("ms", [0.0, 3.0, 20.0, 27.5, 41.0])
 def test_commands_arrive_late_by_exactly_the_delay(ms):
     """The stream as received at t is the stream as sent at t - delay, at every substep."""
