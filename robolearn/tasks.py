@@ -127,6 +127,11 @@ class Task(ABC, Generic[T]):
 
     # What most tasks need not change.
 
+    def draw(self, key: Array, *names: str) -> Array:
+        """[k], one number for each name, uniform in its range of `randomization.pose`."""
+        ranges = jnp.asarray([self.config.randomization.pose[name] for name in names])
+        return jax.random.uniform(key, (len(names),), minval=ranges[:, 0], maxval=ranges[:, 1])
+
     def critic_observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """What the critic sees, [DC]: the actor's view and every privileged slot."""
         measured = {slot.name for slot in self.slots}
@@ -214,4 +219,13 @@ def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
     for term in resolved.reward:
         if defaults["reward"] and term not in defaults["reward"]:
             raise ConfigError(f"task {name}: " + unknown("reward term", term, defaults["reward"]))
+    poses = defaults["randomization"]["pose"]
+    for pose in resolved.randomization.pose:
+        if pose not in poses:
+            raise ConfigError(f"task {name}: " + unknown("pose", pose, poses))
+    for pose in poses:
+        if pose not in resolved.randomization.pose:
+            raise ConfigError(
+                f"task {name}: randomization.pose.{pose} is missing: give both ends of its range."
+            )
     return kind(load_robot(robot_name), resolved)

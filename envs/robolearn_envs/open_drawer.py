@@ -21,7 +21,6 @@ from robolearn_envs.table import (
     Vector3,
     add_placed_body,
     add_pose_sensors,
-    draw_point,
     ease,
     near,
     pose_sensors,
@@ -43,7 +42,7 @@ OVER_M = 0.06  # TCP above the bar's middle: clear of it
 PULL_M = 0.05  # how far before the fingers it aims
 PULLED_M = 0.19  # where it stops: short of the end stop
 
-PLACE_MIN, PLACE_MAX = (0.65, -0.12, -0.25), (0.72, 0.12, 0.25)  # of the cabinet: x, y in m, yaw in rad
+PLACE = {"cabinet_x_m": (0.65, 0.72), "cabinet_y_m": (-0.12, 0.12), "cabinet_yaw_rad": (-0.25, 0.25)}
 
 
 class DrawerAction(TableAction):
@@ -58,7 +57,7 @@ class OpenDrawerConfig(TableConfig):
     episode_s: float = 5.0
     opening_m: float = 0.15
     action: DrawerAction = DrawerAction()
-    randomization: Randomization = randomization({"drawer": (0.5, 2.0)}, {"handle_position": 0.001})
+    randomization: Randomization = randomization({"drawer": (0.5, 2.0)}, {"handle_position": 0.001}, PLACE)
     reward: dict[str, float] = {"approach": 1.0, "hook": 1.0, "opening": 3.0, "open": 1.0, "action": -0.01}
 
 
@@ -112,7 +111,7 @@ class OpenDrawer(TableTask[OpenDrawerConfig]):
     def reset(self, key: Array) -> Reset:
         """Arm near its ready posture; the cabinet somewhere in front of it, turned a little, its drawer shut."""
         key_arm, key_place = jax.random.split(key)
-        place = draw_point(key_place, PLACE_MIN, PLACE_MAX)
+        place = self.draw(key_place, *PLACE)
         names = ("cabinet_x", "cabinet_y", "cabinet_rad")
         return Reset(
             self.draw_arm(key_arm), {}, joints={name: place[i : i + 1] for i, name in enumerate(names)}

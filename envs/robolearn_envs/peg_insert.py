@@ -14,8 +14,10 @@ import mujoco
 import numpy as np
 
 from robolearn.policy.slots import Slot
+from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of
+from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
     GUIDE_RATE_1_S,
     TableAction,
@@ -24,7 +26,6 @@ from robolearn_envs.table import (
     Vector3,
     add_placed_body,
     add_pose_sensors,
-    draw_point,
     ease,
     near,
     pose_sensors,
@@ -45,8 +46,13 @@ OVER_M = 0.010  # tip above the mouth while the peg is not lined up
 INSERT_M = 0.045  # depth that it aims at
 TURN_RATE_1_S = 5.0
 
-# The hole's mouth: x, y in m from the robot, tilt about x and y in rad.
-PLACE_MIN, PLACE_MAX = (0.48, -0.12, -0.08, -0.08), (0.62, 0.12, 0.08, 0.08)
+# The hole's mouth: from the robot, and its tilt about x and y.
+PLACE = {
+    "hole_x_m": (0.48, 0.62),
+    "hole_y_m": (-0.12, 0.12),
+    "hole_tilt_x_rad": (-0.08, 0.08),
+    "hole_tilt_y_rad": (-0.08, 0.08),
+}
 PLACE_JOINTS: dict[str, Vector3] = {
     "hole_x": (1, 0, 0),
     "hole_y": (0, 1, 0),
@@ -72,6 +78,7 @@ class PegInsertConfig(TableConfig):
     physics_hz: float = 500.0
     depth_m: float = 0.035
     action: PegAction = PegAction()
+    randomization: Randomization = randomization(pose=PLACE)
     reward: dict[str, float] = {
         "reach": 1.0,
         "align": 1.0,
@@ -114,7 +121,7 @@ class PegInsert(TableTask[PegInsertConfig]):
     def reset(self, key: Array) -> Reset:
         """Arm near its ready posture, peg in the gripper; the hole somewhere below it, tilted a little."""
         key_arm, key_place = jax.random.split(key)
-        place = draw_point(key_place, PLACE_MIN, PLACE_MAX)
+        place = self.draw(key_place, *PLACE)
         joints = {name: place[i : i + 1] for i, name in enumerate(PLACE_JOINTS)}
         return Reset(self.draw_arm(key_arm), {}, width=2 * PEG_RADIUS_M, joints=joints)
 

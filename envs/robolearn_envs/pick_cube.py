@@ -14,15 +14,15 @@ from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
-    AREA_MAX_M,
-    AREA_MIN_M,
+    AREA_M,
+    TURN_RAD,
     TableAction,
     TableConfig,
     TableTask,
     add_box,
-    draw_point,
     near,
     off_table,
+    placed,
     pose_sensors,
     pose_slots,
     square_misfit,
@@ -33,7 +33,7 @@ from robolearn_envs.table import (
 CUBE_HALF_M = 0.02  # 4 cm wide: half of the gripper's opening
 CUBE_MASS_KG = 0.1
 CUBE_FRICTION = 0.6
-GOAL_MIN_M, GOAL_MAX_M = (*AREA_MIN_M, 0.12), (*AREA_MAX_M, 0.35)  # in the air
+GOAL_M = AREA_M | {"z_m": (0.12, 0.35)}  # in the air
 OPEN_M = (0.06, 0.08)  # gripper at the start
 GRASP_M = 0.02  # TCP this near the cube's centre: the cube is between the pads
 LIFT_M = 0.05  # off the table by this much is lifted
@@ -53,7 +53,11 @@ class PickCubeConfig(TableConfig):
     episode_s: float = 4.0
     tolerance_m: float = 0.03
     action: PickCubeAction = PickCubeAction()
-    randomization: Randomization = randomization({"cube": (0.5, 2.0)}, {"cube_position": 0.001})
+    randomization: Randomization = randomization(
+        {"cube": (0.5, 2.0)},
+        {"cube_position": 0.001},
+        placed("cube", AREA_M | {"yaw_rad": TURN_RAD}) | placed("goal", GOAL_M) | {"gripper_width_m": OPEN_M},
+    )
     reward: dict[str, float] = {
         "reach": 0.5,
         "align": 0.1,
@@ -99,12 +103,12 @@ class PickCube(TableTask[PickCubeConfig]):
     def reset(self, key: Array) -> Reset:
         """Arm near its ready posture, gripper open; cube anywhere in the area at any yaw; goal in the air."""
         key_arm, key_cube, key_yaw, key_goal, key_width = jax.random.split(key, 5)
-        cube = jnp.append(draw_point(key_cube, AREA_MIN_M, AREA_MAX_M), CUBE_HALF_M)
-        yaw = jax.random.uniform(key_yaw, minval=-jnp.pi, maxval=jnp.pi)
+        cube = jnp.append(self.draw(key_cube, "cube_x_m", "cube_y_m"), CUBE_HALF_M)
+        (yaw,) = self.draw(key_yaw, "cube_yaw_rad")
         return Reset(
             self.draw_arm(key_arm),
-            {"goal_position": draw_point(key_goal, GOAL_MIN_M, GOAL_MAX_M)},
-            width=jax.random.uniform(key_width, minval=OPEN_M[0], maxval=OPEN_M[1]),
+            {"goal_position": self.draw(key_goal, "goal_x_m", "goal_y_m", "goal_z_m")},
+            width=self.draw(key_width, "gripper_width_m")[0],
             joints={"cube": jnp.concatenate([cube, turn_about_z(yaw)])},
         )
 

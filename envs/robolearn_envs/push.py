@@ -15,13 +15,14 @@ from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
     GUIDE_RATE_1_S,
+    TURN_RAD,
     TableConfig,
     TableTask,
     add_box,
-    draw_point,
     ease,
     near,
     off_table,
+    placed,
     pose_sensors,
     pose_slots,
     tabletop,
@@ -32,7 +33,7 @@ BOX_HALF_M = (0.035, 0.035, 0.025)  # wider than the closed fingers, lower than 
 BOX_MASS_KG = 0.3
 BOX_FRICTION = 0.4  # wood on wood
 # Centres of the box: room to get behind it on every side.
-AREA_MIN_M, AREA_MAX_M = (0.50, -0.20), (0.68, 0.20)
+AREA_M = {"x_m": (0.50, 0.68), "y_m": (-0.20, 0.20)}
 GAP_M = 0.08  # least distance from start to goal: no episode is solved by doing nothing
 BEHIND_M = 0.055  # from the box's centre to the closed fingers that push it
 
@@ -49,7 +50,11 @@ class PushConfig(TableConfig):
 
     episode_s: float = 5.0
     tolerance_m: float = 0.03
-    randomization: Randomization = randomization({"box": (0.5, 2.0)}, {"box_position": 0.001})
+    randomization: Randomization = randomization(
+        {"box": (0.5, 2.0)},
+        {"box_position": 0.001},
+        placed("box", AREA_M | {"yaw_rad": TURN_RAD}) | placed("goal", AREA_M),
+    )
     reward: dict[str, float] = {
         "approach": 0.5,
         "goal": 2.0,
@@ -95,12 +100,12 @@ class Push(TableTask[PushConfig]):
     def reset(self, key: Array) -> Reset:
         """Arm near its ready posture; box anywhere in the area at any yaw; goal elsewhere in it."""
         key_arm, key_box, key_yaw, key_goal = jax.random.split(key, 4)
-        box = draw_point(key_box, AREA_MIN_M, AREA_MAX_M)
-        candidates = jax.vmap(lambda k: draw_point(k, AREA_MIN_M, AREA_MAX_M))(jax.random.split(key_goal, 8))
+        box = self.draw(key_box, "box_x_m", "box_y_m")
+        candidates = jax.vmap(lambda k: self.draw(k, "goal_x_m", "goal_y_m"))(jax.random.split(key_goal, 8))
         far = jnp.linalg.norm(candidates - box, axis=1) >= GAP_M
         goal = candidates[jnp.argmax(far)]
         height = jnp.array([BOX_HALF_M[2]])
-        yaw = jax.random.uniform(key_yaw, minval=-jnp.pi, maxval=jnp.pi)
+        (yaw,) = self.draw(key_yaw, "box_yaw_rad")
         return Reset(
             self.draw_arm(key_arm),
             {"goal_position": jnp.concatenate([goal, height])},

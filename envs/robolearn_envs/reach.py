@@ -17,12 +17,16 @@ from robolearn.sim.randomize import Randomization
 from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, shoulder_height_m, workcell
 
-START_SPREAD_RAD = 0.6  # of each joint around home: on an arm, an episode starts where the last goal was
-START_AZIMUTH_RAD = 1.2  # of the first joint, which turns the whole arm
+START = {
+    "start_first_joint_rad": (-1.2, 1.2),  # from home: it turns the whole arm
+    "start_joints_rad": (-0.6, 0.6),  # from home, of each other: an episode starts where the last goal was
+}
 START_HEIGHT_M = 0.20  # a start with the TCP below this is not used: the hand may touch the floor
-SHELL_SHARE = (0.45, 0.80)  # of the arm's reach, from the shoulder: neither folded up nor stretched out
-AZIMUTH_RAD = 1.2  # to either side of straight ahead
-HEIGHT_M = (0.10, 0.80)  # above the base: clear of the floor
+GOAL = {
+    "goal_radius_share": (0.45, 0.80),  # of the arm's reach, from the shoulder: not folded, not stretched out
+    "goal_azimuth_rad": (-1.2, 1.2),  # to either side of straight ahead
+    "goal_height_m": (0.10, 0.80),  # above the base: clear of the floor
+}
 GUIDE_RATE_1_S = 8.0  # how fast the guide takes the way to the goal out
 GUIDE_DRIFT_1_S = 0.5  # and the posture against home
 
@@ -32,7 +36,7 @@ class ReachConfig(TaskConfig):
 
     episode_s: float = 3.0
     tolerance_m: float = 0.02
-    randomization: Randomization = randomization()
+    randomization: Randomization = randomization(pose=START | GOAL)
     reward: dict[str, float] = {
         "distance": -1.0,
         "near": 1.0,
@@ -81,9 +85,9 @@ class Reach(Task[ReachConfig]):
         """The arm anywhere around home, the goal drawn uniformly in the shell segment."""
         key_start, key_goal = jax.random.split(key)
         home = jnp.asarray(self.robot.home_rad, jnp.float32)
-        spread = jnp.full(home.shape, START_SPREAD_RAD).at[0].set(START_AZIMUTH_RAD)
         low, high = self.action.position_min_rad, self.action.position_max_rad
-        arm = home + spread * jax.random.uniform(key_start, home.shape, minval=-1.0, maxval=1.0)
+        others = ["start_joints_rad"] * (len(home) - 1)
+        arm = home + self.draw(key_start, "start_first_joint_rad", *others)
         arm = jnp.clip(arm, jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
         tcp, _ = forward(self.robot, arm, xp=jnp)
         arm = jnp.where(tcp[2] < START_HEIGHT_M, home, arm)
@@ -93,9 +97,9 @@ class Reach(Task[ReachConfig]):
         """A goal [3] m in the base frame, uniform over radius, azimuth and height within the shell segment."""
         key_radius, key_azimuth, key_height = jax.random.split(key, 3)
         shoulder = shoulder_height_m(self.robot)
-        radius = jax.random.uniform(key_radius, minval=SHELL_SHARE[0], maxval=SHELL_SHARE[1]) * self._reach_m
-        azimuth = jax.random.uniform(key_azimuth, minval=-AZIMUTH_RAD, maxval=AZIMUTH_RAD)
-        rise = jax.random.uniform(key_height, minval=HEIGHT_M[0], maxval=HEIGHT_M[1]) - shoulder
+        radius = self.draw(key_radius, "goal_radius_share")[0] * self._reach_m
+        (azimuth,) = self.draw(key_azimuth, "goal_azimuth_rad")
+        rise = self.draw(key_height, "goal_height_m")[0] - shoulder
         rise = jnp.clip(rise, -0.8 * radius, 0.8 * radius)
         flat = jnp.sqrt(radius**2 - rise**2)
         return jnp.stack([flat * jnp.cos(azimuth), flat * jnp.sin(azimuth), shoulder + rise])

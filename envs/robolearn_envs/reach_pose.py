@@ -15,7 +15,8 @@ from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
 from robolearn_envs.rotations import angle_between, quat_of, rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 
-SPREAD_RAD = 0.9  # start and goal are poses of the arm itself, this far around home: every one can be reached
+# Start and goal are poses of the arm itself, each joint this far from home: every one can be reached.
+JOINTS = {"start_joints_rad": (-0.9, 0.9), "goal_joints_rad": (-0.9, 0.9)}
 DRAWS = 8  # of which the first in front of the arm and clear of the floor is taken
 HEIGHT_M = (0.12, 0.90)
 FRONT_M = 0.20
@@ -27,7 +28,7 @@ class ReachPoseConfig(TaskConfig):
     episode_s: float = 3.0
     tolerance_m: float = 0.02
     tolerance_rad: float = 0.1
-    randomization: Randomization = randomization()
+    randomization: Randomization = randomization(pose=JOINTS)
     reward: dict[str, float] = {
         "distance": -1.0,
         "angle": -0.2,
@@ -70,8 +71,8 @@ class ReachPose(Task[ReachPoseConfig]):
     def reset(self, key: Array) -> Reset:
         """Start and goal drawn alike, as on an arm that goes from goal to goal."""
         key_start, key_goal = jax.random.split(key)
-        arm, _, _ = self._draw_pose(key_start)
-        _, position, rotation = self._draw_pose(key_goal)
+        arm, _, _ = self._draw_pose(key_start, "start_joints_rad")
+        _, position, rotation = self._draw_pose(key_goal, "goal_joints_rad")
         return Reset(arm, {"goal_position": position, "goal_quat": quat_of(rotation)})
 
     def observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
@@ -113,11 +114,11 @@ class ReachPose(Task[ReachPoseConfig]):
         distance, angle = _misses(readings, goal)
         return (distance < self.config.tolerance_m) & (angle < self.config.tolerance_rad)
 
-    def _draw_pose(self, key: Array) -> tuple[Array, Array, Array]:
+    def _draw_pose(self, key: Array, between: str) -> tuple[Array, Array, Array]:
         """Joint positions [n] rad, and the TCP's position [3] m and rotation [3, 3] there."""
         home = jnp.asarray(self.robot.home_rad, jnp.float32)
         low, high = self.action.position_min_rad, self.action.position_max_rad
-        drawn = home + jax.random.uniform(key, (DRAWS, *home.shape), minval=-SPREAD_RAD, maxval=SPREAD_RAD)
+        drawn = home + self.draw(key, *[between] * (DRAWS * len(home))).reshape(DRAWS, -1)
         joints = jnp.clip(drawn, jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
         positions, rotations = jax.vmap(lambda q: forward(self.robot, q, xp=jnp))(joints)
         fits = (positions[:, 2] > HEIGHT_M[0]) & (positions[:, 2] < HEIGHT_M[1]) & (positions[:, 0] > FRONT_M)

@@ -27,11 +27,14 @@ def arm_sensors(robot: Robot) -> dict[str, tuple[str, ...]]:
 
 
 def randomization(
-    object_mass: dict[str, tuple[float, float]] | None = None, noise: dict[str, float] | None = None
+    object_mass: dict[str, tuple[float, float]] | None = None,
+    noise: dict[str, float] | None = None,
+    pose: dict[str, tuple[float, float]] | None = None,
 ) -> Randomization:
     """What every episode draws: an arm that is not quite the modelled one, its sensors, and a late command stream.
 
-    object_mass: further mass scales by body. noise: of further slots. The spreads are ours, not measured on an arm.
+    object_mass: further mass scales by body. noise: of further slots. pose: see `Randomization`. The spreads are
+    ours, not measured on an arm.
     A served arm hears its policy late: the stream is smoothed over one control period, checked and sent.
     """
     return Randomization(
@@ -41,6 +44,7 @@ def randomization(
         actuator_gain_scale={"*": (0.9, 1.1)},
         sensor_noise={"joint_position": 0.0002, "joint_velocity": 0.01} | (noise or {}),
         action_delay_ms=(0.0, 30.0),
+        pose=pose or {},
     )
 
 

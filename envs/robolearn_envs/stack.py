@@ -14,16 +14,16 @@ from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
-    AREA_MAX_M,
-    AREA_MIN_M,
+    AREA_M,
+    TURN_RAD,
     TableAction,
     TableConfig,
     TableTask,
     add_box,
-    draw_point,
     ease,
     near,
     off_table,
+    placed,
     pose_sensors,
     pose_slots,
     square_misfit,
@@ -66,7 +66,11 @@ class StackConfig(TableConfig):
     clear_m: float = 0.05
     action: StackAction = StackAction()
     randomization: Randomization = randomization(
-        {"upper": (0.5, 2.0)}, {"upper_position": 0.001, "lower_position": 0.001}
+        {"upper": (0.5, 2.0)},
+        {"upper_position": 0.001, "lower_position": 0.001},
+        placed("upper", AREA_M | {"yaw_rad": TURN_RAD})
+        | placed("lower", AREA_M | {"yaw_rad": TURN_RAD})
+        | {"gripper_width_m": OPEN_M},
     )
     reward: dict[str, float] = {
         "reach": 0.5,
@@ -118,14 +122,14 @@ class Stack(TableTask[StackConfig]):
     def reset(self, key: Array) -> Reset:
         """Arm near its ready posture, gripper open; the cubes apart, each at any yaw."""
         key_arm, key_base, key_top, key_yaw, key_width = jax.random.split(key, 5)
-        base = draw_point(key_base, AREA_MIN_M, AREA_MAX_M)
-        candidates = jax.vmap(lambda k: draw_point(k, AREA_MIN_M, AREA_MAX_M))(jax.random.split(key_top, 8))
+        base = self.draw(key_base, "lower_x_m", "lower_y_m")
+        candidates = jax.vmap(lambda k: self.draw(k, "upper_x_m", "upper_y_m"))(jax.random.split(key_top, 8))
         top = candidates[jnp.argmax(jnp.linalg.norm(candidates - base, axis=1) >= GAP_M)]
-        yaws = jax.random.uniform(key_yaw, (2,), minval=-jnp.pi, maxval=jnp.pi)
+        yaws = self.draw(key_yaw, "upper_yaw_rad", "lower_yaw_rad")
         return Reset(
             self.draw_arm(key_arm),
             {},
-            width=jax.random.uniform(key_width, minval=OPEN_M[0], maxval=OPEN_M[1]),
+            width=self.draw(key_width, "gripper_width_m")[0],
             joints={
                 "upper": jnp.concatenate([top, jnp.array([TOP_HALF_M]), turn_about_z(yaws[0])]),
                 "lower": jnp.concatenate([base, jnp.array([BASE_HALF_M]), turn_about_z(yaws[1])]),

@@ -5,6 +5,7 @@ The robot stands on the table: the base frame's z = 0 is the table top.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
@@ -30,7 +31,8 @@ TABLE_MIN_M, TABLE_MAX_M = (-0.30, -0.60), (1.05, 0.60)  # corners of the table 
 TABLE_HEIGHT_M = 0.76  # above the floor: a common bench
 # Where things lie: every arm reaches it, gripper down, with room for its joints. Nearer than 0.43 m the elbows of
 # iiwa 14 and FR3 are folded up, and FR3's published speed limits take the last 0.3 rad of its fourth joint away.
-AREA_MIN_M, AREA_MAX_M = (0.47, -0.20), (0.67, 0.20)
+AREA_M = {"x_m": (0.47, 0.67), "y_m": (-0.20, 0.20)}
+TURN_RAD = (-math.pi, math.pi)  # any yaw
 READY_TCP_M = (0.56, 0.0, 0.22)  # above its middle
 START_SPREAD_RAD = 0.05  # of the joints around the ready posture
 
@@ -179,9 +181,9 @@ def off_table(position: Array) -> Array:
     return (position[:2] < low).any() | (position[:2] > high).any() | (position[2] < -0.02)
 
 
-def draw_point(key: Array, low: tuple[float, ...], high: tuple[float, ...]) -> Array:
-    """A point drawn uniformly in a box."""
-    return jax.random.uniform(key, (len(low),), minval=jnp.asarray(low), maxval=jnp.asarray(high))
+def placed(name: str, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Ranges of `randomization.pose` for one thing: `placed("cube", AREA_M)` has cube_x_m and cube_y_m."""
+    return {f"{name}_{of}": between for of, between in ranges.items()}
 
 
 def pose_slots(name: str, what: str) -> tuple[Slot, Slot]:

@@ -272,6 +272,8 @@ def _short(value: Any) -> str:
         return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
     if isinstance(value, list):
         return f"({len(value)} entries, in the manifest)"
+    if value is None:
+        return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -64,7 +64,8 @@ class Randomization(SensingConfig):
     joint_damping_scale, joint_armature_scale: of joints. actuator_gain_scale: of actuators, stiffness and damping
     together; actuator_strength_scale: of their largest force. gravity_tilt_rad: largest angle of gravity
     from its nominal direction, about any horizontal axis. object_size_scale: of the bodies that the task names in
-    `objects`, at constant density.
+    `objects`, at constant density. pose: where the task puts its objects, its goals and the arm at the start, each
+    drawn by itself; the names, which end in the unit, are the task's own.
     """
 
     body_mass_scale: Scales = {}
@@ -77,6 +78,7 @@ class Randomization(SensingConfig):
     actuator_strength_scale: Scales = {}
     gravity_tilt_rad: Annotated[float, Field(ge=0.0, lt=1.5)] = 0.0
     object_size_scale: Scales = {}
+    pose: Ranges = {}
 
 
 class Draw(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import robolearn
+from robolearn.errors import ConfigError
 from robolearn.policy.slots import Slot
 from robolearn.tasks import load_task, task_classes, task_names
 
@@ -162,6 +163,37 @@ def test_a_guide_gives_an_action_in_any_state(env, played):
 def test_the_joint_action_space_is_a_choice(env):
     task = load_task(env.task.full_name, {"action": {"space": "joint"}})
     assert task.action_size == task.robot.dof + int(task.uses_gripper)
+
+
+def test_poses_are_declared_and_each_is_drawn(env):
+    task, drawn = env.task, jax.jit(jax.vmap(env.task.reset))
+    ranges, keys = task.config.randomization.pose, jax.random.split(jax.random.key(0), 16)
+    assert ranges, "a task says where it puts things"
+    before = jax.tree.leaves(drawn(keys))
+    for pose, (low, high) in ranges.items():
+        assert pose.endswith(("_m", "_rad", "_share"))
+        middle = {"randomization": {"pose": {pose: (0.5 * (low + high),) * 2}}}
+        fixed = jax.tree.leaves(jax.jit(jax.vmap(load_task(task.full_name, middle).reset))(keys))
+        assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(before, fixed, strict=True)), pose
+
+
+def test_a_thing_lies_where_it_is_told_to():
+    told = {"box_x_m": [0.6, 0.6], "box_y_m": [0.1, 0.2], "goal_x_m": [0.5, 0.55]}
+    task = load_task("fr3/push", {"randomization": {"pose": told}})
+    start = jax.vmap(task.reset)(jax.random.split(jax.random.key(0), 64))
+    np.testing.assert_allclose(start.joints["box"][:, 0], 0.6, rtol=1e-6)
+    y, goal_x = np.asarray(start.joints["box"][:, 1]), np.asarray(start.goal["goal_position"][:, 0])
+    assert (y >= 0.1).all() and (y <= 0.2).all() and np.ptp(y) > 0.08  # noqa: PT018
+    assert (goal_x >= 0.5).all() and (goal_x <= 0.55).all() and np.ptp(goal_x) > 0.04  # noqa: PT018
+
+
+@pytest.mark.parametrize(
+    ("pose", "message"),
+    [({"box_z_m": [0.0, 1.0]}, "Unknown pose 'box_z_m'"), (None, "pose.box_x_m is missing: give both ends")],
+)
+def test_poses_that_a_task_cannot_use_are_refused_by_name(pose, message):
+    with pytest.raises(ConfigError, match=message):
+        load_task("fr3/push", {"randomization": {"pose": pose}})
 
 
 def test_every_task_is_offered_on_every_arm():
