@@ -210,6 +210,7 @@ class OpenLoop:
     def __init__(self, setup, seed):
         self.robot, self.dt, self.rng = setup.robot, setup.period_s, np.random.default_rng(seed)
         self.names, self.now = self.robot.joint_names, 0.0
+        self.limits = setup.limits
         self.sent, self.velocity = self.robot.home_rad.copy(), np.zeros(self.robot.dof)
 
     def commands(self, kind, cycles):

@@ -42,7 +42,7 @@ def solve(task: str, seed: int, folder: Path) -> dict[str, object]:
     """One run and its evaluation."""
     run_dir = folder / f"{task.replace('/', '-')}-{seed}"
     command = [sys.executable, "-m", "robolearn"]
-    for arguments in (["train", task, f"seed={seed}", "--run", run_dir], ["eval", run_dir]):
+    for arguments in (["train", task, f"seed={seed}", "--run", run_dir, "--no-bundle"], ["eval", run_dir]):
         if code := subprocess.run([*command, *arguments], check=False).returncode:
             sys.exit(code)  # it has said why
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])

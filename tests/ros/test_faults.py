@@ -121,7 +121,8 @@ def test_joint_states_that_are_no_numbers_stop(running):
 def test_a_flood_of_joint_states_of_another_sender_stops_and_is_said(running):
     _, arm = running
     arm.flood, began = True, time.monotonic()
-    assert stop_rule(arm, "somebody else floods the joint states", began)[0] == "clock"
+    # his stamps go back behind the arm's own, or crowd them out
+    assert stop_rule(arm, "somebody else floods the joint states", began)[0] in {"clock", "state_age"}
     expected = f"2 publishers on {arm.states.topic_name}, expected one"
     arm.report("safety_node: monitor", lambda level, text, _: level == ERROR and expected in text)
     arm.flood = False
@@ -256,7 +257,7 @@ def test_a_policy_slower_than_its_period_stops_and_is_said(bundle, tmp_path):
                 expected = "the policy took longer than its period of 20 ms"
                 assert any(
                     level == WARN and expected in text
-                    for level, text, _ in arm.reported["policy_node: policy"]
+                    for level, text, _ in arm.reported.get("policy_node: policy", [])
                 ) or arm.report(
                     "policy_node: policy", lambda level, text, _: level == WARN and expected in text
                 )

@@ -20,7 +20,7 @@ from robolearn.tasks import task_classes
 
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3
-QUICK_IN_JAX = ("push", "reach")
+QUICK_IN_JAX = ("reach",)
 # It compiles a step of a whole arm in a third of the time that the usual options take, to slower code.
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 ENGINES = [
