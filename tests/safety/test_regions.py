@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from robolearn.errors import ProfileError
-from robolearn.safety.contact import Touched
 from robolearn.safety.kinematics import Posture
 from robolearn.safety.profile import Box, Plane, SafetyProfile, Workspace
 from robolearn.safety.space import Space
@@ -436,26 +434,6 @@ def test_a_speed_that_is_no_number_is_none_that_is_kept():
 
 
 # ---- contact
-
-
-def test_the_lowest_speed_of_all_regions_counts_for_each_mass():
-    # hands: 0.6 kg, 75 kN/m, 280 N; chest: 40 kg, 25 kN/m, 240 N by pressure; abdomen: 40 kg, 10 kN/m, 220 N
-    several = Touched(("hands_fingers", "chest", "abdomen"), "transient", 1.0)
-    # 0.6 and 0.2 kg are 0.15 kg together: 280 / sqrt(0.15 * 75000)
-    np.testing.assert_allclose(several.speeds(np.array([np.inf, 0.2])), [FLOOR, 2.6398653], rtol=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("kind", "area_cm2", "force_n"), [("quasi_static", 1.0, 120.0), ("transient", 2.0, 280.0)]
-)
-def test_the_kind_and_the_area_of_a_contact_count(kind, area_cm2, force_n):
-    allowed = Touched(("chest",), kind, area_cm2).speeds(np.array([np.inf]))
-    np.testing.assert_allclose(allowed, [force_n / 1000.0], rtol=1e-12)  # sqrt(40 kg * 25 kN/m)
-
-
-def test_the_head_may_not_be_touched():
-    with pytest.raises(ProfileError, match="'face' is never allowed"):
-        Touched(("chest", "face"), "transient", None)
 
 
 BEFORE = Posture(Rails.start.copy(), np.zeros((6, 9)))
