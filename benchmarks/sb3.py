@@ -28,8 +28,8 @@ import numpy as np
 import robolearn
 from robolearn.errors import MissingDependency
 from robolearn.learn.command import train_config
-from robolearn.learn.distributed import data_mesh, per_device, prepare
-from robolearn.learn.learner import policy_of
+from robolearn.learn.distributed import data_mesh, first_state, per_device
+from robolearn.learn.learner import make_iteration, policy_of
 from robolearn.plots import BLUE, GREEN, ORANGE, figure
 from robolearn.sim.jit import jit
 
@@ -83,8 +83,8 @@ def ours(task: str, judge: Judge) -> Curve:
     config = train_config(task, None, [])
     env = robolearn.make(task, config.num_envs, config.engine)
     mesh = data_mesh()
-    (state, compiled), stop = prepare(config, env, mesh), per_device(mesh, False)
-    iterate = compiled.result()
+    state, stop = first_state(config, env, mesh), per_device(mesh, False)
+    iterate = make_iteration(config, env, mesh).lower(state, stop).compile()
     act = jax.jit(lambda arrays, obs: policy_of(config, state.learner)._replace(arrays=arrays).act(obs))
     for _ in range(config.iterations):
         state, metrics = iterate(state, stop)

@@ -6,7 +6,6 @@ random key are the same on every device; each device owns num_envs / devices env
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -17,9 +16,9 @@ from jax.sharding import PartitionSpec as P
 
 from robolearn.errors import ConfigError
 from robolearn.learn.config import TrainConfig
-from robolearn.learn.learner import AXIS, Env, Stopwatch, TrainState, init_learner, make_iteration
+from robolearn.learn.learner import AXIS, Env, TrainState, init_learner
 from robolearn.learn.normalize import update_normalizer
-from robolearn.sim.jit import compile_aside, jit
+from robolearn.sim.jit import jit
 
 
 def connect(
@@ -64,25 +63,8 @@ def envs_per_device(config: TrainConfig) -> int:
     return config.num_envs // devices
 
 
-def prepare(
-    config: TrainConfig, env: Env, mesh: Mesh, stopwatch: Stopwatch | None = None
-) -> tuple[TrainState, Future[Any]]:
-    """The state before the first iteration, spread over the mesh, and the compiled iteration as soon as there is one.
-
-    The state is the same whatever the number of devices. The iteration is called with it and `per_device`.
-    """
-    first, iterate = _first(config, env, mesh), make_iteration(config, env, mesh, stopwatch)
-    everywhere, spread = (NamedSharding(mesh, spec) for spec in (P(), P(AXIS)))
-    shapes = (
-        jax.tree.map(lambda x, s=sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), part)
-        for part, sharding in zip(first.eval_shape(), (everywhere, spread, spread), strict=True)
-    )
-    compiled = compile_aside(iterate, TrainState(*shapes), per_device(mesh, False))
-    return first(), compiled
-
-
-def _first(config: TrainConfig, env: Env, mesh: Mesh) -> Any:
-    """The jitted program that makes the first state."""
+def first_state(config: TrainConfig, env: Env, mesh: Mesh) -> TrainState:
+    """The state before the first iteration, spread over the mesh: the same whatever the number of devices."""
 
     def shard(learner: Any, keys: Any) -> Any:
         first = env.reset(keys)
@@ -105,7 +87,7 @@ def _first(config: TrainConfig, env: Env, mesh: Mesh) -> Any:
         learner = init_learner(config, env, learner_key)
         return TrainState(*sharded(learner, jax.random.split(env_key, config.num_envs)))
 
-    return jit(make)
+    return jit(make)()
 
 
 def per_device(mesh: Mesh, value: bool) -> jax.Array:

@@ -16,8 +16,8 @@ from robolearn.errors import ConfigError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.config import TrainConfig
-from robolearn.learn.distributed import data_mesh, envs_per_device, is_first, per_device, prepare
-from robolearn.learn.learner import Env, Stopwatch, TrainState, policy_of
+from robolearn.learn.distributed import data_mesh, envs_per_device, first_state, is_first, per_device
+from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
 from robolearn.learn.run import Run
 from robolearn.learn.trackers import Tracker, open_trackers
 
@@ -106,10 +106,7 @@ def train(
     with ExitStack() as stack:
         checkpoints = Checkpoints(run_dir, config.checkpoints_kept, progress.warn)
         stack.callback(checkpoints.close)
-        progress.stage("compiling")
-        stopwatch = Stopwatch() if jax.process_count() > 1 else None
-        first, step = prepare(config, env, mesh, stopwatch)
-        state, elapsed_s = _restored(first, checkpoints if resume else None)
+        state, elapsed_s = _restored(first_state(config, env, mesh), checkpoints if resume else None)
         trackers: list[Tracker] = []
         if is_first():
             trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration), progress.warn)
@@ -117,10 +114,13 @@ def train(
                 stack.callback(tracker.close)
             for text in missing:
                 progress.warn(text)
+        progress.stage("compiling")
+        stopwatch = Stopwatch() if jax.process_count() > 1 else None
+        step = make_iteration(config, env, mesh, stopwatch).lower(state, per_device(mesh, False)).compile()
         loop = _Loop(
             config,
             mesh,
-            step.result(),
+            step,
             checkpoints,
             trackers,
             progress,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -23,14 +22,3 @@ def jit(function: Callable[..., Any]) -> Any:
     if jax.default_backend() != "cpu" or _LEVEL in os.environ.get("XLA_FLAGS", ""):
         return jax.jit(function)
     return jax.jit(function, compiler_options=_OPTIONS)
-
-
-def compile_aside(program: Any, *args: Any) -> Future[Any]:
-    """Compile a jitted program on another thread, for arguments of such shapes; the result is called with those.
-
-    XLA does most of a compilation on one core: meanwhile this thread compiles and runs what makes the arguments.
-    """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
-    compiled = pool.submit(lambda: program.lower(*args).compile())
-    pool.shutdown(wait=False)
-    return compiled
