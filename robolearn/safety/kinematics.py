@@ -40,7 +40,6 @@ class ArmModel:
     """The moving parts of a robot (g geoms, the elbow, the TCP; p points on them) and the cell's keep-out boxes.
 
     names: of the parts.  radius: [p] m.  part: [p], the part of each point; the last two are elbow and TCP.
-    first: [g + 2], the first point of each part.
     reach: [p, n] m, how far a point's sphere can be from each joint's axis in any posture (0 where the joint does not
     move it).  part_reach: [g + 2, n].  longest: [n], of all points.
     """
@@ -67,7 +66,6 @@ class ArmModel:
         self.names = (*(self._label(g) for g in self._geoms), "elbow", "tcp")
         cover = [_cover(model, g, self._slide(g)) for g in self._geoms]
         self.part = np.repeat(np.arange(len(cover) + 2), [*(len(points) for points, _ in cover), 1, 1])
-        self.first = np.searchsorted(self.part, np.arange(len(cover) + 2))
         self.radius = np.array([*(radius for points, radius in cover for _ in points), 0.0, 0.0])
         tcp, elbow = model.site("tcp").id, self._bodies[_elbow_joint(self.dof)]
         places = [
@@ -80,7 +78,8 @@ class ArmModel:
             [self._reach(*place, radius) for place, radius in zip(places, self.radius, strict=True)]
         )
         self.longest, self._moved = self.reach.max(axis=0), self.reach > 0.0
-        self.part_reach = np.maximum.reduceat(self.reach, self.first)
+        first = np.searchsorted(self.part, np.arange(len(cover) + 2))  # point of each part
+        self.part_reach = np.maximum.reduceat(self.reach, first)
         self.model = model = _with_sites(spec, places)
         self.data = mujoco.MjData(model)
         self._address = _span(model.jnt_qposadr[j] for j in joints)

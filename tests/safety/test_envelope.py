@@ -272,13 +272,19 @@ def test_a_torque_that_only_braking_takes_is_found_where_it_is_first():
     assert joints(with_torque(torque_max_nm=limit), BRAKED) is None
 
 
-def test_a_torque_rate_that_only_braking_takes_is_found_where_it_is_first():
+def rates_to_rest():
+    """Torques [m + 1, n], rates [m, n], limits that only the second joint breaks, and the first sample that does."""
     torques = torques_to_rest(BRAKED)
     rates = np.diff(torques, axis=0) / DT
     largest = np.abs(rates).max(axis=0)
     limit = largest + 100.0
     limit[1] = 0.5 * largest[1]
-    first = int(np.argmax(np.abs(rates[:, 1]) > limit[1]))
+    return torques, rates, limit, int(np.argmax(np.abs(rates[:, 1]) > limit[1]))
+
+
+def test_a_torque_rate_that_only_braking_takes_is_found_where_it_is_first():
+    torques, rates, limit, first = rates_to_rest()
+    largest = np.abs(rates).max(axis=0)
     envelope = with_torque(torque_max_nm=[1e3] * 7, torque_rate_max_nm_s=limit)
     envelope.space = Asked()
     found = assess(envelope, BRAKED, torque_before=torques[0]).record
@@ -304,12 +310,8 @@ def profile_not_checked():
 
 
 def test_a_torque_rate_on_the_way_to_rest_is_found_where_no_torque_is_limited():
-    torques = torques_to_rest(BRAKED)
-    rates = np.diff(torques, axis=0) / DT
+    torques, rates, limit, first = rates_to_rest()
     largest = np.abs(rates).max(axis=0)
-    limit = largest + 100.0
-    limit[1] = 0.5 * largest[1]
-    first = int(np.argmax(np.abs(rates[:, 1]) > limit[1]))
     envelope = without_torque_max(limit)
     found = assess(envelope, BRAKED, torque_before=torques[0]).record
     assert found.value == pytest.approx(rates[first, 1], rel=1e-6)
