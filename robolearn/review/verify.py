@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from robolearn import keys
 from robolearn.errors import LogError
 from robolearn.review.verdict import Finding, Verdict, not_shown
-from robolearn.review.verify_trace import check_traces
+from robolearn.review.verify_trace import Checkpoint, check_traces
 from robolearn.safety.chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, digest, open_line, signed_part
 
 _CLOCK_US = 100_000
@@ -136,7 +136,7 @@ class _Walk:
         self.verdict = verdict
         self._wanted = wanted
         self.files: dict[str, tuple[int, str, str]] = {}
-        self.checkpoints: dict[str, list[dict[str, Any]]] = {}
+        self.checkpoints: dict[str, list[Checkpoint]] = {}
         self.losses: list[tuple[int, int]] = []
         self.cycles_stated: int | None = None
         self._heads = heads
@@ -258,7 +258,7 @@ class _Walk:
                 self.verdict.add("altered", "count", where, text)
         elif kind == "trace_closed":
             self.checkpoints.setdefault(str(fields["file"]), []).append(
-                {**fields, "where": where, "closed": True}
+                Checkpoint.of(fields, where, closed=True)
             )
         elif kind == "problem":
             self.verdict.add("note", "problem", where, str(fields.get("text")))
@@ -267,7 +267,7 @@ class _Walk:
         if kind in ("heartbeat", "segment") and fields.get("trace"):
             trace = fields["trace"]
             self.checkpoints.setdefault(str(trace["file"]), []).append(
-                {**trace, "where": where, "closed": False}
+                Checkpoint.of(trace, where, closed=False)
             )
         if kind != "session_start" and isinstance(fields.get("file"), dict):
             file = fields["file"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,46 @@ from robolearn.safety.files import Chunk, read_trace
 _BLOCK = 1 << 20
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one event says of a trace file: its first `bytes` bytes had the digest `sha256`."""
+
+    where: str
+    bytes: int
+    sha256: str
+    cycles: int
+    last_cycle: int | None  # None while the file holds no cycle
+    closed: bool  # nothing is written to the file after it
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], where: str, closed: bool) -> Checkpoint:
+        """Of the fields of an event; one that is changed may lack some: KeyError, TypeError or ValueError."""
+        last = fields["last_cycle"]
+        return cls(
+            where,
+            int(fields["bytes"]),
+            str(fields["sha256"]),
+            int(fields["cycles"]),
+            None if last is None else int(last),
+            closed,
+        )
+
+
 def check_traces(
     verdict: Verdict,
-    checkpoints: dict[str, list[dict[str, Any]]],
+    checkpoints: dict[str, list[Checkpoint]],
     losses: list[tuple[int, int]],
     cycles_stated: int | None,
 ) -> None:
     """Adds to the verdict what does not fit.
 
-    checkpoints: per file, in order: `bytes` bytes had `sha256`.  losses: (first, last) cycle that events admit.
+    checkpoints: per file, in the order of the events.  losses: (first, last) cycle that events admit.
     cycles_stated: how many cycles the expected-end record counts, None without one.
     """
     present = {path.name: path for path in sorted(verdict.directory.glob("trace-*.mcap"))}
     for name, points in checkpoints.items():
         if name not in present:
-            text = f"named in {points[-1]['where']} with {points[-1]['cycles']} cycles, is not there"
+            text = f"named in {points[-1].where} with {points[-1].cycles} cycles, is not there"
             verdict.add("altered", "missing_trace", name, text)
     numbers = _Numbers(verdict, losses)
     for name, path in present.items():
@@ -44,35 +70,33 @@ def check_traces(
     numbers.end(cycles_stated)
 
 
-def _check_digests(verdict: Verdict, path: Path, points: list[dict[str, Any]]) -> int:
+def _check_digests(verdict: Verdict, path: Path, points: list[Checkpoint]) -> int:
     """Hashes the file up to each checkpoint; how many bytes are covered by a digest that fits."""
     size = path.stat().st_size
     verdict.trace_bytes += size
     running = hashlib.sha256()
     at = 0
     with path.open("rb") as stream:
-        for point in sorted(points, key=lambda point: point["bytes"]):
-            wanted = int(point["bytes"])
+        for point in sorted(points, key=lambda point: point.bytes):
+            wanted = point.bytes
             if wanted > size:
                 where = f"{path.name} from byte {size} on (after cycle {_cycles_by(points, size)})"
-                verdict.add(
-                    "altered", "trace_cut", where, f"was cut off: {point['where']} saw {wanted} bytes"
-                )
+                verdict.add("altered", "trace_cut", where, f"was cut off: {point.where} saw {wanted} bytes")
                 return at
             start = at
             while at < wanted:
                 block = stream.read(min(_BLOCK, wanted - at))
                 running.update(block)
                 at += len(block)
-            if running.hexdigest() != point["sha256"]:
+            if running.hexdigest() != point.sha256:
                 first = _cycles_by(points, start)
-                where = f"{path.name} bytes {start} to {wanted} (cycles {first} to {point['last_cycle']})"
+                where = f"{path.name} bytes {start} to {wanted} (cycles {first} to {point.last_cycle})"
                 verdict.add(
-                    "altered", "trace_changed", where, f"was changed: {point['where']} has another digest"
+                    "altered", "trace_changed", where, f"was changed: {point.where} has another digest"
                 )
                 return start
     if size > at and points:
-        closed = any(point["closed"] for point in points)
+        closed = any(point.closed for point in points)
         weight = "altered" if closed else "incomplete"
         text = (
             "bytes were added after the file was closed"
@@ -83,11 +107,9 @@ def _check_digests(verdict: Verdict, path: Path, points: list[dict[str, Any]]) -
     return at
 
 
-def _cycles_by(points: list[dict[str, Any]], size: int) -> int | None:
+def _cycles_by(points: list[Checkpoint], size: int) -> int | None:
     """The last cycle that a checkpoint at or before byte `size` names."""
-    before = [
-        point["last_cycle"] for point in points if point["bytes"] <= size and point["last_cycle"] is not None
-    ]
+    before = [point.last_cycle for point in points if point.bytes <= size and point.last_cycle is not None]
     return max(before, default=None)
 
 

@@ -113,6 +113,33 @@ def test_any_flipped_bit_of_the_events_is_found(log):
         assert any(finding.where.split(" (")[0] in near for finding in verdict.findings), position
 
 
+@pytest.mark.parametrize("kind", ["heartbeat", "segment", "trace_closed"])
+@pytest.mark.parametrize("field", ["file", "bytes", "sha256", "cycles", "last_cycle"])
+@pytest.mark.parametrize("value", [None, [], 2**50])
+def test_a_damaged_checkpoint_of_a_trace_is_found(log, kind, field, value):
+    lines = lines_of(log)
+    records = [json.loads(line) for line in lines]
+    number = next(
+        number
+        for number, record in enumerate(records, 1)
+        if record["kind"] == kind and (kind == "trace_closed" or record["fields"].get("trace"))
+    )
+    fields = records[number - 1]["fields"]
+    point = fields if kind == "trace_closed" else fields["trace"]
+    if value is None:
+        del point[field]
+    else:
+        point[field] = value
+    del records[number - 1]["hash"]
+    lines[number - 1] = seal(records[number - 1])[0] + b"\n"
+    put(log, lines)
+    verdict = verify(log)
+    assert verdict.status == "altered"
+    assert "chain" in at_line(verdict, number + 1)
+    if value is None:
+        assert "unreadable" in at_line(verdict, number)
+
+
 def test_a_first_record_whose_key_is_none_is_found(log):
     lines = lines_of(log)
     key = json.loads(lines[0])["fields"]["public_key"].encode()
