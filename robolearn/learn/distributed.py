@@ -87,7 +87,7 @@ def first_state(config: TrainConfig, env: Env, mesh: Mesh) -> TrainState:
         learner = init_learner(config, env, learner_key)
         return TrainState(*sharded(learner, jax.random.split(env_key, config.num_envs)))
 
-    return jit(make)()
+    return jit(make, quick=True)()
 
 
 def per_device(mesh: Mesh, value: bool) -> jax.Array:

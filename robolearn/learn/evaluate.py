@@ -164,7 +164,7 @@ def play_episodes(
     if episodes < 1:
         raise TaskError(f"episodes is {episodes}, but at least 1 is needed.")
     n, each = env.num_envs, -(-episodes // env.num_envs)
-    carry = jit(lambda key: _begin(env, env.reset(key)))(jax.random.key(seed))
+    carry = jit(lambda key: _begin(env, env.reset(key)), quick=True)(jax.random.key(seed))
     rows: Rows = {}
     counts, played, most = np.zeros(n, int), 0, each * env.episode_steps * n
     while counts.min() < each:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -167,11 +167,16 @@ class Stopwatch:
 
 
 def iteration(
-    config: TrainConfig, env: Env, state: TrainState, stopwatch: Stopwatch | None = None
+    config: TrainConfig,
+    env: Env,
+    state: TrainState,
+    stopwatch: Stopwatch | None = None,
+    processes: Sequence[int] = (),
 ) -> tuple[TrainState, dict[str, Array]]:
     """One shard's part of an iteration; runs inside a mesh axis AXIS. Metrics are the same on every shard.
 
-    stopwatch: also report how long the rollouts of the shards took, before any waits for another.
+    stopwatch: also report how long the rollouts of the shards took, before any waits for another.  processes: of
+    each shard, the process that it belongs to.
     """
     ppo, learner = config.ppo, state.learner
     keys = jax.random.split(learner.key, 3)
@@ -200,7 +205,8 @@ def iteration(
     metrics |= {"learning_rate": learner.learning_rate, "action_std": jnp.exp(log_std).mean()}
     metrics |= {"value_explained": explained}
     if stopwatch is not None:
-        metrics |= _rollout_times(stopwatch.when(rolled.steps.reward.sum()))
+        reward = rolled.steps.reward
+        metrics |= _rollout_times(stopwatch.when(reward.sum()), reward.size, processes)
     return TrainState(learner, rolled.env, rolled.episode_return), metrics
 
 
@@ -213,8 +219,11 @@ def make_iteration(
     processes that were told at different moments end after the same iteration.
     """
 
+    processes = [device.process_index for device in mesh.devices.flat]
+
     def shard(learner: LearnerState, env_state: Any, episode_return: Array, stop: Array) -> Any:
-        state, metrics = iteration(config, env, TrainState(learner, env_state, episode_return), stopwatch)
+        state = TrainState(learner, env_state, episode_return)
+        state, metrics = iteration(config, env, state, stopwatch, processes)
         metrics["stop"] = jax.lax.pmax(stop.astype(jnp.float32).max(), AXIS)
         return state.learner, state.env, state.episode_return, metrics
 
@@ -434,10 +443,17 @@ def _variance(x: Array) -> Array:
     return _mean(jnp.square(x - _mean(x)))
 
 
-def _rollout_times(seconds: Array) -> dict[str, Array]:
-    """The slowest shard, its time, the fastest's, and mean / slowest: what is not lost to waiting for a straggler."""
+def _rollout_times(seconds: Array, steps: int, processes: Sequence[int]) -> dict[str, Array]:
+    """The slowest shard, its time, the fastest's, and mean / slowest: what is not lost to waiting for a straggler.
+
+    And the steps/s of every process, from the steps of each of its shards.
+    """
     every = jax.lax.all_gather(seconds, AXIS)
-    return {
+    rates = [
+        (process, sum(steps / every[shard] for shard, owner in enumerate(processes) if owner == process))
+        for process in sorted(set(processes))
+    ]
+    return {f"time/rollout_steps_per_s_process_{process}": jnp.asarray(rate) for process, rate in rates} | {
         "time/rollout_s_slowest": every.max(),
         "time/rollout_s_fastest": every.min(),
         "time/slowest_device": every.argmax().astype(jnp.float32),

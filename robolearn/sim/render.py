@@ -219,7 +219,7 @@ def film_steps(
 
 def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed: int) -> Iterator[EnvState]:
     """The first state, then one after each control period of so many full-length episodes."""
-    state = jit(env.reset)(jax.random.key(seed))
+    state = jit(env.reset, quick=True)(jax.random.key(seed))
     yield state
     for _ in range(episodes * env.episode_steps):
         state = step(state)

@@ -119,6 +119,10 @@ def test_two_processes_learn_what_one_learns(whole, tmp_path):
         assert 0 < row["time/rollout_s_fastest"] <= row["time/rollout_s_slowest"]
         assert row["time/slowest_device"] in (0, 1)
         assert 0 < row["time/balance"] <= 1
+        rates = [row[f"time/rollout_steps_per_s_process_{process}"] for process in (0, 1)]
+        assert min(rates) / max(rates) == pytest.approx(
+            row["time/rollout_s_fastest"] / row["time/rollout_s_slowest"], rel=1e-5
+        )
     one, two = numbers(whole), numbers(run_dir)
     assert [row["iteration"] for row in two] == list(range(1, 41))
     for key, tolerance in (("reward", 1e-5), ("loss/value", 1e-3), ("action_std", 1e-5)):

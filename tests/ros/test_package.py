@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_manifest_is_valid_and_names_every_import():
 def test_the_resource_marker_and_folders_that_setup_names_are_there():
     assert (PACKAGE / "resource" / "robolearn_ros").is_file()
     assert "script_dir=$base/lib/robolearn_ros" in (PACKAGE / "setup.cfg").read_text()
-    assert list((PACKAGE / "config").iterdir())
+    assert list((PACKAGE / "launch").iterdir())
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.glob("launch/*.launch.py")), ids=lambda file: file.name)
@@ -46,6 +47,20 @@ def test_launch_files_compile_and_keep_to_the_stable_subset(file):
         "LaunchConfiguration", "Node", "LifecycleNode", "OpaqueFunction", "Path", "from_launch", "launch_arguments",
     }  # fmt: skip
     assert "generate_launch_description" in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+
+
+def test_an_interrupt_before_the_node_is_ready_ends_it_without_a_traceback():
+    code = """
+        import sys
+        from robolearn_ros.node import run_node
+        def make():
+            raise KeyboardInterrupt
+        sys.exit(run_node(make))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "Stopped before the node was ready.\n")
 
 
 @pytest.mark.parametrize("node", NODES)

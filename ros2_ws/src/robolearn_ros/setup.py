@@ -22,7 +22,6 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch")),
-        (f"share/{NAME}/config", files("config")),
     ],
     install_requires=["setuptools", "robolearn"],
     zip_safe=True,

@@ -74,14 +74,18 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         sys.stderr.write(f"{error}\n")
         rclpy.try_shutdown()
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped before the node was ready.\n")
+        rclpy.try_shutdown()
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: control.loop.stop())
     executor.add_node(control.node)
     if control.loop.priority > MIDDLEWARE_BELOW:
         promote_other_threads(control.loop.priority - MIDDLEWARE_BELOW)
     below = max(control.loop.priority - 2 * MIDDLEWARE_BELOW, 1) if control.loop.priority else 0
     thread = threading.Thread(target=_serve, args=(executor, below), name="executor", daemon=True)
     thread.start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: control.loop.stop())
     try:
         for tick_ns in control.loop:
             control.tick(tick_ns)
