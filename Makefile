@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench engines solve fuzz coverage mutants sb3 wheel clean
+.PHONY: help demo test docs check bench solve fuzz coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -16,7 +16,7 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 	@$(BIN)/robolearn demo
 
 test: $(READY)  ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown and not long'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown'
 	@$(BIN)/python -m pytest -m ros
 
 docs: $(READY)  ## build the documentation into build/docs, and run every command that it shows
@@ -31,9 +31,6 @@ check: $(READY)  ## format, lint, types, import contracts
 
 bench: $(READY)  ## speed, as ratios against a reference run beside it
 	@$(BIN)/python -m benchmarks
-
-engines: $(READY)  ## every task on every engine, side by side (compiles for minutes)
-	@$(BIN)/python -m pytest tests/sim/test_engines.py --durations 10
 
 solve: $(READY)  ## train and evaluate every task, three seeds each (an hour), and write README's table
 	@$(BIN)/python benchmarks/solve.py

@@ -1,8 +1,7 @@
 """The engines on every task: the same start, the same drawn physics and the same commands, side by side.
 
 native is MuJoCo's C engine in float64; warp and jax are MuJoCo XLA in float32, here on a CPU. Tolerances are of 0.1 s
-of motion: rounding alone parts motions later, at first where something slides or lands. XLA takes long to compile a
-jax step of arm and objects: what is marked `long` runs in `make engines` alone.
+of motion: rounding alone parts motions later, at first where something slides or lands.
 """
 
 import functools
@@ -20,12 +19,7 @@ from robolearn.tasks import task_classes
 
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3
-QUICK_IN_JAX = ("reach",)
-ENGINES = [
-    pytest.param(engine, name, marks=pytest.mark.long if engine == "jax" and name not in QUICK_IN_JAX else ())
-    for name in sorted(task_classes())
-    for engine in ("warp", "jax")
-]
+ENGINES = [(engine, name) for name in sorted(task_classes()) for engine in ("warp", "jax")]
 EGG_ON_A_BOX = """
 <mujoco>
   <worldbody>
