@@ -108,17 +108,18 @@ def _times(axes: Axes, evaluation: Evaluation) -> None:
         axes.text(0.5, 0.5, "no success", transform=axes.transAxes, ha="center", color=INK)
         return
     times = np.asarray(evaluation.times_s)
-    axes.hist(times, bins=min(30, max(5, round(len(times) ** 0.5))), color=BLUE, alpha=0.85)
+    counts, *_ = axes.hist(times, bins=min(30, max(5, round(len(times) ** 0.5))), color=BLUE, alpha=0.85)
     for name, style in (("median", "-"), ("p95", "--")):
         value = evaluation.time_to_success_s[name]
         text = {"median": "median", "p95": "95th percentile"}[name]
         axes.axvline(value, color=ORANGE, linestyle=style, label=f"{text} {value:.2f} s")
     axes.set_xlim(left=0.0)
+    axes.set_ylim(top=1.25 * np.max(counts))  # room for the legend
     axes.legend(loc="upper left", fontsize=8)
 
 
 def _readable(name: str) -> str:
-    """`goal_position.x 0.1..0.3` as `goal position x  0.1 to 0.3`."""
+    """`goal_position.x m 0.1..0.3` as `goal position x  0.1 to 0.3 m`."""
     *what, span = name.split(" ")
     unit = what.pop() if what[-1] in UNITS else ""
     quantity = " ".join(what).replace("_", " ").replace(".", " ")

@@ -277,8 +277,11 @@ def _tcp(env: Any, state: Any) -> Array:
 def _conditions(env: Any, state: Any) -> dict[str, Array]:
     """What differs between episodes, [N] each, of episodes that begin in state."""
     named = _bodies(env, state) | _starts(env, state) | _latencies(env, state)
+    task = getattr(env, "task", None)
+    units = {slot.name: slot.unit for slot in task.goal_slots} if task else {}
     for name, value in state.goal.items():
-        named |= _components(name, value.reshape(value.shape[0], -1))
+        label = f"{name} m" if units.get(name) == "m" else name
+        named |= _components(label, value.reshape(value.shape[0], -1))
     return named
 
 
