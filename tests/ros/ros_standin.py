@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
+import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from robolearn.policy.bundle import Manifest, PolicyBundle, write_bundle
 from robolearn.policy.export import export_policy
 from robolearn.robots.kinematics import frames
+from robolearn.serve import free_domain
 from robolearn.tasks import load_task
 
 GAIN = 10.0
@@ -55,3 +61,23 @@ def _exported(robot: str) -> tuple[Manifest, bytes, str]:
             signing_key=Ed25519PrivateKey.generate(),
         )
     return made.manifest, made.onnx_bytes, made.model_card
+
+
+def serve_until_ctrl_c(words: Sequence[str], folder: Path) -> str:
+    """What `robolearn WORDS` says in a folder until it is ready and then interrupted; it must end in order."""
+    environment = os.environ | {
+        "ROS_DOMAIN_ID": str(free_domain()),
+        "ROBOLEARN_HOME": str(folder / "home"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-m", "robolearn", *words]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as served:
+        said = ""
+        for line in served.stdout or ():
+            said += line
+            if "Ctrl-C ends it all" in line:
+                served.send_signal(signal.SIGINT)
+    assert served.returncode == 0, said
+    return said

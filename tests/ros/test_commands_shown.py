@@ -1,10 +1,8 @@
 """The commands of the documentation that serve a bundle and operate the arm, run as they are shown."""
 
-import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,6 @@ import ros_standin
 from test_docs import FOUND, ROOT, once
 
 from robolearn.config import config_path
-from robolearn.serve import free_domain
 
 pytestmark = pytest.mark.ros
 
@@ -44,20 +41,6 @@ def operate(words, environment):
 def test_a_bundle_is_served_and_the_arm_operated_until_ctrl_c(words, tmp_path):
     ros_standin.export_reaching(tmp_path, name="fr3-reach")
     shutil.copy(config_path("safety/fr3.yaml"), tmp_path / "my_cell.yaml")
-    environment = os.environ | {
-        "ROS_DOMAIN_ID": str(free_domain()),
-        "ROBOLEARN_HOME": str(tmp_path / "home"),
-        "PYTHONUNBUFFERED": "1",
-    }
-    command = [sys.executable, "-m", "robolearn", *words]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as served:
-        said = ""
-        for line in served.stdout:
-            said += line
-            if "Ctrl-C ends it all" in line:
-                served.send_signal(signal.SIGINT)
-    assert served.returncode == 0, said
+    said = ros_standin.serve_until_ctrl_c(words, tmp_path)
     assert "is active after" in said
     assert "Look at what happened" in said

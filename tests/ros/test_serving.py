@@ -1,10 +1,6 @@
 """`robolearn serve`: an arm of one's own, what is said at the start, and what is refused before it."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 
 import pytest
 import ros_standin
@@ -51,28 +47,8 @@ def test_an_arm_of_ones_own_is_served_and_its_profile_told_with_its_digest(tmp_p
     shutil.copy(load_robot("fr3").path, cell / "my_arm.yaml")
     shutil.copy(config_path("safety/fr3.yaml"), cell / "my_cell.yaml")
     shutil.copy(config_path("deploy/ros2_control.yaml"), cell / "my_deploy.yaml")
-    environment = os.environ | {
-        "ROS_DOMAIN_ID": str(free_domain()), "ROBOLEARN_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"
-    }  # fmt: skip
-    words = [
-        "serve",
-        str(bundle.path),
-        "--robot",
-        "cell/my_arm.yaml",
-        "--deploy",
-        "cell/my_deploy.yaml",
-        "--sim",
-    ]
-    command = [sys.executable, "-m", "robolearn", *words]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as served:
-        said = ""
-        for line in served.stdout:
-            said += line
-            if "Ctrl-C ends it all" in line:
-                served.send_signal(signal.SIGINT)
-    assert served.returncode == 0, said
+    words = ["--robot", "cell/my_arm.yaml", "--deploy", "cell/my_deploy.yaml", "--sim"]
+    said = ros_standin.serve_until_ctrl_c(["serve", str(bundle.path), *words], tmp_path)
     digest = SafetyProfile.load(cell / "my_cell.yaml").digest
     told = f"Safety profile: my_cell, mode manual_reduced, sha256 {digest}"
     assert told in said
