@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--envs", type=int, default=512)
     parser.add_argument("--steps", type=int, default=16)
     options = parser.parse_args()
+    jax.config.update("jax_enable_compilation_cache", False)  # the times include compiling
     try:
         import robolearn.sb3  # noqa: F401
     except MissingDependency as error:

@@ -18,6 +18,7 @@ from robolearn.errors import ConfigError
 from robolearn.learn.config import TrainConfig
 from robolearn.learn.learner import AXIS, Env, TrainState, init_learner
 from robolearn.learn.normalize import update_normalizer
+from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 
 
@@ -87,7 +88,7 @@ def first_state(config: TrainConfig, env: Env, mesh: Mesh) -> TrainState:
         learner = init_learner(config, env, learner_key)
         return TrainState(*sharded(learner, jax.random.split(env_key, config.num_envs)))
 
-    return jit(make, quick=True)()
+    return compiled(jit(make, quick=True).lower())()
 
 
 def per_device(mesh: Mesh, value: bool) -> jax.Array:

@@ -20,6 +20,7 @@ from robolearn.learn.distributed import data_mesh, envs_per_device, first_state,
 from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
 from robolearn.learn.run import Run
 from robolearn.learn.trackers import Tracker, open_trackers
+from robolearn.sim.compiled import compiled
 
 _EPISODE_METRICS = ("success", "terminated", "episode_return", "episode_steps")
 
@@ -116,7 +117,7 @@ def train(
                 progress.warn(text)
         progress.stage("compiling")
         stopwatch = Stopwatch() if jax.process_count() > 1 else None
-        step = make_iteration(config, env, mesh, stopwatch).lower(state, per_device(mesh, False)).compile()
+        step = compiled(make_iteration(config, env, mesh, stopwatch).lower(state, per_device(mesh, False)))
         loop = _Loop(
             config,
             mesh,

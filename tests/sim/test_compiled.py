@@ -1,0 +1,120 @@
+"""Programs kept on disk: found again only where they are the same, and never with another run's callback."""
+
+import logging
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from robolearn.sim.callback import host_call
+from robolearn.sim.compiled import KEPT, SUFFIX, compiled
+
+
+@pytest.fixture
+def cache(tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """How often XLA was asked."""
+    asked, compile_ = [], jax.stages.Lowered.compile
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda self, *args: asked.append(self) or compile_(self, *args)
+    )
+    return asked
+
+
+def lowered(host=np.negative, add=1.0, options=None):
+    """x -> {"y": [host(x + add), ...]}, with the host called within a loop."""
+
+    def call(out, x):
+        out[:] = host(x)
+
+    def program(state):
+        shape = jax.ShapeDtypeStruct((4,), jnp.float32)
+        return {"y": jax.lax.scan(lambda x, _: (host_call(call, shape, x), x), state["x"] + add, length=3)[0]}
+
+    return jax.jit(program, compiler_options=options).lower({"x": jnp.zeros(4)})
+
+
+def run(program):
+    return np.asarray(program({"x": jnp.arange(4.0)})["y"])
+
+
+def files(cache):
+    return sorted(cache.glob(f"*{SUFFIX}"))
+
+
+def test_a_program_is_loaded_with_the_callback_of_the_run_that_loads_it(cache, compilations):
+    np.testing.assert_array_equal(run(compiled(lowered(np.negative))), -np.arange(1.0, 5.0))
+    assert len(compilations) == len(files(cache)) == 1
+    doubled = compiled(lowered(lambda x: 2.0 * x))
+    np.testing.assert_array_equal(run(doubled), 8.0 * np.arange(1.0, 5.0))
+    assert len(compilations) == len(files(cache)) == 1
+
+
+@pytest.mark.parametrize("other", [{"add": 2.0}, {"options": {"xla_cpu_enable_fast_math": True}}])
+def test_another_program_or_another_option_is_compiled(cache, compilations, other):
+    compiled(lowered())
+    run(compiled(lowered(**other)))
+    assert len(compilations) == len(files(cache)) == 2
+
+
+def test_other_flags_of_xla_are_another_program(cache, compilations, monkeypatch):
+    compiled(lowered())
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    compiled(lowered())
+    assert len(compilations) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_file_is_compiled_anew_and_replaced(cache, compilations, damage):
+    compiled(lowered())
+    (file,) = files(cache)
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    file.write_bytes({"cut": whole[:-100], "changed": bytes(flipped), "empty": b""}[damage])
+    np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
+    assert len(compilations) == 2
+    compiled(lowered())
+    assert len(compilations) == 2
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(cache, compilations, caplog):
+    cache.write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
+    assert "The next run compiles again" in caplog.text
+    assert len(compilations) == 1
+
+
+def test_switched_off_nothing_is_kept(cache, compilations):
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        compiled(lowered())
+        compiled(lowered())
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    assert len(compilations) == 2
+    assert not cache.exists()
+
+
+def test_what_was_not_used_for_longest_is_removed(cache):
+    cache.mkdir()
+    for age in range(KEPT):
+        (cache / f"{age}{SUFFIX}").write_bytes(b"")
+        os.utime(cache / f"{age}{SUFFIX}", (1000.0 - age, 1000.0 - age))
+    other = cache / "of-jax-itself"
+    other.write_text("")
+    compiled(lowered())
+    assert len(files(cache)) == KEPT
+    assert not (cache / f"{KEPT - 1}{SUFFIX}").exists()
+    assert (cache / f"{KEPT - 2}{SUFFIX}").exists()
+    assert other.exists()
