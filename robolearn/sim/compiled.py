@@ -15,6 +15,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,9 @@ def _place(lowered: Lowered) -> Path | None:
     backend = jax.default_backend()
     if backend != "cpu" or jax.process_count() > 1 or not jax.config.jax_enable_compilation_cache:
         return None
-    if lowered._lowering.const_args:
+    folder = _folder()
+    if folder is None or lowered._lowering.const_args:
         return None
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = jax.config.jax_compilation_cache_dir or Path(cache) / "robolearn" / "compiled"
     decides = (
         lowered.as_text(),
         lowered._lowering._compiler_options_kvs,
@@ -60,7 +60,19 @@ def _place(lowered: Lowered) -> Path | None:
         (jax.__version__, jaxlib.__version__, len(jax.devices()), len(os.sched_getaffinity(0)), _cpu()),
     )
     key = hashlib.sha256("\0".join(str(part) for part in decides).encode()).hexdigest()
-    return Path(folder) / f"{key}{SUFFIX}"
+    return folder / f"{key}{SUFFIX}"
+
+
+def _folder() -> Path | None:
+    """Where programs are kept; None for a user without a home, as in some containers."""
+    if chosen := jax.config.jax_compilation_cache_dir:
+        return Path(chosen)
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "robolearn" / "compiled"
+    try:
+        return Path.home() / ".cache" / "robolearn" / "compiled"
+    except RuntimeError:
+        return None
 
 
 def _cpu() -> list[str]:
@@ -87,17 +99,24 @@ def _load(path: Path, lowered: Lowered, callbacks: Sequence[Callable[..., Any]])
 def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]) -> None:
     body = io.BytesIO()
     args_info = jax.tree.leaves(program.args_info)
-    _Pickler(body, callbacks).dump((program._executable._unloaded_executable, args_info, program._no_kwargs))
-    data = body.getvalue()
     part = path.with_suffix(f".part-{os.getpid()}")
     try:
+        _Pickler(body, callbacks).dump(
+            (program._executable._unloaded_executable, args_info, program._no_kwargs)
+        )
+        data = body.getvalue()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part.write_bytes(hashlib.sha256(data).digest() + data)
         part.replace(path)
         by_use = sorted(path.parent.glob(f"*{SUFFIX}"), key=lambda kept: kept.stat().st_mtime)
         for old in by_use[:-KEPT]:
             old.unlink(missing_ok=True)
-    except OSError as error:
+    except (
+        OSError,
+        AttributeError,
+        TypeError,
+        pickle.PicklingError,
+    ) as error:  # the middle two by pickle as well
         logging.getLogger(__name__).warning("The next run compiles again: %s", error)
 
 

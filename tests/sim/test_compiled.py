@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -118,3 +119,31 @@ def test_what_was_not_used_for_longest_is_removed(cache):
     assert not (cache / f"{KEPT - 1}{SUFFIX}").exists()
     assert (cache / f"{KEPT - 2}{SUFFIX}").exists()
     assert other.exists()
+
+
+def test_a_program_that_cannot_be_written_out_costs_only_time(cache, caplog, monkeypatch):
+    monkeypatch.setattr("robolearn.sim.compiled._Pickler.persistent_id", lambda *_: None)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
+    assert "The next run compiles again" in caplog.text
+    assert not files(cache)
+
+
+def test_without_a_folder_of_ones_own_choice_it_is_the_users_cache(
+    cache, monkeypatch, tmp_path, compilations
+):
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled(lowered())
+    assert len(files(tmp_path / "robolearn" / "compiled")) == 1
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    compiled(lowered())
+    assert len(files(tmp_path / "home" / ".cache" / "robolearn" / "compiled")) == 1
+
+    def no_home():
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", no_home)
+    np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
+    assert len(compilations) == 3
