@@ -257,21 +257,19 @@ class _Walk:
                 text = f"the expected-end record counts {fields['records_before']} records before it, there are {seq}"
                 self.verdict.add("altered", "count", where, text)
         elif kind == "trace_closed":
-            self.checkpoints.setdefault(str(fields["file"]), []).append(
-                Checkpoint.of(fields, where, closed=True)
-            )
+            self._covers(Checkpoint.of(fields, where, closed=True), fields)
         elif kind == "problem":
             self.verdict.add("note", "problem", where, str(fields.get("text")))
         elif kind == "writer_orphaned":
             self.verdict.add("incomplete", "orphaned", where, str(fields.get("text")))
         if kind in ("heartbeat", "segment") and fields.get("trace"):
-            trace = fields["trace"]
-            self.checkpoints.setdefault(str(trace["file"]), []).append(
-                Checkpoint.of(trace, where, closed=False)
-            )
+            self._covers(Checkpoint.of(fields["trace"], where, closed=False), fields["trace"])
         if kind != "session_start" and isinstance(fields.get("file"), dict):
             file = fields["file"]
             self.files[str(file["name"])] = (int(file["bytes"]), str(file["sha256"]), where)
+
+    def _covers(self, checkpoint: Checkpoint, fields: dict[str, Any]) -> None:
+        self.checkpoints.setdefault(str(fields["file"]), []).append(checkpoint)
 
     def _begin(self, where: str, fields: dict[str, Any]) -> None:
         verdict = self.verdict

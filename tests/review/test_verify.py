@@ -140,6 +140,13 @@ def test_a_damaged_checkpoint_of_a_trace_is_found(log, kind, field, value):
         assert "unreadable" in at_line(verdict, number)
 
 
+def test_a_missing_trace_that_only_damaged_checkpoints_name_is_found(log):
+    for trace in log.glob("trace-*.mcap"):
+        trace.unlink()
+    put(log, [line.replace(b'"sha256"', b'"sha255"') for line in lines_of(log)])
+    assert verify(log).status == "altered"
+
+
 def test_a_first_record_whose_key_is_none_is_found(log):
     lines = lines_of(log)
     key = json.loads(lines[0])["fields"]["public_key"].encode()
