@@ -42,9 +42,8 @@ def solve(task: str, seed: int, folder: Path) -> dict[str, object]:
     """One run and its evaluation."""
     run_dir = folder / f"{task.replace('/', '-')}-{seed}"
     command = [sys.executable, "-m", "robolearn"]
-    environment = os.environ | {
-        "JAX_ENABLE_COMPILATION_CACHE": "false"
-    }  # each seed's time includes compiling
+    # each seed's time includes compiling
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     for arguments in (["train", task, f"seed={seed}", "--run", run_dir, "--no-bundle"], ["eval", run_dir]):
         if code := subprocess.run([*command, *arguments], env=environment, check=False).returncode:
             sys.exit(code)  # it has said why

@@ -11,6 +11,7 @@ run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -118,6 +119,8 @@ def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]
         pickle.PicklingError,
     ) as error:  # the middle two by pickle as well
         logging.getLogger(__name__).warning("The next run compiles again: %s", error)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 class _Pickler(_JaxPjrtPickler):

@@ -192,9 +192,8 @@ class Adversary:
             measured = Measured(self.names, bad, measured.velocity_rad_s, now)
         elif kind == "no state":
             measured, rule = None, "state_age"
-        elif (
-            kind == "state goes back" and not self.frozen[1]
-        ):  # else what it had sent last may be older still
+        elif kind == "state goes back" and not self.frozen[1]:
+            # one that stands still may have a stamp that is older still
             back = Measured(self.names, measured.position_rad, measured.velocity_rad_s, now - 2.0 * self.dt)
             measured, rule = back, "clock"
         elif kind == "state stands still":

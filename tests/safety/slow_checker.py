@@ -399,7 +399,7 @@ def _tree(model, joint_names):
 
 
 def _lengths(vectors):
-    """Of vectors [..., 3]; four times as fast as numpy's norm."""
+    """Of vectors [..., 3]; quicker than numpy's norm, which makes an array of the squares."""
     return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
 
 

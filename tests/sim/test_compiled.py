@@ -96,6 +96,20 @@ def test_a_folder_that_cannot_be_written_costs_only_time(cache, compilations, ca
     assert len(compilations) == 1
 
 
+def test_a_full_disk_costs_only_time_and_keeps_no_half_of_a_file(cache, monkeypatch, caplog):
+    write = Path.write_bytes
+
+    def half(self, data):
+        write(self, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
+    assert "No space left on device" in caplog.text
+    assert list(cache.iterdir()) == []
+
+
 def test_switched_off_nothing_is_kept(cache, compilations):
     jax.config.update("jax_enable_compilation_cache", False)
     try:
