@@ -75,7 +75,7 @@ class Again:
             change = (torque - torque_before) / dt
             found.append(self._joint("torque_rate_max_nm_s", "Nm/s", change, rate.array))
         speeds = point_speeds(before, posture, arm.radius, dt)
-        allowed = space.contact_speeds(before, posture, speeds)
+        allowed = space.contact_speed(velocity[2], speeds)
         found += _speeds(envelope, speeds, allowed)
         found += _places(envelope, posture)
         braking = plan_braking(
@@ -110,18 +110,14 @@ def _below(key: str, unit: str, value: float, limit: float, where: str = "") -> 
     return Margin(key, unit, value, limit, limit - value, where)
 
 
-def _speeds(
-    envelope: Envelope, speeds: NDArray[np.float64], allowed: NDArray[np.float64] | None
-) -> Iterator[Margin]:
-    """Of elbow and fastest part, and of the part nearest to its contact speed; speeds, allowed: [p] m/s."""
+def _speeds(envelope: Envelope, speeds: NDArray[np.float64], contact_m_s: float) -> Iterator[Margin]:
+    """Of elbow and fastest part; speeds: [p] m/s.  contact_m_s: allowed where a person may be touched."""
     arm, numbers = envelope.arm, envelope.limits.mode
     yield _below("elbow_speed_max_m_s", "m/s", float(speeds[-2]), numbers.elbow_speed_max_m_s.value)
     part = arm.names[arm.part[int(np.argmax(speeds))]]
     yield _below("link_speed_max_m_s", "m/s", float(speeds.max()), numbers.link_speed_max_m_s.value, part)
-    if allowed is not None:
-        point = int(np.argmin(allowed - speeds))
-        part = arm.names[arm.part[point]]
-        yield _below("contact", "m/s", float(speeds[point]), float(allowed[point]), part)
+    if np.isfinite(contact_m_s):
+        yield _below("contact", "m/s", float(speeds.max()), contact_m_s, part)
 
 
 def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:

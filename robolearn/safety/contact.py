@@ -106,11 +106,12 @@ class Touched:
 
     def __init__(self, names: Iterable[str], kind: str, area_cm2: float | None):
         bodies = [region(name) for name in names]
-        self._force_n = np.array([[contact_speed(body, inf, kind, area_cm2).force_n] for body in bodies])
-        self._mass_kg = np.array([[body.mass_kg] for body in bodies])
-        self._stiffness_n_m = np.array([[body.stiffness_n_m] for body in bodies])
+        self._force_n = np.array([contact_speed(body, inf, kind, area_cm2).force_n for body in bodies])
+        self._mass_kg = np.array([body.mass_kg for body in bodies])
+        self._stiffness_n_m = np.array([body.stiffness_n_m for body in bodies])
 
     def speeds(self, robot_mass_kg: Vector) -> Vector:
-        """[k] m/s, the lowest of the speeds allowed against the regions, for each mass felt [k]."""
-        each = self._force_n * np.sqrt((1.0 / self._mass_kg + 1.0 / robot_mass_kg) / self._stiffness_n_m)
-        return each.min(axis=0)
+        """[...] m/s, the lowest of the speeds allowed against the regions, for each mass felt [...]."""
+        mass = np.asarray(robot_mass_kg)[..., None]
+        each = self._force_n * np.sqrt((1.0 / self._mass_kg + 1.0 / mass) / self._stiffness_n_m)
+        return each.min(axis=-1)

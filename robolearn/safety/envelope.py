@@ -71,7 +71,7 @@ class Envelope:
         torque = self.arm.torque(step.velocity, step.acceleration)
         speeds = point_speeds(before, posture, self.arm.radius, self.period_s)
         time_s = braking.duration_s
-        allowed = space.contact_speeds(before, posture, speeds)
+        allowed = space.contact_speed(step.velocity, speeds)
         room = self.arm.reach @ swing
         person_min_m = space.person_min(posture, float(speeds.max()), time_s, float(room.max()))
         record = (
@@ -79,7 +79,7 @@ class Envelope:
             or self._torques(braking, torque, torque_before, swing)
             or space.speeds(speeds)
             or space.contact(speeds, allowed)
-            or space.speeds_to_rest(posture, braking, swing, allowed)
+            or space.speeds_to_rest(posture, braking, swing)
             or space.places(posture, braking, swing, room)
             or space.person(person_min_m, person_m)
             or rules.over(

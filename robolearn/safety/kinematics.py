@@ -20,7 +20,6 @@ from robolearn.robots import Robot
 from robolearn.safety.gaps import Gaps
 from robolearn.safety.types import Vector
 
-_YZX, _ZXY = [1, 2, 0], [2, 0, 1]
 _SITE = "point:{}"
 _SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their capsules overlap by design
 _SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
@@ -88,7 +87,7 @@ class ArmModel:
         # MuJoCo's arrays, bound once: looking up an MjData attribute costs more than the arithmetic on it.
         data = self.data
         self._qpos, self._qvel, self._qacc = data.qpos, data.qvel, data.qacc
-        self._joints, self._anchors, self._axes = np.array(joints), data.xanchor, data.xaxis
+        self._joints, self._anchors, self._energy = np.array(joints), data.xanchor, data.energy
         self._site_xpos, self._site_xmat = data.site_xpos, data.site_xmat
         self._forces = np.zeros(model.nv)
         self._inertia = np.zeros((model.nv, model.nv))
@@ -199,18 +198,22 @@ class ArmModel:
         mujoco.mj_fullM(self.model, self.data, self._inertia)
         return self._inertia[self._dofs][:, self._dofs]
 
-    def felt_masses(self, points: Vector, direction: Vector, payload_kg: float) -> Vector:
-        """Mass [p] kg that is felt at each point [p, 3] in a direction [p, 3].
-
-        1 / (u' J inv(M) J' u) at the posture computed last, plus the payload.
-        """
+    def kinetic_energy(self, velocity_rad_s: Vector) -> float:
+        """Kinetic energy, J, of a motion [n] at the posture computed last, rotors included."""
+        self._qvel[self._dofs] = velocity_rad_s
         mujoco.mj_comPos(self.model, self.data)
-        inverse = np.linalg.inv(self._mass_matrix())
-        # a joint's axis a through o moves the point p by a x (p - o): u of that is a . (p x u) - u . (a x o)
-        axes = self._axes[self._joints]
-        turned = _cross(points, direction) @ axes.T
-        rows = self._moved * (turned - direction @ _cross(axes, self._anchors[self._joints]).T)
-        return 1.0 / np.maximum(np.vecdot(rows @ inverse, rows), 1e-9) + payload_kg
+        mujoco.mj_makeM(self.model, self.data)
+        mujoco.mj_energyVel(self.model, self.data)
+        return float(self._energy[1])
+
+    def kinetic_energies(self, path_rad: Vector, velocity_rad_s: Vector) -> Vector:
+        """`kinetic_energy` [m] at each sample of a motion, both [m, n]. The last one is the posture computed last."""
+        energies = np.empty(len(path_rad))
+        for k, joints_rad in enumerate(path_rad):
+            self._qpos[self._address] = joints_rad
+            mujoco.mj_kinematics(self.model, self.data)
+            energies[k] = self.kinetic_energy(velocity_rad_s[k])
+        return energies
 
     def gaps(self, apart_m: float) -> Gaps:
         """The gaps between links and keep-out boxes, and those of at least apart_m between links, the base included.
@@ -246,11 +249,6 @@ class ArmModel:
     def _label(self, geom: int) -> str:
         name = self.model.geom(geom).name
         return name or f"{self.model.body(int(self.model.geom_bodyid[geom])).name}/{geom}"
-
-
-def _cross(first: Vector, second: Vector) -> Vector:
-    """Vector products [k, 3]; numpy's own takes four times as long for so few."""
-    return first[:, _YZX] * second[:, _ZXY] - first[:, _ZXY] * second[:, _YZX]
 
 
 def point_speeds(before: Posture, after: Posture, radius: Vector, period_s: float) -> Vector:

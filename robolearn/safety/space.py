@@ -17,7 +17,6 @@ from robolearn.safety.profile import Contact, Separation
 from robolearn.safety.separation import protective_distance
 from robolearn.safety.types import Record, Vector
 
-_REST_SHARE = 0.98  # of a contact speed, for the way to rest: there the mass felt is that of the beginning
 _MOST_LOOKS = 64  # postures of one braking motion; one that takes more to be found good is taken for bad
 
 
@@ -34,25 +33,24 @@ class Space:
         normals = [*np.eye(3), *-np.eye(3), *[np.array(p.normal) for p in mode.workspace.planes]]
         offsets = [*box.min_m, *(-np.array(box.max_m)), *[p.offset_m for p in mode.workspace.planes]]
         self.gaps = arm.gaps(mode.self_distance_min_m.value)
-        self._floor_m_s = np.inf
+        self._floor_m_s = np.inf  # the contact speed of an infinite mass
         if isinstance(mode.contact, Contact):
             self._touched = Touched(
                 mode.contact.regions, mode.contact.kind, mode.contact.contact_area_cm2.value
             )
-            self._floor_m_s = float(self._touched.speeds(np.array([np.inf]))[0])
+            self._floor_m_s = float(self._touched.speeds(np.array(np.inf)))
+            self._payload_kg = mode.contact.payload_kg.value
         self._tightest_m_s = mode.tightest_speed_m_s
-        self._careful_m_s = min(self._tightest_m_s, _REST_SHARE * self._floor_m_s)
+        self._careful_m_s = min(self._tightest_m_s, self._floor_m_s)
         self._normals, self._offsets = np.array(normals), np.array(offsets) + arm.radius[:, None]
         faces = [f"{box.name} {axis}_{side}" for side in ("min", "max") for axis in "xyz"]
         self.regions = [*faces, *[p.name for p in mode.workspace.planes]]
         self._region_sources = [box.source] * 6 + [p.source for p in mode.workspace.planes]
 
-    def speeds_to_rest(
-        self, posture: Posture, braking: Braking, swing: Vector, allowed: Vector | None
-    ) -> Record | None:
+    def speeds_to_rest(self, posture: Posture, braking: Braking, swing: Vector) -> Record | None:
         """Cartesian speeds of every step until rest. posture must be the one that was computed last.
 
-        swing: [n] rad, how far each joint may go.  allowed: [p] m/s, contact speeds at the beginning.
+        swing: [n] rad, how far each joint may go.
         """
         fastest = np.maximum(-braking.slowest_rad_s, braking.fastest_rad_s)
         if self.arm.longest @ fastest <= self._careful_m_s:
@@ -64,16 +62,18 @@ class Space:
         fast = np.flatnonzero(np.abs(velocities) @ levers > self._careful_m_s)
         if not len(fast):
             return None
-        along = self.arm.postures(np.vstack([braking.position_rad, positions[: int(fast[-1]) + 1]]))
-        self.arm.posture(braking.position_rad)  # as the caller left it: distances are measured there next
+        path = np.vstack([braking.position_rad, positions[: int(fast[-1]) + 1]])
+        along = self.arm.postures(path)
         before = Posture(along.points[:-1], along.rotation[:-1])
         after = Posture(along.points[1:], along.rotation[1:])
         every = point_speeds(before, after, self.arm.radius, self.period_s)
-        allowed = None if allowed is None else _REST_SHARE * allowed
-        limit = self._tightest_m_s if allowed is None else np.minimum(allowed, self._tightest_m_s)
-        if (every <= limit).all():
-            return None
-        found = (self.speeds(speeds) or self.contact(speeds, allowed) for speeds in every)
+        fast = np.flatnonzero(~(every <= self._careful_m_s).all(axis=1))
+        allowed = self.contact_speeds(path[1:][fast], velocities[fast], every[fast])
+        self.arm.posture(braking.position_rad)  # as the caller left it: distances are measured there next
+        found = (
+            self.speeds(speeds) or self.contact(speeds, float(most))
+            for speeds, most in zip(every[fast], allowed, strict=True)
+        )
         return next(filter(None, found), None)
 
     def speeds(self, speeds: Vector) -> Record | None:
@@ -96,31 +96,53 @@ class Space:
             )
         )  # fmt: skip
 
-    def contact_speeds(self, before: Posture, posture: Posture, speeds: Vector) -> Vector | None:
-        """Allowed speed [p] m/s of every point where the arm may touch a person; None where it may not.
+    def contact_speed(self, velocity_rad_s: Vector, speeds: Vector) -> float:
+        """Allowed speed, m/s, of the parts where the arm may touch a person; infinite where it may not.
 
-        With the mass that is felt at each point in the direction of its motion; an arm that is slower than the speed
-        that would be allowed to an infinite mass needs no more than that. posture must be the one that was computed
-        last.
+        Of a step at velocity [n] that moves points at speeds [p] m/s to the posture computed last.
+
+        A point that moves at v cannot be felt, in the direction of its motion, as more than 2 E / v^2 of an arm whose
+        kinetic energy is E: with its row r of the Jacobian in that direction, 1 / m = r inv(M) r' is at least
+        (r q')^2 / (q' M q'), by the inequality of Cauchy and Schwarz. So the energy bounds the mass of every point of
+        every part at once, also of those between the points that are looked at. One limit follows for all, from the
+        fastest: where a speed v is allowed with the mass 2 E / v^2 + payload, so is each lower one with its own.
         """
+        if not isinstance(self.limits.mode.contact, Contact):
+            return np.inf
+        fastest = speeds.max()
+        if fastest <= self._floor_m_s:
+            return self._floor_m_s
+        energy = np.array(self.arm.kinetic_energy(velocity_rad_s))
+        return float(self._contact_speeds(energy, velocity_rad_s, fastest))
+
+    def contact_speeds(self, path_rad: Vector, velocity_rad_s: Vector, speeds: Vector) -> Vector:
+        """`contact_speed` [m] of some steps to the samples path [m, n], at velocity [m, n] and speeds [m, p]."""
+        if not isinstance(self.limits.mode.contact, Contact):
+            return np.full(len(path_rad), np.inf)
+        energies = self.arm.kinetic_energies(path_rad, velocity_rad_s)
+        return self._contact_speeds(energies, velocity_rad_s, speeds.max(axis=1))
+
+    def _contact_speeds(self, energy_j: Vector, velocity_rad_s: Vector, fastest_m_s: Vector) -> Vector:
+        """[...] m/s, for steps at velocity [..., n] whose fastest point is above the floor.
+
+        A point's way in a step differs from its velocity at the end of the step, where the energy is taken, by the
+        change of the velocity in half a period at most.
+        """
+        rates = np.abs(velocity_rad_s)
+        change = 0.5 * self.period_s * rates.sum(axis=-1) * (rates @ self.arm.longest)
+        share = np.maximum(1.0 - change / self._floor_m_s, 1e-9)  # of a speed above the floor, that is sure
+        mass = 2.0 * energy_j / (share * fastest_m_s) ** 2 + self._payload_kg
+        return self._touched.speeds(mass)
+
+    def contact(self, speeds: Vector, allowed_m_s: float) -> Record | None:
+        """No part is faster than a person may be touched; speeds: [p] m/s, of every point."""
         mode = self.limits.mode.contact
         if not isinstance(mode, Contact):
             return None
-        if speeds.max() <= self._floor_m_s:
-            return np.full(len(speeds), self._floor_m_s)
-        way = posture.points - before.points
-        way = way / np.maximum(np.sqrt(np.vecdot(way, way)), 1e-300)[:, None]
-        return self._touched.speeds(self.arm.felt_masses(posture.points, way, mode.payload_kg.value))
-
-    def contact(self, speeds: Vector, allowed: Vector | None) -> Record | None:
-        """No part is faster than a person may be touched."""
-        mode = self.limits.mode.contact
-        if allowed is None or not isinstance(mode, Contact) or (speeds <= allowed).all():
-            return None
-        worst = int(np.argmin(allowed - speeds))
+        fastest = int(np.argmax(speeds))
         return rules.over(
-            "contact", float(speeds[worst]), float(allowed[worst]), "m/s", mode.edition,
-            where=self.arm.names[self.arm.part[worst]],
+            "contact", float(speeds[fastest]), allowed_m_s, "m/s", mode.edition,
+            where=self.arm.names[self.arm.part[fastest]],
         )  # fmt: skip
 
     def margins(self, posture: Posture) -> Vector:

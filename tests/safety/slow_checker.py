@@ -50,6 +50,7 @@ class SlowChecker:
                 data = yaml.safe_load(file)
         self.limits = {**data["common"], **data["modes"][mode]}
         self.dt, self.rounding = period_s, rounding
+        self.chance = np.random.default_rng(0)
         self.curves = [
             {
                 key: np.array(numbers, float)
@@ -233,7 +234,10 @@ class SlowChecker:
         return chain
 
     def judge_contact(self, before, q):
-        """No point of the arm that may touch a person is faster than the person's body allows there."""
+        """No point of the arm that may touch a person is faster than the person's body allows there.
+
+        Looked at are the points that span a part, and one more of it, drawn by chance.
+        """
         contact = self.limits["contact"]
         if "regions" not in contact:
             return []
@@ -244,7 +248,7 @@ class SlowChecker:
             if not part["depth"]:
                 continue
             (turn, place), (old_turn, old_place) = here[part["body"]], there[part["body"]]
-            for local in part["points"]:
+            for local in (*part["points"], self.point_of(part)):
                 point = place + turn @ local
                 way = point - old_place - old_turn @ local
                 speed = np.linalg.norm(way, axis=1) / self.dt
@@ -266,6 +270,11 @@ class SlowChecker:
                 excess[fast] = speed[fast] - allowed
                 found += _over(f"contact of {part['name']}", excess, CONTACT_M_S)
         return found
+
+    def point_of(self, part):
+        """A point of a part, in its body's frame, drawn by chance: of the hull of spheres around its points."""
+        shares, way = self.chance.dirichlet(np.ones(len(part["points"]))), self.chance.normal(size=3)
+        return shares @ part["points"] + part["radius"] * way / np.linalg.norm(way)
 
     def contact_speed(self, mass_kg):
         """The lowest speed [k] m/s that the regions of the profile allow a mass [k] kg that is felt."""

@@ -44,7 +44,7 @@ def torque_of(step):
 class Asked:
     """In place of `Space`: keeps what it was asked, and finds what it is told to find."""
 
-    ALLOWED = np.array([1.0, 2.0])
+    ALLOWED_M_S = 0.75
     PERSON_MIN_M = 1.25
 
     def __init__(self, finds=None):
@@ -53,7 +53,7 @@ class Asked:
     def __getattr__(self, name):
         def answer(*arguments):
             self.asked[name] = arguments
-            given = {"contact_speeds": self.ALLOWED, "person_min": self.PERSON_MIN_M}
+            given = {"contact_speed": self.ALLOWED_M_S, "person_min": self.PERSON_MIN_M}
             return given.get(name, f"found by {name}" if name == self.finds else None)
 
         return answer
@@ -78,16 +78,16 @@ def test_space_is_asked_about_the_step_and_the_whole_way_to_rest():
     assert found.person_min_m == Asked.PERSON_MIN_M
     assert found.record is None
     asked = space.asked
-    for given, expected in zip(asked["contact_speeds"], (before.points, posture.points, speeds), strict=True):
-        np.testing.assert_allclose(getattr(given, "points", given), expected, atol=1e-15)
+    for given, expected in zip(asked["contact_speed"], (STEP.velocity, speeds), strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-15)
     there, *numbers = asked["person_min"]
     np.testing.assert_array_equal(there.points, posture.points)
     assert numbers == pytest.approx([speeds.max(), braking.duration_s, room.max()], rel=1e-12)
     np.testing.assert_allclose(asked["speeds"][0], speeds, atol=1e-15)
     np.testing.assert_allclose(asked["contact"][0], speeds, atol=1e-15)
-    assert asked["contact"][1] is Asked.ALLOWED
-    there, motion, way, allowed = asked["speeds_to_rest"]
-    assert (there, motion, allowed) == (found.posture, braking, Asked.ALLOWED)
+    assert asked["contact"][1] == Asked.ALLOWED_M_S
+    there, motion, way = asked["speeds_to_rest"]
+    assert (there, motion) == (found.posture, braking)
     np.testing.assert_allclose(way, swing, atol=1e-15)
     there, motion, way, around = asked["places"]
     assert (there, motion) == (found.posture, braking)
@@ -380,7 +380,7 @@ def test_the_arm_is_left_at_the_steps_posture():
     for envelope in (with_torque(torque_max_nm=[1e3] * 7, torque_rate_max_nm_s=[1e9] * 7), envelope_with()):
         seen = []
         envelope.space = SimpleNamespace(
-            contact_speeds=lambda *_: None, person_min=lambda *_: 0.0, contact=lambda *_: None,
+            contact_speed=lambda *_: np.inf, person_min=lambda *_: 0.0, contact=lambda *_: None,
             speeds_to_rest=lambda *_: None, places=lambda *_: None, person=lambda *_: None,
             speeds=lambda *_, seen=seen: seen.append(ARM.data.xpos.copy()),
         )  # fmt: skip

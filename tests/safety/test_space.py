@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from safety_rig import DT, Rig, profile_with
 from slow_checker import SlowChecker
+from variants import monitor_of, profile_data
 
 from robolearn.config import config_path
 from robolearn.robots import load_robot
@@ -247,20 +248,84 @@ def test_contact_speed_is_limited_in_collaborative_mode():
     assert speeds[-1] > 0.05
 
 
-def test_the_mass_felt_is_that_of_the_arm_in_the_direction_of_motion():
-    model = ArmModel(load_robot("fr3"), {}, None)
-    q = np.array([0.1, -0.2, 0.3, -1.4, 0.5, 1.6, -0.7])
-    posture = model.posture(q)
-    jacobian, inertia = np.zeros((3, model.model.nv)), np.zeros((model.model.nv, model.model.nv))
-    for axis in np.eye(3):
-        masses = model.felt_masses(posture.points, np.tile(axis, (len(posture.points), 1)), 0.5)
+def drawn_points(model, posture, rng):
+    """(body, point [3] m) of each part, drawn by chance from the hull of the spheres around its points."""
+    for part in range(len(model.names)):
+        points = np.flatnonzero(model.part == part)
+        way = rng.normal(size=3)
+        point = rng.dirichlet(np.ones(len(points))) @ posture.points[points]
+        point += model.radius[points[0]] * way / np.linalg.norm(way)
+        yield model.model.site(f"point:{points[0]}").bodyid[0], point
+
+
+@pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
+def test_no_point_is_felt_as_more_than_twice_the_energy_by_its_speed_squared(name):
+    robot, rng = load_robot(name), np.random.default_rng(3)
+    model = ArmModel(robot, {}, "parallel")
+    nv, arm_dofs = model.model.nv, slice(0, robot.dof)
+    inertia, jacobian = np.zeros((nv, nv)), np.zeros((3, nv))
+    for _ in range(30):
+        q = rng.uniform(robot.limits.position_min_rad, robot.limits.position_max_rad)
+        velocity = rng.normal(size=robot.dof)
+        posture = model.posture(q)
+        mujoco.mj_comPos(model.model, model.data)
         mujoco.mj_makeM(model.model, model.data)
         mujoco.mj_fullM(model.model, model.data, inertia)
-        for k, point in enumerate(posture.points):
-            body = model.model.site(f"point:{k}").bodyid[0]
+        arm_inertia = inertia[arm_dofs, arm_dofs]
+        energy = model.kinetic_energy(velocity)
+        assert energy == pytest.approx(0.5 * velocity @ arm_inertia @ velocity, rel=1e-12)
+        for body, point in drawn_points(model, posture, rng):
             mujoco.mj_jac(model.model, model.data, jacobian, None, point, body)
-            mobility = axis @ jacobian @ np.linalg.solve(inertia, jacobian.T @ axis)
-            assert masses[k] == pytest.approx(1.0 / max(mobility, 1e-9) + 0.5, rel=1e-9)
+            moved = jacobian[:, arm_dofs]
+            speed = np.linalg.norm(moved @ velocity)
+            row = moved.T @ (moved @ velocity) / speed
+            assert 1.0 / (row @ np.linalg.solve(arm_inertia, row)) <= 2.0 * energy / speed**2 * (1 + 1e-9)
+            # a push at the point makes the motion in which the mass felt there is all of it
+            pushed = np.linalg.solve(arm_inertia, row)
+            speed = row @ pushed
+            assert model.kinetic_energy(pushed) == pytest.approx(0.5 / (row @ pushed) * speed**2, rel=1e-9)
+
+
+def test_energies_of_a_motion_are_those_of_its_samples():
+    model, rng = arm(), np.random.default_rng(4)
+    path, velocity = rng.uniform(-1.0, 0.0, (3, 7)), rng.normal(size=(3, 7))
+    each = []
+    for q, v in zip(path, velocity, strict=True):
+        model.posture(q)
+        each.append(model.kinetic_energy(v))
+    assert min(each) > 0.0
+    model.posture(np.zeros(7))
+    np.testing.assert_allclose(model.kinetic_energies(path, velocity), each, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
+def test_at_the_contact_speed_no_point_of_a_part_is_too_fast_and_a_tenth_above_it_one_is(name):
+    """Judged point by point with the mass felt there, at steps in which the arm gives way to a push as it would."""
+    monitor, robot = monitor_of(name, "automatic", "contact", DT), load_robot(name)
+    judge = SlowChecker(robot, profile_data(name, "contact"), "automatic", DT)
+    space, model, rng = monitor._envelope.space, monitor._envelope.arm, np.random.default_rng(5)
+    jacobian = np.zeros((3, model.model.nv))
+    for _ in range(30):
+        q = rng.uniform(robot.limits.position_min_rad, robot.limits.position_max_rad)
+        velocity = rng.normal(size=robot.dof)
+        for _ in range(
+            5
+        ):  # the fastest point is pushed on, until it is the one that is felt as all of the energy
+            before, posture = model.posture(q - 1e-6 * velocity), model.posture(q)
+            fastest = int(np.argmax(point_speeds(before, posture, model.radius, 1e-6)))
+            body = model.model.site(f"point:{fastest}").bodyid[0]
+            mujoco.mj_comPos(model.model, model.data)
+            mujoco.mj_jac(model.model, model.data, jacobian, None, posture.points[fastest], body)
+            way = posture.points[fastest] - before.points[fastest]
+            velocity = np.linalg.solve(model._mass_matrix(), jacobian[:, : robot.dof].T @ way)
+            velocity /= np.linalg.norm(velocity)
+        for _ in range(40):  # to a speed that is just allowed
+            speeds = point_speeds(model.posture(q - velocity * DT), model.posture(q), model.radius, DT)
+            velocity *= space.contact_speed(velocity, speeds) * (1 - 1e-9) / speeds.max()
+        assert space.contact(speeds, space.contact_speed(velocity, speeds)) is None
+        for _ in range(10):  # each time another point of each part
+            assert judge.judge_contact((q - velocity * DT)[None], q[None]) == []
+        assert judge.judge_contact((q - 1.1 * velocity * DT)[None], q[None])
 
 
 def test_an_arm_is_stopped_before_a_joint_limit_not_at_it():
