@@ -288,6 +288,7 @@ def test_the_lowest_speed_of_all_regions_counts_for_each_mass():
     several = Touched(("hands_fingers", "chest", "abdomen"), "transient", 1.0)
     # 240 / sqrt(40 * 25000) against an arm of any mass; 0.6 and 0.2 kg are 0.15 kg together: 280 / sqrt(0.15 * 75000)
     np.testing.assert_allclose(several.speeds(np.array([np.inf, 0.2])), [0.24, 2.6398653], rtol=1e-7)
+    assert several.speeds(np.array(0.2)) == pytest.approx(2.6398653, rel=1e-7)
 
 
 @pytest.mark.parametrize(
