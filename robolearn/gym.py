@@ -20,9 +20,11 @@ import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from jax.stages import Compiled
 
 from robolearn.env import EnvState, VecEnv, make
 from robolearn.naming import absolute, file_stem
+from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 from robolearn.sim.render import HumanView, SceneRenderer, has_display
 from robolearn.tasks import task_names
@@ -48,8 +50,8 @@ class Stepper:
     def __init__(self, task: str, num_envs: int, engine: str, config: dict[str, Any] | None):
         self.env: VecEnv = make(task, num_envs=num_envs, engine=engine, config=config)
         self.state: EnvState | None = None
-        self._reset = jit(self.env.reset)
-        self._step = jit(self.env.step)
+        self._reset: Compiled | None = None
+        self._step: Compiled | None = None
         self._renderer: SceneRenderer | None = None
         self._view: HumanView | None = None
 
@@ -61,13 +63,21 @@ class Stepper:
 
     def reset(self, seed: int) -> None:
         """Start every environment anew."""
-        self._keep(self._reset(jax.random.key(seed)))
+        key = jax.random.key(seed)
+        if self._reset is None:
+            self._reset = compiled(jit(self.env.reset, quick=True).lower(key))
+        self._keep(self._reset(key))
 
     def step(self, action: np.ndarray) -> None:
         """One control period. action: [N, A] in [-1, 1]."""
         if self.state is None:
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
-        self._keep(self._step(self.state, np.asarray(action, np.float32)))
+        action, expected = np.asarray(action, np.float32), (self.env.num_envs, self.env.action_size)
+        if action.shape != expected:
+            raise gymnasium.error.InvalidAction(f"Actions have shape {expected}, not {action.shape}.")
+        if self._step is None:
+            self._step = compiled(jit(self.env.step).lower(self.state, action))
+        self._keep(self._step(self.state, action))
 
     def frame(self, index: int = 0) -> np.ndarray:
         """A picture of one environment, [height, width, 3] uint8."""

@@ -1,4 +1,5 @@
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -52,6 +53,28 @@ def test_the_same_seed_gives_the_same_episode(env):
     other, _ = env.reset(seed=6)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_actions_of_another_shape_are_refused(envs):
+    envs.reset(seed=0)
+    with pytest.raises(gymnasium.error.InvalidAction, match=r"shape \(3, 7\), not \(3, 6\)"):
+        envs.step(np.zeros((3, 6), np.float32))
+
+
+def test_a_second_batch_loads_the_programs_that_the_first_compiled(tmp_path, monkeypatch):
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        seen = []
+        for _ in range(2):
+            envs = robolearn.gym.GymVectorEnv("fr3/reach", 2, engine="native", config=SHORT)
+            first, _ = envs.reset(seed=4)
+            seen.append((first, *envs.step(np.full((2, 7), 0.5, np.float32))[:2]))
+            envs.close()
+            monkeypatch.setattr(jax.stages.Lowered, "compile", None)  # whoever asks for it now fails
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    jax.tree.map(np.testing.assert_array_equal, *seen)
 
 
 def test_step_before_reset_is_refused():
