@@ -1,10 +1,10 @@
 """Train every task that is claimed to be solved, with its default config, and count: `make solve`.
 
-    python benchmarks/solve.py [--seeds 3] [--only fr3/reach ...] [--table]
+    python benchmarks/solve.py [--seeds 3] [--only fr3/reach ...] [--again] [--table]
 
 Each run is `robolearn train` and `robolearn eval` in processes of their own, one after another: 1,000 fresh episodes,
 the task's own criterion. Results go to docs/results/solve.json, and from there into README.md; --table: only that.
-A run that is there already, of the same config and seed, is not repeated.
+A run that is there already, of the same config and seed, is not repeated, unless --again: for code that has changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,17 +90,21 @@ def main() -> int:
     parser.add_argument(
         "--table", action="store_true", help="only write README.md from the results that are there"
     )
+    parser.add_argument("--again", action="store_true", help="run also what is there already")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for task in [] if options.table else options.only:
         config = train_config(task).model_dump(mode="json", exclude={"seed"})
         entry = results.get(task, {})
-        if entry.get("config") != config:
+        folder = options.runs / _digest(config)
+        if options.again:
+            shutil.rmtree(folder, ignore_errors=True)
+        if options.again or entry.get("config") != config:
             entry = {"config": config, "runs": {}}
         entry["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
         for seed in range(options.seeds):
             if str(seed) not in entry["runs"]:
-                entry["runs"][str(seed)] = solve(task, seed, options.runs / _digest(config))
+                entry["runs"][str(seed)] = solve(task, seed, folder)
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(results | {task: entry}, indent=1) + "\n")
         results[task] = entry
