@@ -1,6 +1,8 @@
 import os
 import tempfile
 
+import pytest
+
 # Tests compile far more than they run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
@@ -14,3 +16,18 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 _CACHE = tempfile.TemporaryDirectory(prefix="robolearn-compiled-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+@pytest.fixture
+def own_programs(tmp_path, monkeypatch):
+    """The folder where programs are kept for a user who has not told JAX of one: JAX's own cache is off."""
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()  # it looks at its folder once
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield tmp_path / "robolearn" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", before)
+    reset_cache()

@@ -61,19 +61,15 @@ def test_actions_of_another_shape_are_refused(envs):
         envs.step(np.zeros((3, 6), np.float32))
 
 
-def test_a_second_batch_loads_the_programs_that_the_first_compiled(tmp_path, monkeypatch):
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    try:
-        seen = []
-        for _ in range(2):
-            envs = robolearn.gym.GymVectorEnv("fr3/reach", 2, engine="native", config=SHORT)
-            first, _ = envs.reset(seed=4)
-            seen.append((first, *envs.step(np.full((2, 7), 0.5, np.float32))[:2]))
-            envs.close()
-            monkeypatch.setattr(jax.stages.Lowered, "compile", None)  # whoever asks for it now fails
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before)
+def test_a_second_batch_loads_the_programs_that_the_first_compiled(own_programs, monkeypatch):
+    seen = []
+    for _ in range(2):
+        envs = robolearn.gym.GymVectorEnv("fr3/reach", 2, engine="native", config=SHORT)
+        first, _ = envs.reset(seed=4)
+        seen.append((first, *envs.step(np.full((2, 7), 0.5, np.float32))[:2]))
+        envs.close()
+        monkeypatch.setattr(jax.stages.Lowered, "compile", None)  # whoever asks for it now fails
+    assert len(list(own_programs.glob("*.program"))) == 2
     jax.tree.map(np.testing.assert_array_equal, *seen)
 
 

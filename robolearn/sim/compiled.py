@@ -1,12 +1,12 @@
 """Programs that an earlier run compiled, kept on disk: loading one takes tenths of the seconds that XLA takes.
 
-JAX's own cache leaves out programs that call back into Python, as every program with the native engine does. What
-such a program holds of a callback is its number only; the function is the one of the run that loads it. So the
-text of a program, together with all that decides how it is compiled, stands for its machine code.
+JAX's own cache leaves out programs that call back into Python, as steps of the native engine do. What such a program
+holds of a callback is its number only; the function is the one of the run that loads it. So the text of a program,
+together with all that decides how it is compiled, stands for its machine code.
 
-JAX's settings apply: `JAX_COMPILATION_CACHE_DIR` (here else `~/.cache/robolearn/compiled`) is the folder, and
-`JAX_ENABLE_COMPILATION_CACHE=false` switches it off. The folder is as trusted as the program itself: its files are
-run.
+JAX's settings apply: `JAX_COMPILATION_CACHE_DIR` (here else `~/.cache/robolearn/compiled`) is the folder, where JAX's
+own cache then keeps the programs without callbacks, and `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. The
+folder is as trusted as the program itself: its files are run.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def _place(lowered: Lowered) -> Path | None:
     backend = jax.default_backend()
     if backend != "cpu" or jax.process_count() > 1 or not jax.config.jax_enable_compilation_cache:
         return None
+    if jax.config.jax_compilation_cache_dir and not lowered._lowering.compile_args["host_callbacks"]:
+        return None  # JAX keeps it itself, and what it has loaded XLA would write again without its kernels
     folder = _folder()
     if folder is None or lowered._lowering.const_args:
         return None
@@ -117,7 +119,8 @@ def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]
         AttributeError,
         TypeError,
         pickle.PicklingError,
-    ) as error:  # the middle two by pickle as well
+        jax.errors.JaxRuntimeError,
+    ) as error:  # the middle two by pickle as well, the last by XLA, which cannot write every program
         logging.getLogger(__name__).warning("The next run compiles again: %s", error)
         with contextlib.suppress(OSError):
             part.unlink()

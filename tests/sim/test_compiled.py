@@ -60,6 +60,23 @@ def test_a_program_is_loaded_with_the_callback_of_the_run_that_loads_it(cache, c
     assert len(compilations) == len(files(cache)) == 1
 
 
+def without_callback():
+    return jax.jit(lambda state: {"y": jnp.cumsum(jnp.exp2(state["x"]))}).lower({"x": jnp.zeros(4)})
+
+
+def test_what_jaxs_own_cache_takes_is_left_to_it(cache):
+    """XLA writes a program that it has loaded without its kernels: one from JAX's cache must not be written again."""
+    for _ in range(2):
+        np.testing.assert_array_equal(run(compiled(without_callback())), [1.0, 3.0, 7.0, 15.0])
+    assert files(cache) == []
+
+
+def test_where_jaxs_own_cache_is_off_a_program_without_callbacks_is_kept_too(own_programs, compilations):
+    for _ in range(2):
+        np.testing.assert_array_equal(run(compiled(without_callback())), [1.0, 3.0, 7.0, 15.0])
+    assert len(compilations) == len(files(own_programs)) == 1
+
+
 @pytest.mark.parametrize("other", [{"add": 2.0}, {"options": {"xla_cpu_enable_fast_math": True}}])
 def test_another_program_or_another_option_is_compiled(cache, compilations, other):
     compiled(lowered())
@@ -135,8 +152,12 @@ def test_what_was_not_used_for_longest_is_removed(cache):
     assert other.exists()
 
 
-def test_a_program_that_cannot_be_written_out_costs_only_time(cache, caplog, monkeypatch):
-    monkeypatch.setattr("robolearn.sim.compiled._Pickler.persistent_id", lambda *_: None)
+@pytest.mark.parametrize("error", [TypeError, jax.errors.JaxRuntimeError])
+def test_a_program_that_cannot_be_written_out_costs_only_time(cache, caplog, monkeypatch, error):
+    def fail(*_):
+        raise error("not serializable")
+
+    monkeypatch.setattr("robolearn.sim.compiled._Pickler.persistent_id", fail)
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
     assert "The next run compiles again" in caplog.text
