@@ -217,10 +217,8 @@ def draw(results: dict[str, dict[str, dict[str, Curve]]]) -> None:
         for (name, label), color in zip(LABELS.items(), (BLUE, ORANGE, GREEN), strict=True):
             for programs, curves in by_programs.items():
                 if curve := curves.get(name):
-                    title, dashes = (
-                        (label, "-") if programs == "compiled" else (f"{label}, loaded", (0, (3, 2)))
-                    )
-                    ax.plot(*zip(*curve, strict=True), color=color, linestyle=dashes, label=title)
+                    title = label if programs == "compiled" else f"{label}, {programs}"
+                    ax.plot(*zip(*curve, strict=True), DASHES[programs], color=color, label=title)
         ax.axhline(ASKED, color="#9aa0a8", linewidth=0.8, linestyle=":")
         ax.set(title=task, xlabel="wall time, s", xlim=(0, None), ylim=(-0.03, 1.03))
     axes[0].set_ylabel("success without noise")
@@ -244,6 +242,7 @@ def line(label: str, mine: Curve, other: Curve) -> str:
 
 # name: label, maker, share of the patience
 LEARNERS = {"sb3_ppo": ("SB3 PPO", make_ppo, 1.0), "sb3_sac": ("SB3 SAC", make_sac, 1 / 3)}
+DASHES = {"compiled": "-", "loaded": "--"}
 LABELS = {"robolearn": "robolearn"} | {name: label for name, (label, *_) in LEARNERS.items()}
 
 

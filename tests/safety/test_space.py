@@ -308,9 +308,8 @@ def test_at_the_contact_speed_no_point_of_a_part_is_too_fast_and_a_tenth_above_i
     for _ in range(30):
         q = rng.uniform(robot.limits.position_min_rad, robot.limits.position_max_rad)
         velocity = rng.normal(size=robot.dof)
-        for _ in range(
-            5
-        ):  # the fastest point is pushed on, until it is the one that is felt as all of the energy
+        # the fastest point is pushed on, until it is the one that is felt as all of the energy
+        for _ in range(5):
             before, posture = model.posture(q - 1e-6 * velocity), model.posture(q)
             fastest = int(np.argmax(point_speeds(before, posture, model.radius, 1e-6)))
             body = model.model.site(f"point:{fastest}").bodyid[0]
