@@ -27,6 +27,7 @@ BRAKING_SHARE = 1.0 - 1e-6  # of the limits: room for rounding, so that a brakin
 class Braking:
     """A braking motion of n joints from one sent sample on; never changed. All arrays [n]; times in seconds.
 
+    rest: the time until each joint rests; duration_s: until the last one does.
     sign: +1 where the motion to remove is positive.  In units mirrored by sign: speed and ramp are v and a at the
     beginning, peak the largest deceleration, t1/t2/t3 the times of jerk down, constant deceleration, jerk up.
     travel_rad: signed, of the continuous motion.  low_rad, high_rad: bounds on every position sample, the beginning
@@ -36,6 +37,7 @@ class Braking:
     position_rad: Vector
     velocity_rad_s: Vector
     acceleration_rad_s2: Vector
+    rest: Vector
     sign: Vector
     speed: Vector
     ramp: Vector
@@ -49,12 +51,8 @@ class Braking:
     high_rad: Vector
     slowest_rad_s: Vector
     fastest_rad_s: Vector
+    duration_s: float
     period_s: float
-
-    @property
-    def duration_s(self) -> float:
-        """Time until the last joint rests."""
-        return float((self.t1 + self.t2 + self.t3).max())
 
     @property
     def samples(self) -> int:
@@ -64,10 +62,9 @@ class Braking:
     def velocity(self, t_s: ArrayLike) -> Vector:
         """Velocity at times t_s [k] (or one time) after the beginning: [k, n] (or [n]) rad/s."""
         t = np.asarray(t_s, dtype=np.float64)[..., None]
-        rest = self.t1 + self.t2 + self.t3
         middle = self.speed + (self.ramp - 0.5 * self.jerk * self.t1) * self.t1
         first = self.speed + (self.ramp - 0.5 * self.jerk * t) * t
-        last = 0.5 * self.jerk * np.maximum(rest - t, 0.0) ** 2
+        last = 0.5 * self.jerk * np.maximum(self.rest - t, 0.0) ** 2
         hold = middle - self.peak * (t - self.t1)
         return self.sign * np.where(t < self.t1, first, np.where(t < self.t1 + self.t2, hold, last))
 
@@ -92,14 +89,16 @@ def plan_braking(
         position_rad.tolist(), velocity_rad_s.tolist(), acceleration_rad_s2.tolist(),
         acceleration_max_rad_s2.tolist(), jerk_max_rad_s3.tolist(), strict=True,
     )  # fmt: skip
-    columns = np.array([_plan_joint(*joint, period_s) for joint in joints])
+    each = [_plan_joint(*joint, period_s) for joint in joints]
+    duration_s = max([joint[0] for joint in each])
     return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2, *np.ascontiguousarray(columns.T), period_s=period_s
-    )
+        position_rad, velocity_rad_s, acceleration_rad_s2, *np.array(each).T, duration_s=duration_s,
+        period_s=period_s,
+    )  # fmt: skip
 
 
 def _plan_joint(p: float, v: float, a: float, a_max: float, j_max: float, dt: float) -> tuple[float, ...]:
-    """One joint's fields of Braking, from sign to fastest."""
+    """One joint's fields of Braking, from rest to fastest."""
     jerk = j_max * BRAKING_SHARE
     # its velocity's sign if only the acceleration were taken away
     sign = -1.0 if v + 0.5 * a * abs(a) / jerk < 0.0 else 1.0
@@ -110,6 +109,7 @@ def _plan_joint(p: float, v: float, a: float, a_max: float, j_max: float, dt: fl
     middle = speed + (ramp - 0.5 * jerk * t1) * t1
     t3 = peak / jerk
     t2 = max(middle - 0.5 * jerk * t3 * t3, 0.0) / peak if peak < wanted else 0.0
+    rest = t1 + t2 + t3
 
     down = (speed + (0.5 * ramp - jerk * t1 / 6.0) * t1) * t1
     travel = sign * (down + (middle - 0.5 * peak * t2) * t2 + jerk * t3 * t3 * t3 / 6.0)
@@ -117,7 +117,7 @@ def _plan_joint(p: float, v: float, a: float, a_max: float, j_max: float, dt: fl
     # at most dt^2 / 8 times the variation of the acceleration.
     wide = 0.5 * dt * abs(v) + 0.125 * dt * dt * (abs(ramp) + 2.0 * peak)
     if speed < 0.0:  # it passes through zero velocity on its way to rest
-        wide += abs(v) * (t1 + t2 + t3)
+        wide += abs(v) * rest
     low = high = p
     if travel < 0.0:
         low += travel
@@ -127,6 +127,6 @@ def _plan_joint(p: float, v: float, a: float, a_max: float, j_max: float, dt: fl
     turn = sign * (speed + 0.5 * ramp * ramp / jerk) if ramp > 0.0 else v
     slowest, fastest = (turn, v) if turn < v else (v, turn)
     return (
-        sign, speed, ramp, peak, jerk, t1, t2, t3, travel, low - wide, high + wide,
+        rest, sign, speed, ramp, peak, jerk, t1, t2, t3, travel, low - wide, high + wide,
         slowest if slowest < 0.0 else 0.0, fastest if fastest > 0.0 else 0.0,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from robolearn.safety.types import Record, Vector
 _TORQUE_CHANGE_PER_RAD = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A sample to send, and what it makes of the sequence by backward differences: each [n]."""
 
     position: Vector
@@ -29,8 +28,7 @@ class Step:
     jerk: Vector
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(NamedTuple):
     """What was found about a sample. record: the first violation, or None.
 
     torque_nm: [n], estimated for the sample.  person_min_m: how near to the base a person may be at this sample, 0
@@ -73,7 +71,7 @@ class Envelope:
         time_s = braking.duration_s
         allowed = space.contact_speed(step.velocity, speeds)
         room = self.arm.reach @ swing
-        person_min_m = space.person_min(posture, float(speeds.max()), time_s, float(room.max()))
+        person_min_m = space.person_min(posture, rules.largest(speeds), time_s, rules.largest(room))
         record = (
             self._joints(braking)
             or self._torques(braking, torque, torque_before, swing)
@@ -91,9 +89,8 @@ class Envelope:
 
     def _joints(self, braking: Braking) -> Record | None:
         """Joint positions and velocities until rest."""
-        limits, low, high = self.limits, braking.low_rad, braking.high_rad
-        inside = (low >= limits.position_min_rad) & (high <= limits.position_max_rad)
-        if inside.all() and limits.curve.allows(low, high, braking.slowest_rad_s, braking.fastest_rad_s):
+        limits, bounds = self.limits, (braking.low_rad, braking.high_rad)
+        if limits.curve.allows(*bounds, braking.slowest_rad_s, braking.fastest_rad_s):
             return None
         position, velocity = braking.trajectory
         position = np.vstack([braking.position_rad, position])
@@ -126,7 +123,7 @@ class Envelope:
         if largest is not None and rate is None:
             bound = self.arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
             room = 1.0 - _TORQUE_CHANGE_PER_RAD * float(swing.sum())
-            if (bound <= room * largest).all():
+            if rules.every(bound <= room * largest):
                 return None
         path, velocity = braking.trajectory
         change = np.diff(velocity, axis=0, prepend=braking.velocity_rad_s[None]) / self.period_s

@@ -134,7 +134,7 @@ class Follower:
         """The measured position is near one of those sent within the tracking delay."""
         error, limits = self.limits.mode.tracking_error_max_rad.value, self.limits
         near = np.abs(measured_rad - self.position_rad) <= error
-        if near.all():
+        if rules.every(near):
             return None
         low, high = self._tracker.band()
         return rules.within(
@@ -147,7 +147,7 @@ class Follower:
         return rules.magnitude(
             "command_lag",
             target.position_rad - self.position_rad,
-            np.full(len(self.position_rad), self.limits.mode.command_lag_max_rad.value),
+            self.limits.mode.command_lag_max_rad.value,
             "rad",
             self.limits.source("command_lag_max_rad"),
             self.limits.joint_names,
@@ -238,7 +238,7 @@ class Follower:
     def _rates_clear(self, step: Step) -> bool:
         """Whether position, acceleration and jerk are inside their limits: all of them in one comparison."""
         values = np.concatenate((step.position, step.acceleration, step.jerk))
-        return bool(((values >= self._low) & (values <= self._high)).all())
+        return rules.every((values >= self._low) & (values <= self._high))
 
     def _send(self, step: Step, found: Assessment | None) -> None:
         """Send a step. found None: it is the next sample of the braking motion that is kept ready."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from robolearn.safety import rules
 from robolearn.safety.types import Vector
 
 _FAR_M = 10.0  # distances are measured up to here
+_SOON_M = (
+    0.01  # pairs with less room than this to spare are measured in one go, not one in each of the next cycles
+)
 
 
 class Gaps:
@@ -32,6 +36,8 @@ class Gaps:
         self._reach, self._taken, self.needed_m = reach, slack + needed, needed
         self._room = np.full(len(geoms), -np.inf)  # beyond what is needed, when it was measured
         self._at = np.zeros((len(geoms), reach.shape[1]))  # joints, rad, where it was measured
+        # what is left of each pair's room at one posture: all of them are compared with the way from there in one go
+        self._left, self._left_at = self._room, np.zeros(reach.shape[1])
 
     def distances(self) -> Vector:
         """[k] m, of every pair at the posture that the model was put in last; negative where they overlap."""
@@ -45,16 +51,19 @@ class Gaps:
 
         joints_rad: [n], the posture that the model was put in last.  swing: [n] rad, how far each joint may go.
         """
-        clear = self._room >= np.vecdot(self._reach, np.abs(joints_rad - self._at) + swing)
-        if clear.all():
+        if rules.every(self._left >= self._reach @ (np.abs(joints_rad - self._left_at) + swing)):
             return None
+        way = np.vecdot(self._reach, np.abs(joints_rad - self._at))
+        needed = self._reach @ swing
+        clear = self._room - way >= needed + _SOON_M
         near = np.flatnonzero(~clear)
         self._room[near] = [
             mujoco.mj_geomDistance(self._model, self._data, *self._geoms[k], _FAR_M, None)
             for k in near.tolist()
         ]
         self._room[near] -= self._taken[near]
-        self._at[near] = joints_rad
-        room = np.where(clear, np.inf, self._room - self._reach @ swing)
+        self._at[near], way[near] = joints_rad, 0.0
+        self._left, self._left_at = self._room - way, joints_rad.copy()
+        room = np.where(clear, np.inf, self._room - needed)
         worst = int(np.argmin(room))
         return (worst, float(room[worst] + self.needed_m[worst])) if room[worst] < 0.0 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from robolearn.safety.sources import brief, started_for
 from robolearn.safety.types import Command, Measured, Record, Surroundings, Vector
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A measurement in the robot's joint order: position [n] rad, velocity [n] rad/s."""
 
     position_rad: Vector
@@ -22,8 +21,7 @@ class Reading:
     stamp_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """A command in the robot's joint order: position [n] rad, velocity [n] rad/s or None."""
 
     position_rad: Vector
@@ -143,13 +141,13 @@ class Inputs:
         last = self._last
         if last is None:
             return None
-        if started_for(wish.source) != started_for(last.source):
+        if wish.source != last.source and started_for(wish.source) != started_for(last.source):
             text = f"commands come from '{brief(wish.source)}', the start was for '{brief(last.source)}'"
             return Record("source", 1.0, 0.0, -1.0, "1", "robolearn", text)
         return rules.forward(wish.stamp_s, last.stamp_s, "the command's clock") or rules.magnitude(
             "command_jump",
             wish.position_rad - last.position_rad,
-            np.full(len(wish.position_rad), limits.mode.command_jump_max_rad.value),
+            limits.mode.command_jump_max_rad.value,
             "rad",
             limits.source("command_jump_max_rad"),
             self._names,

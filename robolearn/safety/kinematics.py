@@ -9,7 +9,7 @@ of the model, so that MuJoCo places them. Base frame, m.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -21,14 +21,14 @@ from robolearn.safety.gaps import Gaps
 from robolearn.safety.types import Vector
 
 _SITE = "point:{}"
+_LEVER_CHANGE_M = 0.01
 _SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their capsules overlap by design
 _SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
 _ENDED = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _SOLID = (*_ENDED, _SPHERE, _BOX)
 
 
-@dataclass(frozen=True, slots=True)
-class Posture:
+class Posture(NamedTuple):
     """The arm at one joint position, or at several. points: [..., p, 3] m.  rotation: [..., p, 9] of their bodies."""
 
     points: Vector
@@ -91,6 +91,7 @@ class ArmModel:
         self._site_xpos, self._site_xmat = data.site_xpos, data.site_xmat
         self._forces = np.zeros(model.nv)
         self._inertia = np.zeros((model.nv, model.nv))
+        self._levers, self._levers_at = self.longest, np.full(self.dof, np.inf)  # as measured last, and where
         self._boxes = [model.geom(f"keep_out:{name}").id for name in keep_out]
 
     def posture(self, joints_rad: Vector) -> Posture:
@@ -115,12 +116,17 @@ class ArmModel:
     def levers(self, posture: Posture, swing: Vector) -> Vector:
         """How far [n] m the farthest point that a joint moves can be from it, while joints stay within swing [n] rad.
 
-        posture must be the one that was computed last. Only the joints after a joint change such a distance.
+        posture must be the one that was computed last. Only the joints after a joint change such a distance. It is
+        measured again only once the joints may have moved a point by 1 cm: it is too far by no more than that.
         """
-        arms = posture.points[:, None] - self._anchors[self._joints]
-        now = (self._moved * (np.sqrt(np.vecdot(arms, arms)) + self.radius[:, None])).max(axis=0)
-        change = self.longest * swing
-        return np.minimum(self.longest, now + change[::-1].cumsum()[::-1] - change)
+        joints = self._qpos[self._address]
+        way = np.abs(joints - self._levers_at)
+        if not self.longest @ way <= _LEVER_CHANGE_M:
+            arms = posture.points[:, None] - self._anchors[self._joints]
+            self._levers = (self._moved * (np.sqrt(np.vecdot(arms, arms)) + self.radius[:, None])).max(axis=0)
+            self._levers_at, way = joints.copy(), np.zeros(self.dof)
+        change = self.longest * (way + swing)
+        return np.minimum(self.longest, self._levers + change[::-1].cumsum()[::-1] - change)
 
     def _solid(self, geom: int) -> bool:
         """Whether a geom is part of the arm's surface: of a known shape, and meant to collide."""

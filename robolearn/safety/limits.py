@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.robots import Robot
+from robolearn.safety import rules
 from robolearn.safety.profile import ModeLimits, Sourced
 from robolearn.safety.types import Vector
 
 _CELLS = 512  # per joint, of the table that bounds the maker's speed curve from below
+_ABOVE = 1.0 + 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +63,23 @@ class CurveTable:
         self._lower = lower[:-1] if falling else np.zeros_like(lower[:-1])
         self._upper = upper[1:] if falling else np.zeros_like(upper[1:])
         self._low, self._scale, self._joints = low, _CELLS / (high - low), np.arange(len(low))
+        # For one question in one go: [2, n, cells and one more on either side, where nothing is allowed], flat. The
+        # first half: the least velocity where the joint is lowest; the other: the least -v where it is highest.
+        both = np.stack([self._lower.T, -self._upper.T])
+        self._least = np.pad(both, ((0, 0), (0, 0), (1, 1)), constant_values=np.inf).ravel()
+        # The upper end itself, and what rounding could take for it, counts as off the table.
+        self._lows, self._scales = np.tile(low, 2), np.concatenate((self._scale, _ABOVE * self._scale))
+        self._starts = (_CELLS + 2) * np.arange(2 * len(low)) + 1
 
     def allows(self, low_rad: Vector, high_rad: Vector, slowest: Vector, fastest: Vector) -> bool:
         """Whether all velocities in [slowest, fastest] are allowed at all positions in [low_rad, high_rad].
 
-        False may also mean that the table is too coarse to tell, or that a position is off its range.
+        False where a position is out of range; it may also mean that the table is too coarse to tell.
         """
-        first = (low_rad - self._low) * self._scale
-        last = (high_rad - self._low) * self._scale
-        if not (first.min() >= 0.0 and last.max() < _CELLS):
-            return False
-        lower = self._lower[first.astype(np.intp), self._joints]
-        upper = self._upper[last.astype(np.intp), self._joints]
-        return bool((slowest >= lower).all() and (fastest <= upper).all())
+        cells = (np.concatenate((low_rad, high_rad)) - self._lows) * self._scales
+        cells = np.floor(np.fmin(np.fmax(cells, -1.0), _CELLS)).astype(np.intp)  # not a number: off the table
+        least = self._least.take(self._starts + cells)
+        return rules.every(np.concatenate((slowest, -fastest)) >= least)
 
     def allows_each(self, position_rad: Vector, velocity_rad_s: Vector) -> NDArray[np.bool_]:
         """[m]: whether each velocity [m, n] is allowed at its position [m, n] in range; False as above."""

@@ -9,8 +9,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robolearn.safety.types import Record, Vector
+
+
+def every(flags: NDArray[np.bool_]) -> bool:
+    """`flags.all()`, in a quarter of its time for the few that a cycle asks about."""
+    return bool(np.count_nonzero(flags) == flags.size)
+
+
+def largest(values: Vector) -> float:
+    """`values.max()`, in a quarter of its time for the few that a cycle asks about; NaN where there is one."""
+    return values.item(values.argmax())
 
 
 def finite(values: Vector | None, what: str) -> Record | None:
@@ -84,7 +95,7 @@ def under(rule: str, value: float, limit: float, unit: str, source: str, text: s
 def within(rule: str, value: Vector, low: Vector, high: Vector, unit: str, source: str,
            names: tuple[str, ...]) -> Record | None:  # fmt: skip
     """Every value lies in [low, high]; the record is of the one that exceeds by most."""
-    if ((value >= low) & (value <= high)).all():
+    if every((value >= low) & (value <= high)):
         return None
     room = np.minimum(value - low, high - value)
     worst = int(np.argmin(room))
@@ -96,15 +107,15 @@ def within(rule: str, value: Vector, low: Vector, high: Vector, unit: str, sourc
     )
 
 
-def magnitude(rule: str, value: Vector, limit: Vector, unit: str, source: str,
+def magnitude(rule: str, value: Vector, limit: Vector | float, unit: str, source: str,
               names: tuple[str, ...]) -> Record | None:  # fmt: skip
-    """Every |value| is at most its limit; the record is of the one that exceeds by most."""
+    """Every |value| is at most its limit, or the one limit of all; the record is of the one that exceeds by most."""
     size = np.abs(value)
-    if (size <= limit).all():
+    if every(size <= limit):
         return None
     worst = int(np.argmin(limit - size))
-    text = f"{names[worst]}: {size[worst]:.5g} {unit} is above {limit[worst]:.5g} {unit}"
+    most = float(np.broadcast_to(limit, size.shape)[worst])
+    text = f"{names[worst]}: {size[worst]:.5g} {unit} is above {most:.5g} {unit}"
     return Record(
-        rule, float(value[worst]), float(limit[worst]), float(limit[worst] - size[worst]), unit, source,
-        text, names[worst],
-    )  # fmt: skip
+        rule, float(value[worst]), most, float(most - size[worst]), unit, source, text, names[worst]
+    )

@@ -79,7 +79,7 @@ class Space:
     def speeds(self, speeds: Vector) -> Record | None:
         """Cartesian speeds of one step; speeds: [p] m/s, of every point, the last two elbow and TCP."""
         limits, mode = self.limits, self.limits.mode
-        if speeds.max() <= self._tightest_m_s:
+        if rules.largest(speeds) <= self._tightest_m_s:
             return None
         fastest, elbow, tcp = int(np.argmax(speeds)), float(speeds[-2]), float(speeds[-1])
         return (
@@ -109,7 +109,7 @@ class Space:
         """
         if not isinstance(self.limits.mode.contact, Contact):
             return np.inf
-        fastest = speeds.max()
+        fastest = rules.largest(speeds)
         if fastest <= self._floor_m_s:
             return self._floor_m_s
         energy = np.array(self.arm.kinetic_energy(velocity_rad_s))
@@ -169,7 +169,7 @@ class Space:
         computed last.
         """
         margins = self.margins(posture)
-        if not (margins >= room[:, None]).all():
+        if not rules.every(margins >= room[:, None]):
             walls = (margins - room[:, None]).min(axis=0)
             wall = int(np.argmin(walls))
             return rules.under(
@@ -251,4 +251,4 @@ class Space:
     def extent_m(self, posture: Posture) -> float:
         """How far from the base's axis the arm reaches, horizontally."""
         x, y = posture.points[:, 0], posture.points[:, 1]
-        return float((np.sqrt(x * x + y * y) + self.arm.radius).max())
+        return rules.largest(np.sqrt(x * x + y * y) + self.arm.radius)

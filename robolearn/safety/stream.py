@@ -17,7 +17,7 @@ noise is rounded away. How long a command may be carried on is the rule command_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ _SHIFT_CYCLES = 100
 _ACCELERATION_PERIODS = 2.0  # how long the last acceleration is believed in; after that, constant velocity
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where the policy wants the arm in this cycle. exact: bit-identical to a command; carried_s: 0 there."""
 
     position_rad: Vector
@@ -54,7 +53,10 @@ class CommandStream:
         self.stamp_s = -np.inf
         self._index = 0.0  # of the newest command, in periods
         self._play = -1.0
-        self._offsets: list[float] = []
+        self._off, self._nearest = (
+            0,
+            0.0,
+        )  # cycles off the newest command on one side of it; the least of them
         self._shift = 0.0  # periods, the whole of the running shift
         self._shift_cycle = 0
 
@@ -66,7 +68,7 @@ class CommandStream:
         else:
             gap = stamp_s - self.stamp_s
             periods = gap / self.period_s
-            whole = np.round(periods)
+            whole = round(periods)
             self._index += max(whole, 1.0) if abs(periods - whole) < _ROUND_PERIODS else periods
             before = self.velocity
             self.velocity = (position - self.position) / gap if velocity is None else velocity
@@ -98,11 +100,14 @@ class CommandStream:
         """Begin a shift once x has been off the newest command, on the same side, for a whole window."""
         if self._shift_cycle:
             return
-        self._offsets = [*self._offsets[-(_WINDOW_CYCLES - 1) :], offset]
-        if len(self._offsets) == _WINDOW_CYCLES:
-            nearest = min(self._offsets, key=abs)
-            if min(self._offsets) > 0.0 or max(self._offsets) < 0.0:
-                self._shift, self._shift_cycle, self._offsets = -nearest, _SHIFT_CYCLES, []
+        if offset * self._nearest <= 0.0:  # on the command, on its other side, or the first one off it
+            self._off, self._nearest = 0, offset
+        if offset:
+            self._off += 1
+            self._nearest = min(self._nearest, offset, key=abs)
+        if self._off == _WINDOW_CYCLES:
+            self._shift, self._shift_cycle = -self._nearest, _SHIFT_CYCLES
+            self._off, self._nearest = 0, 0.0
 
     def _shift_step(self) -> float:
         """This cycle's part of a running shift: a raised-cosine rate, so that speed changes smoothly."""
