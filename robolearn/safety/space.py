@@ -122,7 +122,9 @@ class Space:
         energies = self.arm.kinetic_energies(path_rad, velocity_rad_s)
         return self._contact_speeds(energies, velocity_rad_s, speeds.max(axis=1))
 
-    def _contact_speeds(self, energy_j: Vector, velocity_rad_s: Vector, fastest_m_s: Vector) -> Vector:
+    def _contact_speeds(
+        self, energy_j: Vector, velocity_rad_s: Vector, fastest_m_s: Vector | float
+    ) -> Vector:
         """[...] m/s, for steps at velocity [..., n] whose fastest point is above the floor.
 
         A point's way in a step differs from its velocity at the end of the step, where the energy is taken, by the
