@@ -117,7 +117,7 @@ class ArmModel:
         """How far [n] m the farthest point that a joint moves can be from it, while joints stay within swing [n] rad.
 
         posture must be the one that was computed last. Only the joints after a joint change such a distance. It is
-        measured again only once the joints may have moved a point by 1 cm: it is too far by no more than that.
+        measured again only once the joints may have moved a point by 1 cm: what is given is at most 2 cm too far.
         """
         joints = self._qpos[self._address]
         way = np.abs(joints - self._levers_at)

@@ -65,8 +65,9 @@ class CurveTable:
         self._low, self._scale, self._joints = low, _CELLS / (high - low), np.arange(len(low))
         # For one question in one go: [2, n, cells and one more on either side, where nothing is allowed], flat. The
         # first half: the least velocity where the joint is lowest; the other: the least -v where it is highest.
-        both = np.stack([self._lower.T, -self._upper.T])
-        self._least = np.pad(both, ((0, 0), (0, 0), (1, 1)), constant_values=np.inf).ravel()
+        least = np.full((2, len(low), _CELLS + 2), np.inf)
+        least[0, :, 1:-1], least[1, :, 1:-1] = self._lower.T, -self._upper.T
+        self._least = least.ravel()
         # The upper end itself, and what rounding could take for it, counts as off the table.
         self._lows, self._scales = np.tile(low, 2), np.concatenate((self._scale, _ABOVE * self._scale))
         self._starts = (_CELLS + 2) * np.arange(2 * len(low)) + 1

@@ -53,10 +53,8 @@ class CommandStream:
         self.stamp_s = -np.inf
         self._index = 0.0  # of the newest command, in periods
         self._play = -1.0
-        self._off, self._nearest = (
-            0,
-            0.0,
-        )  # cycles off the newest command on one side of it; the least of them
+        self._off = 0  # cycles in a row off the newest command, on one side of it
+        self._nearest = 0.0  # the offset of those cycles that is nearest to it, in periods
         self._shift = 0.0  # periods, the whole of the running shift
         self._shift_cycle = 0
 
@@ -106,8 +104,7 @@ class CommandStream:
             self._off += 1
             self._nearest = min(self._nearest, offset, key=abs)
         if self._off == _WINDOW_CYCLES:
-            self._shift, self._shift_cycle = -self._nearest, _SHIFT_CYCLES
-            self._off, self._nearest = 0, 0.0
+            self._shift, self._shift_cycle, self._nearest = -self._nearest, _SHIFT_CYCLES, 0.0
 
     def _shift_step(self) -> float:
         """This cycle's part of a running shift: a raised-cosine rate, so that speed changes smoothly."""

@@ -169,6 +169,38 @@ def test_the_nearest_of_early_commands_is_met():
     assert set(early[-10:]) == {0.0, -1.0}  # without the rounding of a hundred steps
 
 
+def test_a_second_shift_goes_by_what_is_left_after_the_first():
+    stream = stream_of((0.0, 1.0, 0))
+    stream.play()
+    seen = []
+    for k in range(1, 401):  # from the 51st cycle on commands come three periods late, not one
+        index = k - (1 if k <= 50 else 3)
+        if index * DT > stream.stamp_s:
+            stream.push(np.array([index * DT]), np.array([1.0]), index * DT)
+        seen.append(stream.play().carried_s / DT)
+    first = WINDOW + SHIFT  # it took away one of the three
+    assert seen[first - 1 : first - 1 + WINDOW] == [2.0] * WINDOW
+    assert seen[first + WINDOW] < 2.0
+    assert seen[first + WINDOW + SHIFT :] == [0.0] * (400 - first - WINDOW - SHIFT)
+
+
+def test_a_shift_begins_when_the_last_offsets_are_all_on_one_side():
+    rng, began = np.random.default_rng(0), 0
+    for turn in np.repeat([0.02, 0.05, 0.3], 30):  # how often the side changes
+        stream, window, side = CommandStream(DT), [], 1.0
+        for _ in range(200):
+            side = -side if rng.random() < turn else side
+            offset = side * float(rng.uniform(0.1, 5.0)) if rng.random() > 0.3 * turn else 0.0
+            window = [*window[-(WINDOW - 1) :], offset]
+            stream._watch(offset)
+            due = len(window) == WINDOW and (min(window) > 0.0 or max(window) < 0.0)
+            assert stream._shift_cycle == (SHIFT if due else 0)
+            if due:
+                assert stream._shift == -min(window, key=abs)
+                stream._shift_cycle, window, began = 0, [], began + 1
+    assert began > 100
+
+
 def test_no_shift_while_both_sides_or_the_command_itself_are_in_the_window():
     for period in (2, 24):
         stream = stream_of((0.0, 1.0, 0))

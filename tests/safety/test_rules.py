@@ -53,6 +53,27 @@ def test_the_record_is_of_the_worst():
     assert rules.magnitude("r", np.array([0.0, 1.0, -1.0]), np.ones(3), "m", "s", NAMES) is None
 
 
+def test_one_limit_may_be_that_of_all():
+    value = np.array([1.1, -3.0, 2.0])
+    assert rules.magnitude("r", value, 1.0, "m", "s", NAMES) == rules.magnitude(
+        "r", value, np.ones(3), "m", "s", NAMES
+    )
+    assert rules.magnitude("r", value, 3.0, "m", "s", NAMES) is None
+
+
+def test_the_quicker_words_for_all_and_max_say_the_same():
+    rng = np.random.default_rng(0)
+    for shape in ((1,), (7,), (5, 3)):
+        for share in (0.0, 0.1, 0.9, 1.0):
+            flags = rng.random(shape) < share
+            assert rules.every(flags) is bool(flags.all())
+        values = rng.normal(size=shape)
+        assert rules.largest(values) == values.max()
+        assert isinstance(rules.largest(values), float)
+    assert rules.every(np.array([], dtype=bool))
+    assert math.isnan(rules.largest(np.array([1.0, NAN, 2.0])))
+
+
 def test_within_says_above():
     record = rules.within("r", np.array([0.0, 0.0, 1.5]), -np.ones(3), np.ones(3), "m", "s", NAMES)
     assert (record.where, record.limit, record.margin) == ("c", 1.0, -0.5)
