@@ -369,14 +369,12 @@ def test_positions_off_the_table_are_never_allowed():
     assert (
         limits.curve.allows(lowest, lowest, still, still) == (limits.velocity_bounds(lowest)[1] >= 0.0).all()
     )
-    for joint in range(
-        7
-    ):  # the upper end itself is not of the table, whatever rounding says; the lower one is
-        for end, off in ((limits.position_max_rad, 0.0), (limits.position_min_rad, -1.0)):
-            at = q.copy()
-            at[joint] = end[joint] if off == 0.0 else np.nextafter(end[joint], -np.inf)
-            low, high = (q, at) if off == 0.0 else (at, q)
-            assert not limits.curve.allows(low, high, still, still)
+    for joint in range(7):
+        above, below = q.copy(), q.copy()
+        above[joint] = limits.position_max_rad[joint]  # this end is left to the curve, whatever rounding says
+        below[joint] = np.nextafter(limits.position_min_rad[joint], -np.inf)
+        assert not limits.curve.allows(q, above, still, still)
+        assert not limits.curve.allows(below, q, still, still)
     assert not limits.curve.allows(q - 9.0, q, still, still)
     assert not limits.curve.allows(q, q + 9.0, still, still)
     assert not limits.curve.allows(q * np.nan, q * np.nan, still, still)
