@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from robolearn.safety import rules
 from robolearn.safety.types import Vector
 
 BRAKING_SHARE = 1.0 - 1e-6  # of the limits: room for rounding, so that a braking motion never exceeds them
@@ -89,10 +90,9 @@ def plan_braking(
         position_rad.tolist(), velocity_rad_s.tolist(), acceleration_rad_s2.tolist(),
         acceleration_max_rad_s2.tolist(), jerk_max_rad_s3.tolist(), strict=True,
     )  # fmt: skip
-    each = [_plan_joint(*joint, period_s) for joint in joints]
-    duration_s = max([joint[0] for joint in each])
+    rest, *others = np.array([_plan_joint(*joint, period_s) for joint in joints]).T
     return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2, *np.array(each).T, duration_s=duration_s,
+        position_rad, velocity_rad_s, acceleration_rad_s2, rest, *others, duration_s=rules.largest(rest),
         period_s=period_s,
     )  # fmt: skip
 

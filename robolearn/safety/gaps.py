@@ -37,7 +37,7 @@ class Gaps:
         self._room = np.full(len(geoms), -np.inf)  # beyond what is needed, when it was measured
         self._at = np.zeros((len(geoms), reach.shape[1]))  # joints, rad, where it was measured
         # what is left of each pair's room at one posture: all of them are compared with the way from there in one go
-        self._left, self._left_at = self._room, np.zeros(reach.shape[1])
+        self._left, self._left_at = self._room.copy(), np.zeros(reach.shape[1])
 
     def distances(self) -> Vector:
         """[k] m, of every pair at the posture that the model was put in last; negative where they overlap."""

@@ -141,7 +141,7 @@ class Inputs:
         last = self._last
         if last is None:
             return None
-        if wish.source != last.source and started_for(wish.source) != started_for(last.source):
+        if started_for(wish.source) != started_for(last.source):
             text = f"commands come from '{brief(wish.source)}', the start was for '{brief(last.source)}'"
             return Record("source", 1.0, 0.0, -1.0, "1", "robolearn", text)
         return rules.forward(wish.stamp_s, last.stamp_s, "the command's clock") or rules.magnitude(

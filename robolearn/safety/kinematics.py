@@ -21,7 +21,6 @@ from robolearn.safety.gaps import Gaps
 from robolearn.safety.types import Vector
 
 _SITE = "point:{}"
-_LEVER_CHANGE_M = 0.01
 _SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their capsules overlap by design
 _SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
 _ENDED = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
@@ -91,7 +90,7 @@ class ArmModel:
         self._site_xpos, self._site_xmat = data.site_xpos, data.site_xmat
         self._forces = np.zeros(model.nv)
         self._inertia = np.zeros((model.nv, model.nv))
-        self._levers, self._levers_at = self.longest, np.full(self.dof, np.inf)  # as measured last, and where
+        self._levers, self._levers_at = self.longest, np.zeros(self.dof)  # as measured last, and where
         self._boxes = [model.geom(f"keep_out:{name}").id for name in keep_out]
 
     def posture(self, joints_rad: Vector) -> Posture:
@@ -116,16 +115,19 @@ class ArmModel:
     def levers(self, posture: Posture, swing: Vector) -> Vector:
         """How far [n] m the farthest point that a joint moves can be from it, while joints stay within swing [n] rad.
 
-        posture must be the one that was computed last. Only the joints after a joint change such a distance. It is
-        measured again only once the joints may have moved a point by 1 cm: what is given is at most 2 cm too far.
+        posture must be the one that was computed last.
         """
-        joints = self._qpos[self._address]
-        way = np.abs(joints - self._levers_at)
-        if not self.longest @ way <= _LEVER_CHANGE_M:
-            arms = posture.points[:, None] - self._anchors[self._joints]
-            self._levers = (self._moved * (np.sqrt(np.vecdot(arms, arms)) + self.radius[:, None])).max(axis=0)
-            self._levers_at, way = joints.copy(), np.zeros(self.dof)
-        change = self.longest * (way + swing)
+        arms = posture.points[:, None] - self._anchors[self._joints]
+        self._levers = (self._moved * (np.sqrt(np.vecdot(arms, arms)) + self.radius[:, None])).max(axis=0)
+        self._levers_at = self._qpos[self._address].copy()
+        return self.kept_levers(self._levers_at, swing)
+
+    def kept_levers(self, joints_rad: Vector, swing: Vector) -> Vector:
+        """`levers` at joints_rad [n] as those that were measured last bound them: never less, and quicker.
+
+        Only the joints after a joint change how far from it a point can be.
+        """
+        change = self.longest * (np.abs(joints_rad - self._levers_at) + swing)
         return np.minimum(self.longest, self._levers + change[::-1].cumsum()[::-1] - change)
 
     def _solid(self, geom: int) -> bool:

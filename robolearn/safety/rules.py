@@ -1,7 +1,7 @@
 """The rules, one small pure function each: values in, a Record of the violation out, or None.
 
 A rule never changes anything. What becomes of a violation (limited or stopped) is the monitor's business.
-Every comparison is written so that NaN violates it.
+Every comparison is written so that NaN violates it. `every` and `largest` are for comparisons.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from robolearn.safety.types import Record, Vector
 
 
 def every(flags: NDArray[np.bool_]) -> bool:
-    """`flags.all()`, in a quarter of its time for the few that a cycle asks about."""
+    """`flags.all()`, in less than half of its time for the few that a cycle asks about."""
     return bool(np.count_nonzero(flags) == flags.size)
 
 
 def largest(values: Vector) -> float:
-    """`values.max()`, in a quarter of its time for the few that a cycle asks about; NaN where there is one."""
+    """`values.max()`, in less than half of its time for the few that a cycle asks about; NaN where there is one."""
     return values.item(values.argmax())
 
 

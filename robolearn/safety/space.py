@@ -17,6 +17,7 @@ from robolearn.safety.profile import Contact, Separation
 from robolearn.safety.separation import protective_distance
 from robolearn.safety.types import Record, Vector
 
+_KEPT_SHARE = 1.0 - 1e-12  # more than rounding: what is slow by kept levers would be slow by measured ones
 _MOST_LOOKS = 64  # postures of one braking motion; one that takes more to be found good is taken for bad
 
 
@@ -54,6 +55,9 @@ class Space:
         """
         fastest = np.maximum(-braking.slowest_rad_s, braking.fastest_rad_s)
         if self.arm.longest @ fastest <= self._careful_m_s:
+            return None
+        kept = self.arm.kept_levers(braking.position_rad, swing)
+        if kept @ fastest <= self._careful_m_s * _KEPT_SHARE:
             return None
         levers = self.arm.levers(posture, swing)
         if levers @ fastest <= self._careful_m_s:

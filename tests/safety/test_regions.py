@@ -85,6 +85,7 @@ class Rails:
     def __init__(self, finds=lambda *_: None, energies=(), levers=()):
         self.asked, self.at, self.energies = [], None, np.array(energies)
         self.distances, self.near = Gaps(self, finds), np.array(levers)
+        self.kept = self.longest  # as where none have been measured
 
     def gaps(self, apart_m):
         self.asked.append(("gaps", apart_m))
@@ -111,6 +112,10 @@ class Rails:
     def levers(self, posture, swing):
         self.asked.append(("levers", posture, swing))
         return self.near
+
+    def kept_levers(self, joints_rad, swing):
+        self.kept_for = joints_rad.tolist(), swing.tolist()
+        return self.kept
 
     def kinetic_energy(self, velocity_rad_s):
         self.asked.append(("kinetic_energy", velocity_rad_s.tolist()))
@@ -533,6 +538,21 @@ def test_what_is_slow_at_full_stretch_is_looked_at_no_further(changes, velocity)
     assert arm.asked == []
     braking.slowest_rad_s -= (1e-6, 0.0)
     assert to_rest(arm, braking, **changes) is None
+    assert asked_of(arm) == ["levers"]
+
+
+def test_what_is_slow_within_the_levers_kept_is_looked_at_no_further():
+    arm = Rails(levers=(9.0, 9.0))
+    arm.kept = np.array([1.5, 0.5]) * (1.0 - 1e-9)
+    braking = motion([[-1.0, 0.5], [0.5, -1.0]], start=(8.0, 4.0))
+    assert to_rest(arm, braking, swing=(0.25, 0.5), tcp_speed_max_m_s=2.0) is None
+    assert arm.asked == []
+    assert arm.kept_for == ([8.0, 4.0], [0.25, 0.5])
+    arm.kept = np.array(
+        [1.5, 0.5]
+    )  # just slow enough: the next to ask are those measured here, which settle it
+    arm.near = np.array([1.5, 0.5])
+    assert to_rest(arm, COUNTER, tcp_speed_max_m_s=2.0) is None
     assert asked_of(arm) == ["levers"]
 
 
