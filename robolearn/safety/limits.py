@@ -14,7 +14,7 @@ from robolearn.safety.profile import ModeLimits, Sourced
 from robolearn.safety.types import Vector
 
 _CELLS = 512  # per joint, of the table that bounds the maker's speed curve from below
-_ABOVE = 1.0 + 1e-12
+_ABOVE = 1.0 + 1e-12  # by more than rounding
 
 
 @dataclass(frozen=True, slots=True)
