@@ -9,7 +9,7 @@ from robolearn.safety import rules
 from robolearn.safety.types import Vector
 
 _FAR_M = 10.0  # distances are measured up to here
-_SOON_M = 0.01  # pairs with less room than this to spare are measured together, not one by one in the next cycles
+_SOON_M = 0.01  # pairs with less room than this to spare are measured together
 
 
 class Gaps:
