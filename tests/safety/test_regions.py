@@ -548,10 +548,8 @@ def test_what_is_slow_within_the_levers_kept_is_looked_at_no_further():
     assert to_rest(arm, braking, swing=(0.25, 0.5), tcp_speed_max_m_s=2.0) is None
     assert arm.asked == []
     assert arm.kept_for == ([8.0, 4.0], [0.25, 0.5])
-    arm.kept = np.array(
-        [1.5, 0.5]
-    )  # just slow enough: the next to ask are those measured here, which settle it
-    arm.near = np.array([1.5, 0.5])
+    # just slow enough: those measured here are asked next, and settle it
+    arm.kept = arm.near = np.array([1.5, 0.5])
     assert to_rest(arm, COUNTER, tcp_speed_max_m_s=2.0) is None
     assert asked_of(arm) == ["levers"]
 

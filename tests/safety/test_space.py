@@ -72,9 +72,8 @@ def test_levers_bound_how_far_a_joint_moves_anything_wherever_they_were_measured
     model = ArmModel(robot, {}, "parallel")
     joints = [model.model.joint(joint).id for joint in robot.joint_names]
     q, closer = rng.uniform(low, high), 0
-    np.testing.assert_array_equal(
-        model.kept_levers(q, np.zeros(robot.dof)), model.longest
-    )  # none measured yet
+    none_measured_yet = model.kept_levers(q, np.zeros(robot.dof))
+    np.testing.assert_array_equal(none_measured_yet, model.longest)
     for step in np.repeat([0.0, 1e-4, 1e-3, 1e-2, 1.0], 50):
         q = np.clip(q + step * rng.uniform(-1, 1, robot.dof), low, high)
         swing = rng.uniform(0.0, 0.1, robot.dof)
