@@ -32,6 +32,12 @@ def test_ticks_lie_on_the_grid_and_late_ones_are_skipped_and_counted():
     assert loop.summary()["ticks"] == 10
 
 
+def test_a_loop_that_was_stopped_before_it_began_never_ticks():
+    loop = Loop(1000.0)
+    loop.stop()
+    assert next(iter(loop), None) is None
+
+
 def test_sleep_ends_at_its_moment_and_at_once_when_that_has_passed():
     sleep_until_ns(0)
     deadline = time.monotonic_ns() + 2_000_000

@@ -165,7 +165,7 @@ class Loop:
         self.late = Samples()  # wake-up after the grid time
         self.work = Samples()  # from wake-up to the end of the tick
         self.real_time = RealTime(False, False, "not started")
-        self._running = False
+        self._stopped = False
 
     def aside(self) -> ThreadPoolExecutor:
         """A thread for what may take long and is not due in the same tick, such as a policy.
@@ -181,17 +181,16 @@ class Loop:
         return ThreadPoolExecutor(1, "aside", give_way)
 
     def stop(self) -> None:
-        """End the iteration after the current tick; callable from anywhere."""
-        self._running = False
+        """End the iteration after the current tick, or before its first; callable from anywhere."""
+        self._stopped = True
 
     def __iter__(self) -> Any:
         self.real_time = request_real_time(self.priority)
         sys.setswitchinterval(1e-4)  # another thread gives the interpreter back within 0.1 ms
         gc.collect()
         gc.freeze()
-        self._running = True
         start = (time.monotonic_ns() // self.period_ns + 2) * self.period_ns + self.phase_ns
-        while self._running:
+        while not self._stopped:
             tick = start + self.index * self.period_ns
             sleep_until_ns(tick)
             woken = time.monotonic_ns()

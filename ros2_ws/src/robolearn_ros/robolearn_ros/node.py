@@ -70,6 +70,8 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
     executor = SingleThreadedExecutor()
     try:
         control = make()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: control.loop.stop())
     except RobolearnError as error:
         sys.stderr.write(f"{error}\n")
         rclpy.try_shutdown()
@@ -78,8 +80,6 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         sys.stderr.write("Stopped before the node was ready.\n")
         rclpy.try_shutdown()
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: control.loop.stop())
     executor.add_node(control.node)
     if control.loop.priority > MIDDLEWARE_BELOW:
         promote_other_threads(control.loop.priority - MIDDLEWARE_BELOW)
