@@ -19,7 +19,7 @@ test: $(READY)  ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown'
 	@$(BIN)/python -m pytest -m ros
 
-docs: $(READY)  ## build the documentation into build/docs, and run every command that it shows
+docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
 	@$(BIN)/mkdocs build --strict --quiet
 	@$(BIN)/python -m pytest -m shown
 
@@ -32,7 +32,7 @@ check: $(READY)  ## format, lint, types, import contracts
 bench: $(READY)  ## speed, as ratios against a reference run beside it
 	@$(BIN)/python -m benchmarks
 
-solve: $(READY)  ## train and evaluate every task, three seeds each (an hour), and write README's table
+solve: $(READY)  ## train and evaluate every task, three seeds each (40 min), and write README's table
 	@$(BIN)/python benchmarks/solve.py
 
 fuzz: $(READY)  ## the monitor against ten million adversarial cycles

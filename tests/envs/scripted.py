@@ -10,10 +10,8 @@ from robolearn_envs.table import solve_ik
 GAIN_1_S = 6.0  # of the way left to a waypoint, as speed
 
 
-def play(env, policy, key):
-    """One episode in every environment; the share that succeeds."""
-    step = jax.jit(env.step)
-    state = jax.jit(env.reset)(key)
+def play(env, step, state, policy):
+    """One episode in every environment from its first state; the share that succeeds."""
     policy.start(env)
     for _ in range(env.episode_steps):
         readings = {name: np.asarray(value) for name, value in env.readings(state.physics).items()}
