@@ -7,8 +7,6 @@ import jax
 import numpy as np
 from robolearn_envs.table import solve_ik
 
-GAIN_1_S = 6.0  # of the way left to a waypoint, as speed
-
 
 def play(env, step, state, policy):
     """One episode in every environment from its first state; the share that succeeds."""

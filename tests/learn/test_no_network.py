@@ -36,17 +36,8 @@ def test_no_socket_leaves_loopback_during_training(tmp_path, training, wandb):
     env = {k: v for k, v in os.environ.items() if k != "CI" and not k.startswith(("WANDB_", "ORT_"))}
     env["PYTHONPATH"] = os.pathsep.join([str(HERE), env.get("PYTHONPATH", "")])
     words = [sys.executable, *(str(run) if word == "RUN" else word for word in training)]
-    watched = [
-        "strace",
-        "-f",
-        "--seccomp-bpf",
-        "-qq",
-        "-e",
-        "trace=connect,sendto,sendmsg",
-        "-o",
-        str(trace),
-        *words,
-    ]
+    tracer = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o"]
+    watched = [*tracer, str(trace), *words]
     done = subprocess.run(watched, env=env, capture_output=True, text=True, timeout=400, check=False)
     if "ptrace" in done.stderr and done.returncode:
         pytest.skip("this machine does not allow tracing")
