@@ -191,9 +191,9 @@ class FakeArm:
             accepted, text = self.call("reset")
             assert accepted, text
         self.wait("holding", lambda: self.state == "holding")
-        until = time.monotonic() + 10.0  # a node that has just come up may not have heard of the arm yet
+        until = time.monotonic() + 10.0  # a node that has just come up may not have heard of all this yet
         accepted, text = self.call("start")
-        while "no position of the arm is known" in text and time.monotonic() < until:
+        while not accepted and time.monotonic() < until:
             time.sleep(0.1)
             accepted, text = self.call("start")
         assert accepted, text

@@ -91,3 +91,12 @@ def test_no_start_while_no_controller_listens(safety):
     assert not answer.accepted
     assert "nobody listens on" in answer.text
     assert safety.monitor.state is State.HOLDING
+
+
+def test_no_start_before_the_person_sensor_was_heard(safety, monkeypatch):
+    monkeypatch.setattr(safety, "_deaf", lambda: "")
+    answer = safety._start(1.0)
+    assert answer.text == "No start: nothing was received from the person sensor on /robolearn/person_range."
+    assert safety.monitor.state is State.HOLDING
+    safety._person = 5.0, 1.0
+    assert "no position of the arm" in safety._start(1.0).text

@@ -33,6 +33,7 @@ HOLD_S = 0.5
 GOAL_TIMEOUT_S = 8.0
 MOVING_RAD_S = 0.3  # a fault is injected while a joint is at least this fast
 STANDSTILL_RAD_S = 0.02
+START_WITHIN_S = 10.0
 STAYS_RAD = 0.01
 HELD_WITHIN_S = (
     1.8  # from a fault to standstill: 0.8 s by the table of faults, and a second for a busy machine
@@ -65,7 +66,14 @@ class Driver:
         s.wait("A joint state", lambda: bool(s.track), 20.0)
         s.wait("A decision of the monitor", lambda: bool(s.told), 20.0)
         s.wait("A command of the policy", self._policy_alive, 30.0)
+        until = time.monotonic() + START_WITHIN_S
         accepted, text = s.call("start")
+        while (
+            not accepted and time.monotonic() < until
+        ):  # a node that has just come up has not heard of all others
+            pause = time.monotonic() + 0.1
+            s.wait("A pause", lambda pause=pause: time.monotonic() > pause, 1.0)
+            accepted, text = s.call("start")
         if not accepted:
             raise DriverError(f"The monitor refused to start: {text}")
         self.tell({"event": "started", "text": text})

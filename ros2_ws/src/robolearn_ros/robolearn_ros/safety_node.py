@@ -27,7 +27,7 @@ from robolearn.deploy import profile_line
 from robolearn.robots import load_robot
 from robolearn.safety.log import SafetyLog
 from robolearn.safety.monitor import SafetyMonitor
-from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.sources import started_for
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
@@ -313,10 +313,10 @@ class SafetyNode:
         return answer
 
     def _start(self, now_s: float) -> Answer:
-        deaf = self._deaf()
-        if deaf:
-            self._event("finding", about="start", text=deaf)
-            return Answer(False, f"No start: {deaf}.")
+        unready = self._deaf() or self._unheard()
+        if unready:
+            self._event("finding", about="start", text=unready)
+            return Answer(False, f"No start: {unready}.")
         who = self._text("operator")
         answer = self.monitor.start(now_s, self._measured, who)
         self._event("start", now_s=now_s, measured=self._measured, who=who, answer=answer)
@@ -405,6 +405,12 @@ class SafetyNode:
         if self.node.count_subscribers(self._command_topic):
             return ""
         return f"nobody listens on {self._command_topic}: is the controller active?"
+
+    def _unheard(self) -> str:
+        """What this mode needs and has never been received; empty if all was."""
+        if self._person is None and isinstance(self.monitor.limits.mode.separation, Separation):
+            return f"nothing was received from the person sensor on {self._ranges.topic}"
+        return ""
 
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
