@@ -20,8 +20,8 @@ test: $(READY)  ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest -m ros
 
 docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
-	@$(BIN)/mkdocs build --strict --quiet
-	@$(BIN)/python -m pytest -m shown
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python -m pytest -n 2 -m shown
 
 check: $(READY)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
