@@ -68,9 +68,8 @@ class Driver:
         s.wait("A command of the policy", self._policy_alive, 30.0)
         until = time.monotonic() + START_WITHIN_S
         accepted, text = s.call("start")
-        while (
-            not accepted and time.monotonic() < until
-        ):  # a node that has just come up has not heard of all others
+        # A monitor that has just come up has not heard of all others yet, and refuses until it has.
+        while not accepted and time.monotonic() < until:
             pause = time.monotonic() + 0.1
             s.wait("A pause", lambda pause=pause: time.monotonic() > pause, 1.0)
             accepted, text = s.call("start")
