@@ -27,6 +27,7 @@ def test_a_notebook_is_kept_without_outputs_and_explains_itself(path):
     assert not re.search(r"\b(certified|compliant|CE|PL|SIL|safety function|e-stop|safe)\b", text)
 
 
+@pytest.mark.slow
 @pytest.mark.shown
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ CHOSEN = [
     if name.split("/")[0] == "fr3" or name.split("/")[1] in ("reach", "pick_cube")
 ] + ["iiwa14/push", "iiwa14/reach_pose"]
 SCRIPTS = {"reach_pose": ReachPoseScript}  # task: what solves it where it has no guide
-SUCCESS_MIN = 0.9  # all but one of 16
+SUCCESS_MIN = {"push": 0.9, "reach_pose": 0.85}  # share of the 16 episodes; of other tasks 0.95
 
 
 @pytest.fixture(scope="module", params=CHOSEN)
@@ -160,7 +160,7 @@ def test_doing_nothing_does_not_solve_it(env, played, stay):
 
 def test_its_guide_or_a_script_solves_it(env, step, played):
     policy = SCRIPTS.get(env.task.name, Guide)
-    assert play(env, step, played[0][0], policy()) >= SUCCESS_MIN
+    assert play(env, step, played[0][0], policy()) >= SUCCESS_MIN.get(env.task.name, 0.95)
 
 
 def test_a_guide_gives_an_action_in_any_state(env, played):

@@ -49,6 +49,12 @@ def test_launch_files_compile_and_keep_to_the_stable_subset(file):
     assert "generate_launch_description" in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
 
 
+def run(code):
+    """Python in a process of its own, ended."""
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60.0)
+
+
 def test_an_interrupt_before_the_node_is_ready_ends_it_without_a_traceback():
     code = """
         import sys
@@ -57,9 +63,7 @@ def test_an_interrupt_before_the_node_is_ready_ends_it_without_a_traceback():
             raise KeyboardInterrupt
         sys.exit(run_node(make))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
-    )
+    done = run(code)
     assert (done.returncode, done.stderr) == (1, "Stopped before the node was ready.\n")
 
 
@@ -86,13 +90,7 @@ def test_an_interrupt_between_ready_and_the_first_tick_is_not_lost():
                 print("closed in order")
         sys.exit(run_node(Ready))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60.0,
-    )
+    done = run(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "closed in order\n", "")
 
 
