@@ -77,7 +77,9 @@ class DemoSummary:
         ]
         rows += [(f"Fault: {fault['name']}", _fault(fault)) for fault in self.driven.get("faults", [])]
         unexpected = self.driven.get("unexpected_stops", [])
-        rows += [("Unexpected stop", stop["text"]) for stop in unexpected]
+        rows += [("Unexpected stop", _stop(stop)) for stop in unexpected]
+        if "error" in self.driven:
+            rows.append(("Error", f"[red]{self.driven['error']}[/]"))
         if self.review is not None:
             rows.append(("Log", self.review.verdict.summary))
             rows.append(("Replay", self.review.replayed.summary))
@@ -179,9 +181,15 @@ def _line(event: Event) -> str:
         return f"[yellow]fault[/]: {event['what']}"
     if kind == "recovered":
         return _fault(event)
-    if kind in ("unexpected_stop", "error"):
-        return f"[red]{kind.replace('_', ' ')}[/]: {event['text']}"
+    if kind == "unexpected_stop":
+        return f"[red]unexpected stop[/] {_stop(event)}"
+    if kind == "error":
+        return f"[red]error[/]: {event['text']}"
     return ""
+
+
+def _stop(stop: dict[str, Any]) -> str:
+    return f"by rule '{stop['rule']}': {stop['text']}"
 
 
 def _fault(fault: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import rclpy
-from robolearn_ros.messages import qos
+from robolearn_ros.messages import joint_state, qos, time_message
 from robolearn_ros.safety_node import SafetyNode
 from std_msgs.msg import Bool
 
@@ -47,9 +47,24 @@ def test_an_error_in_the_cycle_asks_for_a_stop_and_the_loop_goes_on(safety, monk
 
 def test_messages_that_cannot_be_read_ask_for_a_stop_at_once(safety, monkeypatch):
     asked = watch(safety, monkeypatch)
-    monkeypatch.setattr(safety, "_take", lambda _: 1 / 0)
+    monkeypatch.setattr(safety, "_take", lambda: 1 / 0)
     safety.tick(time.monotonic_ns())
     assert asked == [True]
+
+
+def test_messages_are_not_from_the_future_where_the_cycle_is_held_up_while_it_takes_them(safety, monkeypatch):
+    def late():
+        time.sleep(0.02)  # twice what a profile lets a stamp be ahead
+        return [
+            joint_state(time_message(safety.clock, time.monotonic_ns()), robot.joint_names, home, 0.0 * home)
+        ]
+
+    robot = safety.robot
+    home = robot.home_rad
+    monkeypatch.setattr(safety._states, "take", late)
+    safety.tick(time.monotonic_ns())
+    assert safety._decision.publish
+    assert safety._decision.records[0].rule == "start"
 
 
 def test_nothing_is_published_before_a_first_measurement(safety):

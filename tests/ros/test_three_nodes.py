@@ -1,6 +1,8 @@
 """The three nodes as real processes on one simulated arm. One session serves every test here."""
 
 import json
+import signal
+import time
 
 import pytest
 import ros_standin
@@ -13,6 +15,7 @@ from robolearn.serve import Serving, free_domain
 
 pytestmark = pytest.mark.ros
 
+HELD_UP_S = 0.07  # the arm, on its way to the second goal; its state may be 50 ms old
 GOALS = [[0.5, 0.2, 0.4], [0.45, -0.3, 0.5], [0.55, 0.0, 0.3]]
 
 
@@ -22,11 +25,19 @@ def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("three_nodes")
     bundle = ros_standin.export_reaching(folder)
     events = []
+
+    def watch(event):
+        events.append(event)
+        if event["event"] == "goal" and event["index"] == 1:
+            serving.nodes["sim_node"].send(signal.SIGSTOP)
+            time.sleep(HELD_UP_S)
+            serving.nodes["sim_node"].send(signal.SIGCONT)
+
     with Serving(folder, rate_hz=250.0, domain_id=free_domain()) as serving:
         serving.start_sim(person_sensor=False)
         serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem")
         serving.start_policy(bundle.path)
-        result = exercise(serving, GOALS, on_event=events.append, timeout_s=120.0)
+        result = exercise(serving, GOALS, on_event=watch, timeout_s=120.0)
         codes = serving.stop()
         return result, events, codes, serving.statistics(), folder
 
@@ -35,6 +46,10 @@ def test_the_arm_reaches_every_goal(session):
     result, events, *_ = session
     assert [goal["reached"] for goal in result["goals"]] == [True] * len(GOALS)
     assert [event["index"] for event in events if event["event"] == "goal"] == [1, 2, 3]
+
+
+def test_a_stop_because_the_machine_was_busy_is_told_and_work_goes_on(session):
+    assert "state_age" in [stop["rule"] for stop in session[0]["unexpected_stops"]]
 
 
 @pytest.mark.parametrize(("name", "rule"), [

@@ -175,16 +175,18 @@ class SafetyNode:
     def tick(self, tick_ns: int) -> None:
         """One cycle. Whatever goes wrong in it ends in a stop from the next one on, never in silence."""
         try:
-            self._cycle(tick_ns, time.monotonic_ns())
+            self._cycle(tick_ns)
         except Exception as error:
             self._stop_because(f"an error in the control loop: {type(error).__name__}: {error}")
 
-    def _cycle(self, tick_ns: int, now_ns: int) -> None:
-        now_s = now_ns / 1e9
+    def _cycle(self, tick_ns: int) -> None:
         try:
-            self._take(now_s)
+            self._take()
         except Exception as error:
             self._stop_because(f"reading messages failed: {type(error).__name__}: {error}")
+        # After the messages: were the cycle held up before them, the newest would seem to come from the future.
+        now_ns = time.monotonic_ns()
+        now_s = now_ns / 1e9
         self._answer(now_s)
         surroundings = self._surroundings(now_s)
         decision = self.monitor.check(self._command, self._measured, surroundings, now_s)
@@ -212,7 +214,7 @@ class SafetyNode:
                 width = min(max(message.data, 0.0), self.robot.gripper.width_max_m)
                 self._gripper_out.publish(Float64MultiArray(data=[width]))
 
-    def _take(self, now_s: float) -> None:
+    def _take(self) -> None:
         """Every message that came since the last cycle."""
         self._measured_new = self._command_new = False
         for message in self._states.take():
@@ -230,7 +232,7 @@ class SafetyNode:
             stamp = nearest.header.stamp
             self._person = distance_m(nearest), self.clock.monotonic_s(stamp.sec, stamp.nanosec)
         for message in self._enabling.take():
-            self._enabled = bool(message.data), now_s
+            self._enabled = bool(message.data), time.monotonic_ns() / 1e9
 
     def _surroundings(self, now_s: float) -> Surroundings:
         enabled = self._enabled
