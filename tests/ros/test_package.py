@@ -69,12 +69,14 @@ def test_an_interrupt_before_the_node_is_ready_ends_it_without_a_traceback():
 
 @pytest.mark.ros
 def test_an_interrupt_between_ready_and_the_first_tick_is_not_lost():
-    """Collecting garbage and locking memory take a tenth of a second there."""
+    """Collecting garbage and locking memory take a tenth of a second there; the executor's thread has just begun."""
     code = """
-        import os, signal, sys
+        import os, signal, sys, time
+        from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
         from robolearn_ros.loop import Loop
-        from robolearn_ros.node import STATS_PATH, run_node
+        from robolearn_ros import node
+        from robolearn_ros.node import STATS_PATH
         from robolearn_ros.parameters import declare
         class Ready:
             def __init__(self):
@@ -88,7 +90,12 @@ def test_an_interrupt_between_ready_and_the_first_tick_is_not_lost():
                 sys.exit("a tick after the interrupt")
             def close(self):
                 print("closed in order")
-        sys.exit(run_node(Ready))
+        class Slow(SingleThreadedExecutor):  # still looks for something to do when all ends
+            def can_execute(self, entity):
+                time.sleep(0.02)
+                return super().can_execute(entity)
+        node.SingleThreadedExecutor = Slow
+        sys.exit(node.run_node(Ready))
     """
     done = run(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "closed in order\n", "")

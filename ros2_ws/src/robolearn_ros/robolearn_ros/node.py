@@ -84,14 +84,18 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
     if control.loop.priority > MIDDLEWARE_BELOW:
         promote_other_threads(control.loop.priority - MIDDLEWARE_BELOW)
     below = max(control.loop.priority - 2 * MIDDLEWARE_BELOW, 1) if control.loop.priority else 0
-    thread = threading.Thread(target=_serve, args=(executor, below), name="executor", daemon=True)
+    ended = threading.Event()
+    # Ends the thread from within: Executor.shutdown takes away what a thread that still spins is about to use.
+    end = control.node.create_guard_condition(ended.set)
+    thread = threading.Thread(target=_serve, args=(executor, below, ended), name="executor", daemon=True)
     thread.start()
     try:
         for tick_ns in control.loop:
             control.tick(tick_ns)
     finally:
-        executor.shutdown(timeout_sec=1.0)
+        end.trigger()
         thread.join(2.0)
+        executor.shutdown(timeout_sec=1.0)
         _write_statistics(control)
         problem = _close(control)
         rclpy.try_shutdown()
@@ -108,11 +112,12 @@ def _close(control: ControlNode) -> str:
     return ""
 
 
-def _serve(executor: SingleThreadedExecutor, priority: int) -> None:
+def _serve(executor: SingleThreadedExecutor, priority: int, ended: threading.Event) -> None:
     # A thread that holds the interpreter while it is starved would hold up the control loop with it.
     set_fifo(priority)
     with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
+        while not ended.is_set():
+            executor.spin_once()
 
 
 def _write_statistics(control: ControlNode) -> None:
