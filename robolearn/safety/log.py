@@ -32,6 +32,7 @@ from robolearn.errors import ConfigError, LogError
 from robolearn.robots import Robot, load_robot
 from robolearn.safety import ring as ring_module
 from robolearn.safety.chain import EVENTS_FILE, plain
+from robolearn.safety.clocks import system_offset_ns
 from robolearn.safety.logwriter import Options
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.ring import Ring
@@ -328,7 +329,7 @@ def _genesis(robot: Robot, profile: SafetyProfile, session: dict[str, Any]) -> d
         "profile": {"name": profile.name, "digest": profile.digest},
         "joint_names": list(robot.joint_names),
         "software": _software(),
-        "clock": {"boot_to_utc_s": time.time() - time.monotonic()},
+        "clock": {"boot_to_utc_s": system_offset_ns() / 1e9},
     }
 
 

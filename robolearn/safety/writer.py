@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from robolearn import keys
 from robolearn.errors import RobolearnError
 from robolearn.safety import ring as ring_module
+from robolearn.safety.clocks import system_offset_ns
 from robolearn.safety.logwriter import LogWriter, Options
 from robolearn.safety.ring import Ring
 
@@ -169,7 +170,7 @@ def main() -> int:
         writer = LogWriter(
             Path(order["directory"]), order["genesis"], key, Options.from_dict(order["options"])
         )
-        writer.start(time.monotonic_ns(), time.time_ns())
+        writer.start(*_now())
     except (OSError, RobolearnError, KeyError, ValueError) as error:
         ring.tell(ring_module.FAILED, f"The log writer cannot start: {error}")
         return 2
@@ -177,10 +178,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: setattr(service, "terminated", True))
     ring.beat_ns = time.monotonic_ns()
     ring.tell(ring_module.WRITING)
-    while service.round(time.monotonic_ns(), time.time_ns()):
+    while service.round(*_now()):
         time.sleep(writer.options.poll_s)
     ring.tell(ring_module.ENDED)
     return 0
+
+
+def _now() -> tuple[int, int]:
+    """Monotonic and system time, ns, of the same moment."""
+    now_ns = time.monotonic_ns()
+    return now_ns, now_ns + system_offset_ns()
 
 
 def _key(order: dict[str, Any]) -> Ed25519PrivateKey:

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.safety.clocks import system_offset_ns
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
@@ -46,23 +48,11 @@ class StampClock:
     """
 
     def __init__(self) -> None:
-        self.offset_ns = self.measure_ns()
-
-    @staticmethod
-    def measure_ns() -> int:
-        """System time minus monotonic time now, ns: the best of a few readings."""
-        best, offset = _NS, 0
-        for _ in range(5):
-            before = time.monotonic_ns()
-            system = time.time_ns()
-            after = time.monotonic_ns()
-            if after - before < best:
-                best, offset = after - before, system - (before + after) // 2
-        return offset
+        self.offset_ns = system_offset_ns()
 
     def stepped_s(self) -> float:
         """How far the system clock has been moved since the offset was taken."""
-        return (self.measure_ns() - self.offset_ns) / _NS
+        return (system_offset_ns() - self.offset_ns) / _NS
 
     def monotonic_s(self, sec: int, nanosec: int) -> float:
         """A stamp on the monotonic clock."""
