@@ -17,7 +17,7 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 
 test: $(READY)  ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown'
-	@$(BIN)/python -m pytest -m ros
+	@$(BIN)/python -m pytest -m ros tests/ros
 
 docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

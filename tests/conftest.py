@@ -1,7 +1,10 @@
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
+
+ROS = Path(__file__).parent / "ros"
 
 # Tests compile far more than they run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
@@ -16,6 +19,17 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 _CACHE = tempfile.TemporaryDirectory(prefix="robolearn-compiled-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests with ROS 2 are looked for in one folder only, which saves importing all others."""
+    strays = [
+        item.nodeid for item in items if item.get_closest_marker("ros") and ROS not in item.path.parents
+    ]
+    if strays:
+        raise pytest.UsageError(
+            f"Marked 'ros' but not in tests/ros, where they would be run: {', '.join(strays)}"
+        )
 
 
 @pytest.fixture

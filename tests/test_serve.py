@@ -1,5 +1,4 @@
 import shutil
-import signal
 
 import pytest
 
@@ -8,7 +7,7 @@ from robolearn.config import config_dir, config_path
 from robolearn.deploy import deployment_for, load_deployment, node_environment, node_parameters
 from robolearn.errors import ConfigError, MissingDependency, RobotError
 from robolearn.robots import load_robot
-from robolearn.serve import NodeProcess, Serving, ServingError, parameter_arguments, ros_environment
+from robolearn.serve import parameter_arguments, ros_environment
 
 
 def test_parameters_become_ros_arguments_that_keep_their_types():
@@ -56,27 +55,6 @@ def test_what_wheels_leak_is_cleared_only_where_wheels_are(monkeypatch):
     assert "LD_LIBRARY_PATH" not in ros_environment()
     monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
     assert ros_environment()["LD_LIBRARY_PATH"] == "/elsewhere"
-
-
-@pytest.mark.ros
-def test_a_node_that_ends_by_itself_is_told_with_its_last_words(tmp_path):
-    with Serving(tmp_path, domain_id=serve.free_domain()) as serving:
-        serving.start("safety_node", robot="fr4")
-        with pytest.raises(ServingError, match=r"safety_node ended with status 2:\nUnknown robot 'fr4'"):
-            serving.wait_for_output("safety_node", "never", 30.0)
-        assert serving.stop() == {"safety_node": 2}
-
-
-@pytest.mark.ros
-def test_a_node_is_killed_started_again_and_ended_in_order(tmp_path):
-    with Serving(tmp_path, domain_id=serve.free_domain()) as serving:
-        node: NodeProcess = serving.start_sim()
-        serving.kill("sim_node")
-        assert node.exit_code == -signal.SIGKILL
-        first = node.pid
-        assert serving.restart("sim_node").pid != first
-        with pytest.raises(ServingError, match=r"did not get ready within 0.1 s"):
-            serving.wait_for_output("sim_node", "never", 0.1)
 
 
 @pytest.mark.parametrize("file", sorted((config_dir() / "deploy").glob("*.yaml")), ids=lambda file: file.stem)

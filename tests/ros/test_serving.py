@@ -1,6 +1,7 @@
-"""`robolearn serve`: an arm of one's own, what is said at the start, and what is refused before it."""
+"""`robolearn serve`: nodes as processes, an arm of one's own, what is said at the start and refused before it."""
 
 import shutil
+import signal
 
 import pytest
 import ros_standin
@@ -9,7 +10,7 @@ from robolearn import cli, serve
 from robolearn.config import config_path
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
-from robolearn.serve import free_domain
+from robolearn.serve import NodeProcess, Serving, ServingError, free_domain
 
 
 @pytest.mark.parametrize(("rate", "message"), [
@@ -28,9 +29,30 @@ def test_a_rate_that_cannot_be_is_refused_once_before_anything_starts(
 
 
 @pytest.mark.ros
+def test_a_node_that_ends_by_itself_is_told_with_its_last_words(tmp_path):
+    with Serving(tmp_path, domain_id=free_domain()) as serving:
+        serving.start("safety_node", robot="fr4")
+        with pytest.raises(ServingError, match=r"safety_node ended with status 2:\nUnknown robot 'fr4'"):
+            serving.wait_for_output("safety_node", "never", 30.0)
+        assert serving.stop() == {"safety_node": 2}
+
+
+@pytest.mark.ros
+def test_a_node_is_killed_started_again_and_ended_in_order(tmp_path):
+    with Serving(tmp_path, domain_id=free_domain()) as serving:
+        node: NodeProcess = serving.start_sim()
+        serving.kill("sim_node")
+        assert node.exit_code == -signal.SIGKILL
+        first = node.pid
+        assert serving.restart("sim_node").pid != first
+        with pytest.raises(ServingError, match=r"did not get ready within 0.1 s"):
+            serving.wait_for_output("sim_node", "never", 0.1)
+
+
+@pytest.mark.ros
 def test_a_node_refuses_such_a_rate_by_itself(tmp_path):
     bundle = ros_standin.export_reaching(tmp_path)
-    with serve.Serving(tmp_path, rate_hz=333.0, domain_id=free_domain()) as serving:
+    with Serving(tmp_path, rate_hz=333.0, domain_id=free_domain()) as serving:
         node = serving.start_policy(bundle.path, require_approval=False)
         assert node.wait(30.0) == 2
         assert (
