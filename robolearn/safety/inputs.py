@@ -54,7 +54,8 @@ class Inputs:
         if record is None:
             self.now_s = now_s
             if np.isfinite(before):
-                record = rules.over("cycle_gap", now_s - before, gap_max_s, "s", source)
+                text = f"the monitor's last cycle was {(now_s - before) * 1e3:.1f} ms ago"
+                record = rules.over("cycle_gap", now_s - before, gap_max_s, "s", source, text)
         return record
 
     def reading(

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from robolearn_ros import demo_driver
-from robolearn_ros.demo_driver import ACCEPTED_WITHIN_S, TRIES, UNEXPECTED_MAX, Driver
+from robolearn_ros.demo_driver import ACCEPTED_WITHIN_S, GOAL_TIMEOUT_S, TRIES, Driver
 from robolearn_ros.observer import DriverError
 
 pytestmark = pytest.mark.ros
@@ -26,6 +26,9 @@ class ScriptedArm:
 
     def step(self):
         self.now_s += 0.01
+
+    def send_goal(self, goal):
+        self.tcp_m = goal + 1.0
 
     def wait(self, what, until, timeout_s):
         if not until():
@@ -79,12 +82,11 @@ def test_a_fault_that_its_rule_never_stops_is_an_error(made):
     assert [event["event"] for event in events] == ["unexpected_stop"] * TRIES
 
 
-def test_a_machine_that_stops_the_arm_time_and_again_is_an_error(made):
-    _, driver, _ = made(reset=[DONE], start=[DONE])
-    for _ in range(UNEXPECTED_MAX):
-        driver._recover_unexpected()
-    with pytest.raises(DriverError, match="Is the machine busy"):
-        driver._recover_unexpected()
+def test_a_goal_is_given_up_where_the_arm_is_stopped_time_and_again(made):
+    arm, driver, _ = made(reset=[DONE], start=[DONE])
+    assert not driver.reach(np.zeros(3))["reached"]
+    assert len(driver.unexpected) > TRIES
+    assert arm.now_s == pytest.approx(GOAL_TIMEOUT_S, abs=0.05)
 
 
 def test_what_was_found_before_an_error_is_kept(made, monkeypatch):

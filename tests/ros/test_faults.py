@@ -145,6 +145,17 @@ def test_a_controller_that_is_not_active_stops_and_a_reset_before_it_is_active_a
     assert arm.state == "running"
 
 
+def test_a_safety_node_that_is_held_up_stops(running):
+    serving, arm = running
+    node, began = serving.nodes["safety_node"], time.monotonic()
+    node.send(signal.SIGSTOP)
+    time.sleep(0.2)
+    node.send(signal.SIGCONT)
+    rule, text = stop_rule(arm, "the computer holds the safety node up for 0.2 s", began)
+    assert rule == "cycle_gap"
+    assert re.fullmatch(r"the monitor's last cycle was [23]\d\d\.\d ms ago", text)
+
+
 def test_a_person_sensor_that_falls_silent_stops(running):
     _, arm = running
     arm.no_person, began = True, time.monotonic()
@@ -299,7 +310,7 @@ def test_a_safety_node_that_dies_leaves_the_arm_held_and_is_missed(bundle, tmp_p
 
 
 def test_the_table_of_faults_has_no_row_that_nothing_injects():
-    assert len(WITHIN_S) == 15
+    assert len(WITHIN_S) == 16
     assert [fault for fault in WITHIN_S if f'"{fault}"' not in Path(__file__).read_text()] == []
 
 

@@ -34,8 +34,7 @@ GOAL_TIMEOUT_S = 8.0
 MOVING_RAD_S = 0.3  # a fault is injected while a joint is at least this fast
 STANDSTILL_RAD_S = 0.02
 ACCEPTED_WITHIN_S = 10.0
-UNEXPECTED_MAX = 10  # stops that no fault called for; a machine that causes more is of no use at this rate
-TRIES = 3  # of a fault, where another stop came first
+TRIES = 3  # of a goal and of a fault, where a stop that nobody asked for came first
 STAYS_RAD = 0.01
 HELD_WITHIN_S = (
     1.8  # from a fault to standstill: 0.8 s by the table of faults, and a second for a busy machine
@@ -81,10 +80,14 @@ class Driver:
         self.tell({"event": "started", "text": self._call("start")})
 
     def reach(self, goal: Vector, index: int | None = None) -> dict[str, Any]:
-        """Send a goal and wait until the TCP has stayed within 2 cm of it for half a second."""
+        """Send a goal and wait until the TCP has stayed within 2 cm of it for half a second.
+
+        After a stop that nobody asked for the time begins anew, a few times.
+        """
         s = self.seen
         s.send_goal(goal)
         began, inside, error = time.monotonic(), None, np.inf
+        tries = 1
         while time.monotonic() - began < GOAL_TIMEOUT_S:
             s.step()
             now = time.monotonic()
@@ -94,7 +97,9 @@ class Driver:
                 break
             if s.state in STOPPED:
                 self._recover_unexpected()
-                began, inside = time.monotonic(), None
+                inside = None
+                if tries < TRIES:
+                    began, tries = time.monotonic(), tries + 1
         reached = inside is not None and time.monotonic() - inside >= HOLD_S
         result = {
             "goal_m": [round(float(x), 4) for x in goal],
@@ -285,10 +290,6 @@ class Driver:
         finding = {"event": "unexpected_stop", "rule": rule, "text": text}
         self.unexpected.append(finding)
         self.tell(finding)
-        if len(self.unexpected) > UNEXPECTED_MAX:
-            raise DriverError(
-                f"{UNEXPECTED_MAX} times the arm was stopped though no fault was injected. Is the machine busy?"
-            )
 
     def _reset_and_start(self, cause: str) -> dict[str, str]:
         """What an operator does once the arm stands still; the answers by call."""
