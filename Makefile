@@ -16,7 +16,7 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 	@$(BIN)/robolearn demo
 
 test: $(READY)  ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 -m 'not ros and not shown'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m 'not ros and not shown'
 	@$(BIN)/python -m pytest -m ros tests/ros
 
 docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
