@@ -34,7 +34,7 @@ GOAL_TIMEOUT_S = 8.0
 MOVING_RAD_S = 0.3  # a fault is injected while a joint is at least this fast
 STANDSTILL_RAD_S = 0.02
 ACCEPTED_WITHIN_S = 10.0
-TRIES = 3  # of a goal and of a fault, where a stop that nobody asked for came first
+TRIES = 5  # of a goal and of a fault, where a stop that nobody asked for came first
 STAYS_RAD = 0.01
 HELD_WITHIN_S = (
     1.8  # from a fault to standstill: 0.8 s by the table of faults, and a second for a busy machine
@@ -270,9 +270,10 @@ class Driver:
     def _stays(self) -> bool:
         """Whether the arm stays where it is, whatever the policy sends, for a third of a second."""
         s = self.seen
-        before, until = s.track[-1].position_rad, time.monotonic() + 0.33
+        began, until = len(s.track) - 1, time.monotonic() + 0.33
         s.wait("A third of a second", lambda: time.monotonic() > until, 1.0)
-        moved = max(float(np.abs(x.position_rad - before).max()) for x in s.track[-100:])
+        rest = s.track[began].position_rad
+        moved = max(float(np.abs(x.position_rad - rest).max()) for x in s.track[began:])
         return s.state == "stopped" and moved < STAYS_RAD
 
     def _policy_alive(self) -> bool:
