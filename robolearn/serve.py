@@ -29,6 +29,7 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from robolearn.config import config_dir
 from robolearn.deploy import Deployment, node_environment, node_parameters, profile_line
 from robolearn.errors import MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
@@ -75,6 +76,8 @@ def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | N
     if changes is None:
         environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     environment |= changes or {}
+    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
+        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(config_dir() / "ros2/this_machine.xml"))
     if domain_id is not None:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment

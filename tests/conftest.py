@@ -9,8 +9,10 @@ ROS = Path(__file__).parent / "ros"
 # Tests compile far more than they run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
-# No test may reach another machine's ROS 2 nodes.
+# No test may reach another machine's ROS 2 nodes; those on this one find each other soon.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+_SOON = Path(__file__).parent.parent / "configs" / "ros2" / "this_machine.xml"
+os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_SOON))
 
 # Where wandb is installed, only the tests about it start it.
 os.environ.setdefault("WANDB_MODE", "disabled")

@@ -1,4 +1,5 @@
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 
@@ -32,6 +33,20 @@ def test_the_environment_keeps_to_this_machine_and_one_domain(monkeypatch):
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     assert ros_environment()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+
+
+def test_nodes_that_keep_to_this_machine_announce_themselves_often(monkeypatch):
+    name, mine = "FASTRTPS_DEFAULT_PROFILES_FILE", "/my/profiles.xml"
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    assert name not in ros_environment()
+    environment = ros_environment(changes={"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
+    period = ElementTree.parse(environment[name]).find(".//{*}leaseAnnouncement")
+    assert period is not None
+    assert [part.text for part in period] == ["0", "300000000"]  # s, ns
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv(name, mine)
+    assert ros_environment()[name] == mine
 
 
 def test_only_a_simulated_arm_keeps_to_this_machine_unless_told_otherwise(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 
@@ -14,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from robolearn_ros.arm import arm_topics
-from robolearn_ros.loop import set_fifo
+from robolearn_ros.loop import promote_other_threads, set_fifo
 from robolearn_ros.messages import Polled, qos
 from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64MultiArray
@@ -33,6 +35,10 @@ class FakeArm:
     """Arm, person sensor and operator in one thread. Switches are plain attributes."""
 
     def __init__(self, domain_id: int):
+        # Like a real arm's driver: whoever is starved while it holds the interpreter holds the arm up.
+        # Processes started from here do not inherit it.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
         self.robot = load_robot("fr3")
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain_id)
@@ -68,6 +74,7 @@ class FakeArm:
         self.closing = False
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        promote_other_threads(30)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -208,3 +215,4 @@ class FakeArm:
         self.thread.join(5.0)
         self.node.destroy_node()
         self.context.shutdown()
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

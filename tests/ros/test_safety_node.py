@@ -113,5 +113,26 @@ def test_no_start_before_the_person_sensor_was_heard(safety, monkeypatch):
     answer = safety._start(1.0)
     assert answer.text == "No start: nothing was received from the person sensor on /robolearn/person_range."
     assert safety.monitor.state is State.HOLDING
-    safety._person = 5.0, 1.0
+    safety._person, safety._heard_s = (5.0, 1.0), 1.0
     assert "no position of the arm" in safety._start(1.0).text
+
+
+def test_no_start_while_no_policy_is_heard(safety, monkeypatch):
+    monkeypatch.setattr(safety, "_deaf", lambda: "")
+    safety._person = 5.0, 1.0
+    topic = "/robolearn/policy_command"
+    assert (
+        safety._start(1.0).text
+        == f"No start: no command has come on {topic} yet: is the policy node running?"
+    )
+    home = safety.robot.home_rad
+    message = joint_state(
+        time_message(safety.clock, time.monotonic_ns()), safety.robot.joint_names, home, home
+    )
+    monkeypatch.setattr(safety._commands, "take", lambda: [message])
+    safety._take()
+    heard_s, wait_s = safety._heard_s, safety.monitor.limits.mode.first_command_wait_max_s.value
+    assert "no position of the arm" in safety._start(heard_s + wait_s).text
+    answer = safety._start(heard_s + wait_s + 1.0)
+    assert answer.text == f"No start: no command has come on {topic} for 3.0 s: is the policy node running?"
+    assert safety.monitor.state is State.HOLDING

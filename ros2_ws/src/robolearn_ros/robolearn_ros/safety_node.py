@@ -124,6 +124,7 @@ class SafetyNode:
         self._stop_asked = ""
         self._log_well = True
         self._command: Command | None = None
+        self._heard_s = -math.inf  # when a command came last
         self._measured: Measured | None = None
         self._person: tuple[float, float] | None = None
         self._enabled: tuple[bool, float] | None = None
@@ -224,6 +225,8 @@ class SafetyNode:
             self._stop_because(f"{len(messages)} commands came in one cycle on {self._policy_topic}")
         jump = self.monitor.limits.mode.command_jump_max_rad.value
         self._command_new = bool(messages)
+        if messages:
+            self._heard_s = time.monotonic_ns() / 1e9
         given = [command(message, self.clock) for message in messages]
         self._command = choose_command(given, self._command, jump)
         ranges = self._ranges.take()
@@ -315,10 +318,10 @@ class SafetyNode:
         return answer
 
     def _start(self, now_s: float) -> Answer:
-        unready = self._deaf() or self._unheard()
+        unready = self._deaf() or self._unheard(now_s)
         if unready:
             self._event("finding", about="start", text=unready)
-            return Answer(False, f"No start: {unready}.")
+            return Answer(False, f"No start: {unready}")
         who = self._text("operator")
         answer = self.monitor.start(now_s, self._measured, who)
         self._event("start", now_s=now_s, measured=self._measured, who=who, answer=answer)
@@ -408,10 +411,17 @@ class SafetyNode:
             return ""
         return f"nobody listens on {self._command_topic}: is the controller active?"
 
-    def _unheard(self) -> str:
-        """What this mode needs and has never been received; empty if all was."""
-        if self._person is None and isinstance(self.monitor.limits.mode.separation, Separation):
-            return f"nothing was received from the person sensor on {self._ranges.topic}"
+    def _unheard(self, now_s: float) -> str:
+        """Who must be heard before a start and is not; empty if all are.
+
+        ROS 2 nodes that have just come up may find each other later than a first command may take after a start.
+        """
+        mode = self.monitor.limits.mode
+        if self._person is None and isinstance(mode.separation, Separation):
+            return f"nothing was received from the person sensor on {self._ranges.topic}."
+        if now_s - self._heard_s > mode.first_command_wait_max_s.value:
+            since = f"for {now_s - self._heard_s:.1f} s" if math.isfinite(self._heard_s) else "yet"
+            return f"no command has come on {self._policy_topic} {since}: is the policy node running?"
         return ""
 
     def _watch_fit(self) -> None:
