@@ -136,3 +136,5 @@ def test_no_start_while_no_policy_is_heard(safety, monkeypatch):
     answer = safety._start(heard_s + wait_s + 1.0)
     assert answer.text == f"No start: no command has come on {topic} for 3.0 s: is the policy node running?"
     assert safety.monitor.state is State.HOLDING
+    safety.monitor._state = State.STOPPED
+    assert safety._start(heard_s + wait_s + 1.0).text.endswith("the monitor is stopped. Reset first.")

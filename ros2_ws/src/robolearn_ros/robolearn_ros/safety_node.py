@@ -318,7 +318,8 @@ class SafetyNode:
         return answer
 
     def _start(self, now_s: float) -> Answer:
-        unready = self._deaf() or self._unheard(now_s)
+        # A latched stop is for the monitor to refuse, whoever else is missing.
+        unready = (self._deaf() or self._unheard(now_s)) if self.monitor.state is State.HOLDING else ""
         if unready:
             self._event("finding", about="start", text=unready)
             return Answer(False, f"No start: {unready}")
