@@ -215,4 +215,5 @@ class FakeArm:
         self.thread.join(5.0)
         self.node.destroy_node()
         self.context.shutdown()
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        # With the flag as it is: only root may take it back.
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
