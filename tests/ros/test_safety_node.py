@@ -35,6 +35,15 @@ def watch(safety, monkeypatch):
     return asked
 
 
+def hear_policy(safety, monkeypatch):
+    """One command of a policy that holds home; when it was stamped, s."""
+    now_ns, home = time.monotonic_ns(), safety.robot.home_rad
+    message = joint_state(time_message(safety.clock, now_ns), safety.robot.joint_names, home, 0.0 * home)
+    monkeypatch.setattr(safety._commands, "take", lambda: [message])
+    safety._take()
+    return now_ns / 1e9
+
+
 def test_an_error_in_the_cycle_asks_for_a_stop_and_the_loop_goes_on(safety, monkeypatch):
     asked, tell = watch(safety, monkeypatch), safety._tell
     monkeypatch.setattr(safety, "_tell", lambda *_: 1 / 0)
@@ -113,8 +122,9 @@ def test_no_start_before_the_person_sensor_was_heard(safety, monkeypatch):
     answer = safety._start(1.0)
     assert answer.text == "No start: nothing was received from the person sensor on /robolearn/person_range."
     assert safety.monitor.state is State.HOLDING
-    safety._person, safety._heard_s = (5.0, 1.0), 1.0
-    assert "no position of the arm" in safety._start(1.0).text
+    safety._person = 5.0, 1.0
+    heard_s = hear_policy(safety, monkeypatch)
+    assert "no position of the arm" in safety._start(heard_s).text
 
 
 def test_no_start_while_no_policy_is_heard(safety, monkeypatch):
@@ -125,14 +135,9 @@ def test_no_start_while_no_policy_is_heard(safety, monkeypatch):
         safety._start(1.0).text
         == f"No start: no command has come on {topic} yet: is the policy node running?"
     )
-    home = safety.robot.home_rad
-    message = joint_state(
-        time_message(safety.clock, time.monotonic_ns()), safety.robot.joint_names, home, home
-    )
-    monkeypatch.setattr(safety._commands, "take", lambda: [message])
-    safety._take()
-    heard_s, wait_s = safety._heard_s, safety.monitor.limits.mode.first_command_wait_max_s.value
-    assert "no position of the arm" in safety._start(heard_s + wait_s).text
+    heard_s = hear_policy(safety, monkeypatch)
+    wait_s = safety.monitor.limits.mode.first_command_wait_max_s.value
+    assert "no position of the arm" in safety._start(heard_s + wait_s - 1e-6).text  # beside rounding
     answer = safety._start(heard_s + wait_s + 1.0)
     assert answer.text == f"No start: no command has come on {topic} for 3.0 s: is the policy node running?"
     assert safety.monitor.state is State.HOLDING

@@ -124,7 +124,6 @@ class SafetyNode:
         self._stop_asked = ""
         self._log_well = True
         self._command: Command | None = None
-        self._heard_s = -math.inf  # when a command came last
         self._measured: Measured | None = None
         self._person: tuple[float, float] | None = None
         self._enabled: tuple[bool, float] | None = None
@@ -225,8 +224,6 @@ class SafetyNode:
             self._stop_because(f"{len(messages)} commands came in one cycle on {self._policy_topic}")
         jump = self.monitor.limits.mode.command_jump_max_rad.value
         self._command_new = bool(messages)
-        if messages:
-            self._heard_s = time.monotonic_ns() / 1e9
         given = [command(message, self.clock) for message in messages]
         self._command = choose_command(given, self._command, jump)
         ranges = self._ranges.take()
@@ -420,8 +417,9 @@ class SafetyNode:
         mode = self.monitor.limits.mode
         if self._person is None and isinstance(mode.separation, Separation):
             return f"nothing was received from the person sensor on {self._ranges.topic}."
-        if now_s - self._heard_s > mode.first_command_wait_max_s.value:
-            since = f"for {now_s - self._heard_s:.1f} s" if math.isfinite(self._heard_s) else "yet"
+        age_s = math.inf if self._command is None else now_s - self._command.stamp_s
+        if age_s > mode.first_command_wait_max_s.value:
+            since = f"for {age_s:.1f} s" if self._command is not None else "yet"
             return f"no command has come on {self._policy_topic} {since}: is the policy node running?"
         return ""
 
