@@ -85,7 +85,8 @@ def train(
     """Train until total_steps, the time budget, or stop() is true after an iteration; always leaves a checkpoint.
 
     env: built from the config unless given; the run then keeps every key of its task's config (`pinned`).
-    resume: continue the run in run_dir bit for bit, if there is one; without it, a folder that holds a run is refused.
+    resume: continue the run in run_dir bit for bit, if there is one; without it, a folder that holds a run is
+    refused.
     Run.outcome is `finished`, `time budget` or `stopped`.
     Raises ConfigError for a folder in use or a config that changed, CheckpointError where the disk is full.
     """
