@@ -25,11 +25,13 @@ RULES = {
     "source": "commands come from the source that was started",
     "command_age": "the newest command is fresh enough, and the first one comes soon enough after the start",
     "state_age": "the newest measurement is fresh enough",
+    "command_flood": "no more commands arrive in one cycle than a policy can have sent",
     "person_age": "the person sensor is fresh enough",
     "cycle_gap": "the monitor itself was not away for too long",
     "timing": "each cycle has a command of its own; else the last one is carried on, through every rule: no stop",
     "stop_request": "nobody has asked for a stop",
     "enabling_device": "the enabling device is held, where the mode needs one",
+    "enabling_age": "the enabling device was heard a short while ago, where the mode needs one",
     "start": "a start was given; until then the held position goes out: no stop, nothing to reset",
     "waiting": "a command came since the start; until then the arm rests: no stop (too long a wait: `command_age`)",
     "command_jump": "a command is near the one before; an implausible step is a stop, not a limit",
@@ -326,8 +328,8 @@ def found_rules() -> set[str]:
 
 def found_events() -> set[str]:
     """Kinds of events in the code."""
-    files = [*(ROOT / "robolearn" / "safety").glob("*.py"), *NODES.glob("*.py")]
-    episodes = ast.parse((ROOT / "robolearn" / "safety" / "episodes.py").read_text(encoding="utf-8"))
+    files = [*(ROOT / "robolearn" / "recorder").glob("*.py"), *NODES.glob("*.py")]
+    episodes = ast.parse((ROOT / "robolearn" / "recorder" / "episodes.py").read_text(encoding="utf-8"))
     pairs = [node.value for node in ast.walk(episodes) if isinstance(node, ast.Yield)]
     kinds = [pair.elts[0] for pair in pairs if isinstance(pair, ast.Tuple)]
     yielded = {str(kind.value) for kind in kinds if isinstance(kind, ast.Constant)}

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -146,12 +147,14 @@ class SafetyLog:
     def cycle(
         self,
         now_s: float,
-        command: Command | None,
+        commands: Sequence[Command],
         measured: Measured | None,
         surroundings: Surroundings,
         decision: Decision,
     ) -> bool:
-        """Records one cycle. False: hold the arm, because this cycle is not recorded or the log is not well.
+        """Records one cycle, with all commands that arrived in it.
+
+        False: hold the arm, because this cycle is not recorded or the log is not well.
 
         The events `command_source`, `stop`, `stop_cause` and `limit` follow from the cycles by themselves;
         `stop_report` is taken from the decision. Call it from one thread, right after `monitor.check`.
@@ -159,7 +162,7 @@ class SafetyLog:
         now_ns = time.monotonic_ns()
         number = self._number
         self._number = number + 1
-        payload = self._layout.pack(number, now_ns, now_s, command, measured, surroundings, decision)
+        payload = self._layout.pack(number, now_ns, now_s, commands, measured, surroundings, decision)
         # After an overflow nothing is pushed until there is room for a good while, and then the loss record first: no
         # cycle stands behind a gap without a word about the gap.
         held = self._lost and not (self._ring.fill < 0.5 and self._push_loss())
