@@ -25,7 +25,7 @@ STATES = (State.HOLDING, State.RUNNING, State.STOPPING, State.STOPPED)
 _VERDICT_CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
 _STATE_CODE = {state: code for code, state in enumerate(STATES)}
 _ENABLING_CODE = {None: 0, False: 1, True: 2}
-_ENCAPSULATION = b"\x00\x01\x00\x00"  # CDR, little endian
+ENCAPSULATION = b"\x00\x01\x00\x00"  # CDR, little endian
 
 HAS_COMMAND, _HAS_VELOCITY, _HAS_MEASURED, _HAS_DISTANCE, _HAS_PERSON_STAMP, _PUBLISH, _HAS_ENABLING_STAMP = (
     1 << i for i in range(7)
@@ -52,7 +52,9 @@ ARRAYS = (
     "sent_position_rad",
     "sent_velocity_rad_s",
 )
+STAMPS = ("now_s", "command_stamp_s", "measured_stamp_s", "person_stamp_s")
 BYTES = ("verdict", "state", "present", "stop_requested", "enabling_device", "latched", "odd", "reserved")
+TAIL_BYTES = len(BYTES)
 
 _SCHEMA = """\
 # One cycle of the robolearn safety monitor. NaN: not received.
@@ -141,6 +143,11 @@ class Layout:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dof", len(self.joint_names))
         object.__setattr__(self, "fixed_bytes", 4 + _HEAD.size + 8 * self.dof * len(ARRAYS) + _TAIL.size)
+
+    def size(self, name: str) -> int:
+        """How many numbers an array holds."""
+        del name
+        return self.dof
 
     @property
     def schema(self) -> str:
@@ -241,7 +248,7 @@ class Layout:
         rest = _rest(source, decision.records, odd, index, plain_others, self.fixed_bytes - 4)
         return b"".join(
             (
-                _ENCAPSULATION,
+                ENCAPSULATION,
                 head,
                 command_position,
                 command_velocity,

@@ -585,7 +585,7 @@ def parts_of(path: Path) -> list[Chunk | Flaw]:
 
 def test_damaged_traces_are_read_as_far_as_they_go(tmp_path):
     path = tmp_path / "t.mcap"
-    trace = TraceFile(path, LAYOUT.schema, {}, os.write)
+    trace = TraceFile(path, LAYOUT, 0.002, {}, os.write)
     trace.add(0, 0, payload(0))
     trace.flush()
     trace.add(1, 1, payload(1))
