@@ -75,7 +75,9 @@ def config_path(name: str | Path) -> Path:
     Raises ConfigError if there is none.
     """
     given = Path(name).expanduser()
-    if given.is_file():
+    if given.is_file() or (
+        given.exists() and not given.is_dir()
+    ):  # what is no regular file is refused on reading
         return given
     packaged = config_dir() / name
     if not given.is_absolute() and packaged.is_file():
