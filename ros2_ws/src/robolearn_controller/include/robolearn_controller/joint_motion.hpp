@@ -105,16 +105,18 @@ inline JointState follow_stop(JointState s, const JointBounds & b, double t)
     return s;
   }
   const Stop stop = plan_stop(s, b);
-  const double first = std::min(t, stop.t1);
-  s = advance(s, stop.jerk, first);
-  const double second = std::min(t - first, stop.t2);
-  s = advance(s, 0.0, second);
-  const double rest = t - first - second;
-  if (rest < stop.t3) {
-    return advance(s, -stop.jerk, rest);
+  if (t < stop.t1) {
+    return advance(s, stop.jerk, t);
   }
-  s = advance(s, -stop.jerk, stop.t3);
-  return {s.position, 0.0, 0.0};
+  s = advance(s, stop.jerk, stop.t1);
+  t -= stop.t1;
+  if (t < stop.t2) {
+    return advance(s, 0.0, t);
+  }
+  s = advance(s, 0.0, stop.t2);
+  t -= stop.t2;
+  s = advance(s, -stop.jerk, std::min(t, stop.t3));
+  return t < stop.t3 ? s : JointState{s.position, 0.0, 0.0};
 }
 
 // Lowest and highest position of the quickest stop, its beginning included.
@@ -179,7 +181,7 @@ inline JointState blend(const JointState & a, const JointState & b, double share
 
 }  // namespace detail
 
-// The jerk that tracks the reference, within the jerk bound but regardless of every other.
+// The jerk that tracks the reference within the bounds of jerk and acceleration, regardless of the others.
 inline double tracking_jerk(
   const JointState & s, const JointReference & r, const JointBounds & b, const TrackingGains & gains, double dt)
 {
@@ -189,7 +191,10 @@ inline double tracking_jerk(
   const double jerk_max = b.jerk_max * kShare;
   const double jerk =
     (r.acceleration_next - r.acceleration) / dt + gains.acceleration * (r.acceleration - s.acceleration + change);
-  return std::clamp(jerk, -jerk_max, jerk_max);
+  const double a_max = b.acceleration_max * kShare;
+  const double low = std::max(-jerk_max, std::min((-a_max - s.acceleration) / dt, jerk_max));
+  const double high = std::min(jerk_max, std::max((a_max - s.acceleration) / dt, -jerk_max));
+  return std::clamp(jerk, low, high);
 }
 
 // One step of dt towards the reference. Precondition: can_stop(s, b). Its result can stop as well.
@@ -208,7 +213,7 @@ inline JointState track(
   if (allowed(wanted)) {
     return wanted;
   }
-  // As much of it as leaves room to stop. A mean of two jerks within the bound is within the bound.
+  // As much of it as leaves room to stop. Accelerations and jerks of both are within bounds, so those of a mean are.
   double good = 0.0, bad = 1.0;
   JointState best = stopping;
   for (int i = 0; i < 10; ++i) {
