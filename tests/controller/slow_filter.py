@@ -25,6 +25,7 @@ class SlowPath:
         self.times: list[float] = []
         self.positions: list[Vector] = []
         self.velocities: list[Vector] = []
+        self.cubics: dict[int, Vector] = {}
 
     def raw(self, t: float) -> tuple[Vector, Vector]:
         """Position and velocity [n] of the cubic through the samples; at rest outside them."""
@@ -34,16 +35,17 @@ class SlowPath:
         k = int(np.searchsorted(times, t, side="right")) - 1
         if k == len(times) - 1:
             return self.positions[k], self.velocities[k] if t == times[k] else np.zeros_like(self.positions[k])
-        # Solve for the cubic's coefficients instead of writing Hermite's basis down.
-        h = times[k + 1] - times[k]
-        rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, h, h**2, h**3], [0, 1, 2 * h, 3 * h**2]])
-        ends = [self.positions[k], self.velocities[k], self.positions[k + 1], self.velocities[k + 1]]
-        c = np.linalg.solve(rows, np.array(ends))
-        cubics = [Polynomial(column) for column in c.T]
-        return (
-            np.array([p(t - times[k]) for p in cubics]),
-            np.array([p.deriv()(t - times[k]) for p in cubics]),
-        )
+        c, t = self.cubic(k), t - times[k]
+        return np.array([1, t, t**2, t**3]) @ c, np.array([0, 1, 2 * t, 3 * t**2]) @ c
+
+    def cubic(self, k: int) -> Vector:
+        """Coefficients [4, n] after sample k, solved for instead of written down as Hermite's."""
+        if k not in self.cubics:
+            h = self.times[k + 1] - self.times[k]
+            rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, h, h**2, h**3], [0, 1, 2 * h, 3 * h**2]])
+            ends = [self.positions[k], self.velocities[k], self.positions[k + 1], self.velocities[k + 1]]
+            self.cubics[k] = np.linalg.solve(rows, np.array(ends))
+        return self.cubics[k]
 
     def mean(self, t: float) -> tuple[Vector, Vector, Vector]:
         """Position, velocity, acceleration [n] of the mean over the window before t."""

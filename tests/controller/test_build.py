@@ -29,10 +29,10 @@ def test_no_compiler_is_said_in_words(tmp_path, monkeypatch):
 
 
 def test_what_the_compiler_says_is_passed_on(tmp_path, monkeypatch):
-    source = tmp_path / stream_filter.PACKAGE
+    source = tmp_path / stream_filter.NAME
     (source / "src").mkdir(parents=True)
     (source / "src" / "c_api.cpp").write_text("this is no C++")
-    monkeypatch.setattr(stream_filter, "source_dir", lambda: source)
+    monkeypatch.setattr(stream_filter, "controller_source", lambda: source)
     monkeypatch.setenv("ROBOLEARN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ConfigError, match=r"c_api\.cpp.*error"):
         stream_filter.build()

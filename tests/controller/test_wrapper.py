@@ -5,10 +5,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from robolearn_ros.stream_filter import source_dir
+
+from robolearn.deploy.controller import controller_source
 
 HERE = Path(__file__).parent
-PACKAGE = source_dir()
+PACKAGE = controller_source()
 STRICT = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
 CHECKS = (
     "a_flood_stops_it",

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robolearn.deploy.controller import NAME, controller_source
 from robolearn.errors import ConfigError
 
 Vector = NDArray[np.float64]
 
-PACKAGE = "robolearn_controller"
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off")
 STATES = ("waiting", "following", "late", "braking", "stopped")
 _I64, _F64, _U8 = ctypes.c_int64, ctypes.c_double, ctypes.c_uint8
@@ -239,17 +239,8 @@ _loaded: dict[str, ctypes.CDLL] = {}
 def library() -> ctypes.CDLL:
     """The compiled filter, compiled on first use. Raises ConfigError where that is not possible."""
     if not _loaded:
-        _loaded[PACKAGE] = _declared(ctypes.CDLL(str(build())))
-    return _loaded[PACKAGE]
-
-
-def source_dir() -> Path:
-    """The folder of the ROS 2 package robolearn_controller: beside this package, or installed with it."""
-    here = Path(__file__).resolve().parent
-    for folder in (here.parents[1] / PACKAGE, here / PACKAGE):
-        if (folder / "src" / "c_api.cpp").is_file():
-            return folder
-    raise ConfigError(f"The source of {PACKAGE} is not beside {here.parents[1]}. Install robolearn again.")
+        _loaded[NAME] = _declared(ctypes.CDLL(str(build())))
+    return _loaded[NAME]
 
 
 def build() -> Path:
@@ -263,14 +254,14 @@ def build() -> Path:
             f"No C++ compiler was found{f' ({compiler})' if compiler else ''}: the simulated controller runs the C++ "
             "code of robolearn_controller. Install one (Debian, Ubuntu: sudo apt install g++)."
         )
-    folder = source_dir()
-    headers = sorted((folder / "include" / PACKAGE).glob("*.hpp"))
+    folder = controller_source()
+    headers = sorted((folder / "include" / NAME).glob("*.hpp"))
     version = _run([*compiler.split(), "--version"])
     digest = hashlib.sha256("\0".join([compiler, version, *FLAGS]).encode())
     for path in (*headers, folder / "src" / "c_api.cpp"):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     cache = Path(os.environ.get("ROBOLEARN_CACHE") or Path.home() / ".cache" / "robolearn")
-    made = cache / f"{PACKAGE}-{digest.hexdigest()[:16]}.so"
+    made = cache / f"{NAME}-{digest.hexdigest()[:16]}.so"
     if made.is_file():
         return made
     try:
