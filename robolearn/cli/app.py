@@ -17,6 +17,7 @@ from rich.console import Console
 
 from robolearn import __version__
 from robolearn.cli import safety as cli_safety
+from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
 
@@ -278,6 +279,9 @@ def serve(
     changes = {"profile": profile, "rate_hz": rate}
     deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
+
+
+app.command()(controller)
 
 
 @app.command()
