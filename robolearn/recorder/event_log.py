@@ -232,7 +232,7 @@ class LogWriter:
         if self._trace is not None:
             self._trace.flush()
         self._events.flush()
-        if self._head_wanted:
+        if self._head_wanted and self.directory.exists():  # where it was removed, the files have said so
             self._write_head()
 
     def _write_head(self) -> None:
