@@ -91,7 +91,8 @@ class OperatorGate:
             )
         if fields["operator"] not in ("", name):
             raise OperatorError(f"Key {key_id} belongs to operator '{name}', not to '{fields['operator']}'.")
-        if not keys.verify(keys.public_text(public), _signed_bytes(fields), fields["signature"]):
+        signature = fields["signature"]
+        if not _canonical(signature) or not keys.verify(public, _signed_bytes(fields), signature):
             raise OperatorError(f"The signature of key {key_id} does not fit the request.")
         self._used = {text: until for text, until in self._used.items() if until >= now_s}
         self._used[fields["challenge"]] = now_s + CHALLENGE_AGE_MAX_S
@@ -195,6 +196,14 @@ def local_operator() -> dict[str, str]:
 def _key_id_of(key: str) -> str:
     """The id of a key given as id or as public key. Raises KeyFileError."""
     return key if _KEY_ID.fullmatch(key) else keys.key_id(keys.load_public(key))
+
+
+def _canonical(text: str) -> bool:
+    """Whether text is base64 in its only canonical form: one signature has one spelling."""
+    try:
+        return base64.b64encode(base64.b64decode(text, validate=True)).decode("ascii") == text
+    except (ValueError, binascii.Error):
+        return False
 
 
 def _check_form(fields: Mapping[str, str]) -> None:
