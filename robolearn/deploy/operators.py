@@ -193,6 +193,15 @@ def local_operator() -> dict[str, str]:
     return {THIS_MACHINE: keys.public_text(keys.load_or_create_key(operator_key_path()))}
 
 
+def with_local_operator(operators: Mapping[str, str]) -> dict[str, str]:
+    """These operators and, unless it is one of them already, the operator of a simulated arm."""
+    known = {_key_id_of(key) for key in operators.values()}
+    return {
+        **operators,
+        **{name: key for name, key in local_operator().items() if _key_id_of(key) not in known},
+    }
+
+
 def _key_id_of(key: str) -> str:
     """The id of a key given as id or as public key. Raises KeyFileError."""
     return key if _KEY_ID.fullmatch(key) else keys.key_id(keys.load_public(key))
