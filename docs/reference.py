@@ -100,6 +100,7 @@ def main(folder: Path) -> None:
         "config": config_page,
         "rules": rules_page,
         "log": log_page,
+        "sources": sources_page,
         "command_line": command_line_page,
     }
     for name, page in pages.items():
@@ -142,6 +143,24 @@ def tasks_page() -> str:
             table(("reward term", "weight"), [(f"`{k}`", f"{v:g}") for k, v in task.config.reward.items()]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def sources_page() -> str:
+    """The table of sources that slots come from."""
+    from robolearn.policy.sources import SOURCES
+
+    def shape(given: Any) -> str:
+        return "any" if given is None else "one per joint" if given == ("n",) else str(list(given))
+
+    rows = [
+        (f"`{s.name}`", shape(s.shape), s.unit or "any", s.message, s.topic and f"`{s.topic}`", s.description)
+        for s in SOURCES
+    ]
+    text = "Where the value of a slot comes from on the robot. A slot with another source, shape or unit is refused."
+    return (
+        "\n\n".join(("# Sources", text, table(("source", "shape", "unit", "message", "topic", "what"), rows)))
+        + "\n"
+    )
 
 
 def robots_page() -> str:

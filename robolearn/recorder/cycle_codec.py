@@ -36,6 +36,9 @@ _HAS_EFFORT, _HAS_WRENCH = 1, 2
 _HEAD = struct.Struct("<QQdddddddd")
 _TAIL = struct.Struct("<8B")
 _NAN = float("nan")
+_LEAST_REST = 12  # the lengths of an empty source, no records and no odd inputs
+# What no recorded cycle exceeds: numbers that JSON holds, 292 years of nanoseconds, 30,000 years of seconds.
+_NUMBER_MAX, _MONOTONIC_MAX, _NOW_MAX_S = 1 << 53, 1 << 63, 1e12
 
 SCALARS = (
     "now_s",
@@ -371,10 +374,37 @@ class Layout:
         names, position, velocity, stamp = unnote(noted)
         return Command(names, position, stamp, velocity, other.source)
 
+    def decoded(self, data: bytes) -> Cycle:
+        """`unpack` for bytes of others. Raises LogError for what `pack` never wrote."""
+        try:
+            return self.unpack(data)
+        except (struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
+                MemoryError) as error:  # fmt: skip
+            raise LogError(f"bytes that are no cycle of this arm: {error}") from None
+
+    def plausible(self, messages: Sequence[bytes]) -> tuple[list[bytes], NDArray[np.void]]:
+        """The messages whose fixed part `pack` could have written, and their fixed parts as columns."""
+        least = self.fixed_bytes + _LEAST_REST
+        long_enough = [message for message in messages if len(message) >= least]
+        rows = self.columns(long_enough)
+        with np.errstate(invalid="ignore"):
+            good = (rows["verdict"] < len(VERDICTS)) & (rows["state"] < len(STATES))
+            good &= rows["enabling_device"] < len(_ENABLING_CODE)
+            good &= (rows["cycle"] < _NUMBER_MAX) & (rows["monotonic_ns"] < _MONOTONIC_MAX)
+            good &= np.abs(rows["now_s"]) < _NOW_MAX_S
+        if good.all():
+            return long_enough, rows
+        return [message for message, fine in zip(long_enough, good, strict=True) if fine], rows[good]
+
     def columns(self, messages: Sequence[bytes]) -> NDArray[np.void]:
         """The fixed parts of many cycles as one structured array, [len(messages)]."""
         size = self.fixed_bytes
         return np.frombuffer(b"".join([message[:size] for message in messages]), self.dtype)
+
+    def outcome(self, data: bytes) -> tuple[Verdict, State, bool]:
+        """Verdict, state and whether it is latched, of a packed cycle."""
+        at = self.fixed_bytes - _TAIL.size
+        return VERDICTS[data[at]], STATES[data[at + 1]], bool(data[at + 5])
 
     def source(self, data: bytes) -> bytes | None:
         """The source that the command of a packed cycle names, as UTF-8; None where no command arrived in it."""
@@ -395,6 +425,23 @@ def _column_index(decision: Decision, count: int) -> int:
 
 
 _NOTHING = np.zeros(0)
+
+
+def cycle_number(data: bytes) -> int:
+    """Which cycle of the session a packed cycle is."""
+    return int.from_bytes(data[4:12], "little")
+
+
+def cycle_monotonic_ns(data: bytes) -> int:
+    """When a packed cycle was recorded, on the monotonic clock."""
+    return int.from_bytes(data[12:20], "little")
+
+
+def cycle_now_s(data: bytes) -> float:
+    """The control program's time of a packed cycle."""
+    return struct.unpack_from("<d", data, 20)[0]
+
+
 _BLANKS: dict[int, bytes] = {}
 
 

@@ -9,6 +9,7 @@ a second a cycle as it is, which any MCAP reader can plot, and after it the othe
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -44,6 +45,10 @@ _PENDING_MAX = 4 << 20
 _RECORD_MAX = 1 << 26
 
 
+class FileChanged(OSError):
+    """Somebody else removed, replaced, shortened or wrote to a file of the log while it was being written."""
+
+
 class AppendFile:
     """A new file that only grows. `size` and `digest` are of everything accepted, `stored` of what the system has."""
 
@@ -53,6 +58,7 @@ class AppendFile:
         self._write = write
         self._pending = bytearray()
         self._hash = hashlib.sha256()
+        self._changed = False
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
     def write(self, data: Any) -> int:
@@ -77,10 +83,32 @@ class AppendFile:
         return self._hash.copy().hexdigest()
 
     def flush(self) -> None:
-        """Hands what is pending to the operating system; raises OSError and keeps the rest."""
+        """Hands what is pending to the operating system; raises OSError and keeps the rest.
+
+        Raises FileChanged, once, where the file on the disk is no longer the one that was written; the next flush
+        writes on, so that what comes after the change is still kept.
+        """
+        if not self._changed:
+            self._compare()
         while self._pending:
             count = self._write(self.descriptor, self._pending)
             del self._pending[:count]
+
+    def _compare(self) -> None:
+        """Whether the path still names this file, and the file has the size that was written."""
+        ours = os.fstat(self.descriptor)
+        try:
+            named = self.path.stat()
+        except FileNotFoundError:
+            named = None
+        if named is None or not os.path.samestat(ours, named):
+            self._changed = True
+            raise FileChanged(errno.ESTALE, f"{self.path.name} was removed or replaced")
+        if ours.st_size != self.stored:
+            self._changed = True
+            raise FileChanged(
+                errno.ESTALE, f"{self.path.name} has {ours.st_size} bytes, but {self.stored} were written"
+            )
 
     def close(self) -> None:
         """Flushes and closes; raises OSError, and stays open, where the flush fails."""

@@ -19,7 +19,7 @@ from robolearn.recorder.mcap_file import Chunk, read_trace
 from robolearn.review.command_sources import Tally
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
-from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation, Sourced
+from robolearn.safety.profile import Assessed, ModeLimits, SafetyProfile, Separation
 from robolearn.safety.types import State
 
 Columns = NDArray[np.void]
@@ -447,9 +447,9 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
                 yield from _rows_of(key, part, joint_names)
     else:
         # a group may say for itself where what is no number comes from
-        origin = _origin(item) if isinstance(item, Sourced) else {}
+        origin = _origin(item) if isinstance(item, Assessed) else {}
         for name, part in item:
-            if name not in Sourced.model_fields:
+            if name not in Assessed.model_fields:
                 for row in _rows_of(f"{key}.{name}", part, joint_names):
                     yield {**origin, **row}
 

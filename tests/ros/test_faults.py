@@ -363,8 +363,6 @@ def test_joint_states_slower_than_stated_are_refused(bundle, tmp_path, stated_hz
 
 
 @pytest.mark.parametrize(("part", "name", "message"), [
-    ("slots", "joint_position", "slot 'joint_position' is in 'deg', but joint_state.position comes in 'rad'"),
-    ("goal_slots", "goal_position", "slot 'goal_position' is in 'deg', but goal.position comes in 'm'"),
     ("outputs", "joint_position_target", "target 'joint_position_target' is in 'deg', but is sent in 'rad'"),
 ])  # fmt: skip
 def test_a_bundle_in_other_units_is_refused_by_name(tmp_path, part, name, message):
