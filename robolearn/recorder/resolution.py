@@ -1,8 +1,8 @@
 """The grid on which measurements are judged and recorded: far finer than any sensor, and coarse enough to record.
 
 A driver hands on float64, whose last bits are noise that nothing can compress: 14 noisy float64 a cycle are by
-themselves 3 GB a day at 500 Hz. So a measurement is put on a grid as it is received, before the monitor judges it. What is
-judged is what is recorded, bit for bit. The steps are powers of two, so that rounding is exact.
+themselves 3 GB a day at 500 Hz. So a measurement is put on a grid as it is received, before the monitor judges it.
+What is judged is what is recorded, bit for bit. The steps are powers of two, so that rounding is exact.
 
     position  2^-23 rad    1.2e-7 rad: 0.1 um at 1 m. An encoder of 20 bits a turn resolves 6e-6 rad.
     velocity  2^-18 rad/s  3.8e-6 rad/s: a sixteenth of one step of position in a cycle at 500 Hz
