@@ -82,6 +82,7 @@ class LogWriter:
         self._session_id: str = genesis["session_id"]
         self._digests = {"robot": genesis["robot"]["digest"], "profile": genesis["profile"]["digest"]}
         self._layout = Layout(tuple(genesis["joint_names"]))
+        self._period_s = float(genesis["period_s"])
         self._episodes = Episodes(self._layout)
         self._chain = Chain()
         self._events = AppendFile(directory / EVENTS_FILE, write)
@@ -231,7 +232,7 @@ class LogWriter:
         if self._trace is not None:
             self._trace.flush()
         self._events.flush()
-        if self._head_wanted:
+        if self._head_wanted and self.directory.exists():  # where it was removed, the files have said so
             self._write_head()
 
     def _write_head(self) -> None:
@@ -263,7 +264,7 @@ class LogWriter:
         number = self._trace_number + 1
         path = self.directory / f"trace-{number:04d}.mcap"
         metadata = {"session_id": self._session_id, **{f"{k}_sha256": v for k, v in self._digests.items()}}
-        trace = TraceFile(path, self._layout.schema, metadata, self._write)
+        trace = TraceFile(path, self._layout, self._period_s, metadata, self._write)
         self._trace_number = number
         return trace
 

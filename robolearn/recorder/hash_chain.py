@@ -21,9 +21,10 @@ import rfc8785
 from robolearn.errors import LogError
 from robolearn.files.strict_json import check_depth
 
-SCHEMA = "robolearn.safety_log/1"
+SCHEMA = "robolearn.safety_log/2"
 EVENTS_FILE = "events.jsonl"
 HEAD_FILE = "head.json"
+TOMBSTONES_FILE = "tombstones.jsonl"
 GENESIS_PREV = "0" * 64
 _INTEGER_MAX = 2**53 - 1
 

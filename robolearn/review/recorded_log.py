@@ -28,7 +28,7 @@ from robolearn.review.stored import Stored, session_start, stored
 Columns = NDArray[np.void]
 LINE_MAX = 16 * MIB
 EVENTS_MAX_BYTES = 4 * GIB
-_BLOCK = 2048  # cycles of one block, at most
+_BLOCK, _BLOCK_BYTES = 4096, 32 * MIB  # cycles of one block, and their bytes, at most
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Some cycles in a row of one trace file: as bytes, as columns, and how many were left out as unreadable.
+    """Some cycles in a row, as bytes and as columns."""
 
-    start: where they stand in the file.
-    """
-
-    name: str
-    start: int
     messages: list[bytes]
     rows: Columns
-    unreadable: int
     layout: Layout = field(repr=False)
 
     @cached_property
@@ -169,21 +163,27 @@ class RecordedLog:
         except OSError as error:
             yield Flaw(0, f"cannot be read: {error.strerror}")
 
-    def block(self, name: str, start: int, messages: list[bytes]) -> Block:
-        """Messages of a trace file as a block: what is no cycle is left out and counted."""
-        kept, rows = self.layout.plausible(messages)
-        return Block(name, start, kept, rows, len(messages) - len(kept), self.layout)
-
     def blocks(self) -> Iterator[Block]:
-        """Every readable cycle in order, in blocks of some thousands at most. Raises LogError when time is up."""
+        """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
+        waiting: list[bytes] = []
+        size = 0
         for path in self.trace_files:
             for part in self.trace(path):
-                if isinstance(part, Chunk):
-                    for at in range(0, len(part.messages), _BLOCK):
-                        self.budget.check()
-                        block = self.block(path.name, part.start, part.messages[at : at + _BLOCK])
-                        if block.messages:
-                            yield block
+                if not isinstance(part, Chunk):
+                    continue
+                self.budget.check()
+                for message in part.messages:
+                    waiting.append(message)
+                    size += len(message)
+                    if len(waiting) == _BLOCK or size > _BLOCK_BYTES:
+                        yield from self._block(waiting)
+                        waiting, size = [], 0
+        yield from self._block(waiting)
+
+    def _block(self, messages: list[bytes]) -> Iterator[Block]:
+        kept, rows = self.layout.plausible(messages)
+        if kept:
+            yield Block(kept, rows, self.layout)
 
     def _read(self, stream: Any) -> None:
         total = 0

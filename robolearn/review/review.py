@@ -16,7 +16,6 @@ from robolearn.review.replay import Replay, Replaying
 from robolearn.review.report import Measuring, report_data, write_events_csv, write_page
 from robolearn.review.verify import Verdict, verify
 from robolearn.safety.profile import SafetyProfile
-from robolearn.show.notebook import html
 
 T = TypeVar("T")
 UNEXPECTED = "the log holds what this robolearn cannot review; please report it"
@@ -104,8 +103,8 @@ class Review:
             lines.append(_line("Events", str(self.events_csv)))
         return Text("\n").join(lines)
 
-    def _repr_html_(self) -> str:
-        return html(self)
+    def _repr_mimebundle_(self, include: Any = (), exclude: Any = (), **_: Any) -> dict[str, str]:
+        return self.__rich__()._repr_mimebundle_(include, exclude)
 
 
 def verdict_text(verdict: Verdict) -> Text:

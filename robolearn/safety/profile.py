@@ -215,6 +215,7 @@ class ModeLimits(Config):
     command_jump_max_rad: Positive
     command_lag_max_rad: Positive
     first_command_wait_max_s: Positive
+    commands_per_cycle_max: Positive
     state_age_max_s: Positive
     clock_ahead_max_s: NotNegative
     cycle_gap_max_s: Positive
@@ -223,6 +224,7 @@ class ModeLimits(Config):
     standstill_velocity_max_rad_s: Positive
     standstill_drift_max_rad: Positive
     enabling_device: EnablingDevice
+    enabling_age_max_s: Positive
     workspace: Workspace
     separation: Annotated[Annotated[Separation, Tag("limit")] | _Not, _ByKey]
     contact: Annotated[Annotated[Contact, Tag("limit")] | _Not, _ByKey]
