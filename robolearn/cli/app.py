@@ -305,18 +305,41 @@ def review(
         str | None,
         typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own copy of the recorded robot file, where it draws on files outside the log."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Most time for replay and report (default: 20 times the recorded time and two minutes).",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a safety log, replay it through the same monitor, write the report page.
 
-    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
+    The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
+    the head given, cannot be replayed, or the replay disagrees.
 
     Example: robolearn review runs/demo/safety
     """
-    from robolearn.review.review import review_log
+    from robolearn.review.review import review_log, verdict_text
 
-    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
-    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    outcome = review_log(
+        log,
+        report,
+        profile,
+        public_key=key,
+        expected_head=head,
+        robot=robot,
+        time_limit_s=time_limit,
+        on_verdict=None if as_json else lambda verdict: out.print(verdict_text(verdict)),
+    )
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome.rest_text())
     raise typer.Exit(0 if outcome.passed else 1)
 
 
