@@ -1,4 +1,4 @@
-"""The parameters of robolearn's own ros2_control controller, from a safety profile; and its source for the arm's workspace.
+"""Parameters of robolearn's own ros2_control controller, from a safety profile; its source for a workspace.
 
 `robolearn_controller` follows `/robolearn/sent_command` within the limits of a profile. It carries the profile's
 digest, so that a controller with limits of another profile is seen as such.
@@ -92,7 +92,9 @@ def controller_source() -> Path:
     for folder in (_PACKAGED, _CHECKOUT):
         if (folder / "package.xml").is_file():
             return folder
-    raise ConfigError(f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again.")
+    raise ConfigError(
+        f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again."
+    )
 
 
 def copy_source(workspace_src: Path) -> Path:
@@ -129,8 +131,9 @@ def _limit(
 ) -> Vector:
     """The profile's limit, widest of its modes; the maker's where a mode does not check it."""
     given = [getattr(mode, name) for mode in modes]
-    values = [makers if isinstance(limit, NotChecked) else limit.array for limit in given]
-    if any(value is None for value in values):
+    stated = [makers if isinstance(limit, NotChecked) else limit.array for limit in given]
+    values = [value for value in stated if value is not None]
+    if len(values) < len(stated):
         raise ConfigError(
             f"Effort commands need {name}: profile '{profile.name}' does not check it, and the maker of {robot.name} "
             "publishes none. Set it in the profile, or use the position interface."
