@@ -51,6 +51,15 @@ def test_no_stream_whatever_it_does_takes_the_motion_past_a_bound(seed):
     assert outside <= 0.0
 
 
+@pytest.mark.parametrize("step_s", [0.002, 0.004, 0.01])
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_the_bounds_hold_at_other_update_rates(step_s, seed):
+    stream, rate_hz = hostile(seed, step_s=step_s)
+    motion = play(stream, rate_hz, step_s=step_s, bandwidth_rad_s=min(80.0, 0.2 / step_s))
+    assert max(shares(motion, step_s=step_s)[:3]) <= 1.0
+    assert shares(motion, step_s=step_s)[3] <= 0.0
+
+
 def test_the_hostile_streams_reach_every_bound_and_every_cause():
     reached, causes = np.zeros(4), set()
     for seed in range(120):

@@ -88,7 +88,7 @@ CallbackReturn StreamController::on_init()
   auto_declare<double>("start_rest_s", standard.start_rest_s);
   auto_declare<double>("start_blend_s", standard.start_blend_s);
   auto_declare<double>("rest_velocity_rad_s", standard.rest_velocity);
-  auto_declare<double>("bandwidth_rad_s", standard.bandwidth_rad_s);
+  auto_declare<double>("bandwidth_rad_s", 0.0);
   auto_declare<bool>("restart_by_stream", standard.restart_by_stream);
   auto_declare<std::string>("feed_forward_interface", "");
   return CallbackReturn::SUCCESS;
@@ -323,6 +323,9 @@ bool StreamController::read_config(std::string & problem)
          {"start_blend_s", c.start_blend_s}, {"rest_velocity_rad_s", c.rest_velocity},
          {"bandwidth_rad_s", c.bandwidth_rad_s}}) {
     value = node->get_parameter(name).as_double();
+  }
+  if (c.bandwidth_rad_s == 0.0) {
+    c.bandwidth_rad_s = standard_bandwidth_rad_s(c.step_s);
   }
   if (c.problem() != nullptr) {
     problem = c.problem();

@@ -66,6 +66,9 @@ constexpr const char * text(Reason reason)
   return kTexts[static_cast<std::size_t>(reason)];
 }
 
+// 80 rad/s, or a fifth of the update rate where that is lower.
+inline double standard_bandwidth_rad_s(double step_s) { return std::min(80.0, 0.2 / step_s); }
+
 struct FilterConfig
 {
   std::size_t joints{0};
