@@ -19,6 +19,7 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, StampClock
@@ -27,7 +28,6 @@ from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_va
 from robolearn_ros.parameters import Parameter, declare
 from robolearn_ros.simulated_controller import SimulatedController
 from robolearn_ros.simulation import Arm, Trajectory
-from robolearn_ros.sources import GRIPPER_TOPIC
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
@@ -86,7 +86,7 @@ class SimNode:
         self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
         self._trajectories = Polled(self.node, JointTrajectory, p["trajectory_topic"], qos(10))
         self._trajectory: tuple[Trajectory, int] | None = None
-        self._width = self.node.create_publisher(Float64, GRIPPER_TOPIC, qos(10))
+        self._width = self.node.create_publisher(Float64, find_source(GRIPPER_WIDTH).topic, qos(10))
         self._poses = {
             name: self.node.create_publisher(PoseStamped, f"/robolearn/pose/{name}", qos(10))
             for name in self.arm.objects()
