@@ -45,6 +45,7 @@ def controller_parameters(
         raise ConfigError(unknown("interface", interface, INTERFACES))
     profile.check_against(robot)
     modes = list(profile.modes.values())
+    off = min(mode.tracking_error_max_rad.value for mode in modes)
 
     def widest(name: str, pick: Any = np.max) -> list[float]:
         return pick([getattr(mode, name).array for mode in modes], axis=0).tolist()
@@ -62,8 +63,11 @@ def controller_parameters(
         "jerk_max_rad_s3": widest("jerk_max_rad_s3"),
         "stream_rate_hz": float(stream_rate_hz),
         "delay_s": DELAY_PERIODS / stream_rate_hz,
+        # How long the monitor may be away without a stop of its own.
+        "late_max_s": min(mode.cycle_gap_max_s.value for mode in modes),
         # Half of what the monitor allows the arm to be off: a controller that falls behind stops before it does.
-        "follow_error_max_rad": min(mode.tracking_error_max_rad.value for mode in modes) / 2.0,
+        "follow_error_max_rad": off / 2.0,
+        "start_tolerance_rad": off,
     }
     if interface == "effort":
         parameters |= _impedance(robot, profile, modes)

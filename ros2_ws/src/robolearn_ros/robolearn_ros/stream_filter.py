@@ -37,7 +37,8 @@ class FilterConfig:
     late_max_s: float = 0.03
     lag_max_s: float = 0.1
     follow_error_max_rad: float = 0.05
-    start_tolerance_rad: float = 0.02
+    start_tolerance_rad: float = 0.1
+    restart_tolerance_rad: float = 0.02
     start_rest_s: float = 0.1
     start_blend_s: float = 1.0
     rest_velocity_rad_s: float = 0.01
