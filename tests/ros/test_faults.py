@@ -48,7 +48,9 @@ def session(bundle, tmp_path_factory):
     arm = FakeArm(domain)
     try:
         with Serving(folder, rate_hz=250.0, domain_id=domain) as serving:
-            serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem")
+            serving.start_safety(
+                log_dir=folder / "safety", log_key=folder / "log.pem", exclusive_publishers=False
+            )
             serving.start_policy(bundle.path, require_approval=False)
             serving.wait_until_active()
             arm.goal(0.5, 0.2, 0.4)
