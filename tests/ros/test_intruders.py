@@ -17,6 +17,7 @@ from robolearn_ros.operator_client import OperatorClient
 from robolearn_ros.operator_service import operate_request
 from sensor_msgs.msg import JointState, Joy, Range
 from std_srvs.srv import Trigger
+from test_faults import stop_rule
 
 from robolearn import keys
 from robolearn.deploy.operators import operator_key_path, signed_request
@@ -143,10 +144,11 @@ def test_a_second_publisher_of_an_input_stops_and_neither_reset_nor_start_is_acc
 ):
     arm, (kind, topic) = running, INPUTS[name]
     intruder = rclpy.create_node("intruder", context=arm.context)
+    began = time.monotonic()
     publisher = intruder.create_publisher(kind, topic, qos(10))
     try:
-        arm.wait("a stop", lambda: arm.stop_seen is not None)
-        assert arm.stop_seen[0] == "stop_request"
+        fault = "a second publisher of what the safety node reads"
+        assert stop_rule(arm, fault, began)[0] == "stop_request"
         arm.wait("rest", lambda: arm.state == "stopped")
         expected = f"2 publishers on {topic}, expected one ("
         accepted, text = arm.call("reset")

@@ -1,8 +1,8 @@
 """SROS 2 with real processes.
 
 Where the middleware has DDS Security (ROS 2 from apt): the nodes of a cell work, nobody without keys sees,
-publishes or calls anything, and a process with keys does what its enclave may do and no more. Where it has none (the wheels):
-nothing starts that was to be protected.
+publishes or calls anything, and a process with keys does what its enclave may do and no more. Where it has none (the
+wheels): nothing starts that was to be protected.
 """
 
 import subprocess
