@@ -45,6 +45,8 @@ def add_drives(spec: mujoco.MjSpec, names: tuple[str, ...], limits: JointLimits,
         joint = spec.joint(name)
         joint.armature = servo.armature_kgm2[index]
         joint.damping = [servo.damping_nms_rad[index], 0.0, 0.0]
+        if servo.friction_nm:
+            joint.frictionloss = servo.friction_nm[index]
         torque = float(limits.torque_nm[index])
         actuator = spec.add_actuator(
             name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=_TRUE, forcelimited=_TRUE,
