@@ -40,7 +40,7 @@ fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 
 coverage: $(READY)  ## every line and branch of robolearn/safety is run by its tests, or this fails
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile tests/safety tests/review tests/test_cli_safety.py
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile tests/safety tests/recorder tests/review tests/cli/test_cli_safety.py
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 

@@ -22,9 +22,9 @@ import numpy as np
 from mujoco.batch import Batch
 
 import robolearn
-from robolearn.env import EnvState, VecEnv
+from robolearn.env.task import task_names
+from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.sim.jit import jit
-from robolearn.tasks import task_names
 
 CHUNK = 20  # control steps between two looks at the clock
 
@@ -133,7 +133,7 @@ def subproc_steps(name: str) -> Callable[[], float]:
 
     def one():
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-        from robolearn.gym import GymEnv
+        from robolearn.env.gym import GymEnv
 
         return GymEnv(name)
 

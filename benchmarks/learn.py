@@ -15,8 +15,8 @@ import time
 import jax
 
 from benchmarks.envs import alternate, bare_steps
-from robolearn.env import make
-from robolearn.learn.command import train_config
+from robolearn.cli.train import train_config
+from robolearn.env.vec_env import make
 from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.learner import make_iteration
 

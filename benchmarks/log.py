@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.safety_log import SafetyLog
 from robolearn.review.replay import cycles
 from robolearn.review.report import write_report
 from robolearn.review.verify import verify
 from robolearn.robots import load_robot
-from robolearn.safety.log import SafetyLog
 from robolearn.safety.profile import SafetyProfile
-from robolearn.safety.trace import Layout
 from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
 
 DAY_S = 86_400

@@ -29,7 +29,7 @@ from slow_checker import SlowChecker  # noqa: E402
 
 from robolearn.robots import load_robot  # noqa: E402
 from robolearn.safety.braking import plan_braking  # noqa: E402
-from robolearn.safety.limits import compile_limits  # noqa: E402
+from robolearn.safety.mode_limits import compile_limits  # noqa: E402
 from robolearn.safety.monitor import SafetyMonitor  # noqa: E402
 from robolearn.safety.profile import SafetyProfile  # noqa: E402
 from robolearn.safety.types import Command, Measured, State, Surroundings  # noqa: E402

@@ -114,8 +114,8 @@ def hand_written_bundle(folder: Path) -> Path:
 
 
 def measure(rate: float, seconds: float, bundle: Path | None) -> None:
-    from robolearn.exercise import exercise
-    from robolearn.serve import Serving, ros_environment
+    from robolearn.deploy.exercise import exercise
+    from robolearn.deploy.serving import Serving, ros_environment
 
     domain = 1 + os.getpid() % 50
     with tempfile.TemporaryDirectory() as name:

@@ -30,11 +30,11 @@ import jax
 import numpy as np
 
 import robolearn
+from robolearn.cli.train import train_config
 from robolearn.errors import MissingDependency
-from robolearn.learn.command import train_config
 from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.learner import make_iteration, policy_of
-from robolearn.plots import BLUE, GREEN, ORANGE, figure
+from robolearn.show.plots import BLUE, GREEN, ORANGE, figure
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 
@@ -110,7 +110,7 @@ def make_ppo(task: str, options: argparse.Namespace) -> Any:
     from stable_baselines3.common.vec_env import VecNormalize
     from torch import nn
 
-    from robolearn.sb3 import Sb3VecEnv
+    from robolearn.learn.sb3 import Sb3VecEnv
 
     config = train_config(task, None, []).ppo
     layers = {"pi": list(config.actor_hidden), "vf": list(config.critic_hidden)}
@@ -128,7 +128,7 @@ def make_sac(task: str, options: argparse.Namespace) -> Any:
     from stable_baselines3.common.vec_env import VecNormalize
     from torch import nn
 
-    from robolearn.sb3 import Sb3VecEnv
+    from robolearn.learn.sb3 import Sb3VecEnv
 
     del options
     config = train_config(task, None, []).ppo
@@ -145,7 +145,7 @@ def theirs(learner: str, task: str, options: argparse.Namespace, limit_s: float)
     """An SB3 learner on one VecEnv, judged as it goes, until it succeeds or limit_s is over."""
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from robolearn.sb3 import sb3_actor
+    from robolearn.learn.sb3 import sb3_actor
 
     judge, make = make_judge(task), LEARNERS[learner][1]
     clock, curve = Clock(), []
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     options = parser.parse_args()
     try:
-        import robolearn.sb3  # noqa: F401
+        import robolearn.learn.sb3  # noqa: F401
     except MissingDependency as error:
         sys.exit(str(error))
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}

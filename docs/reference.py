@@ -115,7 +115,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def tasks_page() -> str:
     """Every task on its first robot: slots, rewards, success."""
-    from robolearn.tasks import load_task, task_classes
+    from robolearn.env.task import load_task, task_classes
 
     parts = [
         "# Tasks",
@@ -192,10 +192,10 @@ def nodes_page() -> str:
 
 def config_page() -> str:
     """Keys of training, deployment and safety profile."""
-    from robolearn.deploy import Deployment
-    from robolearn.learn.config import TrainConfig
+    from robolearn.deploy.deployment import Deployment
+    from robolearn.env.task import TaskConfig
+    from robolearn.learn.train_config import TrainConfig
     from robolearn.safety.profile import ModeLimits
-    from robolearn.tasks import TaskConfig
 
     parts = ["# Config keys", "Unknown keys are refused with the nearest known name."]
     for title, kind, prefix in (
@@ -248,8 +248,8 @@ def rules_page() -> str:
 
 def log_page() -> str:
     """Every kind of event, and the fields of a cycle in the trace."""
+    from robolearn.recorder.cycle_codec import Layout
     from robolearn.robots import load_robot
-    from robolearn.safety.trace import Layout
 
     _same("events", set(EVENTS), found_events())
     schema = Layout(tuple(load_robot("fr3").joint_names)).schema
@@ -271,7 +271,7 @@ def command_line_page() -> str:
     """Every command with its help, and the exit codes."""
     import typer
 
-    from robolearn.cli import app
+    from robolearn.cli.app import app
 
     group = typer.main.get_command(app)
     parts = ["# Command line", table(("exit status", "meaning"), EXITS)]

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robolearn.api import train
-    from robolearn.env import VecEnv, make
+    from robolearn.deploy.serving import Serving
+    from robolearn.env.task import Reset, Task, TaskConfig, load_task, register_task, task_names
+    from robolearn.env.vec_env import VecEnv, make
     from robolearn.errors import RobolearnError
     from robolearn.learn.run import Run, open_run
     from robolearn.policy.bundle import PolicyBundle
     from robolearn.policy.runtime import PolicyRuntime
     from robolearn.policy.slots import Slot
+    from robolearn.recorder.safety_log import SafetyLog
     from robolearn.review.review import review_log
     from robolearn.robots import Robot, load_robot, robot_names
-    from robolearn.safety.log import SafetyLog
     from robolearn.safety.monitor import SafetyMonitor
     from robolearn.safety.profile import SafetyProfile
     from robolearn.safety.types import Command, Measured, Surroundings
-    from robolearn.serve import Serving
-    from robolearn.tasks import Reset, Task, TaskConfig, load_task, register_task, task_names
+    from robolearn.show.train import train
 
 # Names are imported on first use, so that the robot's computer, which has no jax, can import robolearn.
 _HOMES = {
@@ -35,28 +35,28 @@ _HOMES = {
     "Measured": "robolearn.safety.types",
     "PolicyBundle": "robolearn.policy.bundle",
     "PolicyRuntime": "robolearn.policy.runtime",
-    "Reset": "robolearn.tasks",
+    "Reset": "robolearn.env.task",
     "RobolearnError": "robolearn.errors",
     "Robot": "robolearn.robots",
     "Run": "robolearn.learn.run",
-    "SafetyLog": "robolearn.safety.log",
+    "SafetyLog": "robolearn.recorder.safety_log",
     "SafetyMonitor": "robolearn.safety.monitor",
     "SafetyProfile": "robolearn.safety.profile",
-    "Serving": "robolearn.serve",
+    "Serving": "robolearn.deploy.serving",
     "Slot": "robolearn.policy.slots",
     "Surroundings": "robolearn.safety.types",
-    "Task": "robolearn.tasks",
-    "TaskConfig": "robolearn.tasks",
-    "VecEnv": "robolearn.env",
+    "Task": "robolearn.env.task",
+    "TaskConfig": "robolearn.env.task",
+    "VecEnv": "robolearn.env.vec_env",
     "load_robot": "robolearn.robots",
-    "load_task": "robolearn.tasks",
-    "make": "robolearn.env",
+    "load_task": "robolearn.env.task",
+    "make": "robolearn.env.vec_env",
     "open_run": "robolearn.learn.run",
-    "register_task": "robolearn.tasks",
+    "register_task": "robolearn.env.task",
     "review_log": "robolearn.review.review",
     "robot_names": "robolearn.robots",
-    "task_names": "robolearn.tasks",
-    "train": "robolearn.api",
+    "task_names": "robolearn.env.task",
+    "train": "robolearn.show.train",
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m robolearn`: the command line."""
 
-from robolearn.cli import main
+from robolearn.cli.app import main
 
 main()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from robolearn.recorder.event_log import Options
+from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
-from robolearn.safety.log import SafetyLog
-from robolearn.safety.logwriter import Options
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import Command, Measured, State, Surroundings

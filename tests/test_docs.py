@@ -16,9 +16,9 @@ from browser import dump_dom, needs_chromium
 from log_sessions import story
 
 import robolearn as rl
-from robolearn.cli import app, main
+from robolearn.cli.app import app, main
+from robolearn.cli.train import train_config
 from robolearn.config import config_path
-from robolearn.learn.command import train_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts]

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 import robolearn
-from robolearn import cli, naming
+from robolearn.cli import app as cli
+from robolearn.env import naming
 from robolearn.errors import BundleError, RobotError, TaskError
 from robolearn.learn import served
 from robolearn.policy.bundle import PolicyBundle
@@ -129,12 +130,12 @@ def test_an_own_arm_is_shown_and_made(tmp_path, monkeypatch, capsys):
 
 
 def test_gymnasium_knows_it_by_the_id_that_register_gives(tmp_path, monkeypatch):
-    import robolearn.gym
+    import robolearn.env.gym
 
     monkeypatch.chdir(robot_file(tmp_path).parent)
-    name = robolearn.gym.register("my_arm.yaml/reach")
+    name = robolearn.env.gym.register("my_arm.yaml/reach")
     assert name == "robolearn/three-reach-v0"
-    assert robolearn.gym.register(f"{tmp_path}/my_arm.yaml/reach") == name
+    assert robolearn.env.gym.register(f"{tmp_path}/my_arm.yaml/reach") == name
     monkeypatch.chdir("/")
     env = gymnasium.make(name, config={"episode_s": 0.6})
     assert env.action_space.shape == (3,)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import robolearn as rl
+from robolearn.env.task import task_names
 from robolearn.errors import ConfigError, TaskError
-from robolearn.notebook import LiveCurve, Video, html, in_notebook
-from robolearn.plots import training_figure
-from robolearn.tasks import task_names
+from robolearn.show.notebook import LiveCurve, Video, html, in_notebook
+from robolearn.show.plots import training_figure
 
 PUBLIC = [
     "Command", "Measured", "PolicyBundle", "PolicyRuntime", "Reset", "RobolearnError", "Robot", "Run",
@@ -103,7 +103,7 @@ def test_a_figure_of_no_rows_is_empty_not_an_error():
 def test_a_task_of_ones_own_is_made_by_name(monkeypatch):
     from robolearn_envs.reach import Reach
 
-    monkeypatch.setattr("robolearn.tasks._REGISTERED", {})
+    monkeypatch.setattr("robolearn.env.task._REGISTERED", {})
 
     @rl.register_task
     class Mine(Reach):

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
+from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
 from robolearn.sim.randomize import Randomization
-from robolearn.tasks import Array, Readings, Reset
 from robolearn_envs.rotations import rotation_of
 from robolearn_envs.shared import randomization
 from robolearn_envs.table import (

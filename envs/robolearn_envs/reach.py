@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
-from robolearn.cartesian import damped_inverse
+from robolearn.env.cartesian_action import damped_inverse
+from robolearn.env.task import Array, Readings, Reset, Task, TaskConfig
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
-from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, shoulder_height_m, workcell
 
 START = {

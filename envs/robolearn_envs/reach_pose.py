@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
+from robolearn.env.task import Array, Readings, Reset, Task, TaskConfig
 from robolearn.policy.slots import Slot
 from robolearn.robots.kinematics import forward
 from robolearn.sim.randomize import Randomization
-from robolearn.tasks import Array, Readings, Reset, Task, TaskConfig
 from robolearn_envs.rotations import angle_between, quat_of, rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from robolearn.env.task import Array
 from robolearn.robots.kinematics import takes_few_operations
-from robolearn.tasks import Array
 
 
 def rotation_of(quat: Array) -> Array:

@@ -15,13 +15,13 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.cartesian import ActionConfig
+from robolearn.env.cartesian_action import ActionConfig
+from robolearn.env.task import Array, Readings, Task, TaskConfig
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
-from robolearn.tasks import Array, Readings, Task, TaskConfig
 from robolearn_envs.rotations import rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 

@@ -15,9 +15,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from robolearn.errors import ConfigError
-from robolearn.learn.config import TrainConfig
 from robolearn.learn.learner import AXIS, Env, TrainState, init_learner
 from robolearn.learn.normalize import update_normalizer
+from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 

@@ -18,10 +18,10 @@ import numpy as np
 from jax import Array
 
 from robolearn.errors import TaskError
-from robolearn.notebook import html
-from robolearn.sim.film import Film, shown_of
+from robolearn.show.film import Film, shown_of
+from robolearn.show.notebook import html
+from robolearn.show.render import Progress
 from robolearn.sim.jit import jit
-from robolearn.sim.render import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,13 +86,13 @@ class Evaluation:
 
     def plot(self) -> Figure:
         """Success in the lowest strata, and how long success took, as a matplotlib figure."""
-        from robolearn.plots import evaluation_figure
+        from robolearn.show.plots import evaluation_figure
 
         return evaluation_figure(self)
 
     def __rich__(self) -> Any:
         """A table for a terminal."""
-        from robolearn.learn.console import evaluation_table
+        from robolearn.show.console import evaluation_table
 
         return evaluation_table(self)
 

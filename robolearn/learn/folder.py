@@ -28,7 +28,7 @@ import jax
 from robolearn import __version__
 from robolearn.config import load_config
 from robolearn.errors import ConfigError, unknown
-from robolearn.learn.config import TrainConfig
+from robolearn.learn.train_config import TrainConfig
 
 CONFIG = "config.yaml"
 RECORD = "run.json"

@@ -13,12 +13,12 @@ import optax
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from robolearn.learn.config import PpoConfig, TrainConfig
 from robolearn.learn.gae import gae
 from robolearn.learn.networks import Layer, PolicyParams, apply_mlp, init_mlp, init_policy
 from robolearn.learn.normalize import Normalizer, init_normalizer, normalize, update_normalizer
 from robolearn.learn.ppo import adapt_learning_rate, gaussian_entropy, gaussian_log_prob, ppo_losses
 from robolearn.learn.rollout import Guide, Rollout, Transition, rollout
+from robolearn.learn.train_config import PpoConfig, TrainConfig
 from robolearn.sim.jit import jit
 
 _FIRST_RATE = 0.1  # of the highest: PPO's first after imitation, and what its KL allows from then on
@@ -27,7 +27,7 @@ AXIS = "data"  # the mesh axis over which environments are spread
 
 
 class Env(Protocol):
-    """What the learner needs of a VecEnv; see `robolearn.env`."""
+    """What the learner needs of a VecEnv; see `robolearn.env.vec_env`."""
 
     @property
     def num_envs(self) -> int:

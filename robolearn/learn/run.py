@@ -14,15 +14,15 @@ import jax
 from jax import Array
 
 from robolearn.config import merged
+from robolearn.env.naming import file_stem, short_name
 from robolearn.errors import CheckpointError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
-from robolearn.learn.config import TrainConfig
 from robolearn.learn.evaluate import Evaluation, evaluate
 from robolearn.learn.learner import Policy, empty_policy
 from robolearn.learn.trackers import read_metrics
-from robolearn.naming import file_stem, short_name
-from robolearn.notebook import Video, html
+from robolearn.learn.train_config import TrainConfig
+from robolearn.show.notebook import Video, html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ class Run:
         return self.env if episodes >= EVALUATED_AT_ONCE else self._make_env(max(1, episodes))
 
     def _make_env(self, num_envs: int, changes: dict[str, Any] | None = None) -> Any:
-        from robolearn.env import make
+        from robolearn.env.vec_env import make
 
         return make(self.config.task, num_envs, self.config.engine, merged(self.config.env, changes or {}))
 
@@ -129,7 +129,7 @@ class Run:
 
     def video(self, path: str | Path | None = None, episodes: int = 4, seed: int = 0) -> Video:
         """Write an mp4 of a few episodes (default: video.mp4 in the run folder); a notebook plays it."""
-        from robolearn.sim.render import record_video
+        from robolearn.show.render import record_video
 
         env = self._make_env(1)
         path = path or self.run_dir / "video.mp4"
@@ -137,12 +137,12 @@ class Run:
 
     def plot(self) -> Figure:
         """Success and return of the training's episodes against control steps, as a matplotlib figure."""
-        from robolearn.plots import training_figure
+        from robolearn.show.plots import training_figure
 
         return training_figure(self.metrics, short_name(self.config.task))
 
     def __rich__(self) -> Table:
-        from robolearn.learn.console import run_table
+        from robolearn.show.console import run_table
 
         return run_table(self)
 

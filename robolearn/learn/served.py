@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robolearn.env import VecEnv
+from robolearn.env.naming import split_task
+from robolearn.env.task import Task, load_task
+from robolearn.env.vec_env import VecEnv
 from robolearn.errors import BundleError, ConfigError
 from robolearn.learn.evaluate import (
     Carry,
@@ -31,15 +33,13 @@ from robolearn.learn.evaluate import (
     summarise,
 )
 from robolearn.learn.run import EVALUATED_AT_ONCE, open_run, write_evaluation
-from robolearn.naming import split_task
 from robolearn.policy.bundle import SUFFIX, PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.policy.slots import Slot
 from robolearn.robots import is_robot_path
-from robolearn.sim.film import Film
+from robolearn.show.film import Film
+from robolearn.show.render import Progress, check_filming
 from robolearn.sim.jit import jit
-from robolearn.sim.render import Progress, check_filming
-from robolearn.tasks import Task, load_task
 
 Values = dict[str, np.ndarray]
 

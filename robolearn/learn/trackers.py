@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robolearn.errors import CheckpointError, ConfigError, MissingDependency, RobolearnError
-from robolearn.learn.config import TrainConfig, WandbConfig
 from robolearn.learn.folder import METRICS, write_whole
+from robolearn.learn.train_config import TrainConfig, WandbConfig
 
 Row = Mapping[str, float | int]
 

@@ -15,11 +15,11 @@ from jax.sharding import Mesh
 from robolearn.errors import ConfigError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
-from robolearn.learn.config import TrainConfig
 from robolearn.learn.distributed import data_mesh, envs_per_device, first_state, is_first, per_device
 from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
 from robolearn.learn.run import Run
 from robolearn.learn.trackers import Tracker, open_trackers
+from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
 
 _EPISODE_METRICS = ("success", "terminated", "episode_return", "episode_steps")
@@ -199,7 +199,7 @@ def _restored(state: TrainState, checkpoints: Checkpoints | None) -> tuple[Train
 
 
 def _make_env(config: TrainConfig) -> Env:
-    from robolearn.env import make
+    from robolearn.env.vec_env import make
 
     return make(config.task, envs_per_device(config), config.engine, config.env)
 

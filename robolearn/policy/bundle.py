@@ -24,9 +24,9 @@ from rich.text import Text as RichText
 
 from robolearn import keys
 from robolearn.errors import BundleError
-from robolearn.notebook import html
 from robolearn.policy.archive import pack, unpack
 from robolearn.policy.slots import Slot
+from robolearn.show.notebook import html
 
 SCHEMA = "robolearn.bundle/1"
 SUFFIX = ".robolearn"

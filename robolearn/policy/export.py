@@ -28,8 +28,8 @@ from robolearn.policy.slots import Slot
 from robolearn.robots.kinematics import few_operations
 
 if TYPE_CHECKING:
+    from robolearn.env.task import Task
     from robolearn.robots import Robot
-    from robolearn.tasks import Task
 
 Actor = Callable[[jax.Array], jax.Array]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from robolearn.recorder.hash_chain import RETENTION_DAYS
 from robolearn.review.statistics import Statistics
 from robolearn.review.verify import Verdict
-from robolearn.safety.chain import RETENTION_DAYS
 from robolearn.safety.profile import ModeLimits, NotChecked, SafetyProfile
 
 NONE = "No record of this kind is in the log."
@@ -18,7 +18,7 @@ _CALLS = ("reset", "start", "mode")
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the sentences draw on. tables: of limits, see `robolearn.review.limits`. rules: events by rule."""
+    """Everything the sentences draw on. tables: of limits (`limits_table`). rules: events by rule."""
 
     start: dict[str, Any]
     events: list[dict[str, Any]]

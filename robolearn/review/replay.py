@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from robolearn.errors import LogError
+from robolearn.recorder.cycle_codec import Cycle, Layout
+from robolearn.recorder.mcap_file import Chunk, read_trace
 from robolearn.review.stored import session_start, stored
 from robolearn.review.verify import read_events
-from robolearn.safety.files import Chunk, read_trace
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
-from robolearn.safety.trace import Cycle, Layout
 from robolearn.safety.types import Answer, Decision, Measured, State, Vector, Verdict
 
 ROUNDING = 1e-9  # rad, rad/s: another processor or library may round differently by this much

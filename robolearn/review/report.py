@@ -22,19 +22,19 @@ import yaml
 
 import robolearn
 from robolearn.errors import LogError
-from robolearn.review.again import Again
+from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.hash_chain import plain
+from robolearn.review.command_sources import listed
 from robolearn.review.evidence import NONE, Findings, sentences
-from robolearn.review.limits import limit_tables, look_again
-from robolearn.review.nearness import LOOKS, LOOKS_ALL, nearness
+from robolearn.review.limits_table import limit_tables, look_again
+from robolearn.review.margins import Again
 from robolearn.review.replay import Replay
-from robolearn.review.sources import listed
 from robolearn.review.statistics import Pass, Statistics, Window, blocks, mode_spans, tcp_speeds
+from robolearn.review.stop_margins import LOOKS, LOOKS_ALL, nearness
 from robolearn.review.stored import session_start, stored
 from robolearn.review.verify import Verdict, read_events, verify
 from robolearn.robots import Robot
-from robolearn.safety.chain import plain
 from robolearn.safety.profile import ModeLimits, SafetyProfile
-from robolearn.safety.trace import Layout
 
 _BEFORE_S, _AFTER_S, _AFTER_MOST_S = 1.0, 0.5, 3.0
 _SAMPLES, _SAMPLES_ALL = 600, 120_000

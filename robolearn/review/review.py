@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.text import Text
 
-from robolearn.notebook import html
 from robolearn.review.replay import Replay, replay
 from robolearn.review.report import report_data, write_events_csv, write_page
 from robolearn.review.verify import Verdict, verify
+from robolearn.show.notebook import html
 
 
 @dataclass(frozen=True)

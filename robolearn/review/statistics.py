@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.review.sources import Tally
+from robolearn.recorder.cycle_codec import STATES, VERDICTS, Layout
+from robolearn.recorder.mcap_file import Chunk, read_trace
+from robolearn.review.command_sources import Tally
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
-from robolearn.safety.files import Chunk, read_trace
 from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation, Sourced
-from robolearn.safety.trace import STATES, VERDICTS, Layout
 from robolearn.safety.types import State
 
 Columns = NDArray[np.void]

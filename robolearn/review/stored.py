@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from robolearn.errors import LogError, RobolearnError
+from robolearn.recorder.safety_log import PROFILE_FILE, ROBOT_FILE
 from robolearn.robots import Robot, load_robot
-from robolearn.safety.log import PROFILE_FILE, ROBOT_FILE
 from robolearn.safety.profile import SafetyProfile
 
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from robolearn import keys
 from robolearn.errors import LogError
+from robolearn.recorder.hash_chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, digest, open_line, signed_part
 from robolearn.review.verdict import Finding, Verdict, not_shown
 from robolearn.review.verify_trace import Checkpoint, check_traces
-from robolearn.safety.chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, digest, open_line, signed_part
 
 _CLOCK_US = 100_000
 _HASH = re.compile("[0-9a-fA-F]{64}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robolearn.recorder.mcap_file import Chunk, read_trace
 from robolearn.review.verdict import Verdict
-from robolearn.safety.files import Chunk, read_trace
 
 _BLOCK = 1 << 20
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from robolearn.safety import rules
+from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking, plan_braking
-from robolearn.safety.kinematics import ArmModel, Posture, point_speeds
-from robolearn.safety.limits import Limits
+from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import NotChecked
 from robolearn.safety.space import Space
 from robolearn.safety.types import Record, Vector

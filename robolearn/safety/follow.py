@@ -7,7 +7,7 @@ import numpy as np
 from robolearn.safety import rules
 from robolearn.safety.braking import BRAKING_SHARE, Braking, plan_braking
 from robolearn.safety.envelope import Assessment, Envelope, Step
-from robolearn.safety.limits import Limits
+from robolearn.safety.mode_limits import Limits
 from robolearn.safety.stream import Target
 from robolearn.safety.types import Record, Vector, Verdict
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from robolearn.safety import rules
-from robolearn.safety.limits import Limits
+from robolearn.safety.command_source import brief, started_for
+from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import Separation
-from robolearn.safety.sources import brief, started_for
 from robolearn.safety.types import Command, Measured, Record, Surroundings, Vector
 
 

@@ -15,11 +15,11 @@ import numpy as np
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety import rules
+from robolearn.safety.arm_model import ArmModel
 from robolearn.safety.envelope import Envelope
 from robolearn.safety.follow import Follower
 from robolearn.safety.inputs import Inputs, Reading
-from robolearn.safety.kinematics import ArmModel
-from robolearn.safety.limits import Limits, compile_limits
+from robolearn.safety.mode_limits import Limits, compile_limits
 from robolearn.safety.profile import ModeLimits, SafetyProfile
 from robolearn.safety.stops import Stop
 from robolearn.safety.stream import CommandStream

@@ -23,7 +23,7 @@ from robolearn.config import Config, build, config_path, read_yaml
 from robolearn.errors import ConfigError, ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety.contact import region
-from robolearn.safety.home import forbidden_at_home
+from robolearn.safety.home_check import forbidden_at_home
 from robolearn.safety.types import Vector
 
 MODES = ("manual_reduced", "automatic", "collaborative")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from robolearn.safety import rules
+from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking
 from robolearn.safety.contact import Touched
-from robolearn.safety.kinematics import ArmModel, Posture, point_speeds
-from robolearn.safety.limits import Limits
+from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import Contact, Separation
 from robolearn.safety.separation import protective_distance
 from robolearn.safety.types import Record, Vector

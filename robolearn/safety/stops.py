@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robolearn.safety.inputs import Reading
-from robolearn.safety.limits import Limits
+from robolearn.safety.mode_limits import Limits
 from robolearn.safety.types import Record, StopReport, Vector
 
 _STANDSTILL_WAIT_S = 1.0  # after the end of the braking motion, for a measurement that shows standstill

@@ -10,9 +10,9 @@ import pytest
 from scripted import Guide, ReachPoseScript, play
 
 import robolearn
+from robolearn.env.task import load_task, task_classes, task_names
 from robolearn.errors import ConfigError
 from robolearn.policy.slots import Slot
-from robolearn.tasks import load_task, task_classes, task_names
 
 ENVS, STEPS = 16, 100
 SOURCES = ("joint_state.", "gripper.width", "pose.", "goal.", "zeros")

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from robolearn.learn.config import PpoConfig, TrainConfig
 from robolearn.learn.run import open_run
+from robolearn.learn.train_config import PpoConfig, TrainConfig
 from robolearn.learn.trainer import train
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from robolearn import cli
-from robolearn.env import VecEnv, make
+from robolearn.cli import app as cli
+from robolearn.env.vec_env import VecEnv, make
 from robolearn.errors import BundleError, PhysicsError, TaskError
 from robolearn.learn import served
 from robolearn.learn.evaluate import (

@@ -13,9 +13,9 @@ from robolearn.config import load_config
 from robolearn.errors import CheckpointError, ConfigError
 from robolearn.learn import folder, trainer
 from robolearn.learn.checkpoint import Checkpoints
-from robolearn.learn.config import PpoConfig, TrainConfig
 from robolearn.learn.learner import _guide, _loudness
 from robolearn.learn.run import open_run
+from robolearn.learn.train_config import PpoConfig, TrainConfig
 from robolearn.learn.trainer import train
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pointmass import PointMass
 
-from robolearn.learn.config import PpoConfig, TrainConfig
-from robolearn.learn.console import stop_on_signals
+from robolearn.learn.train_config import PpoConfig, TrainConfig
+from robolearn.show.console import stop_on_signals
 
 
 def point_config(iterations: int = 40, **changes) -> TrainConfig:

@@ -13,7 +13,7 @@ from robolearn.review import report
 from robolearn.review.evidence import Findings, sentences
 from robolearn.review.report import report_data
 from robolearn.review.review import review_log
-from robolearn.safety.sources import after_swap, policy_source
+from robolearn.safety.command_source import after_swap, policy_source
 from robolearn.safety.types import Command, Surroundings
 
 OLD, NEW = policy_source("a" * 64), policy_source("b" * 64)

@@ -14,12 +14,12 @@ from browser import dump_dom, needs_chromium
 
 from robolearn import keys
 from robolearn.config import config_path
+from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.event_log import LogWriter, Options
 from robolearn.review.report import report_data, write_page
 from robolearn.review.verdict import Verdict as Integrity
 from robolearn.robots import load_robot
-from robolearn.safety.logwriter import LogWriter, Options
 from robolearn.safety.profile import SafetyProfile
-from robolearn.safety.trace import Layout
 from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
 
 CYCLES, STOP_EVERY, PERIOD_NS = 1_000_000, 20_000, 1_000_000

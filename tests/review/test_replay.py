@@ -13,12 +13,12 @@ from log_sessions import QUICK, Session, story
 
 from robolearn.config import config_path
 from robolearn.errors import LogError
+from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.mcap_file import Chunk, TraceFile, read_trace
 from robolearn.review.replay import replay
 from robolearn.review.stored import session_start
 from robolearn.review.verify import read_events, verify
-from robolearn.safety.files import Chunk, TraceFile, read_trace
 from robolearn.safety.profile import SafetyProfile
-from robolearn.safety.trace import Layout
 from robolearn.safety.types import Command
 
 

@@ -11,7 +11,7 @@ from log_sessions import QUICK, story
 from test_cli import run
 
 from robolearn import keys
-from robolearn.safety.logwriter import Options
+from robolearn.recorder.event_log import Options
 
 MANY_SEGMENTS = Options(**{**vars(QUICK), "segment_events": 5})
 

@@ -12,9 +12,9 @@ from log_sessions import PERIOD_S, QUICK, story
 
 from robolearn import keys
 from robolearn.errors import LogError
+from robolearn.recorder.event_log import Options
+from robolearn.recorder.hash_chain import seal, signed_part
 from robolearn.review.verify import read_events, verify
-from robolearn.safety.chain import seal, signed_part
-from robolearn.safety.logwriter import Options
 
 MANY_SEGMENTS = Options(**{**vars(QUICK), "segment_events": 5})
 

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from robolearn.deploy.serving import free_domain
+from robolearn.env.task import load_task
 from robolearn.policy.bundle import Manifest, PolicyBundle, write_bundle
 from robolearn.policy.export import export_policy
 from robolearn.robots.kinematics import frames
-from robolearn.serve import free_domain
-from robolearn.tasks import load_task
 
 GAIN = 10.0
 

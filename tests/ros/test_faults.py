@@ -20,9 +20,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from robolearn import keys
+from robolearn.deploy.serving import Serving, free_domain, parameter_arguments
 from robolearn.policy.approval import approve
 from robolearn.robots import load_robot
-from robolearn.serve import Serving, free_domain, parameter_arguments
 
 pytestmark = pytest.mark.ros
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from robolearn import keys
 from robolearn.config import config_path
-from robolearn.deploy import launch_arguments, load_deployment, node_parameters
+from robolearn.deploy.deployment import launch_arguments, load_deployment, node_parameters
+from robolearn.deploy.serving import free_domain
 from robolearn.policy.approval import approve
-from robolearn.serve import free_domain
 
 LAUNCH = Path(__file__).parents[2] / "ros2_ws" / "src" / "robolearn_ros" / "launch"
 CELL = """

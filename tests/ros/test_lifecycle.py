@@ -12,8 +12,8 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
+from robolearn.deploy.serving import Serving, free_domain
 from robolearn.review.verify import read_events
-from robolearn.serve import Serving, free_domain
 
 pytestmark = pytest.mark.ros
 

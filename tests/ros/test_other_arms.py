@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import ros_standin
 
-from robolearn.deploy import deployment_for, node_parameters
-from robolearn.exercise import exercise
+from robolearn.deploy.deployment import deployment_for, node_parameters
+from robolearn.deploy.exercise import exercise
+from robolearn.deploy.serving import Serving, free_domain
 from robolearn.review.verify import verify
 from robolearn.robots import load_robot
 from robolearn.robots.kinematics import forward
-from robolearn.serve import Serving, free_domain
 
 pytestmark = pytest.mark.ros
 

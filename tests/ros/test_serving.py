@@ -6,11 +6,12 @@ import signal
 import pytest
 import ros_standin
 
-from robolearn import cli, serve
+from robolearn.cli import app as cli
 from robolearn.config import config_path
+from robolearn.deploy import serving as serve
+from robolearn.deploy.serving import NodeProcess, Serving, ServingError, free_domain
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
-from robolearn.serve import NodeProcess, Serving, ServingError, free_domain
 
 
 @pytest.mark.parametrize(("rate", "message"), [

@@ -9,12 +9,12 @@ import pytest
 import ros_standin
 from robolearn_ros.demo_driver import HELD_WITHIN_S
 
-from robolearn.exercise import exercise
+from robolearn.deploy.exercise import exercise
+from robolearn.deploy.serving import Serving, free_domain
+from robolearn.recorder.cycle_codec import Layout
 from robolearn.review.replay import cycles, replay
 from robolearn.review.verify import verify
 from robolearn.robots import load_robot
-from robolearn.safety.trace import Layout
-from robolearn.serve import Serving, free_domain
 
 pytestmark = pytest.mark.ros
 

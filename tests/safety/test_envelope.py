@@ -8,9 +8,9 @@ import pytest
 from safety_rig import DT, profile_with
 
 from robolearn.robots import load_robot
+from robolearn.safety.arm_model import ArmModel, point_speeds
 from robolearn.safety.envelope import Envelope, Step
-from robolearn.safety.kinematics import ArmModel, point_speeds
-from robolearn.safety.limits import compile_limits
+from robolearn.safety.mode_limits import compile_limits
 from robolearn.safety.types import Record
 
 ROBOT = load_robot("fr3")

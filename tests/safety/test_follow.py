@@ -7,11 +7,11 @@ import pytest
 from safety_rig import DT, profile_with
 
 from robolearn.robots import load_robot
+from robolearn.safety.arm_model import ArmModel
 from robolearn.safety.braking import BRAKING_SHARE, plan_braking
 from robolearn.safety.envelope import Assessment, Envelope
 from robolearn.safety.follow import Follower, Sent, Tracker, approach, largest_share
-from robolearn.safety.kinematics import ArmModel
-from robolearn.safety.limits import compile_limits
+from robolearn.safety.mode_limits import compile_limits
 from robolearn.safety.stream import Target
 from robolearn.safety.types import Record, Verdict
 

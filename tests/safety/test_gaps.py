@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from robolearn.safety import gaps
-from robolearn.safety.gaps import Gaps
+from robolearn.safety import distances as gaps
+from robolearn.safety.distances import Gaps
 
 _MODEL = mujoco.MjModel.from_xml_string(
     """

@@ -6,7 +6,7 @@ from safety_rig import profile_with
 
 from robolearn.robots import load_robot
 from robolearn.safety.inputs import Inputs
-from robolearn.safety.limits import compile_limits
+from robolearn.safety.mode_limits import compile_limits
 from robolearn.safety.types import Command, Measured, Record, Surroundings
 
 ROBOT = load_robot("fr3")

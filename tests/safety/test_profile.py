@@ -8,7 +8,7 @@ import yaml
 from robolearn.config import config_path
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot
-from robolearn.safety.limits import CurveTable, compile_limits
+from robolearn.safety.mode_limits import CurveTable, compile_limits
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import MODES, ModeLimits, NotChecked, SafetyProfile, Sourced
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from robolearn.safety.kinematics import Posture
+from robolearn.safety.arm_model import Posture
 from robolearn.safety.profile import Box, Plane, SafetyProfile, Workspace
 from robolearn.safety.space import Space
 from robolearn.safety.types import Record

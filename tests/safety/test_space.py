@@ -10,8 +10,8 @@ from variants import monitor_of, profile_data
 from robolearn.config import config_path
 from robolearn.robots import load_robot
 from robolearn.robots.kinematics import forward
+from robolearn.safety.arm_model import ArmModel, point_speeds
 from robolearn.safety.contact import REGIONS
-from robolearn.safety.kinematics import ArmModel, point_speeds
 from robolearn.safety.profile import Box, Plane, SafetyProfile
 from robolearn.safety.types import State, Verdict
 

@@ -7,7 +7,7 @@ import pytest
 
 from robolearn.robots import load_robot
 from robolearn.safety.inputs import Reading
-from robolearn.safety.limits import compile_limits
+from robolearn.safety.mode_limits import compile_limits
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.stops import Stop
 from robolearn.safety.types import Record, StopReport

@@ -12,7 +12,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from robolearn.deploy import launch_arguments
+from robolearn.deploy.deployment import launch_arguments
 
 
 def generate_launch_description():

@@ -12,7 +12,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from robolearn.deploy import from_launch, launch_arguments
+from robolearn.deploy.deployment import from_launch, launch_arguments
 
 
 def nodes(context):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.safety.clocks import system_offset_ns
+from robolearn.recorder.clocks import system_offset_ns
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1

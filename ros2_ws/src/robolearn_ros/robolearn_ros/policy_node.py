@@ -27,7 +27,7 @@ from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.robots import Robot, load_robot
-from robolearn.safety.sources import after_swap, policy_source
+from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.loop import Loop, Samples, StampClock

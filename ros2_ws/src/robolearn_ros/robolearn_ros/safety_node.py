@@ -23,12 +23,12 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import Trigger
 
-from robolearn.deploy import profile_line
+from robolearn.deploy.deployment import profile_line
+from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
-from robolearn.safety.log import SafetyLog
+from robolearn.safety.command_source import started_for
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
-from robolearn.safety.sources import started_for
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, Samples, StampClock

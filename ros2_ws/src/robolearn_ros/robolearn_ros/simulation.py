@@ -145,7 +145,7 @@ def _task_scene(
 ) -> tuple[mujoco.MjSpec, dict[str, Any]]:
     import jax
 
-    from robolearn.tasks import load_task
+    from robolearn.env.task import load_task
 
     made = load_task(f"{robot.path}/{task}")  # an arm of one's own has but a path
     sensors = made.sensors()

@@ -1,0 +1,493 @@
+"""The `robolearn` command: parsing and printing only; the work is done by the library.
+
+Exit status: 0 done, 1 done and the answer is no (a log that does not verify), 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from robolearn import __version__
+from robolearn.cli import safety as cli_safety
+from robolearn.cli.safety import plain_table
+from robolearn.errors import RobolearnError, RobotError
+
+if TYPE_CHECKING:
+    from robolearn.sim.randomize import Randomization
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+tasks_app = typer.Typer(invoke_without_command=True)
+robots_app = typer.Typer(invoke_without_command=True)
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(robots_app, name="robots")
+app.add_typer(cli_safety.app, name="safety")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a MuJoCo model of a robot arm to a learned policy that moves the real arm, with evidence."""
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+NewKey = Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")]
+Task = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROBOT/TASK",
+        help="Such as fr3/reach; `robolearn tasks` lists them. An arm of your own: my_arm.yaml/reach.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides, such as seed=3 num_envs=256."),
+]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: a user's mistake is one line on stderr and status 2, never a traceback."""
+    try:
+        app(args=arguments, prog_name="robolearn", standalone_mode=True)
+    except RobolearnError as error:
+        err.print(f"robolearn: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _EXTRAS:
+            raise
+        extra = _EXTRAS[(error.name or "").split(".")[0]]
+        err.print(
+            f"robolearn: '{error.name}' is not installed: pip install 'robolearn\\[{extra}]'", style="red"
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("robolearn: interrupted")
+        sys.exit(130)
+    sys.exit(0)
+
+
+_EXTRAS = {
+    **dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "gymnasium", "imageio"), "train"),
+    **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
+    **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
+}
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of training, evaluation and goals.")] = 0,
+    goals: Annotated[int, typer.Option(help="Goals sent to the arm over ROS 2.")] = 10,
+    episodes: Annotated[int, typer.Option(help="Evaluation episodes.")] = 1000,
+    steps: Annotated[
+        int | None, typer.Option(help="Control steps of training (default: the config's).")
+    ] = None,
+) -> None:
+    """Train fr3/reach, drive a simulated FR3 over ROS 2, stop it in four ways, write the report.
+
+    Example: robolearn demo
+    """
+    from robolearn.cli.demo import run_demo
+
+    summary = run_demo(run, seed=seed, goals=goals, episodes=episodes, total_steps=steps, console=out)
+    raise typer.Exit(0 if summary.passed else 1)
+
+
+@app.command()
+def train(
+    task: Task,
+    overrides: Overrides = None,
+    config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
+    print_slurm: Annotated[
+        str | None,
+        typer.Option(metavar="SITE", help="Print the SLURM script for a site instead of training."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Nodes of the SLURM job.")] = 1,
+    bundle: Annotated[
+        bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
+    ] = True,
+) -> None:
+    """Train a policy; a second call with the same run folder resumes.
+
+    Example: robolearn train fr3/reach seed=1 num_envs=512
+    """
+    if print_slurm is not None:
+        from robolearn.env.naming import file_stem
+        from robolearn.fleet.cluster import slurm_script
+
+        target = run or Path("runs") / file_stem(task)
+        script = slurm_script(
+            task, target, site=print_slurm, nodes=nodes, config=config, overrides=overrides or []
+        )
+        sys.stdout.write(script)
+        return
+    from robolearn.cli.train import train_command
+
+    train_command(task, config, overrides or [], run, out, bundle=bundle)
+
+
+@app.command(name="eval")
+def evaluate(
+    policy: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder or a .robolearn file.")],
+    episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
+    video: Annotated[
+        bool, typer.Option("--video", help="Also film the first successes and the first failures.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the files (default: beside the policy).")
+    ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(help="A bundle's robot YAML, where it is not where the bundle was trained."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Success over fresh episodes, with its 95 % Wilson interval, and where it is lowest.
+
+    Writes evaluation.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the run folder; for
+    a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot would run.
+
+    Example: robolearn eval runs/fr3-reach --episodes 1000
+    """
+    from robolearn.learn.served import evaluate_path
+    from robolearn.show.console import EvaluationBar
+
+    with EvaluationBar(err) as progress:
+        done = evaluate_path(
+            policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
+        )
+    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(done.result)
+    with EvaluationBar(err) if video else nullcontext() as progress:
+        notes = done.notes + done.write_films(progress)
+    for note in notes:
+        err.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle (default: in the run).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Ed25519 key (default: your own, made once).")] = None,
+    new_key: NewKey = False,
+) -> None:
+    """Export the trained policy as one signed file, ready to serve.
+
+    Example: robolearn export runs/fr3-reach -o fr3-reach.robolearn
+    """
+    from robolearn.keys import named_key
+    from robolearn.learn.run import open_run
+
+    opened = open_run(run)
+    named_key(key, new_key)
+    out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
+) -> None:
+    """What a bundle is: its contract, results, digests, signature and approvals, checked.
+
+    Example: robolearn inspect fr3-reach.robolearn
+    """
+    from robolearn.policy.approval import approvals_json, approvals_text
+    from robolearn.policy.bundle import PolicyBundle
+
+    loaded = PolicyBundle.load(bundle)
+    if as_json:
+        about = {"bundle_digest": loaded.digest, "key_id": loaded.key_id, "public_key": loaded.public_key}
+        approvals = {"approvals": approvals_json(loaded, bundle)}
+        out.print_json(
+            json.dumps({**loaded.manifest.model_dump(mode="json", by_alias=True), **about, **approvals})
+        )
+        return
+    out.print(loaded.inspect(), markup=False, highlight=False, soft_wrap=True)
+    out.print(approvals_text(loaded, bundle), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def approve(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
+    key: Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")] = None,
+    new_key: NewKey = False,
+) -> None:
+    """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
+
+    Example: robolearn approve fr3-reach.robolearn --who engineer-7
+    """
+    from robolearn.keys import named_key
+    from robolearn.policy.approval import approvals_path
+    from robolearn.policy.approval import approve as sign
+    from robolearn.policy.bundle import PolicyBundle
+
+    PolicyBundle.load(bundle)  # before a key is made for nothing
+    signed = sign(bundle, named_key(key, new_key), who)
+    text = f"Approved {signed.digest[:12]} as {signed.who}, key {signed.key_id}: {approvals_path(bundle)}"
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    robot: Annotated[
+        str, typer.Option(help="The arm: a name, or a robot YAML (default: the deployment file's, or fr3).")
+    ] = "",
+    deploy: Annotated[str, typer.Option(help="Deployment file (default: the packaged one of the arm).")] = "",
+    sim: Annotated[bool, typer.Option("--sim", help="Also start a simulated arm.")] = False,
+    profile: Annotated[
+        str | None, typer.Option(help="Safety profile (default: the deployment file's, or the arm's own).")
+    ] = None,
+    log: Annotated[Path, typer.Option(help="Folder of the safety log.")] = Path("runs/serve"),
+    rate: Annotated[float | None, typer.Option(help="Command rate in Hz (default: the file's).")] = None,
+) -> None:
+    """Serve a policy on an arm over ROS 2, behind the safety monitor, until Ctrl-C.
+
+    Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
+    """
+    from robolearn.deploy.deployment import deployment_for
+    from robolearn.deploy.serving import serve_until_stopped
+
+    changes = {"profile": profile, "rate_hz": rate}
+    deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
+    serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
+
+
+@app.command()
+def review(
+    log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Where the page goes (default: LOG/report.html).")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Replay through another profile: what would it have done?")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The log writer's public key (.pub), from outside the log."),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a safety log, replay it through the same monitor, write the report page.
+
+    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
+
+    Example: robolearn review runs/demo/safety
+    """
+    from robolearn.review.review import review_log
+
+    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    raise typer.Exit(0 if outcome.passed else 1)
+
+
+@app.command()
+def view(
+    task: Task,
+    policy: Annotated[str, typer.Option(help="zero, random, or the path of a bundle.")] = "zero",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write an mp4 instead.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+) -> None:
+    """Watch a task: in the viewer, or as an mp4 where there is no display.
+
+    Example: robolearn view fr3/pick_cube --policy random
+    """
+    from robolearn.show.console import EvaluationBar
+    from robolearn.show.render import has_display
+    from robolearn.show.view import view as show
+
+    with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
+        written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)
+    if written is not None:
+        out.print(f"wrote {written}", highlight=False)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    as_json: Json = False,
+) -> None:
+    """What this machine can do, and what to do about what it cannot.
+
+    Exit status 1 if something required is missing.
+
+    Example: robolearn doctor
+    """
+    from robolearn.cli import doctor as checks
+
+    found = checks.diagnose(folder)
+    out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
+    raise typer.Exit(0 if found.fit else 1)
+
+
+@tasks_app.callback()
+def tasks(context: typer.Context, as_json: Json = False) -> None:
+    """List every robot/task; `show` one.
+
+    Example: robolearn tasks
+    """
+    if context.invoked_subcommand:
+        return
+    from robolearn.env.task import task_classes, task_names
+
+    classes = task_classes()
+    if as_json:
+        out.print_json(json.dumps(task_names()))
+        return
+    table = plain_table("task", "what", "success")
+    for name in task_names():
+        kind = classes[name.split("/")[1]]
+        table.add_row(name, kind.summary, kind.success_text)
+    out.print(table)
+
+
+@tasks_app.command(name="show")
+def tasks_show(task: Task) -> None:
+    """Slots, goal, reward terms, success and action bounds of one task.
+
+    Example: robolearn tasks show fr3/reach
+    """
+    from robolearn.env import task as tasks
+
+    shown = tasks.load_task(task)
+    config = shown.config
+    out.print(f"[bold]{shown.full_name}[/]: {shown.summary}")
+    out.print(f"Success: {shown.success_text}. Episode {config.episode_s:g} s at {config.control_hz:g} Hz.")
+    slots = plain_table("slot", "shape", "unit", "source", "what")
+    for slot in (*shown.slots, *shown.goal_slots, *shown.memory_slots):
+        slots.add_row(slot.name, str(list(slot.shape)), slot.unit, slot.source, slot.description)
+    rewards = plain_table("reward term", "weight")
+    for term, weight in config.reward.items():
+        rewards.add_row(term, f"{weight:g}")
+    drawn = plain_table("drawn for each episode", "of", "between")
+    for what, of, between in _randomization(config.randomization):
+        drawn.add_row(what, of, between)
+    action = plain_table("action space", "")
+    for key, value in config.action:
+        action.add_row(key, str(value))
+    for table in (slots, rewards, drawn, action):
+        out.print(table)
+        out.print()
+    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+
+
+def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:
+    """Rows of what is declared: the key, the name pattern, the range."""
+    for key, value in config:
+        if isinstance(value, dict):
+            for of, spread in value.items():
+                yield key, of, _range(spread)
+        elif value not in (0.0, (0.0, 0.0)):
+            yield key, "", _range(value)
+
+
+def _range(value: Any) -> str:
+    return f"{value[0]:g} .. {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
+
+
+@robots_app.callback()
+def robots(context: typer.Context, as_json: Json = False) -> None:
+    """List the robots; `show` one, or `check` a robot file of your own.
+
+    Example: robolearn robots
+    """
+    if context.invoked_subcommand:
+        return
+    from robolearn.robots import load_robot, robot_names
+
+    loaded = [load_robot(name) for name in robot_names()]
+    if as_json:
+        out.print_json(
+            json.dumps([{"name": r.name, "label": r.label, "joints": r.joint_names} for r in loaded])
+        )
+        return
+    table = plain_table("robot", "label", "joints", "payload kg", "reach m", "digest")
+    for robot in loaded:
+        table.add_row(robot.name, robot.label, str(robot.dof), _number(robot.payload_kg), _number(robot.reach_m),
+                      robot.digest[:12])  # fmt: skip
+    out.print(table)
+
+
+@robots_app.command(name="show")
+def robots_show(name: Annotated[str, typer.Argument(help="A robot's name or file.")]) -> None:
+    """Limits of one robot, each with its source.
+
+    Example: robolearn robots show fr3
+    """
+    from robolearn.robots import load_robot
+
+    robot = load_robot(name)
+    limits = robot.limits
+    out.print(f"[bold]{robot.label}[/] ({robot.name}), file digest {robot.digest[:12]}")
+    table = plain_table("joint", *(heading for heading, _ in _LIMIT_COLUMNS.values()))
+    for i, joint in enumerate(robot.joint_names):
+        values = [getattr(limits, field) for field in _LIMIT_COLUMNS]
+        table.add_row(joint, *("-" if value is None else f"{value[i]:g}" for value in values))
+    out.print(table)
+    for field, (_, what) in _LIMIT_COLUMNS.items():
+        out.print(f"{what}: {limits.source(field)} [{limits.trust(field)}]", markup=False, highlight=False)
+
+
+_LIMIT_COLUMNS = {
+    "position_min_rad": ("min rad", "Lowest position"),
+    "position_max_rad": ("max rad", "Highest position"),
+    "velocity_rad_s": ("rad/s", "Speed"),
+    "acceleration_rad_s2": ("rad/s²", "Acceleration"),
+    "jerk_rad_s3": ("rad/s³", "Jerk"),
+    "torque_nm": ("Nm", "Torque"),
+    "torque_rate_nm_s": ("Nm/s", "Torque rate"),
+}
+
+
+@robots_app.command(name="check")
+def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) -> None:
+    """What is missing or contradictory in a robot file of your own.
+
+    Example: robolearn robots check my_arm.yaml
+    """
+    from robolearn.robots.check import check_robot
+
+    if not path.is_file():
+        raise RobotError(f"No robot file '{path}'.")
+    findings = check_robot(path)
+    for finding in findings:
+        out.print(f"- {finding}", markup=False)
+    if not findings:
+        out.print(f"{path}: nothing missing, nothing contradictory.")
+    raise typer.Exit(1 if findings else 0)
+
+
+def _number(value: Any) -> str:
+    return "unknown" if value is None else f"{value:g}"

@@ -1,0 +1,1 @@
+"""Deployment files, starting nodes, exercising them."""

@@ -1,0 +1,342 @@
+"""Starts and stops the ROS 2 nodes as processes, without the launch system. Does not import rclpy.
+
+with Serving(run_dir, robot="fr3") as serving:
+    serving.start_sim()
+    serving.start_safety(log_dir=run_dir / "safety")
+    serving.start_policy("fr3-reach.robolearn")
+    serving.wait_until_active()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+
+from robolearn.config import config_dir
+from robolearn.deploy.deployment import Deployment, node_environment, node_parameters, profile_line
+from robolearn.errors import MissingDependency, RobolearnError
+from robolearn.policy.approval import require_approval
+from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.interpolate import ticks_per_period
+from robolearn.robots import load_robot
+from robolearn.safety.profile import SafetyProfile
+
+GRACE_S = 5.0
+_WHEELS = "ros_wheels_bootstrapper"
+_INSTALL = (
+    "ROS 2 is not installed in this Python environment: pip install 'robolearn[ros]', or, where ROS 2 came from apt, "
+    "source /opt/ros/jazzy/setup.bash first."
+)
+
+
+class ServingError(RobolearnError):
+    """A node did not start or ended by itself; the message holds its last words."""
+
+
+def require_ros() -> None:
+    """Raises MissingDependency where rclpy or the nodes are not installed."""
+    if importlib.util.find_spec("rclpy") is None:
+        raise MissingDependency(_INSTALL)
+    if importlib.util.find_spec("robolearn_ros") is None:
+        raise MissingDependency(
+            "The package robolearn_ros is not installed: pip install robolearn, or build ros2_ws and source it."
+        )
+
+
+def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a node process, in a domain of its own if one is given.
+
+    changes: in place of what this process has; None: discovery on this machine only, unless it says otherwise.
+    """
+    environment = dict(os.environ)
+    if importlib.util.find_spec(_WHEELS) is not None:
+        # ROS 2 from wheels sets these for each process itself; those of another environment would be wrong here.
+        environment.pop("LD_LIBRARY_PATH", None)
+        environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle helpers of numpy only disturb
+    # Over shared memory Fast DDS lets a publisher wait a third of a second for a starved reader that just appeared.
+    environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    if changes is None:
+        environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment |= changes or {}
+    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
+        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(config_dir() / "ros2/this_machine.xml"))
+    if domain_id is not None:
+        environment["ROS_DOMAIN_ID"] = str(domain_id)
+    return environment
+
+
+def free_domain() -> int:
+    """A ROS 2 domain, 1 to 100, in which nothing on this machine takes part at this moment.
+
+    Participants of domain d listen on UDP ports 7400 + 250 d + 10 + 2 k (DDS interoperability protocol, 9.6.1.1).
+    """
+    domains = list(range(1, 101))
+    random.SystemRandom().shuffle(domains)
+    return next((domain for domain in domains if _unused(domain)), domains[0])
+
+
+def _unused(domain: int) -> bool:
+    for participant in range(8):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7410 + 250 * domain + 2 * participant))
+            except OSError:
+                return False
+    return True
+
+
+def parameter_arguments(parameters: Mapping[str, Any]) -> list[str]:
+    """`--ros-args` for parameters; text is quoted so that a number in it stays text, None is left out."""
+    arguments = ["--ros-args"]
+    for name, value in parameters.items():
+        if value is not None and value != []:  # rcl cannot read an empty list; it is every list's default
+            text = str(value) if isinstance(value, Path) else value
+            arguments += ["-p", f"{name}:={json.dumps(text)}"]
+    return arguments
+
+
+class NodeProcess:
+    """One node: its process and the file with everything it wrote."""
+
+    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], output: Path):
+        self.name, self.output = name, output
+        self._arguments, self._environment = list(arguments), dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again if it has ended."""
+        with self.output.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"robolearn_ros.{self.name}", *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches us, and we end the nodes in order
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative where a signal ended it."""
+        return self._running.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self.exit_code is None:
+            self._running.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Its exit code, or None where it still runs after timeout_s."""
+        try:
+            return self._running.wait(max(timeout_s, 0.0))
+        except subprocess.TimeoutExpired:
+            return None
+
+    def last_words(self, lines: int = 8) -> str:
+        """The end of its output."""
+        text = self.output.read_text(encoding="utf-8", errors="replace").strip()
+        return "\n".join(text.splitlines()[-lines:]) or "(it wrote nothing)"
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+
+class Serving:
+    """The nodes of one arm. Each writes to `<run_dir>/<node>.out`, and its loop statistics to `<node>.json`."""
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        *,
+        robot: str = "fr3",
+        rate_hz: float = 500.0,
+        domain_id: int | None = None,
+        rt_priority: int = 40,
+        changes: Mapping[str, str] | None = None,
+    ):
+        """changes: of the nodes' environment, as `ros_environment` has it."""
+        require_ros()
+        self.run_dir = Path(run_dir)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.robot, self.rate_hz, self.rt_priority = robot, float(rate_hz), rt_priority
+        self.environment = ros_environment(domain_id, changes)
+        self.nodes: dict[str, NodeProcess] = {}
+
+    def start_sim(self, **parameters: Any) -> NodeProcess:
+        """A simulated arm."""
+        return self.start("sim_node", robot=self.robot, rate_hz=self.rate_hz, **parameters)
+
+    def start_safety(self, *, log_dir: str | Path | None, **parameters: Any) -> NodeProcess:
+        """The safety monitor, and its log in a new or empty folder."""
+        log = str(log_dir) if log_dir is not None else ""
+        return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
+
+    def start_policy(self, bundle: str | Path, **parameters: Any) -> NodeProcess:
+        """The policy. On a simulated arm no approval is asked for, unless require_approval says so.
+
+        Joint states are expected at rate_hz, unless state_rate_hz says otherwise.
+        """
+        parameters.setdefault("require_approval", "sim_node" not in self.nodes)
+        parameters.setdefault("state_rate_hz", self.rate_hz)
+        return self.start("policy_node", bundle=str(bundle), command_rate_hz=self.rate_hz, **parameters)
+
+    def start(self, name: str, **parameters: Any) -> NodeProcess:
+        """One node of robolearn_ros by module name."""
+        parameters = {
+            "rt_priority": self.rt_priority,
+            "stats_path": str(self.run_dir / f"{name}.json"),
+            **parameters,
+        }
+        output = self.run_dir / f"{name}.out"
+        output.unlink(missing_ok=True)
+        node = NodeProcess(name, parameter_arguments(parameters), self.environment, output)
+        self.nodes[name] = node
+        return node
+
+    def check(self) -> None:
+        """Raises ServingError if a node has ended by itself."""
+        for node in self.nodes.values():
+            if node.exit_code is not None:
+                raise ServingError(f"{node.name} ended with status {node.exit_code}:\n{node.last_words()}")
+
+    def wait_for_output(self, name: str, text: str, timeout_s: float = 20.0) -> None:
+        """Wait until a node has written a text. Raises ServingError where it ends, or time runs out, before."""
+        node = self.nodes[name]
+        deadline = time.monotonic() + timeout_s
+        while text not in node.output.read_text(encoding="utf-8", errors="replace"):
+            self.check()
+            if time.monotonic() > deadline:
+                raise ServingError(f"{name} did not get ready within {timeout_s:g} s:\n{node.last_words()}")
+            time.sleep(0.02)
+
+    def wait_until_active(self, timeout_s: float = 20.0) -> None:
+        """Wait until the policy node has found the arm and is active."""
+        self.wait_for_output("policy_node", "active: ", timeout_s)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one node and wait for its end."""
+        node = self.nodes[name]
+        node.send(signal.SIGKILL)
+        node.wait(GRACE_S)
+
+    def restart(self, name: str) -> NodeProcess:
+        """Start a node that has ended again, with the same parameters."""
+        node = self.nodes[name]
+        node.start()
+        return node
+
+    def stop(self) -> dict[str, int | None]:
+        """End every node: SIGTERM, after a grace SIGKILL. Returns the exit codes by name; a second call the same.
+
+        The policy ends first and the arm last, so that the arm is held while the rest goes down.
+        """
+        for name in ("policy_node", "safety_node", "sim_node"):
+            node = self.nodes.get(name)
+            if node is None:
+                continue
+            node.send(signal.SIGTERM)
+            if node.wait(GRACE_S) is None:
+                node.send(signal.SIGKILL)
+                node.wait(GRACE_S)
+        return {name: node.exit_code for name, node in self.nodes.items()}
+
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """What the nodes measured of themselves, by name; of those that ended in order."""
+        found = {}
+        for name in self.nodes:
+            file = self.run_dir / f"{name}.json"
+            if file.is_file():
+                found[name] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve_until_stopped(
+    bundle: str | Path,
+    deployment: Deployment,
+    *,
+    sim: bool = False,
+    log_dir: str | Path = "runs/serve",
+    console: Console,
+) -> None:
+    """Serve a bundle until Ctrl-C or SIGTERM. Each call logs into a new folder of log_dir, named by the time.
+
+    On a simulated arm no approval is asked for.
+    Raises BundleError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
+    itself.
+    """
+    loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
+    if deployment.require_approval and not sim:
+        require_approval(loaded, bundle, deployment.approver_keys)
+    ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
+    profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
+    folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
+    began = time.monotonic()
+    with Serving(folder, changes=node_environment(deployment, sim=sim)) as serving:
+        nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
+        for name, parameters in nodes.items():
+            serving.start(name, **parameters)
+        say = partial(console.print, highlight=False, soft_wrap=True)
+        told = profile_line(profile, deployment.mode)
+        say(told)
+        with console.status("Waiting for the arm ..."):
+            # The node then has the same limits, and its log is open.
+            serving.wait_for_output("safety_node", told, timeout_s=60.0)
+            serving.wait_until_active(timeout_s=60.0)
+        with _end_asked() as asked:
+            console.print(
+                f"[bold]{loaded.manifest.name}[/] is active after {time.monotonic() - began:.1f} s; the arm is held."
+            )
+            console.print("Start it, and send goals, from another terminal:")
+            for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
+                say(f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}")
+            say(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.")
+            while not asked.wait(0.2):
+                serving.check()
+        console.print("Stopping the nodes ...")
+    say(f"Look at what happened: robolearn review {folder / 'safety'}")
+
+
+@contextlib.contextmanager
+def _end_asked() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, in place of what they do otherwise."""
+    asked = threading.Event()
+    before = {n: signal.signal(n, lambda *_: asked.set()) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""The task contract, action spaces, and the batched environment."""

@@ -1,0 +1,257 @@
+"""Gymnasium's faces of the same environments: one at a time, or a batch on one engine.
+
+    import gymnasium
+    import robolearn.env.gym  # registers robolearn/ROBOT-TASK-v0
+
+    env = gymnasium.make("robolearn/fr3-reach-v0")
+    envs = gymnasium.make_vec("robolearn/fr3-reach-v0", num_envs=1024)
+    mine = gymnasium.make(robolearn.env.gym.register("my_arm.yaml/reach"))  # an arm of your own
+
+Gymnasium 1.x loads no plugins by itself; without the import, "robolearn.env.gym:robolearn/fr3-reach-v0" does it too.
+Both faces take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.learn.sb3`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jax.stages import Compiled
+
+from robolearn.env.naming import absolute, file_stem
+from robolearn.env.task import task_names
+from robolearn.env.vec_env import EnvState, VecEnv, make
+from robolearn.show.render import HumanView, SceneRenderer, has_display
+from robolearn.sim.compiled import compiled
+from robolearn.sim.jit import jit
+
+RENDER_MODES = ["rgb_array", *(["human"] if has_display() else [])]  # what can be shown here
+SEEDS = 2**31 - 1
+
+
+class Stepper:
+    """A VecEnv and its state as numpy: what every face outside JAX needs.
+
+    After `reset` or `step`, the attributes obs [N, D], reward [N], terminated, truncated, success [N] bool and
+    final_obs [N, D] are those of `EnvState`.
+    """
+
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    success: np.ndarray
+    final_obs: np.ndarray
+
+    def __init__(self, task: str, num_envs: int, engine: str, config: dict[str, Any] | None):
+        self.env: VecEnv = make(task, num_envs=num_envs, engine=engine, config=config)
+        self.state: EnvState | None = None
+        self._reset: Compiled | None = None
+        self._step: Compiled | None = None
+        self._renderer: SceneRenderer | None = None
+        self._view: HumanView | None = None
+
+    @property
+    def spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+        """Observation and action of one environment."""
+        obs = gymnasium.spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
+        return obs, gymnasium.spaces.Box(-1.0, 1.0, (self.env.action_size,), np.float32)
+
+    def reset(self, seed: int) -> None:
+        """Start every environment anew."""
+        key = jax.random.key(seed)
+        if self._reset is None:
+            self._reset = compiled(jit(self.env.reset, quick=True).lower(key))
+        self._keep(self._reset(key))
+
+    def step(self, action: np.ndarray) -> None:
+        """One control period. action: [N, A] in [-1, 1]."""
+        if self.state is None:
+            raise gymnasium.error.ResetNeeded("Call reset() before step().")
+        action, expected = np.asarray(action, np.float32), (self.env.num_envs, self.env.action_size)
+        if action.shape != expected:
+            raise gymnasium.error.InvalidAction(f"Actions have shape {expected}, not {action.shape}.")
+        if self._step is None:
+            self._step = compiled(jit(self.env.step).lower(self.state, action))
+        self._keep(self._step(self.state, action))
+
+    def frame(self, index: int = 0) -> np.ndarray:
+        """A picture of one environment, [height, width, 3] uint8."""
+        if self.state is None:
+            raise gymnasium.error.ResetNeeded("Call reset() before render().")
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self.env, 640, 480, "overview")
+        return self._renderer.frame(self.state, index)
+
+    def show(self) -> None:
+        """Update the viewer's window with the first environment. Raises PhysicsError without a display."""
+        if self._view is None:
+            self._view = HumanView(self.env)
+        if self.state is not None:
+            self._view.show(self.state)
+
+    def close(self) -> None:
+        """Free windows and GL contexts."""
+        for open_one in (self._renderer, self._view):
+            if open_one is not None:
+                open_one.close()
+        self._renderer = self._view = None
+
+    def _keep(self, state: EnvState) -> None:
+        self.state = state
+        seen = (state.obs, state.reward, state.terminated, state.truncated, state.success, state.final_obs)
+        self.obs, self.reward, self.terminated, self.truncated, self.success, self.final_obs = (
+            np.array(value) for value in seen
+        )
+
+
+class GymEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One environment. info["is_success"] tells, when an episode ends, whether it succeeded."""
+
+    metadata = {"render_modes": RENDER_MODES}
+
+    def __init__(
+        self,
+        task: str,
+        engine: str = "native",
+        config: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+    ):
+        self._stepper = Stepper(task, 1, engine, config)
+        self.render_mode = render_mode
+        self.metadata = self.metadata | {"render_fps": round(self._stepper.env.control_hz)}
+        self.observation_space, self.action_space = self._stepper.spaces
+
+    @property
+    def robolearn(self) -> VecEnv:
+        """The environment behind this face."""
+        return self._stepper.env
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """A new episode; the same seed gives the same episode."""
+        super().reset(seed=seed, options=options)
+        self._stepper.reset(int(self.np_random.integers(SEEDS)))
+        self._show()
+        return self._stepper.obs[0], {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One control period."""
+        now = self._stepper
+        now.step(np.asarray(action)[None])
+        terminated, truncated = bool(now.terminated[0]), bool(now.truncated[0])
+        info = {"is_success": bool(now.success[0])} if terminated or truncated else {}
+        self._show()
+        return now.final_obs[0], float(now.reward[0]), terminated, truncated, info
+
+    def render(self) -> Any:
+        """A picture in mode `rgb_array`; in mode `human` the window updates by itself."""
+        return self._stepper.frame() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Free windows and GL contexts."""
+        self._stepper.close()
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._stepper.show()
+
+
+class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """A batch on one engine. Episodes restart within the step that ends them (AutoresetMode.SAME_STEP).
+
+    Where an episode ended, info["final_obs"] [N, D] has its last observation and info["final_info"]["is_success"]
+    [N] its result; info["_final_obs"] and info["_final_info"] [N] say where.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        num_envs: int = 1024,
+        engine: str = "auto",
+        config: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+    ):
+        self._stepper = Stepper(task, num_envs, engine, config)
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.metadata = {
+            "render_modes": RENDER_MODES,
+            "render_fps": round(self._stepper.env.control_hz),
+            "autoreset_mode": AutoresetMode.SAME_STEP,
+        }
+        self.single_observation_space, self.single_action_space = self._stepper.spaces
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @property
+    def robolearn(self) -> VecEnv:
+        """The environment behind this face."""
+        return self._stepper.env
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """New episodes everywhere."""
+        super().reset(seed=seed, options=options)
+        self._stepper.reset(int(self.np_random.integers(SEEDS)))
+        return self._stepper.obs, {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control period of every environment."""
+        now = self._stepper
+        now.step(actions)
+        done, info = now.terminated | now.truncated, {}
+        if done.any():
+            info = {
+                "final_obs": np.where(done[:, None], now.final_obs, 0.0).astype(np.float32),
+                "_final_obs": done,
+                "final_info": {"is_success": now.success & done, "_is_success": done},
+                "_final_info": done,
+            }
+        if self.render_mode == "human":
+            now.show()
+        return now.obs, now.reward, now.terminated, now.truncated, info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """A picture of every environment in mode `rgb_array`."""
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(self._stepper.frame(i) for i in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free windows and GL contexts."""
+        del kwargs
+        self._stepper.close()
+
+
+def gym_id(task: str) -> str:
+    """Gymnasium's id of `robot/task`, with the robot's name where a file is given."""
+    return f"robolearn/{file_stem(task)}-v0"
+
+
+def register(task: str) -> str:
+    """Register `robot/task` with Gymnasium and return its id. Importing this module does it for what is installed.
+
+    For an arm of your own, `my_arm.yaml/reach`. An id that is taken by another file then means this one.
+    """
+    task, name = absolute(task), gym_id(task)
+    if name not in gymnasium.registry or gymnasium.registry[name].kwargs != {"task": task}:
+        gymnasium.registry.pop(name, None)
+        gymnasium.register(
+            name,
+            entry_point="robolearn.env.gym:GymEnv",
+            vector_entry_point="robolearn.env.gym:GymVectorEnv",
+            kwargs={"task": task},
+        )
+    return name
+
+
+for _task in task_names():
+    register(_task)

@@ -1,0 +1,231 @@
+"""The task contract: what a manipulation task declares, and how tasks are found by name.
+
+A task is written for one environment; `VecEnv` vmaps it. Its methods are pure JAX functions of arrays.
+`observe` and `act` are exported with the policy, so they may use only what a robot can measure (slots), its goal
+and the policy's own memory. Rewards, success and the critic may also use privileged slots.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robolearn.config import Config, build, merged
+from robolearn.env.cartesian_action import ActionConfig, make_action
+from robolearn.env.joint_action import Targets
+from robolearn.env.naming import split_task
+from robolearn.errors import ConfigError, TaskError, unknown
+from robolearn.policy.slots import Slot
+from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
+from robolearn.sim.randomize import Randomization
+
+Array = jax.Array
+Readings = dict[str, Array]
+
+ENTRY_POINTS = "robolearn.tasks"
+
+
+class TaskConfig(Config):
+    """What every task can be told. A task adds its own keys and its reward weights."""
+
+    episode_s: float
+    control_hz: float = 50.0
+    physics_hz: float = 200.0
+    success_hold_s: float = 0.5
+    action: ActionConfig = ActionConfig()
+    reward: dict[str, float] = {}
+    randomization: Randomization = Randomization()
+
+
+class Reset(NamedTuple):
+    """The start of one episode, at rest: arm [n] rad, the goal by slot name, the gripper opening in m, and other
+    joints of the scene by name (1 number, or 7 for a free joint: position, quaternion w, x, y, z).
+    """
+
+    arm: Array
+    goal: Readings
+    width: float | Array = 0.0
+    joints: Readings = {}
+
+
+T = TypeVar("T", bound=TaskConfig)
+
+
+class Task(ABC, Generic[T]):
+    """One manipulation task on one robot."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    success_text: ClassVar[str]
+    config_type: ClassVar[type[TaskConfig]]
+
+    def __init__(self, robot: Robot, config: T):
+        self.robot = robot
+        self.config = config
+        self.substeps = _whole(config.physics_hz / config.control_hz, "physics_hz / control_hz")
+        self.episode_steps = _whole(config.episode_s * config.control_hz, "episode_s * control_hz")
+        self.hold_steps = _whole(config.success_hold_s * config.control_hz, "success_hold_s * control_hz")
+        self.action = make_action(
+            robot, config.action, 1.0 / config.control_hz, gripper=self.uses_gripper, rest_rad=self.rest_rad
+        )
+
+    # What the task declares.
+
+    uses_gripper: ClassVar[bool] = False
+    objects: ClassVar[tuple[str, ...]] = ()  # bodies that randomisation may resize
+
+    @property
+    def rest_rad(self) -> NDArray[np.float64]:
+        """The posture [n] rad around which the task happens."""
+        return self.robot.home_rad
+
+    @property
+    @abstractmethod
+    def slots(self) -> tuple[Slot, ...]:
+        """What the policy measures, in order."""
+
+    @property
+    def goal_slots(self) -> tuple[Slot, ...]:
+        """What the policy is told to reach."""
+        return ()
+
+    @property
+    def memory_slots(self) -> tuple[Slot, ...]:
+        """What the policy remembers between control periods."""
+        return self.action.memory_slots
+
+    @abstractmethod
+    def scene(self) -> mujoco.MjSpec:
+        """The robot and its surroundings, with every sensor that `sensors` names."""
+
+    @abstractmethod
+    def sensors(self) -> dict[str, tuple[str, ...]]:
+        """MuJoCo sensors that make up each slot, privileged ones included: {slot name: sensor names}."""
+
+    @abstractmethod
+    def reset(self, key: Array) -> Reset:
+        """Draw the start of an episode."""
+
+    @abstractmethod
+    def observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """What the actor sees, [D]. Exported with the policy."""
+
+    @abstractmethod
+    def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
+        """Every reward term by name, unweighted scalars; `config.reward` holds the weights."""
+
+    @abstractmethod
+    def achieved(self, readings: Readings, goal: Readings) -> Array:
+        """Whether the goal is met now, scalar bool. Success is holding it to the episode's end."""
+
+    # What most tasks need not change.
+
+    def draw(self, key: Array, *names: str) -> Array:
+        """[k], one number for each name, uniform in its range of `randomization.pose`."""
+        ranges = jnp.asarray([self.config.randomization.pose[name] for name in names])
+        return jax.random.uniform(key, (len(names),), minval=ranges[:, 0], maxval=ranges[:, 1])
+
+    def critic_observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+        """What the critic sees, [DC]: the actor's view and every privileged slot."""
+        measured = {slot.name for slot in self.slots}
+        extra = [readings[name].ravel() for name in sorted(readings) if name not in measured]
+        return jnp.concatenate([self.observe(readings, memory, goal), *extra])
+
+    def failed(self, readings: Readings, goal: Readings) -> Array:
+        """Whether the episode has failed beyond repair, scalar bool; it then ends at once."""
+        del readings, goal
+        return jnp.zeros((), bool)
+
+    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
+        """A hand-written policy, action [A] in [-1, 1], that learning may start from; None where there is none.
+
+        It depends on nothing but its arguments, so that a network that sees `observe` can imitate it, and acts
+        sensibly in any state. It may read privileged slots. It is not exported.
+        """
+        del readings, memory, goal
+        return None
+
+    def act(self, action: Array, memory: Any) -> tuple[Targets, Any]:
+        """Targets of the next control period from an action [A] in [-1, 1]. Exported with the policy."""
+        return self.action(action, memory)
+
+    @property
+    def action_size(self) -> int:
+        """Length of the action vector."""
+        return self.action.size
+
+    @property
+    def full_name(self) -> str:
+        """`robot/task`."""
+        return f"{self.robot.name}/{self.name}"
+
+
+def _whole(value: float, what: str) -> int:
+    whole = round(value)
+    if whole < 1 or abs(value - whole) > 1e-9 * max(1.0, abs(value)):
+        raise TaskError(
+            f"{what} is {value:g}, but must be a whole number of at least 1: choose rates that divide."
+        )
+    return whole
+
+
+_REGISTERED: dict[str, type[Task[Any]]] = {}
+TaskType = TypeVar("TaskType", bound=type[Task[Any]])
+
+
+def register_task(kind: TaskType) -> TaskType:
+    """Make a task class known by its name in this process, as in a notebook; usable as a decorator.
+
+    A package declares an entry point instead. Raises TaskError for the name of an installed task.
+    """
+    if kind.name in entry_points(group=ENTRY_POINTS).names:
+        raise TaskError(f"Task '{kind.name}' is already installed. Give yours another name.")
+    _REGISTERED[kind.name] = kind
+    return kind
+
+
+def task_classes() -> dict[str, type[Task[Any]]]:
+    """Every task class by name: installed ones, from the entry point group `robolearn.tasks`, and registered ones."""
+    return {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)} | _REGISTERED
+
+
+def task_names() -> list[str]:
+    """Every `robot/task` that can be made of what is installed; a robot file of one's own adds its own."""
+    return [f"{robot}/{task}" for robot in robot_names() for task in sorted(task_classes())]
+
+
+def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
+    """The task `robot/task`, its defaults changed by config, group by group.
+
+    robot: a packaged one, or the path of a robot file: `fr3/reach`, `arms/my_arm.yaml/reach`.
+    Raises TaskError, ConfigError or RobotError.
+    """
+    robot_name, task_name = split_task(name)
+    classes, own = task_classes(), is_robot_path(robot_name)
+    if task_name not in classes or not (own or robot_name in robot_names()):
+        known = [f"{robot_name}/{task}" for task in sorted(classes)] if own else task_names()
+        hint = "" if own else " An arm of your own goes by its file: my_arm.yaml/reach."
+        raise TaskError(unknown("task", name, known) + hint)
+    kind = classes[task_name]
+    defaults = kind.config_type.model_construct().model_dump()
+    resolved = build(kind.config_type, merged(defaults, config or {}), f"task {name}")
+    for term in resolved.reward:
+        if defaults["reward"] and term not in defaults["reward"]:
+            raise ConfigError(f"task {name}: " + unknown("reward term", term, defaults["reward"]))
+    poses = defaults["randomization"]["pose"]
+    for pose in resolved.randomization.pose:
+        if pose not in poses:
+            raise ConfigError(f"task {name}: " + unknown("pose", pose, poses))
+    for pose in poses:
+        if pose not in resolved.randomization.pose:
+            raise ConfigError(
+                f"task {name}: randomization.pose.{pose} is missing: give both ends of its range."
+            )
+    return kind(load_robot(robot_name), resolved)

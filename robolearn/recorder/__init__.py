@@ -1,0 +1,1 @@
+"""The evidence log: hash chain, signed segments, cycle codec, writer process."""

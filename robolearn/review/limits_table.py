@@ -1,0 +1,72 @@
+"""The table of limits: every number of the modes that held, the nearest approach to it, or why none is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robolearn.recorder.hash_chain import plain
+from robolearn.review.margins import Again
+from robolearn.review.statistics import Statistics, Worst, limit_rows
+from robolearn.robots import Robot
+from robolearn.safety.profile import SafetyProfile
+
+_WHOLE = {"separation.edition": "separation", "contact.edition": "contact"}
+_ACTED = " Stops and spells of limiting by the rule {rule}: {count}."
+# What stands in the place of a margin where the trace cannot give one: the rule to count, and why there is no margin.
+_INSTEAD = {
+    "command_lag_max_rad": ("command_lag", "The wanted position between two commands is not in the trace."),
+    "first_command_wait_max_s": ("command_age", "The wait after a start is not measured here."),
+    "tracking_delay_max_s": ("tracking", "Part of the rule on tracking, not a limit by itself."),
+    "standstill_velocity_max_rad_s": (
+        "",
+        "Asked of the arm at each reset and start; the configuration history has the refusals.",
+    ),
+    "standstill_drift_max_rad": ("drift", "Where the arm came to rest is not in the trace."),
+    "enabling_device": ("enabling_device", "A yes or no, not a number."),
+}
+
+
+def look_again(statistics: Statistics, again: Again) -> None:
+    """Adds the margins that take the monitor's own code, of the cycles that were chosen for it."""
+    for mode, three in statistics.looks:
+        cycle = int(three["cycle"][-1])
+        for found in again.look(mode, three):
+            statistics.keep(mode, Worst(**vars(found), cycle=cycle, every=statistics.looks_every))
+
+
+def limit_tables(
+    profile: SafetyProfile, robot: Robot, statistics: Statistics, rules: dict[str, int], not_again: str
+) -> list[dict[str, Any]]:
+    """Per mode that held: every limit with its worst margin or, under `instead`, what there is in its place.
+
+    rules: events by rule.  not_again: why nothing could be computed again; empty where it could.
+    """
+    modes = []
+    for mode in statistics.modes or {next(iter(profile.modes)): 0}:
+        worst = statistics.worst.get(mode, {})
+        rows = limit_rows(profile.mode(mode), robot.joint_names)
+        for row in rows:
+            key = _WHOLE.get(row["key"], row["key"])
+            if key in worst:
+                row["worst"] = plain(worst[key])
+            else:
+                row["instead"] = _instead(row, rules, not_again)
+        modes.append({"mode": mode, "cycles": statistics.modes.get(mode, 0), "rows": rows})
+    return modes
+
+
+def _instead(row: dict[str, Any], rules: dict[str, int], not_again: str) -> str:
+    key = row["key"]
+    if row.get("open"):
+        return "Not checked, so there is no margin."
+    if key in _INSTEAD:
+        rule, why = _INSTEAD[key]
+        return why + (_ACTED.format(rule=rule, count=rules.get(rule, 0)) if rule else "")
+    group, _, part = key.partition(".")
+    if group in ("separation", "contact") and part not in ("edition", "person_age_max_s"):
+        return f"Part of the {group} limit, see its edition."
+    if not_again:
+        return f"Not computed: {not_again}"
+    if group == "separation":
+        return "No distance to a person was received while this limit held."
+    return "No cycle in this mode gives a margin."

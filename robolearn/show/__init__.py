@@ -1,0 +1,1 @@
+"""How results look: plots, tables, notebooks, pictures, films. Nothing below imports it."""

@@ -1,0 +1,96 @@
+"""Watching a task: in MuJoCo's viewer, or as an mp4 where there is no display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from robolearn.env.naming import file_stem
+from robolearn.env.vec_env import EnvState, VecEnv, make
+from robolearn.errors import BundleError, ConfigError
+from robolearn.policy.bundle import PolicyBundle
+from robolearn.policy.runtime import PolicyRuntime
+from robolearn.show.render import HumanView, Progress, check_video_path, film_steps, has_display, play
+from robolearn.sim.jit import jit
+
+Stepper = Callable[[EnvState], EnvState]
+
+
+def view(
+    task: str,
+    policy: str = "zero",
+    output: Path | None = None,
+    *,
+    episodes: int = 4,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path | None:
+    """Show episodes of `robot/task` in a window, or write them to output and return it.
+
+    policy: `zero`, `random` or the path of a bundle. Without a display and without output, the video goes to
+    ROBOT-TASK.mp4 in the working directory. progress: told of the pictures of a video.
+    Raises ConfigError for fewer than one episode or another ending than .mp4, TaskError, BundleError, PhysicsError.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}, but at least 1 is needed.")
+    if output is None and not has_display():
+        output = Path(f"{file_stem(task)}.mp4")
+    if output is not None:
+        check_video_path(output)  # before anything is compiled
+    env = make(task, num_envs=1, engine="native")
+    step = policy_step(env, policy, seed)
+    if output is not None:
+        return film_steps(env, step, output, episodes, seed, progress)
+    window = HumanView(env)
+    for state in play(env, step, episodes, seed):
+        if not window.running:
+            break
+        window.show(state)
+    window.close()
+    return None
+
+
+def policy_step(env: VecEnv, policy: str, seed: int) -> Stepper:
+    """One control period under a policy: `zero` (hold still), `random`, or a bundle's path."""
+    shape = (env.num_envs, env.action_size)
+    if policy == "zero":
+        return jit(lambda state: env.step(state, jnp.zeros(shape)))
+    if policy == "random":
+        random = np.random.default_rng(seed)
+        step = jit(env.step)
+        return lambda state: step(state, random.uniform(-1.0, 1.0, shape).astype(np.float32))
+    if not Path(policy).is_file():
+        raise ConfigError(f"No policy '{policy}': give zero, random or the path of a .robolearn file.")
+    return bundle_step(env, PolicyBundle.load(policy))
+
+
+def bundle_step(env: VecEnv, bundle: PolicyBundle) -> Stepper:
+    """One control period of a single environment under the very graph that a robot would run.
+
+    Raises BundleError where the bundle was made for another task.
+    """
+    if bundle.manifest.task != env.task.full_name:
+        raise BundleError(
+            f"{bundle.manifest.name} was made for {bundle.manifest.task}, but this is {env.task.full_name}."
+        )
+    runtime = PolicyRuntime(bundle)
+    advance, readings = jit(env.step_targets), jax.jit(env.readings)
+    still = jnp.zeros((1, env.action_size))
+
+    def step(state: EnvState) -> EnvState:
+        values = {**readings(state.physics), **state.goal}
+        wanted = {slot.name for slot in (*env.task.slots, *env.task.goal_slots)}
+        runtime.restore({name: value[0] for name, value in state.memory._asdict().items()})
+        targets = runtime.step({name: np.asarray(values[name][0]) for name in wanted})
+        memory = type(state.memory)(
+            **{name: jnp.asarray(value)[None] for name, value in runtime.memory.items()}
+        )
+        return advance(
+            state, {name: jnp.asarray(value)[None] for name, value in targets.items()}, memory, still
+        )
+
+    return step

@@ -1,0 +1,135 @@
+import json
+
+import pytest
+
+from robolearn.cli import app as cli
+from robolearn.errors import RobolearnError
+
+
+def run(capsys, *arguments):
+    """Exit status, stdout and stderr of the command line."""
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return end.value.code or 0, captured.out, captured.err
+
+
+COMMANDS = ("demo", "train", "eval", "export", "inspect", "approve", "serve", "review", "tasks", "robots")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does_and_gives_an_example(capsys, command):
+    status, out, _ = run(capsys, command, "--help")
+    assert status == 0
+    assert "Example:" in out
+    assert f"robolearn {command}" in out
+
+
+def test_tasks_and_robots_are_listed(capsys):
+    status, out, _ = run(capsys, "tasks", "--json")
+    assert status == 0
+    assert "fr3/reach" in json.loads(out)
+    status, out, _ = run(capsys, "robots", "--json")
+    assert {"fr3", "ur5e", "iiwa14"} <= {robot["name"] for robot in json.loads(out)}
+
+
+def test_a_task_is_shown_with_its_slots_and_rewards(capsys):
+    status, out, _ = run(capsys, "tasks", "show", "fr3/reach")
+    assert status == 0
+    for word in (
+        "joint_position",
+        "goal_position",
+        "rad/s",
+        "distance",
+        "2 cm",
+        "action_delay_ms",
+        "0 .. 30",
+    ):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "fr3/reech"), "Did you mean 'fr3/reach'?"),
+        (("train", "fr3/reach", "ppo.learning_rat=1"), "Did you mean 'ppo.learning_rate'?"),
+        (("train", "fr3/reach", "--config", "nowhere.yaml"), "nowhere.yaml"),
+        (("train", "fr3/reach", "seed"), "key=value"),
+        (("eval", "no-such-run"), "no-such-run"),
+        (("export", "no-such-run"), "no-such-run"),
+        (("inspect", "no-such.robolearn"), "no-such.robolearn"),
+        (("serve", "no-such.robolearn", "--sim"), "no-such.robolearn"),
+        (("review", "no-such-log"), "no-such-log"),
+        (("tasks", "show", "fr4/reach"), "Unknown task 'fr4/reach'"),
+        (("robots", "show", "fr4"), "Did you mean 'fr3'?"),
+        (("robots", "check", "no-such-arm.yaml"), "no-such-arm.yaml"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 2, out + err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("jax", "robolearn[train]"), ("rclpy", "robolearn[ros]"), ("torch", "robolearn[sb3]")],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(capsys, monkeypatch, module, words):
+    def lacking(**_):
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+    monkeypatch.setattr(cli, "app", lambda **_: lacking())
+    status, _, err = run(capsys)
+    assert status == 2
+    assert words in err
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
+    def broken(**_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([])
+
+
+def test_messages_are_printed_as_they_are(capsys, monkeypatch):
+    def wrong(**_):
+        raise RobolearnError("key [bold] is 'x'")
+
+    monkeypatch.setattr(cli, "app", wrong)
+    _, _, err = run(capsys)
+    assert err == "robolearn: key [bold] is 'x'\n"
+
+
+def test_wrong_mode_and_region_are_named(capsys):
+    status, _, err = run(capsys, "safety", "limits", "fr3", "--mode", "automatc")
+    assert status == 2
+    assert "Did you mean 'automatic'?" in err
+
+
+def test_a_slurm_script_is_printed_for_a_site(capsys):
+    status, out, _ = run(capsys, "train", "fr3/reach", "seed=3", "--print-slurm", "leonardo", "--nodes", "2")
+    assert status == 0
+    assert out.startswith("#!")
+    assert "robolearn train fr3/reach" in out
+    assert "seed=3" in out
+    status, _, err = run(capsys, "train", "fr3/reach", "--print-slurm", "leonard")
+    assert status == 2
+    assert "leonardo" in err
+
+
+def test_a_slurm_script_has_the_config_and_is_not_printed_for_a_run_that_would_not_start(capsys, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("num_envs: 64\n")
+    given = ["--config", str(config), "--print-slurm", "generic"]
+    status, out, _ = run(capsys, "train", "fr3/reach", *given)
+    assert (status, f"--config {config}" in out) == (0, True)
+    status, out, err = run(capsys, "train", "fr3/nope", "--print-slurm", "lumi")
+    assert (status, out, "Unknown task 'fr3/nope'" in err) == (2, "", True)
+    status, out, err = run(capsys, "train", "fr3/reach", "bogus=3", "--print-slurm", "lumi")
+    assert (status, out, "Unknown key 'bogus'" in err) == (2, "", True)

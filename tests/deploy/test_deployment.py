@@ -1,0 +1,140 @@
+import shutil
+from xml.etree import ElementTree
+
+import pytest
+
+from robolearn.config import config_dir, config_path
+from robolearn.deploy import serving as serve
+from robolearn.deploy.deployment import deployment_for, load_deployment, node_environment, node_parameters
+from robolearn.deploy.serving import parameter_arguments, ros_environment
+from robolearn.errors import ConfigError, MissingDependency, RobotError
+from robolearn.robots import load_robot
+
+
+def test_parameters_become_ros_arguments_that_keep_their_types():
+    given = {"rate_hz": 500.0, "robot": "7", "sim": True, "keys": ["a", "b"], "none": None, "empty": []}
+    assert parameter_arguments(given) == [
+        "--ros-args", "-p", "rate_hz:=500.0", "-p", 'robot:="7"', "-p", "sim:=true", "-p", 'keys:=["a", "b"]',
+    ]  # fmt: skip
+
+
+def test_without_ros_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        MissingDependency, match=r"pip install 'robolearn\[ros\]'.* source /opt/ros/jazzy/setup.bash"
+    ):
+        serve.require_ros()
+
+
+def test_the_environment_keeps_to_this_machine_and_one_domain(monkeypatch):
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    environment = ros_environment(17)
+    assert environment["ROS_DOMAIN_ID"] == "17"
+    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    assert ros_environment()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+
+
+def test_nodes_that_keep_to_this_machine_announce_themselves_often(monkeypatch):
+    name, mine = "FASTRTPS_DEFAULT_PROFILES_FILE", "/my/profiles.xml"
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    assert name not in ros_environment()
+    environment = ros_environment(changes={"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
+    period = ElementTree.parse(environment[name]).find(".//{*}leaseAnnouncement")
+    assert period is not None
+    assert [part.text for part in period] == ["0", "300000000"]  # s, ns
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv(name, mine)
+    assert ros_environment()[name] == mine
+
+
+def test_only_a_simulated_arm_keeps_to_this_machine_unless_told_otherwise(monkeypatch):
+    name, fr3 = "ROS_AUTOMATIC_DISCOVERY_RANGE", load_deployment("deploy/fr3.yaml")
+    monkeypatch.delenv(name, raising=False)
+    assert node_environment(fr3, sim=True) == {name: "LOCALHOST"}
+    assert node_environment(fr3) == {}
+    assert name not in ros_environment(None, node_environment(fr3))
+    subnet = deployment_for("fr3", changes={"discovery_range": "SUBNET"})
+    assert node_environment(subnet) == node_environment(subnet, sim=True) == {name: "SUBNET"}
+    monkeypatch.setenv(name, "OFF")
+    assert node_environment(fr3, sim=True) == {}
+    assert ros_environment(None, node_environment(fr3))[name] == "OFF"
+    assert ros_environment(None, node_environment(subnet))[name] == "SUBNET"
+
+
+def test_what_wheels_leak_is_cleared_only_where_wheels_are(monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/elsewhere")
+    monkeypatch.setenv("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "1")
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: object())
+    assert "LD_LIBRARY_PATH" not in ros_environment()
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    assert ros_environment()["LD_LIBRARY_PATH"] == "/elsewhere"
+
+
+@pytest.mark.parametrize("file", sorted((config_dir() / "deploy").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_packaged_deployment_loads_and_asks_for_approval(file):
+    deployment = load_deployment(f"deploy/{file.name}")
+    assert deployment.robot == {"ros2_control": "my_arm.yaml"}.get(file.stem, file.stem)
+    assert deployment.require_approval
+    assert deployment.state_rate_hz == 0.0
+    if file.stem != "ros2_control":
+        assert node_parameters(deployment, "b.robolearn")["policy_node"]["require_approval"]
+
+
+def test_a_deployment_with_an_unknown_key_names_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean 'rate_hz'"):
+        load_deployment("deploy/fr3.yaml", ["rate_h=1"])
+
+
+@pytest.fixture
+def cell(tmp_path, monkeypatch):
+    """A folder with an arm of one's own, its profile and its deployment file; the working directory is another."""
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    shutil.copy(load_robot("fr3").path, folder / "my_arm.yaml")
+    shutil.copy(config_path("safety/fr3.yaml"), folder / "my_cell.yaml")
+    shutil.copy(config_path("deploy/ros2_control.yaml"), folder / "my_deploy.yaml")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_an_arm_of_ones_own_is_found_beside_its_deployment_file(cell):
+    found = deployment_for(str(cell / "my_arm.yaml"), cell / "my_deploy.yaml")
+    assert found.robot == str(cell / "my_arm.yaml")
+    assert found.profile == str(cell / "my_cell.yaml")
+    assert deployment_for(deploy=cell / "my_deploy.yaml") == found
+    assert deployment_for(deploy=cell / "my_deploy.yaml", changes={"profile": "fr3"}).profile == "fr3"
+    given = node_parameters(found, "b.robolearn", sim=True)
+    assert {node["robot"] for node in given.values()} == {found.robot}
+    assert list(given) == ["sim_node", "safety_node", "policy_node"]
+
+
+@pytest.mark.parametrize("robot", ["ros2_control", "my_arm.yaml"])
+def test_for_an_arm_without_a_deployment_file_it_is_said_what_to_copy(cell, monkeypatch, robot):
+    monkeypatch.chdir(cell)
+    template = config_dir() / "deploy" / "ros2_control.yaml"
+    with pytest.raises(ConfigError) as caught:
+        deployment_for(robot)
+    assert f"No deployment file is known for the arm '{robot}'. Copy {template}" in str(caught.value)
+    assert "--deploy my_deploy.yaml" in str(caught.value)
+
+
+def test_a_deployment_file_of_another_arm_is_refused(cell):
+    with pytest.raises(ConfigError, match="is for robot .*my_arm.yaml', but robot 'ur5e' was asked for"):
+        deployment_for("ur5e", cell / "my_deploy.yaml")
+    with pytest.raises(RobotError, match="Did you mean 'fr3'"):
+        deployment_for("fr4")
+
+
+def test_the_simulated_arm_speaks_as_the_deployment_expects(cell):
+    topics = {"state_topic": "/mine", "person_topic": "/person", "base_frame": "cell"}
+    given = node_parameters(deployment_for("fr3", changes=topics), "b.robolearn", sim=True)
+    assert given["sim_node"]["raw_state_topic"] == given["policy_node"]["state_topic"] == "/mine"
+    assert given["sim_node"]["person_topic"] == given["safety_node"]["person_topic"] == "/person"
+    assert given["sim_node"]["base_frame"] == given["policy_node"]["base_frame"] == "cell"
+    assert given["policy_node"]["state_rate_hz"] == given["sim_node"]["rate_hz"] == 500.0
+    assert given["policy_node"]["require_approval"] is False
+    slow = node_parameters(deployment_for("fr3", changes={"state_topic": "/joint_states"}), "b", sim=True)
+    assert slow["sim_node"]["raw_state_topic"] == ""
+    assert slow["policy_node"]["state_rate_hz"] == 0.0  # the robot file's

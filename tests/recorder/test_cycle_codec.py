@@ -1,0 +1,139 @@
+"""One cycle as bytes and back: every bit of every input, also of those that do not fit the layout."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from robolearn.errors import LogError
+from robolearn.recorder.cycle_codec import Layout
+from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
+
+NAMES = ("a", "b", "c")
+LAYOUT = Layout(NAMES)
+ANY = st.floats(width=64)
+VECTOR = npst.arrays(np.float64, 3, elements=ANY)
+TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=20)
+RECORD = st.builds(Record, TEXT, ANY, ANY, ANY, TEXT, TEXT, TEXT, TEXT)
+
+
+def same(a, b) -> bool:
+    """Equal bit for bit, NaN and the sign of zero included."""
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and all(
+            same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)
+        )
+    if isinstance(a, np.ndarray):
+        return a.shape == np.shape(b) and a.tobytes() == np.asarray(b).tobytes()
+    if isinstance(a, float) and isinstance(b, float):
+        return np.float64(a).tobytes() == np.float64(b).tobytes()
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+@given(
+    command=st.none() | st.builds(Command, st.just(NAMES), VECTOR, ANY, st.none() | VECTOR, TEXT),
+    measured=st.none() | st.builds(Measured, st.just(NAMES), VECTOR, VECTOR, ANY),
+    surroundings=st.builds(
+        Surroundings, st.none() | ANY, st.none() | ANY, st.booleans(), st.none() | st.booleans()
+    ),
+    decision=st.builds(
+        Decision,
+        st.sampled_from(Verdict),
+        VECTOR,
+        VECTOR,
+        st.booleans(),
+        st.sampled_from(State),
+        st.lists(RECORD, max_size=3).map(tuple),
+        ANY,
+    ),
+    now_s=ANY,
+)
+def test_a_cycle_comes_back_bit_for_bit(command, measured, surroundings, decision, now_s):
+    data = LAYOUT.pack(7, 8, now_s, command, measured, surroundings, decision)
+    cycle = LAYOUT.unpack(data)
+    assert (cycle.number, cycle.monotonic_ns) == (7, 8)
+    assert same(cycle.now_s, float(now_s))
+    assert same(cycle.command, command)
+    assert same(cycle.measured, measured)
+    assert same(cycle.surroundings, surroundings)
+    assert same(cycle.decision, decision)
+    assert same(LAYOUT.records(data), decision.records)
+    assert LAYOUT.source(data) == (None if command is None else command.source.encode())
+
+
+def decided(**changes) -> Decision:
+    fields = {"verdict": Verdict.PASS, "command_rad": np.zeros(3), "velocity_rad_s": np.zeros(3)}
+    return Decision(**{**fields, "latched": False, "state": State.RUNNING, **changes})
+
+
+@pytest.mark.parametrize(
+    ("names", "position", "velocity"),
+    [
+        (("c", "b", "a"), np.array([1.0, np.nan, 3.0]), np.zeros(3)),
+        (("a",), np.array([1.0]), None),
+        (NAMES, np.zeros((2, 3)), None),
+        (NAMES, np.zeros(4), np.zeros(3)),
+        ((), np.zeros(0), np.zeros(0)),
+    ],
+)
+def test_inputs_of_another_shape_are_kept_as_they_were(names, position, velocity):
+    command = Command(names, position, 1.25, velocity, "rogue")
+    measured = Measured(names, position, position, -0.0)
+    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, command, measured, Surroundings(), decided()))
+    assert same(cycle.command, command)
+    assert same(cycle.measured, measured)
+
+
+def test_inputs_that_are_no_numbers_are_kept_as_text():
+    command = Command(NAMES, "not numbers", 1.0)  # type: ignore[arg-type]
+    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, command, None, Surroundings(), decided()))
+    assert cycle.command is not None
+    assert cycle.command.position_rad == "'not numbers'"
+
+
+def test_a_cycle_with_nothing_to_publish_comes_back_as_such():
+    nothing = decided(
+        verdict=Verdict.STOP, command_rad=np.zeros(0), velocity_rad_s=np.zeros(0), publish=False
+    )
+    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, None, None, Surroundings(), nothing))
+    assert same(cycle.decision, nothing)
+
+
+def test_a_decision_for_another_arm_is_refused():
+    with pytest.raises(LogError, match="for 2 joints, the log for 3"):
+        LAYOUT.pack(0, 0, 0.0, None, None, Surroundings(), decided(command_rad=np.zeros(2)))
+
+
+def test_columns_are_the_fixed_part_of_many_cycles():
+    data = [
+        LAYOUT.pack(n, n, n / 10, Command(NAMES, np.full(3, n), 0.0), None, Surroundings(), decided())
+        for n in range(1, 4)
+    ]
+    # An integer array does not fit the layout: it is kept beside it, and its columns are NaN.
+    rows = LAYOUT.columns(data)
+    assert rows["cycle"].tolist() == [1, 2, 3]
+    assert rows["now_s"].tolist() == [0.1, 0.2, 0.3]
+    assert np.isnan(rows["command_position_rad"]).all()
+    assert rows["odd"].tolist() == [1, 1, 1]
+    assert LAYOUT.dtype.itemsize == LAYOUT.fixed_bytes
+
+
+def test_every_field_of_the_inputs_and_of_the_decision_is_recorded():
+    """A field that someone adds must be packed too, or a replay would go another way."""
+    known = {
+        Command: {"joint_names", "position_rad", "stamp_s", "velocity_rad_s", "source"},
+        Measured: {"joint_names", "position_rad", "velocity_rad_s", "stamp_s"},
+        Surroundings: {"person_distance_m", "person_stamp_s", "stop_requested", "enabling_device"},
+        Record: {"rule", "value", "limit", "margin", "unit", "source", "text", "where"},
+        Decision: {
+            "verdict", "command_rad", "velocity_rad_s", "latched", "state", "records", "stopping_time_s",
+            "stop_report", "publish",
+        },
+    }  # fmt: skip
+    for kind, fields in known.items():
+        assert {field.name for field in dataclasses.fields(kind)} == fields
