@@ -108,7 +108,7 @@ def ordered(name: str, time_s: Array, values: dict[str, Array]) -> tuple[Stream,
     """A stream in which time always increases, what was wrong with it, and the rows that were kept, [N] of indices.
 
     A repeated stamp keeps its first sample; samples after a clock that was set back are kept only from where time
-    has caught up. Samples with a value that is not finite are left out. Raises DataError for a stream without samples.
+    has caught up. Samples with a value that is not finite are left out. Raises DataError where no sample is left.
     """
     faults: list[Fault] = []
     finite = np.isfinite(time_s)

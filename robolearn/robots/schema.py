@@ -196,13 +196,16 @@ class LimitFacts(Config):
 
 
 class Servo(Sourced):
-    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous and dry friction."""
+    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous friction.
+
+    friction_nm: Coulomb friction; empty for none.
+    """
 
     kp_nm_rad: list[Positive]
     kv_nms_rad: list[Positive]
     armature_kgm2: list[Number]
     damping_nms_rad: list[Number]
-    friction_nm: list[Number] = []  # Coulomb friction; empty for none
+    friction_nm: list[Number] = []
 
 
 class Mount(Sourced):

@@ -39,8 +39,9 @@ class Payload(Config):
 class Plant(Config):
     """What is different, one number for each joint or one for all. Empty: as in the robot file.
 
-    *_scale: over the robot file's number. friction_falls_nm: how much less the friction at falls_by_rad_s is than at
-    standstill (beyond it the fall goes on a little, then turns). backlash_rad: free play between drive and link; the
+    *_scale: over the robot file's number. friction_nm: at falls_by_rad_s and, without friction_falls_nm, at any speed.
+    friction_falls_nm: how much more it is at standstill; it falls with the cube of what is missing to that speed.
+    backlash_rad: free play between drive and link; the
     measurement is of the link. position_bias_rad: added to what is measured, not to what the servo sees.
     command_delay_s, measurement_delay_s: transport. stamp_jitter_s: standard deviation of the stamps of measurements.
     """
@@ -54,7 +55,7 @@ class Plant(Config):
     viscous_nms_rad: list[Amount] = []
     friction_nm: list[Amount] = []
     friction_falls_nm: list[Amount] = []
-    falls_by_rad_s: Scale = 1.0
+    falls_by_rad_s: Scale = 0.8
     backlash_rad: list[Amount] = []
     payload: Payload | None = None
     position_bias_rad: list[Signed] = []
@@ -102,9 +103,9 @@ def change_spec(spec: mujoco.MjSpec, robot: Robot, plant: Plant) -> None:
     for i, name in enumerate(robot.joint_names):
         joint, actuator = spec.joint(name), spec.actuator(name)
         joint.armature, joint.frictionloss = armature[i], friction[i] + falls[i]
-        # friction + falls (1 - 1.5 s + 0.5 s^3), s = speed / falls_by: as a linear and a cubic damping.
-        cubic = 0.5 * falls[i] / plant.falls_by_rad_s**3
-        joint.damping = [viscous[i] - 1.5 * falls[i] / plant.falls_by_rad_s, 0.0, cubic]
+        # friction + falls (1 - s)^3, s = speed / falls_by: MuJoCo's damping is a polynomial of third degree in speed.
+        v = plant.falls_by_rad_s
+        joint.damping = [viscous[i] - 3 * falls[i] / v, 3 * falls[i] / v**2, -falls[i] / v**3]
         actuator.set_to_position(kp=stiffness[i], kv=damping[i])
         if play[i] > 0.0:
             _add_play(spec, joint, name, play[i])

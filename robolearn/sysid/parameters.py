@@ -4,7 +4,7 @@ The drive of a joint is torque = stiffness (command - q) - servo_damping dq/dt, 
 viscous damping and friction loss. Positions and velocities do not tell stiffness from what it acts on: they tell
 
     lag       = (servo_damping + viscous_damping) / stiffness          s
-    inertia   = (link inertia at the reference + armature) / stiffness   s^2
+    rotor     = armature / stiffness                                   s^2
     friction  = friction loss / stiffness                              rad
 
 so these are the coordinates, beside the stiffness. Where motor effort was recorded, the stiffness and the viscous
@@ -30,7 +30,7 @@ PAYLOAD = "sysid_payload"
 KINDS: dict[str, tuple[str, float, bool, float]] = {
     "stiffness": ("Nm/rad", 1.0, True, 0.7),
     "lag": ("s", 1.0, True, 1.0),
-    "inertia": ("s^2", 1.0, True, 1.5),
+    "rotor": ("s^2", 1.0, True, 1.5),
     "friction": ("rad", 1e-4, False, 30.0),
     "viscous": ("Nms/rad", 1.0, False, 50.0),
     "bias": ("rad", 1e-3, False, 50.0),
@@ -41,13 +41,14 @@ KINDS: dict[str, tuple[str, float, bool, float]] = {
     "payload_moment_y": ("kg m", 0.1, False, 20.0),
     "payload_moment_z": ("kg m", 0.1, False, 20.0),
 }
-PER_JOINT = ("stiffness", "lag", "inertia", "friction", "bias")
+PER_JOINT = ("stiffness", "lag", "rotor", "friction", "bias")
 PER_JOINT_EFFORT = ("viscous",)
 SHARED = ("delay",)
 SHARED_EFFORT = ("effort_delay", "payload_mass", "payload_moment_x", "payload_moment_y", "payload_moment_z")
 SCALES = {kind: scale for kind, (_, scale, _, _) in KINDS.items()}
 FRICTION_START_RAD = 5e-5  # a friction that starts at 0 has no slope there and would stay
-PAYLOAD_START_KG, PAYLOAD_MIN_KG = 0.3, 0.01  # a payload that starts at 0 has no centre of mass
+PAYLOAD_START_KG, PAYLOAD_MIN_KG = 0.3, 0.002  # a payload that starts at 0 has no centre of mass
+ARMATURE_MIN_KGM2 = 1e-3  # where a robot file has none: a logarithm needs something to begin from
 DELAY_RANGE_S = (-0.02, 0.2)
 
 
@@ -65,7 +66,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Layout:
-    """The coordinates of one fit of one arm, and what they mean. reference_inertia: [n] kg m^2, of the links at home."""
+    """The coordinates of one fit of one arm. reference_inertia: [n] kg m^2, of the links at home, without rotors."""
 
     robot: Robot
     names: tuple[Name, ...]
@@ -93,7 +94,7 @@ class Layout:
         return {
             "stiffness": kp,
             "lag": (servo.kv_nms_rad[i] + servo.damping_nms_rad[i]) / kp,
-            "inertia": (float(self.reference_inertia[i]) + servo.armature_kgm2[i]) / kp,
+            "rotor": max(servo.armature_kgm2[i], ARMATURE_MIN_KGM2) / kp,
             "friction": servo.friction_nm[i] / kp if servo.friction_nm else 0.0,
             "viscous": servo.damping_nms_rad[i],
         }[name.kind]
@@ -121,7 +122,7 @@ class Layout:
 
     def bounds(self) -> tuple[Array, Array]:
         """Least and greatest coordinates."""
-        low, high = np.full(self.size, -2.5), np.full(self.size, 2.5)
+        low, high = np.full(self.size, -3.0), np.full(self.size, 3.0)
         for i, name in enumerate(self.names):
             if name.kind in ("friction", "viscous"):
                 low[i] = -self.nominal(name) / SCALES[name.kind]
@@ -161,7 +162,7 @@ def physical(layout: Layout, x: Array) -> dict[str, Array]:
         "viscous": viscous,
         "servo_damping": np.maximum(layout.joint_values("lag", x) * kp - viscous, 1e-6 * kp),
         "friction": np.maximum(layout.joint_values("friction", x) * kp, 0.0),
-        "armature": np.maximum(layout.joint_values("inertia", x) * kp - layout.reference_inertia, 1e-6),
+        "armature": layout.joint_values("rotor", x) * kp,
     }
 
 

@@ -124,8 +124,8 @@ class Predictor:
         ctrl[:, :, self.model.ctrl] = control.reshape(shape[0], self._steps, -1)
         start = np.stack([self._state(s, b) for b in bias for s in self._starts])
         batch = [model for model in models for _ in range(count)]
-        state, _ = self._pool.rollout(batch, self._datas, start, ctrl)
-        state = np.concatenate([start[:, None], state], axis=1)  # before each command, and after the last
+        played = np.asarray(self._pool.rollout(batch, self._datas, start, ctrl)[0])
+        state = np.concatenate([start[:, None], played], axis=1)  # before each command, and after the last
         nq = self.model.base.nq
         position = state[:, :, 1 + self.model.qpos].reshape(len(xs), count, self._steps + 1, -1)
         velocity = state[:, :, 1 + nq + self.model.qvel].reshape(position.shape)
