@@ -218,12 +218,16 @@ class LimitFacts(Config):
 
 
 class Servo(Sourced):
-    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous friction."""
+    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous friction.
+
+    friction_nm: Coulomb friction; empty for none.
+    """
 
     kp_nm_rad: Positives
     kv_nms_rad: Positives
     armature_kgm2: Numbers
     damping_nms_rad: Numbers
+    friction_nm: list[Number] = []
 
 
 class SelfDistance(Sourced):
