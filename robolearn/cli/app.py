@@ -386,6 +386,7 @@ def view(
 @app.command()
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",
     as_json: Json = False,
 ) -> None:
     """What this machine can do, and what to do about what it cannot.
@@ -396,7 +397,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder)
+    found = checks.diagnose(folder, deploy)
     out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
     raise typer.Exit(0 if found.fit else 1)
 
@@ -449,7 +450,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

@@ -52,7 +52,7 @@ _ORDERS = 5  # differences of order 0 to 4
 _LENGTH_BITS = 3.2  # what one number of bits takes after zstd, about
 _SHIFT_MAX = 119
 _NEW_REST = 255
-_TEXT_MAX = 32 << 20
+_TEXT_MAX, _WORDS_MAX = 32 << 20, 2 << 20
 _JOINTS_MAX = 64
 _HOLE = np.array([np.nan]).view(np.int64)[0]
 _HEAD = struct.Struct("<HHIIId")  # joints, cycles, checksum, bytes of text, bytes of it after zstd, period
@@ -236,7 +236,12 @@ class BlockDecoder:
         joints, rows, checksum, text_bytes, packed_bytes, period_s = _HEAD.unpack_from(data)
         begin = _HEAD.size + packed_bytes
         stretch = self._stretch_of(joints)
-        if not 1 <= rows <= CYCLES_MAX or text_bytes > _TEXT_MAX or begin > len(data):
+        if (
+            not 1 <= rows <= CYCLES_MAX
+            or rows * stretch.columns.count > _WORDS_MAX
+            or text_bytes > _TEXT_MAX
+            or begin > len(data)
+        ):
             raise ValueError("a block with impossible sizes")
         self._source.data = data[_HEAD.size : begin]
         text = _Text(self._zstd.read(text_bytes))
@@ -252,6 +257,8 @@ class BlockDecoder:
         marked = fixed.tobytes()
         size = fixed.shape[1]
         rests = self._read_rests(rows, text)
+        if sum(map(len, rests)) > _TEXT_MAX:  # one long rest, in every cycle, is little text
+            raise ValueError("a block with impossible sizes")
         messages = [marked[size * k : size * (k + 1)] + rest for k, rest in enumerate(rests)]
         if zlib.crc32(b"".join(messages)) != checksum:
             raise ValueError("a block whose checksum does not fit")

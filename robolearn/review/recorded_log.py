@@ -28,7 +28,7 @@ from robolearn.review.stored import Stored, session_start, stored
 Columns = NDArray[np.void]
 LINE_MAX = 16 * MIB
 EVENTS_MAX_BYTES = 4 * GIB
-_BLOCK = 2048  # cycles of one block, at most
+_BLOCK, _BLOCK_BYTES = 4096, 32 * MIB  # cycles of one block, and their bytes, at most
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Some cycles in a row of one trace file: as bytes, as columns, and how many were left out as unreadable.
+    """Some cycles in a row, as bytes and as columns."""
 
-    start: where they stand in the file.
-    """
-
-    name: str
-    start: int
     messages: list[bytes]
     rows: Columns
-    unreadable: int
     layout: Layout = field(repr=False)
 
     @cached_property
@@ -175,30 +169,29 @@ class RecordedLog:
         except OSError as error:
             yield Flaw(0, f"cannot be read: {error.strerror}")
 
-    def block(self, name: str, start: int, messages: list[bytes]) -> Block:
+    def blocks(self) -> Iterator[Block]:
+        """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
+        waiting: list[bytes] = []
+        for path in self.trace_files:
+            waiting, start, size = [], 0, 0
+            for part in self.trace(path):
+                if not isinstance(part, Chunk):
+                    continue
+                self.budget.check()
+                for message in part.messages:
+                    start = start if waiting else part.start
+                    waiting.append(message)
+                    size += len(message)
+                    if len(waiting) == _BLOCK or size > _BLOCK_BYTES:
+                        yield from self._block(path.name, start, waiting)
+                        waiting, size = [], 0
+            yield from self._block(path.name, start, waiting)
+
+    def _block(self, name: str, start: int, messages: list[bytes]) -> Iterator[Block]:
         """Messages of a trace file as a block: what is no cycle is left out and counted."""
         kept, rows = self.layout.plausible(messages)
-        return Block(name, start, kept, rows, len(messages) - len(kept), self.layout)
-
-    def blocks(self) -> Iterator[Block]:
-        """Every readable cycle in order, in blocks of some thousands at most. Raises LogError when time is up."""
-        for path in self.trace_files:
-            waiting, start = [], 0
-            for part in self.trace(path):
-                if isinstance(part, Chunk):
-                    start = start if waiting else part.start
-                    waiting += part.messages
-                    if len(waiting) >= _BLOCK:
-                        yield from self._blocks(path.name, start, waiting)
-                        waiting = []
-            yield from self._blocks(path.name, start, waiting)
-
-    def _blocks(self, name: str, start: int, messages: list[bytes]) -> Iterator[Block]:
-        for at in range(0, len(messages), _BLOCK):
-            self.budget.check()
-            block = self.block(name, start, messages[at : at + _BLOCK])
-            if block.messages:
-                yield block
+        if kept:
+            yield Block(name, start, kept, rows, len(messages) - len(kept), self.layout)
 
     def _read(self, stream: Any) -> None:
         total = 0
