@@ -230,8 +230,8 @@ def test_a_text_that_ends_early_is_refused():
 
 
 def test_a_rest_that_was_never_spelled_out_is_refused():
-    first, block = block_of(motion(26))
-    _, cycles, _, size, *_ = _HEAD.unpack_from(block)
+    _first, block = block_of(motion(26))
+    _, cycles, _, _size, *_ = _HEAD.unpack_from(block)
 
     def change(text):
         text[len(text) - cycles] = 99
