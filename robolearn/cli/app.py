@@ -16,7 +16,9 @@ import typer
 from rich.console import Console
 
 from robolearn import __version__
+from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
+from robolearn.cli import security as cli_security
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
@@ -34,6 +36,8 @@ robots_app = typer.Typer(invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(robots_app, name="robots")
 app.add_typer(cli_safety.app, name="safety")
+app.add_typer(cli_operate.app, name="operate")
+app.add_typer(cli_security.app, name="security")
 
 out = Console()
 err = Console(stderr=True)
@@ -301,18 +305,41 @@ def review(
         str | None,
         typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own copy of the recorded robot file, where it draws on files outside the log."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Most time for replay and report (default: 20 times the recorded time and two minutes).",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a safety log, replay it through the same monitor, write the report page.
 
-    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
+    The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
+    the head given, cannot be replayed, or the replay disagrees.
 
     Example: robolearn review runs/demo/safety
     """
-    from robolearn.review.review import review_log
+    from robolearn.review.review import review_log, verdict_text
 
-    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
-    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    outcome = review_log(
+        log,
+        report,
+        profile,
+        public_key=key,
+        expected_head=head,
+        robot=robot,
+        time_limit_s=time_limit,
+        on_verdict=None if as_json else lambda verdict: out.print(verdict_text(verdict)),
+    )
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome.rest_text())
     raise typer.Exit(0 if outcome.passed else 1)
 
 
@@ -404,7 +431,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:
