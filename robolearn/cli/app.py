@@ -431,7 +431,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

@@ -61,7 +61,10 @@ class Block:
     @cached_property
     def cycles(self) -> list[Cycle | int]:
         """The cycles, bit for bit; of one that cannot be decoded its number alone."""
-        return [self._cycle(message) for message in self.messages]
+        try:
+            return list(self.layout.cycles(self.messages))
+        except Exception:  # one of them is none: each on its own
+            return [self._cycle(message) for message in self.messages]
 
     def _cycle(self, message: bytes) -> Cycle | int:
         try:
@@ -166,24 +169,25 @@ class RecordedLog:
     def blocks(self) -> Iterator[Block]:
         """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
         waiting: list[bytes] = []
-        size = 0
         for path in self.trace_files:
+            waiting, start, size = [], 0, 0
             for part in self.trace(path):
                 if not isinstance(part, Chunk):
                     continue
                 self.budget.check()
                 for message in part.messages:
+                    start = start if waiting else part.start
                     waiting.append(message)
                     size += len(message)
                     if len(waiting) == _BLOCK or size > _BLOCK_BYTES:
-                        yield from self._block(waiting)
+                        yield from self._block(path.name, start, waiting)
                         waiting, size = [], 0
-        yield from self._block(waiting)
+            yield from self._block(path.name, start, waiting)
 
-    def _block(self, messages: list[bytes]) -> Iterator[Block]:
-        kept, rows = self.layout.plausible(messages)
-        if kept:
-            yield Block(kept, rows, self.layout)
+    def _block(self, name: str, start: int, messages: list[bytes]) -> Iterator[Block]:
+        block = self.block(name, start, messages)
+        if block.messages:
+            yield block
 
     def _read(self, stream: Any) -> None:
         total = 0

@@ -274,7 +274,7 @@ def _differences(then: Decision, now: Decision, result: Replay) -> Iterator[tupl
         rounded = False
         for what in ("command_rad", "velocity_rad_s"):
             was, is_now = getattr(then, what), getattr(now, what)
-            if not np.array_equal(was, is_now):
+            if was.tobytes() != is_now.tobytes() and not np.array_equal(was, is_now):
                 rounded = True
                 if not (np.abs(was - is_now) <= ROUNDING).all():
                     joint = int(np.argmax(np.abs(was - is_now)))

@@ -235,6 +235,7 @@ class RosInterface(Sourced):
     controller: Text
     controller_type: Text
     other_controllers: list[str] = []
+    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped, recorded and not judged
     status_topics: dict[str, str] = {}
     recovery: list[str] = []
     beware: list[str] = []

@@ -17,6 +17,8 @@ from robolearn_ros.stream_filter import Bounds, FilterConfig, StreamFilter
 
 Vector = NDArray[np.float64]
 
+FROM_PROFILE = ("delay_s", "late_max_s", "follow_error_max_rad", "start_tolerance_rad")
+
 
 class SimulatedController:
     """Follows the safety node's sent commands with one step for each tick of the arm's loop."""
@@ -41,8 +43,7 @@ class SimulatedController:
         config = FilterConfig(
             step_s=1.0 / rate_hz,
             stream_period_s=1.0 / stream_rate_hz,
-            delay_s=p["delay_s"],
-            follow_error_max_rad=p["follow_error_max_rad"],
+            **{name: p[name] for name in FROM_PROFILE},
             bandwidth_rad_s=min(FilterConfig.bandwidth_rad_s, 0.2 * rate_hz),
         )
         self.profile_digest = loaded.digest
