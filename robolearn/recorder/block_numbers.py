@@ -107,7 +107,7 @@ def unpack_unary(data: bytes, count: int) -> NDArray[np.int64]:
             break
     if found < count:
         raise ValueError("a block whose unary part is too short")
-    return np.diff(np.concatenate([[-1], *ends]))
+    return np.diff(np.concatenate([[-1], *ends])) - 1
 
 
 def last_differences(history: Integers, orders: int) -> Integers:
