@@ -368,6 +368,7 @@ def view(
 @app.command()
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",
     as_json: Json = False,
 ) -> None:
     """What this machine can do, and what to do about what it cannot.
@@ -378,7 +379,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder)
+    found = checks.diagnose(folder, deploy)
     out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
     raise typer.Exit(0 if found.fit else 1)
 

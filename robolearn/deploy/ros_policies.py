@@ -66,7 +66,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: anything but what is robolearn's",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
-            denied=own, denied_calls=("/safety_node/*", "/policy_node/*"),
+            denied=own, denied_services=("/safety_node/*", "/policy_node/*"),
         ),
         Rights(f"{ENCLAVES}/person_sensor", "the person sensor", publish=(person,),
                serve=_services("person_sensor", _PARAMETERS)),

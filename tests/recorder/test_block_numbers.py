@@ -25,7 +25,14 @@ def test_ordered_bits_follow_the_order_of_the_floats():
 
 @pytest.mark.parametrize(
     ("values", "shift"),
-    [([0.0, 0.0], 0), ([0.0, 1.0], 0), ([0.5, 3.0], 1), ([8.0, -24.0], -3), ([2.0**-80, 1.0], 80), ([-0.75, 0.0], 2)],
+    [
+        ([0.0, 0.0], 0),
+        ([0.0, 1.0], 0),
+        ([0.5, 3.0], 1),
+        ([8.0, -24.0], -3),
+        ([2.0**-80, 1.0], 80),
+        ([-0.75, 0.0], 2),
+    ],
 )
 def test_the_shift_makes_every_value_whole_and_no_smaller_one_does(values, shift):
     column = np.array(values)[:, None]
@@ -81,8 +88,6 @@ def test_too_few_unary_numbers_are_said():
 def test_differences_of_every_order_are_summed_again(integers):
     history, rows = integers[:4], integers[4:]
     order = np.arange(5)
-    differences = np.stack(
-        [np.diff(integers[:, k], n=k)[-len(rows) :] for k in range(5)], axis=1
-    )
+    differences = np.stack([np.diff(integers[:, k], n=k)[-len(rows) :] for k in range(5)], axis=1)
     assert (numbers.summed(differences, history, order) == rows).all()
     assert (numbers.summed(rows.copy(), history, np.zeros(5, np.int64)) == rows).all()

@@ -34,7 +34,13 @@ def there_and_back(messages: list[bytes], sizes: list[int], joints: int = 3) -> 
 
 
 def motion(
-    count: int, *, grid: float = 0.0, effort: bool = True, wrench: bool = True, command: bool = True, seed: int = 0
+    count: int,
+    *,
+    grid: float = 0.0,
+    effort: bool = True,
+    wrench: bool = True,
+    command: bool = True,
+    seed: int = 0,
 ) -> list[bytes]:
     """Cycles of a smooth motion with noisy measurements, on a grid if one is given."""
     rng, sent, messages = np.random.default_rng(seed), np.zeros(3), []
@@ -52,7 +58,9 @@ def motion(
         sent = position
         around = Surroundings(2.5, stamp)
         now_s = (10**9 + 2_000_000 * k + int(rng.integers(50_000))) / 1e9
-        messages.append(LAYOUT.pack(k, 10**9 + 2_000_123 * k, now_s, given, measured, around, decision, force))
+        messages.append(
+            LAYOUT.pack(k, 10**9 + 2_000_123 * k, now_s, given, measured, around, decision, force)
+        )
     return messages
 
 
