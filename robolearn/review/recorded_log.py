@@ -169,25 +169,24 @@ class RecordedLog:
     def blocks(self) -> Iterator[Block]:
         """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
         waiting: list[bytes] = []
+        size = 0
         for path in self.trace_files:
-            waiting, start, size = [], 0, 0
             for part in self.trace(path):
                 if not isinstance(part, Chunk):
                     continue
                 self.budget.check()
                 for message in part.messages:
-                    start = start if waiting else part.start
                     waiting.append(message)
                     size += len(message)
                     if len(waiting) == _BLOCK or size > _BLOCK_BYTES:
-                        yield from self._block(path.name, start, waiting)
+                        yield from self._block(waiting)
                         waiting, size = [], 0
-            yield from self._block(path.name, start, waiting)
+        yield from self._block(waiting)
 
-    def _block(self, name: str, start: int, messages: list[bytes]) -> Iterator[Block]:
-        block = self.block(name, start, messages)
-        if block.messages:
-            yield block
+    def _block(self, messages: list[bytes]) -> Iterator[Block]:
+        kept, rows = self.layout.plausible(messages)
+        if kept:
+            yield Block(kept, rows, self.layout)
 
     def _read(self, stream: Any) -> None:
         total = 0
