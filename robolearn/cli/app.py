@@ -16,12 +16,13 @@ import typer
 from rich.console import Console
 
 from robolearn import __version__
+from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
-from robolearn.errors import RobolearnError, RobotError
+from robolearn.errors import LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
     from robolearn.sim.randomize import Randomization
@@ -36,6 +37,7 @@ robots_app = typer.Typer(invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(robots_app, name="robots")
 app.add_typer(cli_safety.app, name="safety")
+app.add_typer(cli_log.app, name="log")
 app.add_typer(cli_operate.app, name="operate")
 app.add_typer(cli_security.app, name="security")
 
@@ -290,7 +292,7 @@ app.command()(controller)
 
 @app.command()
 def review(
-    log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
+    log: Annotated[Path, typer.Argument(help="Folder of a safety log, or a log folder with many of them.")],
     report: Annotated[
         Path | None, typer.Option(help="Where the page goes (default: LOG/report.html).")
     ] = None,
@@ -325,10 +327,26 @@ def review(
     The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
     the head given, cannot be replayed, or the replay disagrees.
 
+    Of a log folder every session is reviewed, and whether one is missing.
+
     Example: robolearn review runs/demo/safety
     """
     from robolearn.review.review import review_log, verdict_text
+    from robolearn.review.sessions import is_log_folder, review_sessions, session_line
 
+    if is_log_folder(log):
+        if report is not None or profile is not None:
+            raise LogError("--report and --profile are for one session: name its folder.")
+        sessions = review_sessions(
+            log,
+            public_key=key,
+            expected_head=head,
+            robot=robot,
+            time_limit_s=time_limit,
+            on_session=None if as_json else lambda session: out.print(session_line(session), soft_wrap=True),
+        )
+        out.print_json(json.dumps(sessions.to_json())) if as_json else out.print(sessions, soft_wrap=True)
+        raise typer.Exit(0 if sessions.passed else 1)
     outcome = review_log(
         log,
         report,
