@@ -106,7 +106,7 @@ class SimNode:
         self.refused = 0
         self.largest_step_rad = 0.0
         self._last_target = self.arm.target_rad.copy()
-        self.acceleration = CommandAcceleration(p["rate_hz"], self.arm.target_rad)
+        self.acceleration = CommandAcceleration(p["rate_hz"], self.robot.dof)
         self.controller: SimulatedController | None = None
         if p["controller"] == "robolearn":
             self.controller = SimulatedController(
@@ -230,27 +230,26 @@ class SimNode:
 
 
 class CommandAcceleration:
-    """Largest acceleration of any joint's target at each tick, by differences on the loop's grid; the newest kept."""
+    """The targets of the newest ticks, and how hard they accelerate any joint, by differences on the loop's grid."""
 
-    def __init__(self, rate_hz: float, position_rad: np.ndarray, capacity: int = 1 << 17):
+    def __init__(self, rate_hz: float, joints: int, capacity: int = 1 << 17):
         self._rate = rate_hz
-        self._ring = np.zeros(capacity)
-        self._before = np.tile(position_rad, (2, 1))
+        self._ring = np.zeros((capacity, joints))
         self._count = 0
 
     def add(self, position_rad: np.ndarray) -> None:
         """The target [n] of one more tick."""
-        older, old = self._before
-        self._ring[self._count % len(self._ring)] = (
-            np.abs(position_rad - 2.0 * old + older).max() * self._rate**2
-        )
-        self._before = np.stack([old, position_rad])
+        self._ring[self._count % len(self._ring)] = position_rad
         self._count += 1
 
     def summary(self) -> dict[str, float]:
-        """p50, p90, p99 of the ticks with motion, and the largest of all; empty without motion."""
-        kept = self._ring[: min(self._count, len(self._ring))]
-        moved = kept[kept > 1e-3]
+        """p50, p90, p99 and largest of the ticks with motion, rad/s2; empty without motion."""
+        begin = self._count % len(self._ring) if self._count > len(self._ring) else 0
+        kept = np.roll(self._ring, -begin, axis=0)[: self._count]
+        if len(kept) < 3:
+            return {}
+        acceleration = np.abs(np.diff(kept, 2, axis=0)).max(axis=1) * self._rate**2
+        moved = acceleration[acceleration > 1e-3]
         if not len(moved):
             return {}
         p50, p90, p99 = np.percentile(moved, [50, 90, 99])
