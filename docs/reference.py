@@ -270,11 +270,11 @@ def rules_page() -> str:
 
 LOG_FOLDER = """\
 A folder: `events.jsonl`, `trace-*.mcap`, `head.json`, and copies of the robot file and the profile; after a purge also
-`tombstones.jsonl`. `session_start` has `chain`: the number of the session in its log folder, and the session before it."""
+`tombstones.jsonl`. `session_start` has `chain`: the number of the session in its log folder, and the one before it."""
 
 LOG_CYCLE = """\
-ROS 2 message definition inside the MCAP file, for an arm of seven joints. Topic `/robolearn/cycle` has one cycle a second
-as it is, which Foxglove plots; `/robolearn/cycle_block` has the others, packed without loss
+ROS 2 message definition inside the MCAP file, for an arm of seven joints. Topic `/robolearn/cycle` has one cycle a
+second as it is, which Foxglove plots; `/robolearn/cycle_block` has the others, packed without loss
 (`robolearn/recorder/cycle_blocks.py`). `robolearn log export` writes a file with every cycle as it is."""
 
 LOG_MEASURED = """\
@@ -282,8 +282,8 @@ The safety node puts measurements on a grid before the monitor judges them, so t
 Efforts and the wrench are recorded and not judged: those of the newest message of each cycle."""
 
 EFFORT = """\
-`JointState.effort`; bit 1 of `also_present` says whether it came: NaN with the bit set is a NaN of the driver. Of another
-length than the joints: in `odd_json`""".replace("\n", " ")
+`JointState.effort`; bit 1 of `also_present` says whether it came: NaN with the bit set is a NaN of the driver. Of
+another length than the joints: in `odd_json`""".replace("\n", " ")
 
 WRENCH = """\
 `WrenchStamped` on `wrench_topic`; bit 2 of `also_present`; its frame is in the event `wrench_frame`, its stamp in
