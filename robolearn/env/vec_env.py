@@ -40,7 +40,7 @@ class EnvState:
     first_success [N] the control period in which the hold was first complete (-1: not yet), of the finished
     episode where done. metrics: {name: [N]}, among them every reward term, weighted, as `reward/<name>`.
     fields: the drawn physics of each episode, {MjModel field: [N, ...]}, what the engine derives from it and, as
-    `drawn`, the key of the draw: who changes values by hand changes the key too.
+    `drawn`, the key of the draw: when overriding fields, also change the key.
     sensing, commands: what the sensors and the command line remember; empty where nothing is declared.
     """
 
