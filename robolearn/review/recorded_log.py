@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robolearn.errors import LogError
 from robolearn.files.reading import GIB, MIB, open_regular
 from robolearn.recorder.cycle_codec import Cycle, Layout, cycle_number
-from robolearn.recorder.hash_chain import EVENTS_FILE, open_line
+from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE, open_line
 from robolearn.recorder.mcap_file import Chunk, Flaw, read_trace
 from robolearn.review.event_fields import malformed
 from robolearn.review.stored import Stored, session_start, stored
@@ -110,8 +110,11 @@ class RecordedLog:
             with open_regular(self.directory / EVENTS_FILE, follow=False) as stream:
                 self._read(stream)
         except OSError as error:
+            purged = (self.directory / TOMBSTONES_FILE).is_file()
             raise LogError(
-                f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
+                f"The safety log in {directory} was purged: {TOMBSTONES_FILE} says by whom and when."
+                if purged
+                else f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
             ) from error
 
     @classmethod
