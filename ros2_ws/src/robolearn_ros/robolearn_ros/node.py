@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from robolearn.errors import RobolearnError
+from robolearn.files.printable import printable
 from robolearn_ros.loop import MIDDLEWARE_BELOW, Loop, promote_other_threads, set_fifo
 from robolearn_ros.parameters import Parameter
 
@@ -73,7 +74,7 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: control.loop.stop())
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         rclpy.try_shutdown()
         return 2
     except KeyboardInterrupt:
@@ -107,7 +108,7 @@ def _close(control: ControlNode) -> str:
     try:
         control.close()
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         return str(error)
     return ""
 
