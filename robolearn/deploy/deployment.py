@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
-from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
+from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
 from robolearn.deploy.discovery import Range, discovery_environment
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
 from robolearn.deploy.security import require_security, security_environment
@@ -45,6 +44,9 @@ class Deployment(Config):
     )
     command_topic: str = Field("", description="position controller; empty for the robot file's")
     person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
+    wrench_topic: str = Field(
+        "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
+    )
     base_frame: str = Field("base", description="frame of goals and object poses")
     slot_topics: dict[str, str] = Field(
         {}, description="slot source: topic, where it differs from the default"
@@ -125,6 +127,7 @@ def node_parameters(
         "state_topic": d.state_topic,
         "command_topic": d.command_topic,
         "person_topic": d.person_topic,
+        "wrench_topic": d.wrench_topic,
         "log_dir": str(log_dir),
         "deployment_id": d.deployment_id,
         "operator": d.operator,
@@ -179,7 +182,7 @@ _OF_A_LAUNCH = {
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
     "log_dir": "new or empty folder of the safety log; empty for no log",
-    "sim": "true: also start a simulated arm, for which nobody need approve",
+    "sim": "true: also start a simulated arm; no approval required",
 }
 
 
@@ -215,14 +218,11 @@ def from_launch(arguments: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]]
 
 
 def _value(name: str, text: str) -> Any:
-    """An argument's text as a value: YAML, unless the key holds text, which is taken as it stands."""
+    """An argument's text as a value, read like an override; a key that holds text takes it as it stands."""
     field = Deployment.model_fields.get(name)
     if field is not None and field.annotation is str:
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"Launch argument '{name}' is '{text}', which is no YAML value.") from None
+    return scalar(text)
 
 
 # -- files --
@@ -232,13 +232,17 @@ def _load(
     path: str | Path, change: Callable[[dict[str, Any]], dict[str, Any]], said: list[str]
 ) -> Deployment:
     file = config_path(path)
-    data = read_yaml(file)
+    document = read_document(file)
+    data = dict(document.data)
     for key in ("robot", "profile"):
         if isinstance(data.get(key), str):
             data[key] = _beside(file, data[key])
     if isinstance(data.get("security_keystore"), str) and data["security_keystore"]:
         data["security_keystore"] = str(file.parent / Path(data["security_keystore"]).expanduser())
-    deployment = build(Deployment, change(data), f"{path}, with {', '.join(said)}" if said else str(path))
+    if said:
+        deployment = build(Deployment, change(data), f"{path}, with {', '.join(said)}")
+    else:
+        deployment = build(Deployment, change(data), str(path), document.line)
     check_operators(deployment.operators)
     return deployment
 

@@ -118,7 +118,7 @@ def test_arguments_of_a_launch_go_before_the_file():
     ("fr3.launch.py", ["bundle:=b", "discovery_range:=SUBNET"], "no interface is stated"),
     ("fr3.launch.py", ["bundle:=b", "security_keystore:=/nowhere"], "/nowhere is no keystore: it has no folder"),
     ("fr3.launch.py", ["bundle:=b", "sim:=perhaps"], "'sim' is 'perhaps', expected true or false"),
-    ("fr3.launch.py", ["bundle:=b", "approver_keys:=["], "'approver_keys' is '[', which is no YAML value"),
+    ("fr3.launch.py", ["bundle:=b", "approver_keys:=["], "key 'approver_keys' is '[': Input should be a valid list"),
 ])  # fmt: skip
 def test_a_wrong_argument_is_said_in_one_line(name, words, message):
     said = listed(name, *words)

@@ -11,22 +11,23 @@ import math
 import queue
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
+from robolearn.recorder.cycle_codec import Wrench
+from robolearn.recorder.resolution import STEPS, measured_on_grid, wrench_on_grid
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
-from robolearn.safety.command_source import started_for
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
@@ -40,6 +41,7 @@ from robolearn_ros.messages import (
     misfits,
     qos,
     time_message,
+    wrench,
 )
 from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
 from robolearn_ros.operator_service import OperatorService
@@ -57,6 +59,7 @@ PARAMETERS = (
     Parameter("command_topic", "", "the position controller; empty for the robot file's"),
     Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
     Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
+    Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
     Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
     Parameter("log_key", "", "key file that signs the log; empty for the default"),
     Parameter("deployment_id", "not stated", "what this installation is called in the log"),
@@ -70,42 +73,10 @@ PARAMETERS = (
 )  # fmt: skip
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
-FLOOD = 20  # commands in one cycle: more is no policy's stream
 SERVICE_WAIT_S = 1.0
 DECISION_PERIOD_NS = 100_000_000
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
-
-
-def choose_command(commands: Sequence[Command], last: Command | None, jump_rad: float) -> Command | None:
-    """The one of a cycle's commands that the monitor must see.
-
-    A monitor sees one command a cycle. If any of several is no number, or of a wrong length, or jumps from the one
-    before by more than jump_rad, that one is it: an intruder's message does not hide behind a later good one.
-    Otherwise the newest; `last` where none came.
-    """
-    before = last
-    for given in commands:
-        values = (
-            given.position_rad
-            if given.velocity_rad_s is None
-            else np.append(given.position_rad, given.velocity_rad_s)
-        )
-        if not np.isfinite(values).all() or not math.isfinite(given.stamp_s):
-            return given
-        if before is not None:
-            if (
-                given.position_rad.shape != before.position_rad.shape
-                or given.joint_names != before.joint_names
-            ):
-                return given
-            if (
-                started_for(given.source) != started_for(before.source)
-                or np.abs(given.position_rad - before.position_rad).max() > jump_rad
-            ):
-                return given
-        before = given
-    return commands[-1] if commands else last
 
 
 class SafetyNode:
@@ -124,8 +95,10 @@ class SafetyNode:
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
         self._log_well = True
-        self._command: Command | None = None
+        self._arrived: list[Command] = []  # in this cycle
+        self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
+        self._wrench: Wrench | None = None
         self._decision: Decision | None = None
         self._told: tuple[Any, ...] = ()
         self._told_ns = 0
@@ -147,6 +120,12 @@ class SafetyNode:
         self.signals = CellSignals(
             node, self.clock, p["person_topic"], self.monitor.limits.mode.clock_ahead_max_s.value
         )
+        wrench_topic = p["wrench_topic"] or topics.wrench
+        # Best effort hears every publisher; a lost wrench matters to nobody but who reads the record.
+        self._wrenches = (
+            Polled(node, WrenchStamped, wrench_topic, qos(QUEUE, reliable=False)) if wrench_topic else None
+        )
+        self._wrench_frame: str | None = None
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
         self._out_qos = qos(1)
@@ -188,8 +167,8 @@ class SafetyNode:
         now_ns = time.monotonic_ns()
         now_s = now_ns / 1e9
         self._answer(now_s)
-        surroundings = self._surroundings(now_s)
-        decision = self.monitor.check(self._command, self._measured, surroundings, now_s)
+        surroundings = self._surroundings()
+        decision = self.monitor.check(self._arrived, self._measured, surroundings, now_s)
         self.check_time.add(time.monotonic_ns() - now_ns)
         self._stop_asked = ""
         stamp = time_message(self.clock, tick_ns)
@@ -198,8 +177,8 @@ class SafetyNode:
             published_ns = time.monotonic_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
-            if self._command is not None and self._command_new and self.monitor.state is State.RUNNING:
-                self.command_latency.add(published_ns - round(self._command.stamp_s * 1e9))
+            if self._arrived and self.monitor.state is State.RUNNING:
+                self.command_latency.add(published_ns - round(self._arrived[-1].stamp_s * 1e9))
             self._sent.publish(
                 joint_state(stamp, self.robot.joint_names, decision.command_rad, decision.velocity_rad_s)
             )
@@ -216,27 +195,35 @@ class SafetyNode:
 
     def _take(self) -> None:
         """Every message that came since the last cycle."""
-        self._measured_new = self._command_new = False
+        self._measured_new, self._arrived = False, []
         for message in self._states.take():
-            self._measured, self._measured_new = self._reader.measured(message), True
-        messages = self._commands.take()
-        if len(messages) > FLOOD:
-            self._stop_because(f"{len(messages)} commands came in one cycle on {self._policy_topic}")
-        jump = self.monitor.limits.mode.command_jump_max_rad.value
-        self._command_new = bool(messages)
-        given = [command(message, self.clock) for message in messages]
-        self._command = choose_command(given, self._command, jump)
+            self._measured = measured_on_grid(self._reader.measured(message))
+            self._measured_new = True
+        self._arrived = [command(message, self.clock) for message in self._commands.take()]
+        if self._arrived:
+            self._command = self._arrived[-1]
+        self._take_wrench()
         problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
         if problem:
             self._stop_because(problem)
 
-    def _surroundings(self, now_s: float) -> Surroundings:
-        return self.signals.surroundings(now_s, bool(self._stop_asked) or not self._log_well)
+    def _take_wrench(self) -> None:
+        """The newest wrench, for the record only."""
+        messages = self._wrenches.take() if self._wrenches is not None else []
+        if self._wrenches is not None and messages:
+            self._wrench = wrench_on_grid(wrench(messages[-1], self.clock))
+            frame = messages[-1].header.frame_id
+            if frame != self._wrench_frame:
+                self._wrench_frame = frame
+                self._event("wrench_frame", topic=self._wrenches.topic, frame_id=frame)
+
+    def _surroundings(self) -> Surroundings:
+        return self.signals.surroundings(bool(self._stop_asked) or not self._log_well)
 
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
-        well = self.log.cycle(now_s, self._command, self._measured, surroundings, decision)
+        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision, self._wrench)
         if well != self._log_well:
             self._log_well = well
             self._note(
@@ -362,6 +349,7 @@ class SafetyNode:
             "deployment_id": p["deployment_id"],
             "operator": p["operator"],
             "parameters": p,
+            "measurement_steps": STEPS,
         }
         key = Path(p["log_key"]) if p["log_key"] else None
         return SafetyLog.open(

@@ -22,7 +22,6 @@ from robolearn_ros.messages import Numbered, Polled, distance_m, qos
 T = TypeVar("T")
 
 ENABLING_TOPIC = "/robolearn/enabling_device"
-ENABLING_AGE_MAX_S = 0.3
 QUEUE = 50  # messages of one topic that may wait for one cycle
 
 
@@ -114,15 +113,15 @@ class CellSignals:
         problems = [signal.take(polled.take_numbered(), now_s, moving) for signal, polled in signals]
         return "; ".join(problem for problem in problems if problem)
 
-    def surroundings(self, now_s: float, stop_requested: bool) -> Surroundings:
-        """What the monitor is told. An enabling device that has not been heard for a while is not held."""
+    def surroundings(self, stop_requested: bool) -> Surroundings:
+        """What the monitor is told."""
         person, enabled = self.person, self.enabled
-        fresh = now_s - enabled.stamp_s <= ENABLING_AGE_MAX_S
         return Surroundings(
             person.value,
             None if person.value is None else person.stamp_s,
             stop_requested,
-            None if enabled.value is None else enabled.value and fresh,
+            enabled.value,
+            None if enabled.value is None else enabled.stamp_s,
         )
 
 
