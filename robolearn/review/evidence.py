@@ -106,6 +106,7 @@ def _policies(found: Findings) -> str:
 def _about_operators(found: Findings) -> dict[str, str]:
     who = {e["fields"].get("who") for e in found.events if e["kind"] in _CALLS} - {None, ""}
     unnamed = sum(not e["fields"].get("who") for e in found.events if e["kind"] in _CALLS)
+    signed = sum(bool(e["fields"].get("key")) for e in found.events if e["kind"] in _CALLS)
     sources = found.statistics.sources
     held = ", ".join(f"{mode} ({n} cycles)" for mode, n in found.statistics.modes.items())
     return {
@@ -118,8 +119,9 @@ def _about_operators(found: Findings) -> dict[str, str]:
             f"{held or 'none recorded'}; each has its own limits."
         ),
         "sources": (
-            f"Pseudonyms that made an operator's call: {len(who)}; calls without one: {unnamed}. Sources of "
-            f"commands: {sources.total}; stops because a second one spoke: {found.rules['source']}."
+            f"Pseudonyms that made an operator's call: {len(who)}; calls without one: {unnamed}; signed with an "
+            f"operator's key: {signed}. Sources of commands: {sources.total}; stops because a second one spoke: "
+            f"{found.rules['source']}."
         ),
     }
 
