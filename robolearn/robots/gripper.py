@@ -11,6 +11,7 @@ from robolearn.robots.kinematics import ChainStep, quaternion_from_rpy
 from robolearn.robots.schema import GripperFile, Mount
 
 FINGERS = ("gripper_left", "gripper_right")
+GRIPPER = "gripper_"  # how the names of all its parts begin
 GRIPPER_HULL = "gripper_hull_"  # with a number: shapes that are watched and touch nothing
 
 

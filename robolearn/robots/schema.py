@@ -306,7 +306,8 @@ class RobotFile(Config):
 class GripperFile(Config):
     """The parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
 
-    hull: shapes that the safety monitor watches besides palm, fingers and pads; nothing touches them in simulation.
+    hull: shapes that contain palm, fingers and pads at every opening. The safety monitor watches them instead of
+    these parts; nothing touches them in simulation.
     grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
     """
 
