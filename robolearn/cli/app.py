@@ -16,7 +16,10 @@ import typer
 from rich.console import Console
 
 from robolearn import __version__
+from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
+from robolearn.cli import security as cli_security
+from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
 
@@ -33,6 +36,8 @@ robots_app = typer.Typer(invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(robots_app, name="robots")
 app.add_typer(cli_safety.app, name="safety")
+app.add_typer(cli_operate.app, name="operate")
+app.add_typer(cli_security.app, name="security")
 
 out = Console()
 err = Console(stderr=True)
@@ -174,14 +179,14 @@ def evaluate(
 
     Example: robolearn eval runs/fr3-reach --episodes 1000
     """
-    from robolearn.learn.served import evaluate_path
-    from robolearn.show.console import EvaluationBar
+    from robolearn.show.console import EvaluationBar, evaluation_table
+    from robolearn.show.evaluated import evaluate_path
 
     with EvaluationBar(err) as progress:
         done = evaluate_path(
             policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
         )
-    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(done.result)
+    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     with EvaluationBar(err) if video else nullcontext() as progress:
         notes = done.notes + done.write_films(progress)
     for note in notes:
@@ -202,7 +207,7 @@ def export(
     Example: robolearn export runs/fr3-reach -o fr3-reach.robolearn
     """
     from robolearn.keys import named_key
-    from robolearn.learn.run import open_run
+    from robolearn.show.results import open_run
 
     opened = open_run(run)
     named_key(key, new_key)
@@ -280,6 +285,9 @@ def serve(
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 
+app.command()(controller)
+
+
 @app.command()
 def review(
     log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
@@ -297,18 +305,41 @@ def review(
         str | None,
         typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own copy of the recorded robot file, where it draws on files outside the log."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Most time for replay and report (default: 20 times the recorded time and two minutes).",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a safety log, replay it through the same monitor, write the report page.
 
-    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
+    The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
+    the head given, cannot be replayed, or the replay disagrees.
 
     Example: robolearn review runs/demo/safety
     """
-    from robolearn.review.review import review_log
+    from robolearn.review.review import review_log, verdict_text
 
-    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
-    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    outcome = review_log(
+        log,
+        report,
+        profile,
+        public_key=key,
+        expected_head=head,
+        robot=robot,
+        time_limit_s=time_limit,
+        on_verdict=None if as_json else lambda verdict: out.print(verdict_text(verdict)),
+    )
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome.rest_text())
     raise typer.Exit(0 if outcome.passed else 1)
 
 
@@ -325,8 +356,8 @@ def view(
     Example: robolearn view fr3/pick_cube --policy random
     """
     from robolearn.show.console import EvaluationBar
-    from robolearn.show.render import has_display
     from robolearn.show.view import view as show
+    from robolearn.sim.render import has_display
 
     with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
         written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)
@@ -337,6 +368,7 @@ def view(
 @app.command()
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",
     as_json: Json = False,
 ) -> None:
     """What this machine can do, and what to do about what it cannot.
@@ -347,7 +379,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder)
+    found = checks.diagnose(folder, deploy)
     out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
     raise typer.Exit(0 if found.fit else 1)
 
@@ -400,7 +432,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from robolearn.recorder.hash_chain import plain
@@ -16,6 +17,10 @@ _ACTED = " Stops and spells of limiting by the rule {rule}: {count}."
 _INSTEAD = {
     "command_lag_max_rad": ("command_lag", "The wanted position between two commands is not in the trace."),
     "first_command_wait_max_s": ("command_age", "The wait after a start is not measured here."),
+    "commands_per_cycle_max": (
+        "command_flood",
+        "The trace has every command; how many came is not counted here.",
+    ),
     "tracking_delay_max_s": ("tracking", "Part of the rule on tracking, not a limit by itself."),
     "standstill_velocity_max_rad_s": (
         "",
@@ -26,9 +31,10 @@ _INSTEAD = {
 }
 
 
-def look_again(statistics: Statistics, again: Again) -> None:
+def look_again(statistics: Statistics, again: Again, check_time: Callable[[], None]) -> None:
     """Adds the margins that take the monitor's own code, of the cycles that were chosen for it."""
     for mode, three in statistics.looks:
+        check_time()
         cycle = int(three["cycle"][-1])
         for found in again.look(mode, three):
             statistics.keep(mode, Worst(**vars(found), cycle=cycle, every=statistics.looks_every))

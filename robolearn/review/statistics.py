@@ -5,6 +5,7 @@ Works on blocks of columns, so that a million cycles take seconds and constant m
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,18 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.recorder.cycle_codec import STATES, VERDICTS, Layout
-from robolearn.recorder.mcap_file import Chunk, read_trace
+from robolearn.recorder.cycle_codec import HAS_COMMAND, STATES, VERDICTS, Layout
 from robolearn.review.command_sources import Tally
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
-from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation, Sourced
+from robolearn.safety.profile import MODES, Assessed, ModeLimits, SafetyProfile, Separation
 from robolearn.safety.types import State
 
 Columns = NDArray[np.void]
 Array = NDArray[np.float64]
 BUCKETS = 1200
-_BLOCK = 8192
 _LOOKS = 4000
 _RUNNING = STATES.index(State.RUNNING)
 _BINS = 2000
@@ -95,19 +95,12 @@ class Statistics:
 
 
 def blocks(
-    directory: Path, layout: Layout, size: int = _BLOCK
+    directory: str | Path | RecordedLog, layout: Layout
 ) -> Iterator[tuple[Columns, list[bytes | None]]]:
-    """The fixed columns of every readable cycle and the source of its command, about `size` cycles at a time."""
-    waiting: list[bytes] = []
-    for path in sorted(directory.glob("trace-*.mcap")):
-        for part in read_trace(path):
-            if isinstance(part, Chunk):
-                waiting += part.messages
-                if len(waiting) >= size:
-                    yield layout.columns(waiting), [layout.source(message) for message in waiting]
-                    waiting = []
-    if waiting:
-        yield layout.columns(waiting), [layout.source(message) for message in waiting]
+    """The fixed columns of every readable cycle and the source of its command, some thousand cycles at a time."""
+    del layout  # the log knows
+    for block in RecordedLog.of(directory).blocks():
+        yield block.rows, block.sources
 
 
 def tcp_speeds(robot: Robot, q: Array, qd: Array, gripper: str | None = "parallel") -> Array:
@@ -178,6 +171,7 @@ class Pass:
         """One block, in order; names: the source of each cycle's command."""
         result = self.result
         result.sources.take(rows, names)
+        rows = self._with_command_at_hand(rows)
         if not result.cycles:
             result.first_s = float(rows["now_s"][0])
             result.first_cycle = int(rows["cycle"][0])
@@ -207,10 +201,27 @@ class Pass:
         self._overview(rows, tcp)
         self._last = rows[-1:].copy()
 
+    def _with_command_at_hand(self, rows: Columns) -> Columns:
+        """The rows; where no command arrived, with the last one that had arrived, but none from before a start."""
+        before = rows[:1] if self._last is None else self._last
+        joined = np.concatenate([before, rows])
+        running, at = joined["state"] == _RUNNING, np.arange(len(joined))
+        began = np.maximum.accumulate(np.where(running & ~np.roll(running, 1), at, 0))
+        arrived = (joined["present"] & HAS_COMMAND) > 0
+        arrived[0] = True  # carried over from the rows before, or not there
+        newest = np.maximum.accumulate(np.where(arrived, at, 0))
+        fill = ~arrived & (newest >= began)
+        for name in ("command_stamp_s", "command_position_rad", "command_velocity_rad_s"):
+            joined[name][fill] = joined[name][newest[fill]]
+        return joined[1:]
+
     def _by_mode(self, rows: Columns) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """Each mode that held somewhere in these rows, and in which of them."""
-        starts = [first for first, _ in self._modes] + [np.iinfo(np.int64).max]
-        for (first, mode), until in zip(self._modes, starts[1:], strict=True):
+        starts = [*(first for first, _ in self._modes), np.iinfo(np.int64).max]
+        low, high = int(rows["cycle"].min()), int(rows["cycle"].max())
+        begin, end = max(0, bisect_right(starts, low) - 1), bisect_right(starts, high)
+        for k in range(begin, min(end, len(self._modes))):
+            (first, mode), until = self._modes[k], starts[k + 1]
             inside = (rows["cycle"] >= first) & (rows["cycle"] < until)
             if inside.any():
                 yield mode, inside
@@ -269,6 +280,9 @@ class Pass:
             age = np.where(running, rows["now_s"] - rows[stamp], np.nan)
             self._one(mode, key, "s", age, getattr(limits, key).value, cycle)
             self._one(mode, "clock_ahead_max_s", "s", -age, limits.clock_ahead_max_s.value, cycle)
+        if limits.enabling_device.value == "required":
+            age = np.where(running, rows["now_s"] - rows["enabling_stamp_s"], np.nan)
+            self._one(mode, "enabling_age_max_s", "s", age, limits.enabling_age_max_s.value, cycle)
         if isinstance(limits.separation, Separation):
             age = np.where(running, rows["now_s"] - rows["person_stamp_s"], np.nan)
             most = limits.separation.person_age_max_s.value
@@ -379,12 +393,11 @@ def mode_spans(start_mode: str, events: list[dict[str, Any]]) -> list[tuple[int,
     spans = [(0, start_mode)]
     for event in events:
         fields = event["fields"]
-        if (
-            event["kind"] == "mode"
-            and "mode" in fields
-            and (fields.get("answer") or {}).get("accepted", True)
-        ):
-            spans.append((int(event["cycle"]), str(fields["mode"])))
+        if event["kind"] != "mode" or not (fields.get("answer") or {}).get("accepted", True):
+            continue
+        mode, cycle = fields["mode"], event["cycle"]
+        if mode in MODES and mode != spans[-1][1] and cycle >= spans[-1][0]:
+            spans.append((cycle, mode))
     return spans
 
 
@@ -429,9 +442,9 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
                 yield from _rows_of(key, part, joint_names)
     else:
         # a group may say for itself where what is no number comes from
-        origin = _origin(item) if isinstance(item, Sourced) else {}
+        origin = _origin(item) if isinstance(item, Assessed) else {}
         for name, part in item:
-            if name not in Sourced.model_fields:
+            if name not in Assessed.model_fields:
                 for row in _rows_of(f"{key}.{name}", part, joint_names):
                     yield {**origin, **row}
 

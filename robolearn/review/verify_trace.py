@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robolearn.recorder.mcap_file import Chunk, read_trace
+from robolearn.errors import LogError
+from robolearn.files.reading import open_regular
+from robolearn.recorder.cycle_codec import Layout, cycle_number
+from robolearn.recorder.mcap_file import Chunk
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.verdict import Verdict
 
 _BLOCK = 1 << 20
@@ -40,6 +45,7 @@ class Checkpoint:
 
 def check_traces(
     verdict: Verdict,
+    log: RecordedLog,
     checkpoints: dict[str, list[Checkpoint]],
     losses: list[tuple[int, int]],
     cycles_stated: int | None,
@@ -49,12 +55,12 @@ def check_traces(
     checkpoints: per file, in the order of the events.  losses: (first, last) cycle that events admit.
     cycles_stated: how many cycles the expected-end record counts, None without one.
     """
-    present = {path.name: path for path in sorted(verdict.directory.glob("trace-*.mcap"))}
+    present = {path.name: path for path in log.trace_files}
     for name, points in checkpoints.items():
         if name not in present:
             text = f"named in {points[-1].where} with {points[-1].cycles} cycles, is not there"
             verdict.add("altered", "missing_trace", name, text)
-    numbers = _Numbers(verdict, losses)
+    numbers = _Numbers(verdict, log, losses)
     for name, path in present.items():
         points = checkpoints.get(name, [])
         covered = _check_digests(verdict, path, points)
@@ -66,17 +72,25 @@ def check_traces(
                 name,
                 "no event names this file: added later, or begun just before the end",
             )
-        _check_content(verdict, path, numbers, covered)
+        _check_content(verdict, log, path, numbers, covered)
     numbers.end(cycles_stated)
 
 
 def _check_digests(verdict: Verdict, path: Path, points: list[Checkpoint]) -> int:
     """Hashes the file up to each checkpoint; how many bytes are covered by a digest that fits."""
-    size = path.stat().st_size
-    verdict.trace_bytes += size
+    try:
+        return _digests(verdict, path, points)
+    except OSError as error:
+        verdict.add("altered", "missing_trace", path.name, f"cannot be read: {error.strerror}")
+        return 0
+
+
+def _digests(verdict: Verdict, path: Path, points: list[Checkpoint]) -> int:
     running = hashlib.sha256()
     at = 0
-    with path.open("rb") as stream:
+    with open_regular(path, follow=False) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        verdict.trace_bytes += size
         for point in sorted(points, key=lambda point: point.bytes):
             wanted = point.bytes
             if wanted > size:
@@ -84,8 +98,7 @@ def _check_digests(verdict: Verdict, path: Path, points: list[Checkpoint]) -> in
                 verdict.add("altered", "trace_cut", where, f"was cut off: {point.where} saw {wanted} bytes")
                 return at
             start = at
-            while at < wanted:
-                block = stream.read(min(_BLOCK, wanted - at))
+            while at < wanted and (block := stream.read(min(_BLOCK, wanted - at))):
                 running.update(block)
                 at += len(block)
             if running.hexdigest() != point.sha256:
@@ -113,8 +126,8 @@ def _cycles_by(points: list[Checkpoint], size: int) -> int | None:
     return max(before, default=None)
 
 
-def _check_content(verdict: Verdict, path: Path, numbers: _Numbers, covered: int) -> None:
-    for part in read_trace(path):
+def _check_content(verdict: Verdict, log: RecordedLog, path: Path, numbers: _Numbers, covered: int) -> None:
+    for part in log.trace(path):
         if isinstance(part, Chunk):
             numbers.take(path.name, part)
         else:
@@ -136,19 +149,35 @@ def _merged(ranges: list[tuple[int, int]]) -> set[tuple[int, int]]:
 class _Numbers:
     """Cycle numbers must run 0, 1, 2, ... through all files; a gap needs a loss record."""
 
-    def __init__(self, verdict: Verdict, losses: list[tuple[int, int]]) -> None:
+    def __init__(self, verdict: Verdict, log: RecordedLog, losses: list[tuple[int, int]]) -> None:
         self._verdict = verdict
+        try:
+            self._layout: Layout | None = log.layout
+        except LogError:
+            self._layout = None  # nothing says how long a cycle is
         self._admitted = _merged(losses)
         self._next = 0
 
     def take(self, name: str, chunk: Chunk) -> None:
         """The cycles of one chunk."""
+        self._contents(name, chunk)
         for message in chunk.messages:
-            number = int.from_bytes(message[4:12], "little")
+            number = cycle_number(message)
             if number != self._next:
                 self._jump(f"{name} byte {chunk.start}", number)
             self._next = number + 1
         self._verdict.cycles += len(chunk.messages)
+
+    def _contents(self, name: str, chunk: Chunk) -> None:
+        """Whether the bytes are cycles at all. A signature says whose bytes they are, not that they make sense."""
+        if self._layout is None:
+            return
+        kept, _ = self._layout.plausible(chunk.messages)
+        if len(kept) < len(chunk.messages):
+            text = (
+                f"{len(chunk.messages) - len(kept)} cycles are not as robolearn writes them, and are left out"
+            )
+            self._verdict.add("altered", "unreadable_cycle", f"{name} byte {chunk.start}", text)
 
     def _jump(self, where: str, number: int) -> None:
         add = self._verdict.add

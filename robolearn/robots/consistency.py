@@ -18,7 +18,8 @@ def contradictions(file: RobotFile) -> list[str]:
     vectors = {"home_rad": file.home_rad.value if file.home_rad else None}
     if file.servo:
         servo = file.servo.model_dump()
-        vectors |= {f"servo.{key}": value for key, value in servo.items() if isinstance(value, list)}
+        lists = {key: value for key, value in servo.items() if isinstance(value, list)}
+        vectors |= {f"servo.{key}": value for key, value in lists.items() if value or key != "friction_nm"}
     problems += _length_faults(vectors, n)
     if not problems:
         problems += _home_faults(file)

@@ -54,12 +54,23 @@ def add_drives(spec: mujoco.MjSpec, names: tuple[str, ...], limits: JointLimits,
         joint = spec.joint(name)
         joint.armature = servo.armature_kgm2[index]
         joint.damping = [servo.damping_nms_rad[index], 0.0, 0.0]
+        if servo.friction_nm:
+            joint.frictionloss = servo.friction_nm[index]
         torque = float(limits.torque_nm[index])
         actuator = spec.add_actuator(
             name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=_TRUE, forcelimited=_TRUE,
             ctrlrange=[limits.position_min_rad[index], limits.position_max_rad[index]], forcerange=[-torque, torque],
         )  # fmt: skip
         actuator.set_to_position(kp=servo.kp_nm_rad[index], kv=servo.kv_nms_rad[index])
+
+
+def add_payload(parent: mujoco.MjsBody, flange: mujoco.MjsSite, mass_kg: float, com_m: list[float]) -> None:
+    """A mass on the flange that the arm's gravity compensation does not know of: a ball of 3 cm at com_m [3]."""
+    frame = parent.add_frame(pos=flange.pos, quat=flange.quat)
+    body = parent.add_body(name="payload", mass=mass_kg, ipos=com_m)
+    body.set_frame(frame)
+    body.explicitinertial = True
+    body.inertia = [0.4 * mass_kg * 0.03**2] * 3
 
 
 def add_sensors(spec: mujoco.MjSpec, names: tuple[str, ...], base: str) -> None:

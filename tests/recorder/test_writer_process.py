@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import threading
@@ -51,8 +52,8 @@ def payload(
     )
     decision = Decision(verdict, np.zeros(2), np.zeros(2), latched, state, records)
     ns = number * 2_000_000 if ns is None else ns
-    command = None if source is None else Command(NAMES, np.zeros(2), number * 0.002, None, source)
-    return LAYOUT.pack(number, ns, number * 0.002, command, None, Surroundings(), decision)
+    commands = [] if source is None else [Command(NAMES, np.zeros(2), number * 0.002, None, source)]
+    return LAYOUT.pack(number, ns, number * 0.002, commands, None, Surroundings(), decision)
 
 
 def rings(capacity: int) -> tuple[Ring, Ring]:
@@ -292,6 +293,63 @@ def test_a_disk_that_lost_what_it_had_taken_stays_a_failure(tmp_path):
     verdict = verify(rig.directory)
     assert verdict.cycles == 2
     assert ["the disk reports an error" in finding.text for finding in verdict.findings] == [True]
+
+
+def _shorten(directory: Path) -> None:
+    (directory / "events.jsonl").write_bytes(b"")
+
+
+def _replace(directory: Path) -> None:
+    copy = directory / "copy"
+    copy.write_bytes((directory / "trace-0001.mcap").read_bytes())
+    copy.replace(directory / "trace-0001.mcap")
+
+
+def _append(directory: Path) -> None:
+    with (directory / "events.jsonl").open("ab") as stream:
+        stream.write(b"{}\n")
+
+
+def _move(directory: Path) -> None:
+    directory.rename(directory.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (_shorten, "events.jsonl has 0 bytes, but "),
+    (_append, "events.jsonl has "),
+    (_replace, "trace-0001.mcap was removed or replaced"),
+    (lambda directory: (directory / "events.jsonl").unlink(), "events.jsonl was removed or replaced"),
+    (shutil.rmtree, "events.jsonl was removed or replaced"),
+    (_move, "events.jsonl was removed or replaced"),
+])  # fmt: skip
+def test_a_log_that_somebody_else_changes_is_a_failure_and_stays_one(tmp_path, change, message):
+    rig = Rig(tmp_path / "log")
+    rig.push(0)
+    rig.rounds(2)
+    assert rig.ring.status == ring_module.WRITING
+    change(rig.directory)
+    rig.rounds(2)
+    assert rig.ring.status == ring_module.FAILED
+    assert f"Somebody else changed the safety log in {rig.directory}: {message}" in rig.ring.problem
+    rig.push(1)
+    assert rig.rounds(30, step=SECOND)
+    assert rig.ring.status == ring_module.FAILED
+    assert rig.ring.fill == 0.0  # the writer goes on with what is left of it
+    rig.end()
+    assert not rig.rounds(2)
+
+
+def test_what_comes_after_a_change_is_kept_and_the_review_sees_the_change(tmp_path):
+    rig = Rig(tmp_path / "log")
+    rig.push(0)
+    rig.rounds(2)
+    _shorten(rig.directory)
+    rig.push(1)
+    rig.end()
+    assert not rig.rounds(3)
+    verdict = verify(rig.directory)
+    assert verdict.status == "altered"
+    assert b"somebody else changed the log" in (rig.directory / "events.jsonl").read_bytes()
 
 
 def test_an_orphan_gives_a_dead_disk_up_after_a_minute(tmp_path):
@@ -585,7 +643,7 @@ def parts_of(path: Path) -> list[Chunk | Flaw]:
 
 def test_damaged_traces_are_read_as_far_as_they_go(tmp_path):
     path = tmp_path / "t.mcap"
-    trace = TraceFile(path, LAYOUT.schema, {}, os.write)
+    trace = TraceFile(path, LAYOUT, 0.002, {}, os.write)
     trace.add(0, 0, payload(0))
     trace.flush()
     trace.add(1, 1, payload(1))
@@ -699,7 +757,7 @@ def test_a_loss_that_finds_no_room_is_tried_again(tmp_path):
     log = stuck_log(tmp_path, capacity=512)
     log._ring.beat_ns = 1 << 62
     decision = Decision(Verdict.PASS, np.zeros(2), np.zeros(2), False, State.RUNNING)
-    kept = [log.cycle(0.0, None, None, Surroundings(), decision) for _ in range(6)]
+    kept = [log.cycle(0.0, (), None, Surroundings(), decision) for _ in range(6)]
     assert kept[0]
     assert not kept[-1]
     assert log._push_loss() is False
