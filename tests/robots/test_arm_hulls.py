@@ -114,7 +114,8 @@ def test_the_hull_of_the_fr3s_hand_contains_the_franka_hand_and_our_gripper_at_e
     robot = load_robot("fr3")
     mount, gripper = robot.file.gripper_mount, robot.gripper.file
     assert mount is not None
-    assert (hull := mount.hull) is not None
+    hull = mount.hull
+    assert hull is not None
     assert_contains(hull, EXTENTS["fr3"]["hand"])
     parts = [(gripper.palm_center_m, gripper.palm_half_size_m)]
     for opened in (0.0, gripper.width_max_m / 2.0):
