@@ -28,7 +28,7 @@ RULES = {
     "command_flood": "no more commands arrive in one cycle than a policy can have sent",
     "person_age": "the person sensor is fresh enough",
     "cycle_gap": "the monitor itself was not away for too long",
-    "timing": "each cycle has a command of its own; else the last one is carried on, through every rule: no stop",
+    "timing": "each cycle has its own command; else the last one is extrapolated and checked by every rule: no stop",
     "stop_request": "nobody has asked for a stop",
     "enabling_device": "the enabling device is held, where the mode needs one",
     "enabling_age": "the enabling device was heard a short while ago, where the mode needs one",

@@ -65,8 +65,7 @@ def controller_parameters(
         "delay_s": DELAY_PERIODS / stream_rate_hz,
         # How long the monitor may be away without a stop of its own.
         "late_max_s": min(mode.cycle_gap_max_s.value for mode in modes),
-        # Half of what the monitor allows the arm to be off: a controller that falls behind stops before it does.
-        "follow_error_max_rad": off / 2.0,
+        "follow_error_max_rad": off,
         "start_tolerance_rad": off,
     }
     if interface == "effort":

@@ -182,7 +182,7 @@ _OF_A_LAUNCH = {
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
     "log_dir": "new or empty folder of the safety log; empty for no log",
-    "sim": "true: also start a simulated arm, for which nobody need approve",
+    "sim": "true: also start a simulated arm; no approval required",
 }
 
 

@@ -40,7 +40,7 @@ class EnvState:
     first_success [N] the control period in which the hold was first complete (-1: not yet), of the finished
     episode where done. metrics: {name: [N]}, among them every reward term, weighted, as `reward/<name>`.
     fields: the drawn physics of each episode, {MjModel field: [N, ...]}, what the engine derives from it and, as
-    `drawn`, the key of the draw: who changes values by hand changes the key too.
+    `drawn`, the key of the draw: when overriding fields, also change the key.
     sensing, commands: what the sensors and the command line remember; empty where nothing is declared.
     """
 
@@ -191,7 +191,9 @@ class VecEnv:
         """What the task's expert would do, [N, A]. Raises TaskError where the task has none."""
         advice = jax.vmap(self.task.expert)(self.readings(state.physics), state.memory, state.goal)
         if advice is None:
-            raise TaskError(f"Task '{self.task.name}' has no expert to imitate: set imitation_fraction to 0.")
+            raise TaskError(
+                f"Task '{self.task.name}' has no expert to play or imitate (imitation_fraction=0)."
+            )
         return advice
 
     def readings(self, physics: PhysicsState) -> Readings:

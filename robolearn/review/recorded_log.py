@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robolearn.errors import LogError
 from robolearn.files.reading import GIB, MIB, open_regular
 from robolearn.recorder.cycle_codec import Cycle, Layout, cycle_number
-from robolearn.recorder.hash_chain import EVENTS_FILE, open_line
+from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE, open_line
 from robolearn.recorder.mcap_file import Chunk, Flaw, read_trace
 from robolearn.review.event_fields import malformed
 from robolearn.review.stored import Stored, session_start, stored
@@ -110,8 +110,11 @@ class RecordedLog:
             with open_regular(self.directory / EVENTS_FILE, follow=False) as stream:
                 self._read(stream)
         except OSError as error:
+            purged = (self.directory / TOMBSTONES_FILE).is_file()
             raise LogError(
-                f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
+                f"The safety log in {directory} was purged: {TOMBSTONES_FILE} says by whom and when."
+                if purged
+                else f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
             ) from error
 
     @classmethod
@@ -169,25 +172,24 @@ class RecordedLog:
     def blocks(self) -> Iterator[Block]:
         """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
         waiting: list[bytes] = []
+        size = 0
         for path in self.trace_files:
-            waiting, start, size = [], 0, 0
             for part in self.trace(path):
                 if not isinstance(part, Chunk):
                     continue
                 self.budget.check()
                 for message in part.messages:
-                    start = start if waiting else part.start
                     waiting.append(message)
                     size += len(message)
                     if len(waiting) == _BLOCK or size > _BLOCK_BYTES:
-                        yield from self._block(path.name, start, waiting)
+                        yield from self._block(waiting)
                         waiting, size = [], 0
-            yield from self._block(path.name, start, waiting)
+        yield from self._block(waiting)
 
-    def _block(self, name: str, start: int, messages: list[bytes]) -> Iterator[Block]:
-        block = self.block(name, start, messages)
-        if block.messages:
-            yield block
+    def _block(self, messages: list[bytes]) -> Iterator[Block]:
+        kept, rows = self.layout.plausible(messages)
+        if kept:
+            yield Block(kept, rows, self.layout)
 
     def _read(self, stream: Any) -> None:
         total = 0

@@ -83,12 +83,12 @@ class Replay:
                 f"differ, {self.stops} further stops, {self.skipped} cycles after them not judged."
             )
         if self.agrees:
-            rounded = (
+            exactly = (
                 f", {self.rounded} of them within rounding ({ROUNDING:g} rad)"
                 if self.rounded
-                else ", bit for bit"
+                else " bit-exactly"
             )
-            return f"All {self.cycles} recorded decisions come out again{rounded}."
+            return f"All {self.cycles} recorded decisions reproduced{exactly}."
         first = self.disagreements[0]
         return (
             f"{self.total} of {self.cycles} decisions come out differently, the first in cycle {first.cycle}: "

@@ -324,7 +324,7 @@ def _stops(
             timeline = _timeline(window, robot, profile.mode(mode), most, _gripper(start))
             if again is not None:
                 rows, _ = window.rows(most)
-                looks = max(10, min(LOOKS, LOOKS_ALL // len(windows)))
+                looks = max(3, min(LOOKS, LOOKS_ALL // len(windows)))
                 timeline["near"] = _near(nearness(window, rows, mode, again, looks))
         stops.append(
             {

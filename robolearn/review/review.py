@@ -40,7 +40,7 @@ class Review:
 
     @property
     def passed(self) -> bool:
-        """The log is intact, every recorded decision comes out again, and nothing was left undone."""
+        """The log is intact, every recorded decision is reproduced, and nothing was left undone."""
         return (
             self.verdict.intact and self.replayed is not None and self.replayed.agrees and not self.not_done
         )

@@ -396,7 +396,9 @@ def mode_spans(start_mode: str, events: list[dict[str, Any]]) -> list[tuple[int,
         if event["kind"] != "mode" or not (fields.get("answer") or {}).get("accepted", True):
             continue
         mode, cycle = fields["mode"], event["cycle"]
-        if mode in MODES and mode != spans[-1][1] and cycle >= spans[-1][0]:
+        if mode in MODES and cycle >= spans[-1][0]:
+            if cycle == spans[-1][0]:
+                spans.pop()  # no cycle came in between
             spans.append((cycle, mode))
     return spans
 

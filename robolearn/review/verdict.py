@@ -42,6 +42,7 @@ class Verdict:
     cycles: int = 0
     trace_bytes: int = 0
     losses: int = 0
+    purged: int = 0  # cycles that were removed under their retention class, by a signed tombstone
     ended: bool = False
     head: dict[str, Any] = field(default_factory=dict)
     not_shown: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Verdict:
     def summary(self) -> str:
         """One sentence."""
         counted = f"{self.events} events in {self.segments} signed segments, {self.cycles} cycles"
+        counted += f" and {self.purged} purged" if self.purged else ""
         if self.status == "intact":
             return f"Intact: {counted}; nothing changed, nothing missing, ended in order."
         first = next(f for f in self.findings if f.weight == self.status)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from robolearn import keys
 from robolearn.errors import LogError
+from robolearn.files.printable import printable
 from robolearn.files.reading import MIB, open_regular, read_regular
 from robolearn.files.strict_json import parse_json
-from robolearn.recorder.hash_chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, signed_part
+from robolearn.recorder.hash_chain import (
+    EVENTS_FILE,
+    GENESIS_PREV,
+    HEAD_FILE,
+    SCHEMA,
+    TOMBSTONES_FILE,
+    signed_part,
+)
 from robolearn.review.recorded_log import Line, RecordedLog, read_events
+from robolearn.review.tombstones import read_tombstones
 from robolearn.review.verdict import Finding, Verdict, not_shown
 from robolearn.review.verify_trace import Checkpoint, check_traces
 
@@ -50,6 +59,7 @@ def verify(
     wanted = str(expected_head).lower() if _HASH.fullmatch(str(expected_head)) else None
     heads = _heads(verdict, None if wanted else expected_head)
     walk = _Walk(verdict, heads, None if public_key is None else keys.load_public(public_key), wanted)
+    _check_schema(log)
     for line in log.lines:
         walk.line(line)
     walk.end()
@@ -57,10 +67,44 @@ def verify(
     for name, (size, expected, where) in walk.files.items():
         _check_file(verdict, name, size, expected, where)
     started = time.perf_counter()
-    check_traces(verdict, log, walk.checkpoints, walk.losses, walk.cycles_stated)
+    purged = _purged(verdict, walk.key)
+    check_traces(verdict, log, walk.checkpoints, walk.losses, walk.cycles_stated, purged)
     verdict.trace_s = time.perf_counter() - started
     verdict.not_shown = list(not_shown(verdict))
     return verdict
+
+
+def _check_schema(log: RecordedLog) -> None:
+    """Raises LogError for a log of another version, unless somebody only changed that word."""
+    first = log.lines[0] if log.lines else None
+    if first is None or first.record is None or first.digest != first.record["hash"]:
+        return
+    fields = first.record.get("fields")
+    schema = fields.get("schema") if isinstance(fields, dict) else None
+    if isinstance(schema, str) and schema != SCHEMA and schema.startswith(SCHEMA.partition("/")[0]):
+        raise LogError(
+            f"The log in {log.directory} is a {printable(schema[:60])}; this robolearn reads {SCHEMA}. Review it "
+            "with the version that wrote it."
+        )
+
+
+def _purged(verdict: Verdict, key: Ed25519PublicKey | None) -> dict[str, tuple[int, str]]:
+    """Files that a signed tombstone says were removed: (bytes, sha256) by name; each tombstone is a finding."""
+    try:
+        stones = read_tombstones(verdict.directory, key)
+    except OSError as error:
+        verdict.add("altered", "tombstone", TOMBSTONES_FILE, f"cannot be read: {error.strerror}")
+        return {}
+    found = {}
+    for stone in stones:
+        if not stone.problem and stone.session["first"]["fields"].get("session_id") != verdict.session_id:
+            stone = replace(stone, problem="is of another session: it was put here")
+        if stone.problem:
+            verdict.add("altered", "tombstone", stone.where, stone.problem)
+        else:
+            verdict.add("note", "purged", ", ".join(stone.files), stone.text)
+            found |= stone.files
+    return found
 
 
 @dataclass
@@ -115,7 +159,7 @@ class _Walk:
         self.losses: list[tuple[int, int]] = []
         self.cycles_stated: int | None = None
         self._heads = heads
-        self._key = key
+        self.key = key
         self._hash_at = {head.seq: "" for head in heads}
         self._seq = -1
         self._prev = GENESIS_PREV
@@ -271,14 +315,14 @@ class _Walk:
         for name, file in fields["files"].items():
             self.files[name] = (int(file["bytes"]), str(file["sha256"]), where)
         self._silence_us = int(float(fields["writer"]["heartbeat_s"]) * 3e6 + 2e6)
-        if self._key is not None:
-            verdict.key_trusted = keys.key_id(self._key) == verdict.key_id
+        if self.key is not None:
+            verdict.key_trusted = keys.key_id(self.key) == verdict.key_id
             if not verdict.key_trusted:
-                text = f"signed with key {verdict.key_id}, expected key {keys.key_id(self._key)}"
+                text = f"signed with key {verdict.key_id}, expected key {keys.key_id(self.key)}"
                 verdict.add("altered", "wrong_key", where, text)
         else:
-            self._key = keys.load_public(str(fields["public_key"]))
-            if keys.key_id(self._key) != verdict.key_id:
+            self.key = keys.load_public(str(fields["public_key"]))
+            if keys.key_id(self.key) != verdict.key_id:
                 verdict.add(
                     "altered", "wrong_key", where, "the key's name does not belong to the key beside it"
                 )
@@ -286,7 +330,7 @@ class _Walk:
     def _check_segment(self, where: str, seq: int, prev: str, fields: dict[str, Any]) -> None:
         add = self.verdict.add
         signed = signed_part(self.verdict.session_id, fields, prev)
-        if self._key is None or not keys.verify(self._key, signed, str(fields["signature"])):
+        if self.key is None or not keys.verify(self.key, signed, str(fields["signature"])):
             add("altered", "signature", where, f"the signature of segment {fields['segment']} does not fit")
         else:
             self.verdict.signed_through = seq - 1
@@ -348,8 +392,8 @@ class _Walk:
             return
         fields = {key: data.get(key) for key in ("seq", "cycles", "key_id")}
         signature = str(data.get("signature"))
-        if self._key is None or not keys.verify(
-            self._key, signed_part(verdict.session_id, fields, str(data.get("hash"))), signature
+        if self.key is None or not keys.verify(
+            self.key, signed_part(verdict.session_id, fields, str(data.get("hash"))), signature
         ):
             verdict.add("altered", "head", head.where, "its signature does not fit")
         elif head.seq > self._seq:

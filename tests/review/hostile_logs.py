@@ -10,18 +10,20 @@ import hashlib
 import json
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from robolearn import keys
+from robolearn.recorder.cycle_blocks import _HEAD as HEAD
+from robolearn.recorder.cycle_blocks import BlockEncoder, _write_numbers
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.hash_chain import canonical, seal, signed_part
-from robolearn.recorder.mcap_file import Chunk, read_trace
+from robolearn.recorder.mcap_file import BLOCK_TOPIC, TOPIC, Chunk, read_trace
 
 MAGIC = b"\x89MCAP0\r\n"
 END = b"\x02" + struct.pack("<Q", 20) + b"\0" * 20 + MAGIC
@@ -80,7 +82,7 @@ class Forge:
                 "prev": prev,
                 "seq": seq,
             }
-            if record["kind"] == "segment":
+            if record["kind"] == "segment" and isinstance(record["fields"], dict):
                 record["fields"].update(
                     first_seq=record["fields"].get("first_seq"), key_id=keys.key_id(self.key)
                 )
@@ -175,7 +177,7 @@ def _without(key: str, *kinds: str) -> Change:
 
 
 def _events() -> None:
-    for value in (10**15, -5, None, "9", 2**53, 1.5, True, []):
+    for value in (10**15, -5, None, "9", 1.5, True, []):
         signed(f"cycle = {value!r}", lambda f, value=value: _event(f, 5, cycle=value))
     for value in (10**15, -(10**15), None, "x", 1.5):
         signed(f"stop at_cycle = {value!r}", _each("stop", at_cycle=value))
@@ -225,11 +227,11 @@ def _events() -> None:
         "0001-01-01T00:00:00.000000Z",
     ):
         signed(f"utc = {value!r}", lambda f, value=value: _event(f, 6, utc=value))
-    for value in (-1, None, "x", 2**53, 10**15):
+    for value in (-1, None, "x", 10**15):
         signed(f"monotonic_us = {value!r}", lambda f, value=value: _event(f, 6, monotonic_us=value))
     signed("fields deep 40", lambda f: f.events[6]["fields"].update(x=json.loads("[" * 40 + "]" * 40)))
     signed("fields deep 300", lambda f: f.events[6]["fields"].update(x=json.loads("[" * 300 + "]" * 300)))
-    signed("fields a list", lambda f: _event(f, 6, fields=[1]))
+    signed("fields a list", lambda f: _event(f, 6, kind="test", fields=[1]))
     loss = {"cycles": 10**15, "first_cycle": 0, "last_cycle": 10**15}
     signed("loss range 1e15", lambda f: _event(f, 6, kind="loss", fields=dict(loss)))
     signed("loss backwards", lambda f: _event(f, 6, kind="loss", fields={**loss, "last_cycle": -5}))
@@ -251,7 +253,7 @@ def _events() -> None:
     signed("no start", lambda f: f.events.pop(0))
     signed("two starts", lambda f: f.events.insert(3, json.loads(json.dumps(f.events[0]))))
     signed("ten thousand stops", _many_stops)
-    signed("ten thousand modes", _many_modes)
+    signed("a thousand modes", _many_modes)
     signed("ten thousand sources", _many_sources)
 
 
@@ -264,9 +266,9 @@ def _each_trace(**changes: Any) -> Change:
     return change
 
 
-def _more(forge: Forge, kind: str, make: Callable[[int], dict[str, Any]]) -> None:
+def _more(forge: Forge, kind: str, make: Callable[[int], dict[str, Any]], count: int = 10_000) -> None:
     like = {key: value for key, value in forge.events[6].items() if key not in ("kind", "fields")}
-    forge.events[7:7] = [{**like, "kind": kind, "fields": make(k)} for k in range(10_000)]
+    forge.events[7:7] = [{**like, "kind": kind, "fields": make(k)} for k in range(count)]
 
 
 def _many_stops(forge: Forge) -> None:
@@ -275,7 +277,7 @@ def _many_stops(forge: Forge) -> None:
 
 def _many_modes(forge: Forge) -> None:
     modes, answer = ("automatic", "collaborative"), {"accepted": True, "text": ""}
-    _more(forge, "mode", lambda k: {"mode": modes[k % 2], "who": "x", "now_s": 1.0, "answer": answer})
+    _more(forge, "mode", lambda k: {"mode": modes[k % 2], "who": "x", "now_s": 1.0, "answer": answer}, 1000)
 
 
 def _many_sources(forge: Forge) -> None:
@@ -400,21 +402,26 @@ def _with_model(forge: Forge, text: str) -> None:
     forge.sign()
 
 
-def _chunk(
-    payload: bytes, size: int | None = None, name: bytes = b"zstd", packed: bytes | None = None
-) -> bytes:
-    """An MCAP chunk record, compressed, with a size that it claims."""
-    data = zstandard.ZstdCompressor(level=3).compress(payload) if packed is None else packed
-    if name == b"":
-        data = payload
-    claimed = len(payload) if size is None else size
-    head = struct.pack("<QQQII", 0, 0, claimed, zlib.crc32(payload), len(name))
-    body = head + name + struct.pack("<Q", len(data)) + data
-    return b"\x06" + struct.pack("<Q", len(body)) + body
+def _record(opcode: int, body: bytes) -> bytes:
+    return bytes([opcode]) + struct.pack("<Q", len(body)) + body
 
 
-def _message(data: bytes) -> bytes:
-    return b"\x05" + struct.pack("<Q", 22 + len(data)) + b"\0" * 22 + data
+def _channel(number: int, topic: str) -> bytes:
+    text = struct.pack("<I", len(topic)) + topic.encode()
+    head = struct.pack("<HH", number, 1) + text
+    return _record(4, head + struct.pack("<I", 3) + b"cdr" + struct.pack("<I", 0))
+
+
+def _message(channel: int, data: bytes) -> bytes:
+    return _record(5, struct.pack("<HIQQ", channel, 0, 0, 0) + data)
+
+
+BEGIN = MAGIC + _channel(1, TOPIC) + _channel(2, BLOCK_TOPIC)
+
+
+def _block(encoded: bytes, first: int, cycles: int) -> bytes:
+    head = struct.pack("<4sQII", b"\x00\x01\x00\x00", first, cycles, len(encoded))
+    return _message(2, head + encoded)
 
 
 def _zeros(megabytes: int) -> bytes:
@@ -424,66 +431,146 @@ def _zeros(megabytes: int) -> bytes:
 
 
 def _remade(change: Callable[[int, bytes], bytes]) -> Change:
+    """Every message changed and stored as it is."""
+
     def make(forge: Forge) -> None:
-        data = b"".join(_message(change(number, message)) for number, message in enumerate(forge.messages()))
-        forge.trace(MAGIC + _chunk(data) + END)
+        messages = [_message(1, change(number, message)) for number, message in enumerate(forge.messages())]
+        forge.trace(BEGIN + b"".join(messages) + END)
 
     return make
 
 
-def _trace(data: bytes | Callable[[], bytes]) -> Change:
-    return lambda forge: forge.trace(data if isinstance(data, bytes) else data())
+def _trace(data: bytes) -> Change:
+    return lambda forge: forge.trace(data)
+
+
+def _with_block(change: Callable[[bytes], bytes], cycles: int | None = None) -> Change:
+    """All cycles after the first in one block, which is changed."""
+
+    def make(forge: Forge) -> None:
+        first, *others = forge.messages()
+        block = change(BlockEncoder(first, 7, 0.002).encode(others))
+        stated = len(others) if cycles is None else cycles
+        forge.trace(BEGIN + _message(1, first) + _block(block, 1, stated) + END)
+
+    return make
+
+
+def _states(name: str, value: float) -> Change:
+    """A block whose head states something else."""
+
+    def change(block: bytes) -> bytes:
+        names = ("joints", "rows", "checksum", "text", "packed", "period")
+        fields = dict(zip(names, HEAD.unpack_from(block), strict=True)) | {name: value}
+        return HEAD.pack(*fields.values()) + block[HEAD.size :]
+
+    return _with_block(change, int(value) if name == "rows" else None)
+
+
+def _garbled(seed: int) -> Change:
+    """A block with bytes of no meaning in it."""
+
+    def change(block: bytes) -> bytes:
+        random, data = np.random.default_rng(seed), bytearray(block)
+        for at in random.integers(HEAD.size, len(data), 20):
+            data[at] = random.integers(0, 256)
+        return bytes(data)
+
+    return _with_block(change)
+
+
+def _one_long_rest(forge: Forge) -> None:
+    """Four thousand cycles that end in the same 30 MB, which are spelled out once."""
+    first = forge.messages()[0]
+    encoder, rows, size = BlockEncoder(first, 7, 0.002), 4096, 30 << 20
+    words, tails, _ = encoder._stretch.parts([first] * rows)
+    raw, _, naturals = encoder._model(words)
+    text, bits = _write_numbers(raw, naturals)
+    index = bytes([255]) + bytes(rows - 1)
+    text = raw.tobytes() + text + tails.T.tobytes() + index + struct.pack("<I", size) + b"x" * size
+    packed = encoder._zstd.compress(text) + encoder._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    head = HEAD.pack(7, rows, 0, len(text), len(packed), 0.002)
+    forge.trace(BEGIN + _message(1, first) + _block(head + packed + bits, 1, rows) + END)
+
+
+def _endless_unary(block: bytes) -> bytes:
+    """Sixty megabytes of zeros behind the numbers."""
+    return block + bytes(60 << 20)
+
+
+def _bomb(forge: Forge) -> None:
+    packed = _zeros(1024)
+    head = HEAD.pack(7, 4096, 0, 2**32 - 1, len(packed), 0.002)
+    forge.trace(BEGIN + _message(1, forge.messages()[0]) + _block(head + packed, 1, 4096) + END)
+
+
+STATED: dict[str, tuple[float, ...]] = {
+    "joints": (0, 6, 64, 65535),
+    "rows": (0, 1, 4097, 65535),
+    "text": (0, 2**31, 2**32 - 1),
+    "packed": (0, 2**32 - 1),
+    "checksum": (0,),
+    "period": (0.0, float("nan"), 1e308),
+}
 
 
 def _traces() -> None:
-    endless = b"\x28\xb5\x2f\xfd" + bytes([0xE0]) + struct.pack("<Q", 1 << 40) + b"\x01\x00\x00"
-    signed("trace: 6 GiB of zeros", _trace(lambda: MAGIC + _chunk(b"", 6 << 30, packed=_zeros(6144)) + END))
-    signed("trace: claims 2^62 bytes", _trace(lambda: MAGIC + _chunk(b"", 1 << 62, packed=_zeros(1)) + END))
-    signed("trace: frame claims 2^40", _trace(MAGIC + _chunk(b"", 1 << 40, packed=endless) + END))
-    signed("trace: lz4", _trace(MAGIC + _chunk(b"abc", name=b"lz4") + END))
+    signed("trace: block of a gigabyte of zeros", _bomb)
+    signed("trace: block with 60 MB of zeros behind it", _with_block(_endless_unary))
+    signed("trace: block with no cycle before it", _trace(BEGIN + _block(b"\0" * 24, 0, 4096) + END))
+    signed("trace: a chunk", _trace(BEGIN + _record(6, b"\0" * 100) + END))
     signed("trace: empty", _trace(b""))
     signed("trace: only magic", _trace(MAGIC))
-    signed("trace: record of 2^63 bytes", _trace(MAGIC + b"\x06" + struct.pack("<Q", 1 << 63)))
-    signed("trace: record of 2^30 bytes", _trace(MAGIC + b"\x06" + struct.pack("<Q", 1 << 30) + b"x"))
+    signed("trace: record of 2^63 bytes", _trace(MAGIC + b"\x05" + struct.pack("<Q", 1 << 63)))
+    signed("trace: record of 2^30 bytes", _trace(MAGIC + b"\x05" + struct.pack("<Q", 1 << 30) + b"x"))
+    signed("trace: channel cut", _trace(MAGIC + _record(4, b"\1") + END))
+    signed("trace: message cut", _trace(BEGIN + _record(5, b"\1") + _record(5, b"\1\0") + END))
     for size in (0, 11, 19, 400):
-        signed(f"trace: message of {size} bytes", _trace(MAGIC + _chunk(_message(b"\0" * size)) + END))
-    short = b"".join(_message(b"\0\1\0\0" + struct.pack("<Q", i) + b"\0" * 8) for i in range(500))
-    signed("trace: 500 messages too short", _trace(MAGIC + _chunk(short) + END))
+        signed(f"trace: message of {size} bytes", _trace(BEGIN + _message(1, b"\0" * size) + END))
+    short = b"".join(_message(1, b"\0\1\0\0" + struct.pack("<Q", i) + b"\0" * 8) for i in range(500))
+    signed("trace: 500 messages too short", _trace(BEGIN + short + END))
+    for field, values in STATED.items():
+        for value in values:
+            signed(f"trace: block states {field} {value}", _states(field, value))
+    signed("trace: one long rest in every cycle", _one_long_rest)
+    for seed in range(12):
+        signed(f"trace: block garbled {seed}", _garbled(seed))
+    _cycles()
+
+
+def _cycles() -> None:
     fixed = Layout(tuple("abcdefg")).fixed_bytes
     count = struct.pack("<I", 1) + b"\0" + b"\0" * (-(fixed + 5) % 4) + b"\xff\xff\xff\xff" + b"\0" * 64
-    odd = {
+    last = struct.pack("<Q", 2**64 - 1)
+    ninth = {
         "records 2^32-1": lambda m: m[:fixed] + count,
         "source 2^32-1": lambda m: m[:fixed] + b"\xff\xff\xff\xff" + m[fixed + 4 :],
-        "odd garbage": lambda m: m[:-1] + b"\xff",
         "cut": lambda m: m[: fixed + 3],
         "verdict 200": lambda m: m[: fixed - 8] + b"\xc8" + m[fixed - 7 :],
         "state 200": lambda m: m[: fixed - 7] + b"\xc8" + m[fixed - 6 :],
         "enabling 200": lambda m: m[: fixed - 4] + b"\xc8" + m[fixed - 3 :],
-        "measured flipped": lambda m: m[:300] + bytes([m[300] ^ 1]) + m[301:],
+        "another verdict": lambda m: m[: fixed - 8] + bytes([2 - m[fixed - 8]]) + m[fixed - 7 :],
         "odd deep": lambda m: m[: fixed - 2] + b"\1\0" + _rest(b"[" * 100_000),
         "odd names": lambda m: m[: fixed - 2] + b"\1\0" + _rest(b'{"command":{"names":5}}'),
         "odd shape": lambda m: m[: fixed - 2] + b"\1\0" + _rest(_odd_shape()),
+        "cycle 2^64-1": lambda m: m[:4] + last + m[12:],
+        "cycle 2^52": lambda m: m[:4] + struct.pack("<Q", 2**52) + m[12:],
+        "time 2^63": lambda m: m[:12] + last + m[20:],
     }
-    for name, change in odd.items():
+    for name, change in ninth.items():
         signed(f"trace: {name}", _remade(lambda i, m, change=change: change(m) if i == 9 else m))
-    signed(
-        "trace: all NaN",
-        _remade(lambda i, m: m[:20] + b"\xff" * (fixed - 28) + m[fixed - 8 :] if i > 50 else m),
-    )
     huge = struct.pack("<d", 1e308) * ((fixed - 28) // 8)
-    signed("trace: huge floats", _remade(lambda i, m: m[:20] + huge + m[fixed - 8 :] if i > 50 else m))
     kept = struct.pack("<d", 5.0) + struct.pack("<d", 1e308) * ((fixed - 36) // 8)
-    signed("trace: huge but time", _remade(lambda i, m: m[:20] + kept + m[fixed - 8 :] if i > 50 else m))
-    last = struct.pack("<Q", 2**64 - 1)
-    signed("trace: cycle 2^64-1", _remade(lambda i, m: m[:4] + last + m[12:] if i == 99 else m))
-    signed(
-        "trace: cycle 2^52", _remade(lambda i, m: m[:4] + struct.pack("<Q", 2**52) + m[12:] if i == 99 else m)
-    )
+    later = {
+        "all NaN": lambda m: m[:20] + b"\xff" * (fixed - 28) + m[fixed - 8 :],
+        "huge floats": lambda m: m[:20] + huge + m[fixed - 8 :],
+        "huge but time": lambda m: m[:20] + kept + m[fixed - 8 :],
+    }
+    for name, change in later.items():
+        signed(f"trace: {name}", _remade(lambda i, m, change=change: change(m) if i > 20 else m))
     signed("trace: all cycles 0", _remade(lambda i, m: m[:4] + b"\0" * 8 + m[12:]))
-    signed("trace: time 2^63", _remade(lambda i, m: m[:12] + last + m[20:] if i == 99 else m))
-    signed(
-        "trace: a source for each cycle", _remade(lambda i, m: m[:fixed] + _rest(b"", f"source {i}".encode()))
-    )
+    sources = _remade(lambda i, m: m[:fixed] + _rest(b"", f"source {i}".encode()))
+    signed("trace: a source for each cycle", sources)
 
 
 def _rest(odd: bytes, source: bytes = b"policy") -> bytes:
@@ -493,6 +580,7 @@ def _rest(odd: bytes, source: bytes = b"policy") -> bytes:
     for text in (source, None, odd):
         buffer += b"\0" * (-len(buffer) % 4)
         buffer += struct.pack("<I", 0) if text is None else struct.pack("<I", len(text) + 1) + text + b"\0"
+    buffer += b"\0" * (-len(buffer) % 4) + struct.pack("<iI", -1, 0)
     return bytes(buffer[begin:])
 
 

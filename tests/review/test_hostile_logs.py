@@ -1,4 +1,4 @@
-"""Hundreds of logs by a hostile signer: each gets its verdict first, and none a traceback, a hang or all the memory."""
+"""Hundreds of logs by a hostile signer: each gets its verdict first, and no traceback, no hang, bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,25 @@ from robolearn.review.review import UNEXPECTED, review_log
 from robolearn.safety.types import Surroundings
 
 QUIET = Options(min_free_bytes=0, flush_s=0.01, fsync_s=1.0, heartbeat_s=0.05, segment_s=0.1, poll_s=0.002)
-HARMLESS: tuple[str, ...] = ()
+# What no log of robolearn holds, whoever signed it. Of the rest some are strange, and consistent.
+NEVER = (
+    "files: ",
+    "joint_names",
+    "trace: ",
+    "robot.yaml",
+    "profile.yaml",
+    "model: ",
+    "head.json",
+    "a line",
+    "a number",
+    "not UTF-8",
+    "fields deep 300",
+    "fields a list",
+    "no start",
+    "two starts",
+    "stop records",
+    "session null",
+)
 MEMORY_BYTES = 512 << 20  # that one review may add
 
 
@@ -88,5 +106,5 @@ def test_a_hostile_log_gets_its_verdict_and_no_traceback(honest, tmp_path, name,
     said = [review.verdict.summary, *review.not_done.values()]
     assert not any(UNEXPECTED in text for text in said)
     assert not any("MemoryError" in text for text in said)
-    assert name in HARMLESS or not review.passed
+    assert not (name.startswith(NEVER) and review.passed)
     assert (review.report is None) == ("report" in review.not_done)

@@ -36,7 +36,7 @@ class FilterConfig:
     delay_s: float = 0.006
     late_max_s: float = 0.03
     lag_max_s: float = 0.1
-    follow_error_max_rad: float = 0.05
+    follow_error_max_rad: float = 0.1
     start_tolerance_rad: float = 0.1
     restart_tolerance_rad: float = 0.02
     start_rest_s: float = 0.1

@@ -79,7 +79,7 @@ struct FilterConfig
   double delay_s{0.006};          // behind the sender's newest sample
   double late_max_s{0.03};        // overdue by more is an end
   double lag_max_s{0.1};          // a control loop that was away for longer stops
-  double follow_error_max{0.05};  // between the stream and what is commanded
+  double follow_error_max{0.1};  // between the stream and what is commanded
   double start_tolerance{0.1};     // after a reset: between the held position and a stream that may be followed
   double restart_tolerance{0.02};  // the same after a stop
   double start_rest_s{0.1};       // for how long that stream must rest there first
