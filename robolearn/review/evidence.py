@@ -215,7 +215,7 @@ def _about_limits(found: Findings) -> dict[str, str]:
             f"risk-assessment reference: {sourced}; checks that the profile leaves out, saying why: {unchecked}."
         ),
         "envelope": (
-            f"Workspace ({'; '.join(walls)}), checked for every capsule of each sample sent while commands are "
+            f"Workspace ({'; '.join(walls)}), checked for the hull of every link at each sample sent while commands are "
             f"followed, and of the braking motion behind it. Events: {spatial}. {_least(found, 'workspace')}"
         ),
         "separation": _checked(found, "separation", "Separation from persons"),
