@@ -319,7 +319,7 @@ def test_a_sender_that_is_held_up_is_bridged_for_a_while(held_up_s, end):
     sent_s = (stream.stamp_ns - stream.stamp_ns[0]) / 1e9
     away = (sent_s > 2.0) & (sent_s < 2.0 + held_up_s)  # no samples are made in that time
     stream = Stream(stream.now_ns, *(a[~away] for a in list(vars(stream).values())[1:]))
-    motion = play(stream, 500.0)
+    motion = play(stream, 500.0, delay_max_s=0.006)
     during = (now_s > 2.0) & (now_s < 2.0 + held_up_s + 0.02)
     assert "late" in motion.state[during]
     assert motion.state[-1] == end

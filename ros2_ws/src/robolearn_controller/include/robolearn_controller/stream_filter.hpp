@@ -363,8 +363,10 @@ private:
       overdue_s_ = overdue;
       return;
     }
-    clock_.was_late(overdue_s_);
-    overdue_s_ = 0.0;
+    if (overdue_s_ > 0.0) {
+      clock_.was_late(overdue_s_ + c_.stream_period_s);
+      overdue_s_ = 0.0;
+    }
     const double rate = clock_.rate();
     path_.sample(t, now_);
     const double next = t + rate * c_.step_s;
