@@ -32,6 +32,20 @@ class LaunchDescription:
         return {entity.name for entity in self.entities if isinstance(entity, DeclareLaunchArgument)}
 
 
+class Context(dict):
+    """Arguments by name; argv: as they were given."""
+
+    def __init__(self, words):
+        super().__init__(word.split(":=", 1) for word in words)
+        self.argv = list(words)
+
+
+class Shutdown:
+    def __init__(self, *, reason):
+        assert isinstance(reason, str)
+        self.reason = reason
+
+
 class DeclareLaunchArgument:
     def __init__(self, name, *, default_value=None, description=""):
         assert isinstance(description, str)
@@ -81,8 +95,13 @@ class OpaqueFunction:
 
 
 class Node:
-    def __init__(self, *, package, executable, name, namespace, output, additional_env, parameters):
+    def __init__(
+        self, *, package, executable, name, namespace, output, additional_env, parameters, on_exit, sigterm_timeout,
+        sigkill_timeout,
+    ):  # fmt: skip
         assert (package, output, namespace) == ("robolearn_ros", "screen", "")
+        assert isinstance(on_exit, Shutdown)
+        self.ends_s = float(sigterm_timeout) + float(sigkill_timeout)
         self.name, self.executable, self.environment = name, executable, additional_env
         self.parameters = {key: value for given in parameters for key, value in given.items()}
         for key, value in self.parameters.items():
@@ -104,7 +123,7 @@ class LifecycleNode(Node):
 
 MODULES = {
     "launch": [LaunchDescription],
-    "launch.actions": [DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction],
+    "launch.actions": [DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown],
     "launch.launch_description_sources": [PythonLaunchDescriptionSource],
     "launch.substitutions": [LaunchConfiguration],
     "launch_ros": [],
@@ -119,7 +138,7 @@ def main(words):
         sys.modules[name] = ModuleType(name)
         for content in contents:
             setattr(sys.modules[name], content.__name__, content)
-    context = dict(word.split(":=", 1) for word in given)
+    context = Context(given)
     try:
         nodes = PythonLaunchDescriptionSource(file).load().run(context)
     except Exception as error:  # as `ros2 launch` does
@@ -138,7 +157,7 @@ def main(words):
         for process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        return max(abs(process.wait(20.0)) for process in processes)
+        return max(abs(process.wait(node.ends_s)) for node, process in zip(nodes, processes, strict=True))
 
 
 if __name__ == "__main__":

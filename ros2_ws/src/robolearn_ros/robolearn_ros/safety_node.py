@@ -23,6 +23,7 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import Trigger
 
+from robolearn.deploy.claim import Claim
 from robolearn.deploy.deployment import profile_line
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
@@ -71,6 +72,7 @@ QUEUE = 50  # messages of one topic that may wait for one cycle
 FLOOD = 20  # commands in one cycle: more is no policy's stream
 ENABLING_AGE_MAX_S = 0.3
 SERVICE_WAIT_S = 1.0
+LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
 DECISION_PERIOD_NS = 100_000_000
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
@@ -118,6 +120,12 @@ class SafetyNode:
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
+        self._command_topic = p["command_topic"] or arm_topics(self.robot).command
+        commanded = self.node.resolve_topic_name(self._command_topic)
+        self._claim = Claim("commands an arm", commanded, self.node.context.get_domain_id())
+        self._ending = ""  # why this node has been asked to end
+        self._stop_reason = ""  # of a stop by the rule stop_request
+        self._said: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()  # severity and text for the ROS log
         self.log = self._open_log(p)
         self._reader = JointReader(self.robot.joint_names, self.clock)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
@@ -139,7 +147,6 @@ class SafetyNode:
 
     def _connect(self, p: dict[str, Any]) -> None:
         node, topics = self.node, arm_topics(self.robot)
-        self._command_topic = p["command_topic"] or topics.command
         self._policy_topic = p["policy_topic"]
         self._states = Polled(
             node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(QUEUE)
@@ -167,6 +174,7 @@ class SafetyNode:
             node.create_service(
                 Trigger, f"~/{name}", lambda _, response, call=call: self._ask(call, response)
             )
+        node.create_timer(0.1, self._write_said)
         node.create_timer(1.0, self._publish_diagnostics)
         node.create_timer(0.2, self._watch_publishers)
 
@@ -188,9 +196,12 @@ class SafetyNode:
         now_ns = time.monotonic_ns()
         now_s = now_ns / 1e9
         self._answer(now_s)
-        surroundings = self._surroundings(now_s)
+        surroundings, before = self._surroundings(now_s), self.monitor.state
         decision = self.monitor.check(self._command, self._measured, surroundings, now_s)
         self.check_time.add(time.monotonic_ns() - now_ns)
+        if decision.latched and before in (State.HOLDING, State.RUNNING):
+            self._stop_reason = self._stop_asked or self._log_problem()
+            self._say("error", f"Stop: {self._text_of(decision)}")
         self._stop_asked = ""
         stamp = time_message(self.clock, tick_ns)
         if decision.publish:
@@ -246,10 +257,7 @@ class SafetyNode:
         well = self.log.cycle(now_s, self._command, self._measured, surroundings, decision)
         if well != self._log_well:
             self._log_well = well
-            self._note(
-                "log",
-                "" if well else f"the safety log is not written: {self.log.problem or 'its queue is full'}",
-            )
+            self._note("log", self._log_problem())
 
     def _tell(self, decision: Decision, now_ns: int, now_s: float) -> None:
         """The decision on change and at 10 Hz."""
@@ -279,11 +287,26 @@ class SafetyNode:
                 "unit": record.unit,
                 "source": record.source,
             }
+            if record.rule == "stop_request":
+                values["reason"] = self._stop_reason
         level = {Verdict.PASS: OK, Verdict.LIMIT: WARN, Verdict.STOP: ERROR if decision.latched else WARN}
-        text = record.text if record is not None else str(decision.state)
         self._decisions.publish(
-            status("robolearn: decision", level[decision.verdict], text, self.robot.name, values)
+            status(
+                "robolearn: decision",
+                level[decision.verdict],
+                self._text_of(decision),
+                self.robot.name,
+                values,
+            )
         )
+
+    def _text_of(self, decision: Decision) -> str:
+        """What a decision says to a person; of a stop that was asked for, why."""
+        if not decision.records:
+            return str(decision.state)
+        record = decision.records[0]
+        asked = record.rule == "stop_request" and self._stop_reason
+        return f"{record.text}: {self._stop_reason}" if asked else record.text
 
     # -- services --
 
@@ -310,13 +333,19 @@ class SafetyNode:
 
     def _reset(self, now_s: float) -> Answer:
         who, why = self._text("operator"), self._text("reset_reason")
+        lasting = self._lasting() if self.monitor.state is State.STOPPED else ""
+        if lasting:
+            self._event("finding", about="reset", text=lasting)
+            return Answer(False, f"No reset: {lasting}")
         answer = self.monitor.reset(now_s, self._measured, who, why)
         self._event("reset", now_s=now_s, measured=self._measured, who=who, why=why, answer=answer)
         return answer
 
     def _start(self, now_s: float) -> Answer:
         # A latched stop is for the monitor to refuse, whoever else is missing.
-        unready = (self._deaf() or self._unheard(now_s)) if self.monitor.state is State.HOLDING else ""
+        unready = ""
+        if self.monitor.state is State.HOLDING:
+            unready = self._lasting() or self._deaf() or self._unheard(now_s)
         if unready:
             self._event("finding", about="start", text=unready)
             return Answer(False, f"No start: {unready}")
@@ -344,6 +373,38 @@ class SafetyNode:
         if not self._stop_asked and self.monitor.state is State.RUNNING:
             self._event("stop_request", reason=reason)
         self._stop_asked = reason
+
+    def _lasting(self) -> str:
+        """What would stop the arm again at once after a reset and a start; empty if nothing would."""
+        if self._ending:
+            return f"this node is ending ({self._ending})."
+        others = self._other_publishers()
+        return self._log_problem() or (f"{others}." if others else "")
+
+    # -- the end --
+
+    def rest(self, reason: str) -> bool:
+        """Brake to rest, whatever the arm does at that moment."""
+        if not self._ending:
+            self._ending = reason
+            self._event("finding", about="ending", text=f"{reason}; the monitor is {self.monitor.state}")
+            self._say("warning", f"Ending: {reason}. The monitor is {self.monitor.state}.")
+        if self.monitor.state is State.RUNNING:
+            self._stop_because(f"the safety node is ending ({reason})")
+            return False
+        return self.monitor.state is not State.STOPPING
+
+    def close(self) -> None:
+        """End the log in order, and let another process command the arm."""
+        self._write_said()
+        self._claim.release()
+        if self.log is None:
+            return
+        rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
+        how = "the arm was sent to rest" if rest else "the arm was not sent to rest"
+        # A log that is not well is given less time: whoever waits for this process has a limit too.
+        wait_s = UNWELL_LOG_WAIT_S if self.log.problem else LOG_WAIT_S
+        self.log.close(f"the safety node was ended: {self._ending or 'an error'}; {how}", wait_s)
 
     # -- around it --
 
@@ -383,12 +444,39 @@ class SafetyNode:
             {**self._problems, key: text} if text else {k: v for k, v in self._problems.items() if k != key}
         )
         if text:
-            self.node.get_logger().warning(text)
+            self._say("warning", text)
+
+    def _say(self, severity: str, text: str) -> None:
+        """To the ROS log and the terminal, by the executor's thread: writing may block, and the loop must not."""
+        self._said.put((severity, text))
+
+    def _write_said(self) -> None:
+        while not self._said.empty():
+            severity, text = self._said.get_nowait()
+            if severity == "error":  # rclpy ties one severity to each line of code that logs
+                self.node.get_logger().error(text)
+            else:
+                self.node.get_logger().warning(text)
+
+    def _log_problem(self) -> str:
+        """What is wrong with the log, as a reason to stop; empty while nothing is."""
+        if self.log is None or (self._log_well and not self.log.problem):
+            return ""
+        return f"the safety log is not written: {self.log.problem or 'its queue is full'}"
+
+    def _other_publishers(self) -> str:
+        """Who else commands the arm's controller; empty if nobody."""
+        others = self.node.count_publishers(self._command_topic) - 1
+        if others <= 0:
+            return ""
+        return (
+            f"{others} other publisher(s) on {self._command_topic}: this monitor no longer decides alone what the arm "
+            "does"
+        )
 
     def _watch_publishers(self) -> None:
-        others = self.node.count_publishers(self._command_topic) - 1
-        self._note("controller", f"{others} other publisher(s) on {self._command_topic}: this monitor no longer "
-                   "decides alone what the arm does" if others > 0 else "")  # fmt: skip
+        others = self._other_publishers()
+        self._note("controller", others)
         policies = self.node.count_publishers(self._policy_topic)
         self._note(
             "policy", f"{policies} publishers on {self._policy_topic}, expected one" if policies > 1 else ""
@@ -400,7 +488,7 @@ class SafetyNode:
         self._note("arm", self._deaf())
         stepped = self.clock.stepped_s()
         self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
-        if others > 0:
+        if others:
             self._stop_because(f"another publisher on {self._command_topic}")
 
     def _deaf(self) -> str:
@@ -449,11 +537,6 @@ class SafetyNode:
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-    def close(self) -> None:
-        """End the log in order."""
-        if self.log is not None:
-            self.log.close("the safety node was ended")
 
     def statistics(self) -> dict[str, Any]:
         """Loop, check and latency."""
