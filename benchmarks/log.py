@@ -65,7 +65,7 @@ class Load:
         decision = Decision(verdict, position, velocity, False, State.RUNNING, acted, 0.1)
         around = Surroundings(2.0, now_s)
         before = time.perf_counter_ns()
-        self.log.cycle(now_s, command, measured, around, decision)
+        self.log.cycle(now_s, [command], measured, around, decision)
         return (time.perf_counter_ns() - before) / 1e3
 
 

@@ -36,7 +36,7 @@ def run(robot, mode, share, cycles, step=0.0):
     monitor = SafetyMonitor(robot, SafetyProfile.load(robot.name), mode, PERIOD_S)
     surroundings = lambda now: Surroundings(6.0, now, enabling_device=True)  # noqa: E731
     sent, speed = robot.home_rad, np.zeros(robot.dof)
-    monitor.check(None, Measured(robot.joint_names, sent, speed, 0.0), surroundings(0.0), 0.0)
+    monitor.check((), Measured(robot.joint_names, sent, speed, 0.0), surroundings(0.0), 0.0)
     monitor.start(0.0, Measured(robot.joint_names, sent, speed, 0.0), "bench")
     times, verdicts = np.empty(cycles), {}
     for k in range(cycles):
@@ -48,7 +48,7 @@ def run(robot, mode, share, cycles, step=0.0):
         measured = Measured(robot.joint_names, sent, speed, now)
         around = surroundings(now)
         began = time.perf_counter()
-        decision = monitor.check(command, measured, around, now)
+        decision = monitor.check([command], measured, around, now)
         times[k] = time.perf_counter() - began
         verdicts[str(decision.verdict)] = verdicts.get(str(decision.verdict), 0) + 1
         sent, speed = decision.command_rad, decision.velocity_rad_s

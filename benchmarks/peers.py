@@ -164,7 +164,7 @@ class Monitor:
         self.robot, self.now, self.dt = setup.robot, 0.0, setup.period_s
         self.monitor = SafetyMonitor(setup.robot, setup.profile, setup.mode, self.dt)
         self.sent, self.velocity = setup.robot.home_rad.copy(), np.zeros(setup.robot.dof)
-        self.monitor.check(None, self.measured(), Surroundings(6.0, 0.0), 0.0)
+        self.monitor.check((), self.measured(), Surroundings(6.0, 0.0), 0.0)
         assert self.monitor.start(0.0, self.measured(), "peers").accepted
 
     @property
@@ -176,7 +176,7 @@ class Monitor:
 
     def __call__(self, command):
         self.now += self.dt
-        decision = self.monitor.check(command, self.measured(), Surroundings(6.0, self.now), self.now)
+        decision = self.monitor.check([command], self.measured(), Surroundings(6.0, self.now), self.now)
         self.sent, self.velocity = decision.command_rad, decision.velocity_rad_s
         return self.sent
 

@@ -30,10 +30,10 @@ import jax
 import numpy as np
 
 import robolearn
-from robolearn.cli.train import train_config
 from robolearn.errors import MissingDependency
 from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.learner import make_iteration, policy_of
+from robolearn.learn.train_config import train_config
 from robolearn.show.plots import BLUE, GREEN, ORANGE, figure
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit

@@ -25,11 +25,13 @@ RULES = {
     "source": "commands come from the source that was started",
     "command_age": "the newest command is fresh enough, and the first one comes soon enough after the start",
     "state_age": "the newest measurement is fresh enough",
+    "command_flood": "no more commands arrive in one cycle than a policy can have sent",
     "person_age": "the person sensor is fresh enough",
     "cycle_gap": "the monitor itself was not away for too long",
     "timing": "each cycle has a command of its own; else the last one is carried on, through every rule: no stop",
     "stop_request": "nobody has asked for a stop",
     "enabling_device": "the enabling device is held, where the mode needs one",
+    "enabling_age": "the enabling device was heard a short while ago, where the mode needs one",
     "start": "a start was given; until then the held position goes out: no stop, nothing to reset",
     "waiting": "a command came since the start; until then the arm rests: no stop (too long a wait: `command_age`)",
     "command_jump": "a command is near the one before; an implausible step is a stop, not a limit",
@@ -98,6 +100,7 @@ def main(folder: Path) -> None:
         "config": config_page,
         "rules": rules_page,
         "log": log_page,
+        "sources": sources_page,
         "command_line": command_line_page,
     }
     for name, page in pages.items():
@@ -140,6 +143,24 @@ def tasks_page() -> str:
             table(("reward term", "weight"), [(f"`{k}`", f"{v:g}") for k, v in task.config.reward.items()]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def sources_page() -> str:
+    """The table of sources that slots come from."""
+    from robolearn.policy.sources import SOURCES
+
+    def shape(given: Any) -> str:
+        return "any" if given is None else "one per joint" if given == ("n",) else str(list(given))
+
+    rows = [
+        (f"`{s.name}`", shape(s.shape), s.unit or "any", s.message, s.topic and f"`{s.topic}`", s.description)
+        for s in SOURCES
+    ]
+    text = "Where the value of a slot comes from on the robot. A slot with another source, shape or unit is refused."
+    return (
+        "\n\n".join(("# Sources", text, table(("source", "shape", "unit", "message", "topic", "what"), rows)))
+        + "\n"
+    )
 
 
 def robots_page() -> str:
@@ -307,8 +328,8 @@ def found_rules() -> set[str]:
 
 def found_events() -> set[str]:
     """Kinds of events in the code."""
-    files = [*(ROOT / "robolearn" / "safety").glob("*.py"), *NODES.glob("*.py")]
-    episodes = ast.parse((ROOT / "robolearn" / "safety" / "episodes.py").read_text(encoding="utf-8"))
+    files = [*(ROOT / "robolearn" / "recorder").glob("*.py"), *NODES.glob("*.py")]
+    episodes = ast.parse((ROOT / "robolearn" / "recorder" / "episodes.py").read_text(encoding="utf-8"))
     pairs = [node.value for node in ast.walk(episodes) if isinstance(node, ast.Yield)]
     kinds = [pair.elts[0] for pair in pairs if isinstance(pair, ast.Tuple)]
     yielded = {str(kind.value) for kind in kinds if isinstance(kind, ast.Constant)}

@@ -62,8 +62,9 @@ class Session:
     def cycle(self, command: Command | None = None, surroundings: Surroundings | None = None):
         measured = self.measured
         around = surroundings or Surroundings(2.5, self.now_s)
-        decision = self.monitor.check(command, measured, around, self.now_s)
-        self.kept += self.log.cycle(self.now_s, command, measured, around, decision)
+        commands = [] if command is None else [command]
+        decision = self.monitor.check(commands, measured, around, self.now_s)
+        self.kept += self.log.cycle(self.now_s, commands, measured, around, decision)
         if decision.publish:
             self.q, self.qd = decision.command_rad.copy(), decision.velocity_rad_s.copy()
         self.now_s += PERIOD_S

@@ -17,8 +17,8 @@ from log_sessions import story
 
 import robolearn as rl
 from robolearn.cli.app import app, main
-from robolearn.cli.train import train_config
 from robolearn.config import config_path
+from robolearn.learn.train_config import train_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts]

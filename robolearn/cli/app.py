@@ -17,6 +17,7 @@ from rich.console import Console
 
 from robolearn import __version__
 from robolearn.cli import safety as cli_safety
+from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
 
@@ -174,14 +175,14 @@ def evaluate(
 
     Example: robolearn eval runs/fr3-reach --episodes 1000
     """
-    from robolearn.learn.served import evaluate_path
-    from robolearn.show.console import EvaluationBar
+    from robolearn.show.console import EvaluationBar, evaluation_table
+    from robolearn.show.evaluated import evaluate_path
 
     with EvaluationBar(err) as progress:
         done = evaluate_path(
             policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
         )
-    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(done.result)
+    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     with EvaluationBar(err) if video else nullcontext() as progress:
         notes = done.notes + done.write_films(progress)
     for note in notes:
@@ -202,7 +203,7 @@ def export(
     Example: robolearn export runs/fr3-reach -o fr3-reach.robolearn
     """
     from robolearn.keys import named_key
-    from robolearn.learn.run import open_run
+    from robolearn.show.results import open_run
 
     opened = open_run(run)
     named_key(key, new_key)
@@ -280,6 +281,9 @@ def serve(
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 
+app.command()(controller)
+
+
 @app.command()
 def review(
     log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
@@ -325,8 +329,8 @@ def view(
     Example: robolearn view fr3/pick_cube --policy random
     """
     from robolearn.show.console import EvaluationBar
-    from robolearn.show.render import has_display
     from robolearn.show.view import view as show
+    from robolearn.sim.render import has_display
 
     with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
         written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field
 
-from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
+from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
 from robolearn.deploy.ending import lifeline
 from robolearn.errors import ConfigError, unknown
 from robolearn.robots import load_robot, robot_names
@@ -202,14 +201,11 @@ def _log_of_launch(given: str) -> str:
 
 
 def _value(name: str, text: str) -> Any:
-    """An argument's text as a value: YAML, unless the key holds text, which is taken as it stands."""
+    """An argument's text as a value, read like an override; a key that holds text takes it as it stands."""
     field = Deployment.model_fields.get(name)
     if field is not None and field.annotation is str:
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"Launch argument '{name}' is '{text}', which is no YAML value.") from None
+    return scalar(text)
 
 
 # -- files --
@@ -219,11 +215,14 @@ def _load(
     path: str | Path, change: Callable[[dict[str, Any]], dict[str, Any]], said: list[str]
 ) -> Deployment:
     file = config_path(path)
-    data = read_yaml(file)
+    document = read_document(file)
+    data = dict(document.data)
     for key in ("robot", "profile"):
         if isinstance(data.get(key), str):
             data[key] = _beside(file, data[key])
-    return build(Deployment, change(data), f"{path}, with {', '.join(said)}" if said else str(path))
+    if said:
+        return build(Deployment, change(data), f"{path}, with {', '.join(said)}")
+    return build(Deployment, change(data), str(path), document.line)
 
 
 def _beside(file: Path, name: str) -> str:

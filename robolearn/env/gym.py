@@ -25,9 +25,9 @@ from jax.stages import Compiled
 from robolearn.env.naming import absolute, file_stem
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv, make
-from robolearn.show.render import HumanView, SceneRenderer, has_display
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
+from robolearn.sim.render import HumanView, SceneRenderer, has_display
 
 RENDER_MODES = ["rgb_array", *(["human"] if has_display() else [])]  # what can be shown here
 SEEDS = 2**31 - 1

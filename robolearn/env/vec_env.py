@@ -23,7 +23,8 @@ from flax import struct
 from robolearn.env.task import Array, Readings, Reset, Task, load_task
 from robolearn.errors import TaskError
 from robolearn.sim.constants import DRAWN
-from robolearn.sim.physics import ModelFields, Physics, PhysicsState, make_physics, sensor_columns
+from robolearn.sim.engines import make_physics
+from robolearn.sim.physics import ModelFields, Physics, PhysicsState, sensor_columns
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.sim.threefry import as_usual, written_out

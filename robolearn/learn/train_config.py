@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from robolearn.config import Config
+from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
+from robolearn.env.naming import absolute, split_task
+from robolearn.robots import is_robot_path
 
 
 class PpoConfig(Config):
@@ -124,3 +128,18 @@ class TrainConfig(Config):
     def iterations(self) -> int:
         """Iterations of the whole run: total_steps rounded up to whole rollouts."""
         return -(-self.total_steps // self.steps_per_iteration)
+
+
+def train_config(task: str, config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` or `train/TASK.yaml`, else the
+    defaults; then overrides. The path of a robot file is made absolute: the run may be continued from anywhere.
+    """
+    robot, kind = split_task(task)
+    packaged = [
+        f"train/{name}.yaml" for name in (*([] if is_robot_path(robot) else [f"{robot}-{kind}"]), kind)
+    ]
+    chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
+    data = read_yaml(config_path(chosen)) if chosen else {}
+    return build(
+        TrainConfig, apply_overrides({**data, "task": absolute(task)}, overrides), str(chosen or task)
+    )

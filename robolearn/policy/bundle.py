@@ -26,7 +26,6 @@ from robolearn import keys
 from robolearn.errors import BundleError
 from robolearn.policy.archive import pack, unpack
 from robolearn.policy.slots import Slot
-from robolearn.show.notebook import html
 
 SCHEMA = "robolearn.bundle/1"
 SUFFIX = ".robolearn"
@@ -176,8 +175,8 @@ class PolicyBundle:
     def __repr__(self) -> str:
         return f"PolicyBundle({self.manifest.name}, {self.manifest.task}, sha256 {self.digest[:12]})"
 
-    def _repr_html_(self) -> str:
-        return html(RichText(self.inspect()))
+    def _repr_mimebundle_(self, include: Any = (), exclude: Any = (), **_: Any) -> dict[str, str]:
+        return RichText(self.inspect())._repr_mimebundle_(include, exclude)
 
 
 def write_bundle(

@@ -17,7 +17,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from robolearn import keys
-from robolearn.recorder.cycle_codec import Layout
+from robolearn.files.writing import replace_file
+from robolearn.recorder.cycle_codec import Layout, cycle_monotonic_ns, cycle_number
 from robolearn.recorder.episodes import Episodes
 from robolearn.recorder.hash_chain import EVENTS_FILE, HEAD_FILE, SCHEMA, Chain, canonical, signed_part
 from robolearn.recorder.mcap_file import AppendFile, TraceFile
@@ -81,6 +82,7 @@ class LogWriter:
         self._session_id: str = genesis["session_id"]
         self._digests = {"robot": genesis["robot"]["digest"], "profile": genesis["profile"]["digest"]}
         self._layout = Layout(tuple(genesis["joint_names"]))
+        self._period_s = float(genesis["period_s"])
         self._episodes = Episodes(self._layout)
         self._chain = Chain()
         self._events = AppendFile(directory / EVENTS_FILE, write)
@@ -113,10 +115,7 @@ class LogWriter:
 
     def cycle(self, payload: bytes) -> None:
         """Stores one packed cycle and the events that follow from it."""
-        number, monotonic_ns = (
-            int.from_bytes(payload[4:12], "little"),
-            int.from_bytes(payload[12:20], "little"),
-        )
+        number, monotonic_ns = cycle_number(payload), cycle_monotonic_ns(payload)
         if self._trace is None:
             self._trace = self._open_trace()
         self._trace.add(number, monotonic_ns + self._utc_offset, payload)
@@ -241,13 +240,7 @@ class LogWriter:
         found = {"seq": self._chain.seq - 1, "cycles": self.cycles, "key_id": keys.key_id(self._key)}
         found["signature"] = keys.sign(self._key, signed_part(self._session_id, found, self._chain.prev))
         head = {"schema": SCHEMA, "session_id": self._session_id, "hash": self._chain.prev, **found}
-        partial = self.directory / (HEAD_FILE + ".partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            self._write(descriptor, canonical(head))
-        finally:
-            os.close(descriptor)
-        partial.replace(self.directory / HEAD_FILE)
+        replace_file(self.directory / HEAD_FILE, canonical(head), write=self._write)
         self._head_wanted = False
 
     def _start_sync(self) -> None:
@@ -271,7 +264,7 @@ class LogWriter:
         number = self._trace_number + 1
         path = self.directory / f"trace-{number:04d}.mcap"
         metadata = {"session_id": self._session_id, **{f"{k}_sha256": v for k, v in self._digests.items()}}
-        trace = TraceFile(path, self._layout.schema, metadata, self._write)
+        trace = TraceFile(path, self._layout, self._period_s, metadata, self._write)
         self._trace_number = number
         return trace
 

@@ -81,9 +81,9 @@ class Tally:
 
     def take(self, rows: Columns, names: list[bytes | None]) -> None:
         """One block: columns [k] and the source of each cycle's command [k]."""
-        codes = np.fromiter((self._code(name) for name in names), np.int64, len(names))
-        stamps = rows["command_stamp_s"]
-        given = (rows["present"] & HAS_COMMAND) > 0
+        arrived = (rows["present"] & HAS_COMMAND) > 0
+        codes, stamps = self._at_hand(arrived, rows["command_stamp_s"], names)
+        given = codes >= 0
         before = np.concatenate([[self._last], codes[:-1]])
         fresh = (codes != before) | (stamps != np.concatenate([[self._last_stamp], stamps[:-1]]))
         followed = given & (rows["state"] == _RUNNING) & (rows["verdict"] != _STOP)
@@ -94,6 +94,16 @@ class Tally:
             source.followed += int((mine & followed).sum())
         self._turns(rows[followed], codes[followed])
         self._last, self._last_stamp = int(codes[-1]), float(stamps[-1])
+
+    def _at_hand(
+        self, arrived: NDArray[np.bool_], stamps: NDArray[np.float64], names: list[bytes | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Source and stamp [k] of the command at hand in each cycle: one goes on until another arrives."""
+        codes = np.fromiter((self._code(name) for name in names), np.int64, len(names))
+        newest = np.maximum.accumulate(np.where(arrived, np.arange(1, len(codes) + 1), 0))
+        return np.concatenate([[self._last], codes])[newest], np.concatenate([[self._last_stamp], stamps])[
+            newest
+        ]
 
     def _code(self, name: bytes | None) -> int:
         code = self._codes.get(name)

@@ -16,6 +16,10 @@ _ACTED = " Stops and spells of limiting by the rule {rule}: {count}."
 _INSTEAD = {
     "command_lag_max_rad": ("command_lag", "The wanted position between two commands is not in the trace."),
     "first_command_wait_max_s": ("command_age", "The wait after a start is not measured here."),
+    "commands_per_cycle_max": (
+        "command_flood",
+        "The trace has every command; how many came is not counted here.",
+    ),
     "tracking_delay_max_s": ("tracking", "Part of the rule on tracking, not a limit by itself."),
     "standstill_velocity_max_rad_s": (
         "",

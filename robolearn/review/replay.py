@@ -196,7 +196,7 @@ class _Run:
             result.skipped += 1
             return
         measured = self._follow(cycle.measured) if self._other else cycle.measured
-        decision = self._monitor.check(cycle.command, measured, cycle.surroundings, cycle.now_s)
+        decision = self._monitor.check(cycle.commands, measured, cycle.surroundings, cycle.now_s)
         result.verdicts[decision.verdict] += 1
         for what, was, now in _differences(cycle.decision, decision, result):
             self._add(Disagreement(cycle.number, cycle.now_s, what, was, now, self._gap))
@@ -225,7 +225,7 @@ class _Run:
         if self._mode is not None:
             self._monitor.set_mode(*self._mode)
         if then.state is State.RUNNING:
-            self._monitor.check(None, cycle.measured, cycle.surroundings, cycle.now_s)
+            self._monitor.check((), cycle.measured, cycle.surroundings, cycle.now_s)
             if not self._monitor.start(cycle.now_s, cycle.measured, "replay").accepted:
                 return False
         self._waiting = False
@@ -262,6 +262,8 @@ def _differences(then: Decision, now: Decision, result: Replay) -> Iterator[tupl
                     joint = int(np.argmax(np.abs(was - is_now)))
                     yield f"{what} of joint {joint + 1}", f"{was[joint]!r}", f"{is_now[joint]!r}"
         result.rounded += rounded
+    if then.command_index != now.command_index:
+        yield "command_index", str(then.command_index), str(now.command_index)
     rules = [[record.rule for record in decision.records] for decision in (then, now)]
     if rules[0] != rules[1]:
         yield "rules", ", ".join(rules[0]) or "none", ", ".join(rules[1]) or "none"

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 import robolearn
 from robolearn.errors import LogError
+from robolearn.files.strict_yaml import parse_yaml
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.hash_chain import plain
 from robolearn.review.command_sources import listed
@@ -352,7 +352,7 @@ def _clauses(found: Findings) -> list[dict[str, Any]]:
     known = sentences(found)
     return [
         {**clause, "evidence": [known[key] for key in clause["evidence"]] or [NONE]}
-        for clause in yaml.safe_load(text)["clauses"]
+        for clause in parse_yaml(text, "clauses.yaml").data["clauses"]
     ]
 
 

@@ -12,7 +12,6 @@ from rich.text import Text
 from robolearn.review.replay import Replay, replay
 from robolearn.review.report import report_data, write_events_csv, write_page
 from robolearn.review.verify import Verdict, verify
-from robolearn.show.notebook import html
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ class Review:
         text.append("Events     ", style="bold").append(str(self.events_csv))
         return text
 
-    def _repr_html_(self) -> str:
-        return html(self)
+    def _repr_mimebundle_(self, include: Any = (), exclude: Any = (), **_: Any) -> dict[str, str]:
+        return self.__rich__()._repr_mimebundle_(include, exclude)
 
 
 def review_log(

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.recorder.cycle_codec import STATES, VERDICTS, Layout
+from robolearn.recorder.cycle_codec import HAS_COMMAND, STATES, VERDICTS, Layout
 from robolearn.recorder.mcap_file import Chunk, read_trace
 from robolearn.review.command_sources import Tally
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
-from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation, Sourced
+from robolearn.safety.profile import Assessed, ModeLimits, SafetyProfile, Separation
 from robolearn.safety.types import State
 
 Columns = NDArray[np.void]
@@ -178,6 +178,7 @@ class Pass:
         """One block, in order; names: the source of each cycle's command."""
         result = self.result
         result.sources.take(rows, names)
+        rows = self._with_command_at_hand(rows)
         if not result.cycles:
             result.first_s = float(rows["now_s"][0])
             result.first_cycle = int(rows["cycle"][0])
@@ -206,6 +207,20 @@ class Pass:
         self._tail = joined[-2:].copy()
         self._overview(rows, tcp)
         self._last = rows[-1:].copy()
+
+    def _with_command_at_hand(self, rows: Columns) -> Columns:
+        """The rows; where no command arrived, with the last one that had arrived, but none from before a start."""
+        before = rows[:1] if self._last is None else self._last
+        joined = np.concatenate([before, rows])
+        running, at = joined["state"] == _RUNNING, np.arange(len(joined))
+        began = np.maximum.accumulate(np.where(running & ~np.roll(running, 1), at, 0))
+        arrived = (joined["present"] & HAS_COMMAND) > 0
+        arrived[0] = True  # carried over from the rows before, or not there
+        newest = np.maximum.accumulate(np.where(arrived, at, 0))
+        fill = ~arrived & (newest >= began)
+        for name in ("command_stamp_s", "command_position_rad", "command_velocity_rad_s"):
+            joined[name][fill] = joined[name][newest[fill]]
+        return joined[1:]
 
     def _by_mode(self, rows: Columns) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """Each mode that held somewhere in these rows, and in which of them."""
@@ -269,6 +284,9 @@ class Pass:
             age = np.where(running, rows["now_s"] - rows[stamp], np.nan)
             self._one(mode, key, "s", age, getattr(limits, key).value, cycle)
             self._one(mode, "clock_ahead_max_s", "s", -age, limits.clock_ahead_max_s.value, cycle)
+        if limits.enabling_device.value == "required":
+            age = np.where(running, rows["now_s"] - rows["enabling_stamp_s"], np.nan)
+            self._one(mode, "enabling_age_max_s", "s", age, limits.enabling_age_max_s.value, cycle)
         if isinstance(limits.separation, Separation):
             age = np.where(running, rows["now_s"] - rows["person_stamp_s"], np.nan)
             most = limits.separation.person_age_max_s.value
@@ -429,9 +447,9 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
                 yield from _rows_of(key, part, joint_names)
     else:
         # a group may say for itself where what is no number comes from
-        origin = _origin(item) if isinstance(item, Sourced) else {}
+        origin = _origin(item) if isinstance(item, Assessed) else {}
         for name, part in item:
-            if name not in Sourced.model_fields:
+            if name not in Assessed.model_fields:
                 for row in _rows_of(f"{key}.{name}", part, joint_names):
                     yield {**origin, **row}
 

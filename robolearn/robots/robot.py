@@ -17,17 +17,19 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.config import read_yaml
+from robolearn.config import build, read_document
 from robolearn.errors import ConfigError, RobotError, unknown
+from robolearn.files.reading import MIB, read_regular
 from robolearn.robots.consistency import contradictions
 from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
 from robolearn.robots.kinematics import ChainStep, chain_from_model
 from robolearn.robots.limits import JointLimits, joint_limits, read_only
 from robolearn.robots.model import add_drives, add_sensors, build_arm
-from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo, parse
+from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo
 
 _FOLDER = Path(__file__).parent
 _GRIPPER_PATH = _FOLDER / "parallel_gripper.yaml"
+_DIGESTED_MAX = 64 * MIB
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +116,15 @@ def is_robot_path(name: str | Path) -> bool:
 def read_robot_file(path: Path) -> RobotFile:
     """The parsed robot file, its keys and types checked. Raises RobotError."""
     try:
-        return parse(RobotFile, read_yaml(path), str(path))
+        document = read_document(path)
+        return build(RobotFile, document.data, str(path), document.line)
     except ConfigError as error:
         raise RobotError(str(error)) from None
+
+
+@lru_cache(maxsize=1)
+def _gripper_file() -> GripperFile:
+    return build(GripperFile, read_document(_GRIPPER_PATH).data, _GRIPPER_PATH.name)
 
 
 def robot_from_file(path: Path) -> Robot:
@@ -127,9 +135,7 @@ def robot_from_file(path: Path) -> Robot:
         raise RobotError(f"{path}: " + " ".join(problems))
     limits = joint_limits(file.limits)
     names = tuple(file.joint_names)
-    gripper = gripper_facts(
-        parse(GripperFile, read_yaml(_GRIPPER_PATH), _GRIPPER_PATH.name), file.gripper_mount
-    )
+    gripper = gripper_facts(_gripper_file(), file.gripper_mount)
     chain = _chain(file, limits, path.parent)
     middle = (limits.position_min_rad + limits.position_max_rad) / 2
     home = file.home_rad.value if file.home_rad else None
@@ -211,4 +217,4 @@ def _digest(file: RobotFile, path: Path) -> str:
     paths = [path, _GRIPPER_PATH]
     if file.model is not None:
         paths.append(path.parent / str(file.model.mjcf or file.model.urdf))
-    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
+    return hashlib.sha256(b"".join(read_regular(p, _DIGESTED_MAX) for p in paths)).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +22,25 @@ class Reading(NamedTuple):
     stamp_s: float
 
 
-class Wish(NamedTuple):
+class ValidatedCommand(NamedTuple):
     """A command in the robot's joint order: position [n] rad, velocity [n] rad/s or None."""
 
     position_rad: Vector
     velocity_rad_s: Vector | None
     stamp_s: float
     source: str
+
+
+class Selection(NamedTuple):
+    """What became of the commands of one cycle.
+
+    commands: the new ones, in order; none where there is a problem.  problem: the first violation, or None.
+    index: which of those that arrived was refused, else that of the newest; None where none arrived.
+    """
+
+    commands: list[ValidatedCommand]
+    problem: Record | None
+    index: int | None
 
 
 class Inputs:
@@ -42,7 +55,7 @@ class Inputs:
 
     def forget_commands(self) -> None:
         """A new source of commands may begin: after a start."""
-        self._last: Wish | None = None
+        self._last: ValidatedCommand | None = None
         self._seen: Command | None = None
 
     def clock(self, now_s: float, gap_max_s: float, source: str) -> Record | None:
@@ -83,15 +96,40 @@ class Inputs:
             limits.source("state_age_max_s"), "the joint state",
         )  # fmt: skip
 
-    def command(
-        self, command: Command | None, limits: Limits, started_s: float
-    ) -> tuple[Wish | None, Record | None]:
-        """The command in joint order if it is a new one, and what is wrong with it or with its absence."""
-        last = self._last
-        if last is not None and (command is None or command is self._seen):
-            return None, self._fresh(last.stamp_s, limits)
-        if command is None:
-            return None, self._waiting(limits, started_s)
+    def commands(self, arrived: Sequence[Command], limits: Limits, started_s: float) -> Selection:
+        """The new ones of the commands that arrived in a cycle, each checked against the one before it.
+
+        Every one of them counts: a bad one stops also if a good one came after it. Those from before started_s are
+        not meant for this start and are left out; one that came already is no new one.
+        """
+        most, count = limits.mode.commands_per_cycle_max.value, len(arrived)
+        if count > most:
+            text = f"{count} commands arrived in one cycle, at most {most:g} may"
+            record = rules.over(
+                "command_flood", count, most, "1", limits.source("commands_per_cycle_max"), text
+            )
+            return Selection([], record, count - 1)
+        last, new = self._last, []
+        for index, command in enumerate(arrived):
+            if command is self._seen:
+                continue
+            checked, record = self._command(command, last, limits, started_s)
+            if record:
+                return Selection([], record, index)
+            if checked is not None:
+                last = checked
+                new.append(checked)
+        record = self._waiting(limits, started_s) if last is None else self._fresh(last.stamp_s, limits)
+        if record:
+            return Selection([], record, count - 1 if count else None)
+        if new:
+            self._last, self._seen = last, arrived[-1]
+        return Selection(new, None, count - 1 if count else None)
+
+    def _command(
+        self, command: Command, last: ValidatedCommand | None, limits: Limits, started_s: float
+    ) -> tuple[ValidatedCommand | None, Record | None]:
+        """A command in joint order, None where it is no new one; and what is wrong with it, also after last."""
         velocity = command.velocity_rad_s
         record = (
             rules.finite(command.position_rad, "command position")
@@ -99,28 +137,25 @@ class Inputs:
             or rules.finite_time(command.stamp_s, "command stamp")
             or rules.shape(command.joint_names, command.position_rad, velocity, self._names, "command")
         )
-        if record:
+        if record or command.stamp_s < started_s:
             return None, record
-        if command.stamp_s < started_s:  # from before the start: not meant for it
-            return None, self._waiting(limits, started_s) if last is None else self._fresh(
-                last.stamp_s, limits
-            )
-        record = self._fresh(command.stamp_s, limits)
+        record = rules.age(
+            "command_age", self.now_s, command.stamp_s, np.inf, limits.mode.clock_ahead_max_s.value,
+            limits.source("clock_ahead_max_s"), "a command",
+        )  # fmt: skip
         if record:
             return None, record
         order = self._order(command.joint_names)
-        wish = Wish(
+        checked = ValidatedCommand(
             _ordered(command.position_rad, order),
             None if velocity is None else _ordered(velocity, order),
             command.stamp_s,
             command.source,
         )
-        if last is not None and wish.stamp_s == last.stamp_s:
-            return None, _same(wish, last)
-        record = self._consecutive(wish, limits)
-        if record is None:
-            self._last, self._seen = wish, command
-        return wish, record
+        if last is not None and checked.stamp_s == last.stamp_s:
+            return None, _same(checked, last)
+        record = self._consecutive(checked, last, limits)
+        return (None, record) if record else (checked, None)
 
     def _waiting(self, limits: Limits, started_s: float) -> Record | None:
         """The first command after a start comes in time."""
@@ -137,17 +172,18 @@ class Inputs:
             limits.source("command_age_max_s"), "the newest command",
         )  # fmt: skip
 
-    def _consecutive(self, wish: Wish, limits: Limits) -> Record | None:
+    def _consecutive(
+        self, command: ValidatedCommand, last: ValidatedCommand | None, limits: Limits
+    ) -> Record | None:
         """One source, stamps in order, no implausible jump from one command to the next."""
-        last = self._last
         if last is None:
             return None
-        if started_for(wish.source) != started_for(last.source):
-            text = f"commands come from '{brief(wish.source)}', the start was for '{brief(last.source)}'"
+        if started_for(command.source) != started_for(last.source):
+            text = f"commands come from '{brief(command.source)}', the start was for '{brief(last.source)}'"
             return Record("source", 1.0, 0.0, -1.0, "1", "robolearn", text)
-        return rules.forward(wish.stamp_s, last.stamp_s, "the command's clock") or rules.magnitude(
+        return rules.forward(command.stamp_s, last.stamp_s, "the command's clock") or rules.magnitude(
             "command_jump",
-            wish.position_rad - last.position_rad,
+            command.position_rad - last.position_rad,
             limits.mode.command_jump_max_rad.value,
             "rad",
             limits.source("command_jump_max_rad"),
@@ -159,10 +195,10 @@ class Inputs:
         mode = limits.mode
         if given.stop_requested:
             return Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was asked for")
-        if mode.enabling_device.value == "required" and given.enabling_device is not True:
-            return Record(
-                "enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held"
-            )
+        if mode.enabling_device.value == "required":
+            record = self._enabled(given, limits)
+            if record:
+                return record
         if not isinstance(mode.separation, Separation):
             return None
         if given.person_distance_m is None or given.person_stamp_s is None:
@@ -170,6 +206,20 @@ class Inputs:
         return rules.finite_time(given.person_distance_m + given.person_stamp_s, "person sensor") or rules.age(
             "person_age", self.now_s, given.person_stamp_s, mode.separation.person_age_max_s.value,
             mode.clock_ahead_max_s.value, mode.separation.person_age_max_s.source, "the person sensor",
+        )  # fmt: skip
+
+    def _enabled(self, given: Surroundings, limits: Limits) -> Record | None:
+        """The enabling device is held, and was so a short while ago."""
+        mode = limits.mode
+        if given.enabling_device is not True:
+            return Record(
+                "enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held"
+            )
+        if given.enabling_stamp_s is None:
+            return _missing("enabling_age", "the enabling device has no time of its last message")
+        return rules.finite_time(given.enabling_stamp_s, "enabling device stamp") or rules.age(
+            "enabling_age", self.now_s, given.enabling_stamp_s, mode.enabling_age_max_s.value,
+            mode.clock_ahead_max_s.value, limits.source("enabling_age_max_s"), "the enabling device",
         )  # fmt: skip
 
     def _order(self, names: tuple[str, ...]) -> list[int] | None:
@@ -181,9 +231,9 @@ class Inputs:
         return self._orders[names]
 
 
-def _same(wish: Wish, last: Wish) -> Record | None:
+def _same(command: ValidatedCommand, last: ValidatedCommand) -> Record | None:
     """A command with the stamp of the last one is that command again."""
-    if wish.source == last.source and np.array_equal(wish.position_rad, last.position_rad):
+    if command.source == last.source and np.array_equal(command.position_rad, last.position_rad):
         return None
     return Record("clock", 0.0, 0.0, -1.0, "s", "robolearn", "two different commands with one stamp")
 

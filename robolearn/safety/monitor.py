@@ -10,6 +10,8 @@ it is itself the next sample of a braking motion found good before. All limits r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from robolearn.errors import ProfileError, unknown
@@ -138,25 +140,30 @@ class SafetyMonitor:
 
     def check(
         self,
-        command: Command | None,
+        commands: Sequence[Command],
         measured: Measured | None,
         surroundings: Surroundings,
         now_s: float,
     ) -> Decision:
         """Decide what goes out in this cycle.
 
-        command: the newest one received, None while there is none; a repeated one is recognised by its stamp.
+        commands: all that arrived since the last cycle, in order of arrival, possibly none; each of them is checked,
+        and the newest is followed; one that came already is recognised by its stamp.
         measured: the newest reading.  now_s: seconds on the clock of all stamps, never decreasing.
         An error inside is a stop by the rule `internal_error`; only one in the braking itself is raised.
         """
         try:
-            return self._check(command, measured, surroundings, now_s)
+            return self._check(commands, measured, surroundings, now_s)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return self._brake(Record("internal_error", 1.0, 0.0, -1.0, "1", "robolearn", text), None)
 
     def _check(
-        self, command: Command | None, measured: Measured | None, surroundings: Surroundings, now_s: float
+        self,
+        commands: Sequence[Command],
+        measured: Measured | None,
+        surroundings: Surroundings,
+        now_s: float,
     ) -> Decision:
         mode = self.limits.mode
         problem = self._inputs.clock(now_s, mode.cycle_gap_max_s.value, self.limits.source("cycle_gap_max_s"))
@@ -171,23 +178,23 @@ class SafetyMonitor:
         if self._state is not State.RUNNING:
             return self._brake(None, reading)
         problem = problem or self._inputs.surroundings(surroundings, self.limits)
-        wish, unusable = self._inputs.command(command, self.limits, self._started_s)
-        problem = problem or unusable
+        selection = self._inputs.commands(commands, self.limits, self._started_s)
+        problem, index = problem or selection.problem, selection.index
         if problem is None and reading is not None:
             problem = self._follower.tracking(reading.position_rad)
         if problem:
-            return self._brake(problem, reading)
-        if wish is not None:
-            self._stream.push(wish.position_rad, wish.velocity_rad_s, wish.stamp_s)
+            return self._brake(problem, reading, index)
+        for command in selection.commands:
+            self._stream.push(command.position_rad, command.velocity_rad_s, command.stamp_s)
         person = surroundings.person_distance_m
         problem = self._follower.person(person)
         target = self._stream.play()
         if problem is None and target is not None:
             problem = self._follower.lag(target)
         if problem:
-            return self._brake(problem, reading)
+            return self._brake(problem, reading, index)
         verdict, records = self._follower.follow(target, person)
-        return self._decision(verdict, records)
+        return self._decision(verdict, records, index=index)
 
     def _hold(self, reading: Reading | None) -> Decision:
         """HOLDING: the held position goes out again; an arm that drifts away from it is a stop."""
@@ -208,8 +215,8 @@ class SafetyMonitor:
             self.limits.source("standstill_drift_max_rad"),
         )  # fmt: skip
 
-    def _brake(self, record: Record | None, reading: Reading | None) -> Decision:
-        """Begin a stop because of record, or go on with the running one."""
+    def _brake(self, record: Record | None, reading: Reading | None, index: int | None = None) -> Decision:
+        """Begin a stop because of record, or go on with the running one. index: of the command that was judged."""
         follower = self._follower
         if follower is None:
             return _nothing(record)
@@ -227,10 +234,14 @@ class SafetyMonitor:
                 self._rest_rad = follower.position_rad if reading is None else reading.position_rad
         records = () if self._stop is None else (record or self._stop.cause,)
         drift = self._drift(reading) if self._state is State.STOPPED else None
-        return self._decision(Verdict.STOP, (*records, drift) if drift else records, report)
+        return self._decision(Verdict.STOP, (*records, drift) if drift else records, report, index)
 
     def _decision(
-        self, verdict: Verdict, records: tuple[Record, ...], report: StopReport | None = None
+        self,
+        verdict: Verdict,
+        records: tuple[Record, ...],
+        report: StopReport | None = None,
+        index: int | None = None,
     ) -> Decision:
         follower = self._follower
         assert follower is not None
@@ -243,6 +254,7 @@ class SafetyMonitor:
             records=records,
             stopping_time_s=follower.stopping_time_s,
             stop_report=report,
+            command_index=index,
         )
 
     def _use_mode(self, mode: str) -> None:

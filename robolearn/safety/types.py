@@ -62,13 +62,15 @@ class Surroundings:
     """What else the monitor is told.
 
     person_distance_m: distance from the robot's base to the nearest person, None where nothing was received.
-    stop_requested: somebody asked for a stop.  enabling_device: held or not, None where there is none.
+    stop_requested: somebody asked for a stop.  enabling_device: held or not, None where nothing was received;
+    enabling_stamp_s: when that was.
     """
 
     person_distance_m: float | None = None
     person_stamp_s: float | None = None
     stop_requested: bool = False
     enabling_device: bool | None = None
+    enabling_stamp_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class Decision:
     publish: False only before the first valid measurement, when nothing is known to hold; both are then empty.
     latched: a reset is needed before a start.  stop_report: only in the cycle in which a stop came to rest.
     stopping_time_s: how long the braking motion kept ready behind this command takes.
+    command_index: which of the cycle's commands, in order of arrival, the decision is about: the first that was
+    refused, else the newest; None where none arrived or none was looked at.
     """
 
     verdict: Verdict
@@ -120,6 +124,7 @@ class Decision:
     stopping_time_s: float = 0.0
     stop_report: StopReport | None = None
     publish: bool = True
+    command_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ import numpy as np
 from robolearn.env.naming import file_stem
 from robolearn.env.vec_env import EnvState, VecEnv, make
 from robolearn.errors import BundleError, ConfigError
+from robolearn.learn.evaluation import Progress
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
-from robolearn.show.render import HumanView, Progress, check_video_path, film_steps, has_display, play
+from robolearn.show.film import check_video_path, film_steps, play
 from robolearn.sim.jit import jit
+from robolearn.sim.render import HumanView, has_display
 
 Stepper = Callable[[EnvState], EnvState]
 

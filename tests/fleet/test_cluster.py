@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from robolearn.cli.train import train_config
 from robolearn.config import apply_overrides, build, config_dir, load_config
 from robolearn.errors import ConfigError, MissingDependency, PhysicsError, TaskError
 from robolearn.fleet.cluster import Site, slurm_script
-from robolearn.learn.train_config import TrainConfig
-from robolearn.sim import physics
+from robolearn.learn.train_config import TrainConfig, train_config
+from robolearn.sim import engines
 
 SITES = ["generic", "lumi", "leonardo", "marenostrum5"]
 
@@ -137,7 +136,7 @@ def test_a_site_whose_engine_cannot_run_the_task_is_refused(tmp_path, monkeypatc
     def refuse(engine, model, num_envs):
         raise PhysicsError(f"The '{engine}' engine cannot run this model: it is odd. Use the native engine.")
 
-    monkeypatch.setattr(physics, "make_physics", refuse)
+    monkeypatch.setattr(engines, "make_physics", refuse)
     with pytest.raises(ConfigError, match="engine that 'lumi' uses.*it is odd.*engine=native"):
         slurm_script("fr3/reach", tmp_path, site="lumi")
     assert trained(slurm_script("fr3/reach", tmp_path, site="lumi", overrides=["engine=native"]))
@@ -145,7 +144,7 @@ def test_a_site_whose_engine_cannot_run_the_task_is_refused(tmp_path, monkeypatc
     def missing(engine, model, num_envs):
         raise MissingDependency("The 'warp' engine needs warp-lang.")
 
-    monkeypatch.setattr(physics, "make_physics", missing)
+    monkeypatch.setattr(engines, "make_physics", missing)
     assert trained(slurm_script("fr3/reach", tmp_path, site="leonardo")).engine == "warp"
 
 

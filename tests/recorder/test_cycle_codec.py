@@ -35,11 +35,24 @@ def same(a, b) -> bool:
     return a == b
 
 
+def command_of(names, vectors):
+    return st.builds(Command, st.just(names), vectors, ANY, st.none() | vectors, TEXT)
+
+
+# Commands that fit the arm, and now and then one of two joints.
+COMMAND = command_of(NAMES, VECTOR) | command_of(("a", "b"), npst.arrays(np.float64, 2, elements=ANY))
+
+
 @given(
-    command=st.none() | st.builds(Command, st.just(NAMES), VECTOR, ANY, st.none() | VECTOR, TEXT),
+    commands=st.lists(COMMAND, max_size=4),
     measured=st.none() | st.builds(Measured, st.just(NAMES), VECTOR, VECTOR, ANY),
     surroundings=st.builds(
-        Surroundings, st.none() | ANY, st.none() | ANY, st.booleans(), st.none() | st.booleans()
+        Surroundings,
+        st.none() | ANY,
+        st.none() | ANY,
+        st.booleans(),
+        st.none() | st.booleans(),
+        st.none() | ANY,
     ),
     decision=st.builds(
         Decision,
@@ -50,20 +63,32 @@ def same(a, b) -> bool:
         st.sampled_from(State),
         st.lists(RECORD, max_size=3).map(tuple),
         ANY,
+        command_index=st.none() | st.integers(0, 3),
     ),
     now_s=ANY,
 )
-def test_a_cycle_comes_back_bit_for_bit(command, measured, surroundings, decision, now_s):
-    data = LAYOUT.pack(7, 8, now_s, command, measured, surroundings, decision)
+def test_a_cycle_comes_back_bit_for_bit(commands, measured, surroundings, decision, now_s):
+    data = LAYOUT.pack(7, 8, now_s, commands, measured, surroundings, decision)
     cycle = LAYOUT.unpack(data)
     assert (cycle.number, cycle.monotonic_ns) == (7, 8)
     assert same(cycle.now_s, float(now_s))
-    assert same(cycle.command, command)
+    assert same(cycle.commands, tuple(commands))
     assert same(cycle.measured, measured)
     assert same(cycle.surroundings, surroundings)
     assert same(cycle.decision, decision)
     assert same(LAYOUT.records(data), decision.records)
-    assert LAYOUT.source(data) == (None if command is None else command.source.encode())
+    assert LAYOUT.source(data) == (None if cycle.command is None else cycle.command.source.encode())
+
+
+@pytest.mark.parametrize(("index", "column"), [(0, 0), (1, 1), (2, 2), (None, 2), (7, 2)])
+def test_the_columns_hold_the_command_that_the_decision_is_about(index, column):
+    commands = [Command(NAMES, np.full(3, float(k)), float(k), None, f"s{k}") for k in range(3)]
+    data = LAYOUT.pack(0, 0, 0.0, commands, None, Surroundings(), decided(command_index=index))
+    assert LAYOUT.columns([data])["command_stamp_s"].tolist() == [column]
+    assert LAYOUT.source(data) == f"s{column}".encode()
+    cycle = LAYOUT.unpack(data)
+    assert same(cycle.command, commands[column])
+    assert same(cycle.commands, tuple(commands))
 
 
 def decided(**changes) -> Decision:
@@ -84,14 +109,14 @@ def decided(**changes) -> Decision:
 def test_inputs_of_another_shape_are_kept_as_they_were(names, position, velocity):
     command = Command(names, position, 1.25, velocity, "rogue")
     measured = Measured(names, position, position, -0.0)
-    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, command, measured, Surroundings(), decided()))
-    assert same(cycle.command, command)
+    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, [command, command], measured, Surroundings(), decided()))
+    assert same(cycle.commands, (command, command))
     assert same(cycle.measured, measured)
 
 
 def test_inputs_that_are_no_numbers_are_kept_as_text():
     command = Command(NAMES, "not numbers", 1.0)  # type: ignore[arg-type]
-    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, command, None, Surroundings(), decided()))
+    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, [command], None, Surroundings(), decided()))
     assert cycle.command is not None
     assert cycle.command.position_rad == "'not numbers'"
 
@@ -100,18 +125,18 @@ def test_a_cycle_with_nothing_to_publish_comes_back_as_such():
     nothing = decided(
         verdict=Verdict.STOP, command_rad=np.zeros(0), velocity_rad_s=np.zeros(0), publish=False
     )
-    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, None, None, Surroundings(), nothing))
+    cycle = LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, (), None, Surroundings(), nothing))
     assert same(cycle.decision, nothing)
 
 
 def test_a_decision_for_another_arm_is_refused():
     with pytest.raises(LogError, match="for 2 joints, the log for 3"):
-        LAYOUT.pack(0, 0, 0.0, None, None, Surroundings(), decided(command_rad=np.zeros(2)))
+        LAYOUT.pack(0, 0, 0.0, (), None, Surroundings(), decided(command_rad=np.zeros(2)))
 
 
 def test_columns_are_the_fixed_part_of_many_cycles():
     data = [
-        LAYOUT.pack(n, n, n / 10, Command(NAMES, np.full(3, n), 0.0), None, Surroundings(), decided())
+        LAYOUT.pack(n, n, n / 10, [Command(NAMES, np.full(3, n), 0.0)], None, Surroundings(), decided())
         for n in range(1, 4)
     ]
     # An integer array does not fit the layout: it is kept beside it, and its columns are NaN.
@@ -128,11 +153,13 @@ def test_every_field_of_the_inputs_and_of_the_decision_is_recorded():
     known = {
         Command: {"joint_names", "position_rad", "stamp_s", "velocity_rad_s", "source"},
         Measured: {"joint_names", "position_rad", "velocity_rad_s", "stamp_s"},
-        Surroundings: {"person_distance_m", "person_stamp_s", "stop_requested", "enabling_device"},
+        Surroundings: {
+            "person_distance_m", "person_stamp_s", "stop_requested", "enabling_device", "enabling_stamp_s",
+        },
         Record: {"rule", "value", "limit", "margin", "unit", "source", "text", "where"},
         Decision: {
             "verdict", "command_rad", "velocity_rad_s", "latched", "state", "records", "stopping_time_s",
-            "stop_report", "publish",
+            "stop_report", "publish", "command_index",
         },
     }  # fmt: skip
     for kind, fields in known.items():

@@ -182,7 +182,7 @@ def test_two_lines_of_a_chain_byte_by_byte():
         ),
         (
             '{"cycle":8,"fields":{},"kind":"strange","monotonic_us":1,"prev":"PREV","retention":{"class":'
-            '"intervention_and_version_log","days":1826,"ehsr":[]},"seq":1,"utc":"2023-11-14T22:13:21.000000Z"}'
+            '"intervention_and_version_log","days":1826,"ehsr":[]},"seq":1,"utc":"2023-11-14T22:13:21.000001Z"}'
         ),
         (
             '{"cycle":9,"fields":{},"kind":"clock","monotonic_us":1,"prev":"PREV","retention":{"class":'

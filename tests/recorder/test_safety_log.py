@@ -361,7 +361,7 @@ LAYOUT = Layout(NAMES)
 
 def payload(number: int, verdict=Verdict.PASS, state=State.RUNNING, latched=False) -> bytes:
     decision = Decision(verdict, np.zeros(2), np.zeros(2), latched, state)
-    return LAYOUT.pack(number, number * 2_000_000, number * 0.002, None, None, Surroundings(), decision)
+    return LAYOUT.pack(number, number * 2_000_000, number * 0.002, (), None, Surroundings(), decision)
 
 
 def writer_on(directory: Path, disk: Disk, **options) -> LogWriter:

@@ -52,8 +52,8 @@ def payload(
     )
     decision = Decision(verdict, np.zeros(2), np.zeros(2), latched, state, records)
     ns = number * 2_000_000 if ns is None else ns
-    command = None if source is None else Command(NAMES, np.zeros(2), number * 0.002, None, source)
-    return LAYOUT.pack(number, ns, number * 0.002, command, None, Surroundings(), decision)
+    commands = [] if source is None else [Command(NAMES, np.zeros(2), number * 0.002, None, source)]
+    return LAYOUT.pack(number, ns, number * 0.002, commands, None, Surroundings(), decision)
 
 
 def rings(capacity: int) -> tuple[Ring, Ring]:
@@ -643,7 +643,7 @@ def parts_of(path: Path) -> list[Chunk | Flaw]:
 
 def test_damaged_traces_are_read_as_far_as_they_go(tmp_path):
     path = tmp_path / "t.mcap"
-    trace = TraceFile(path, LAYOUT.schema, {}, os.write)
+    trace = TraceFile(path, LAYOUT, 0.002, {}, os.write)
     trace.add(0, 0, payload(0))
     trace.flush()
     trace.add(1, 1, payload(1))
@@ -757,7 +757,7 @@ def test_a_loss_that_finds_no_room_is_tried_again(tmp_path):
     log = stuck_log(tmp_path, capacity=512)
     log._ring.beat_ns = 1 << 62
     decision = Decision(Verdict.PASS, np.zeros(2), np.zeros(2), False, State.RUNNING)
-    kept = [log.cycle(0.0, None, None, Surroundings(), decision) for _ in range(6)]
+    kept = [log.cycle(0.0, (), None, Surroundings(), decision) for _ in range(6)]
     assert kept[0]
     assert not kept[-1]
     assert log._push_loss() is False

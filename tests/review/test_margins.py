@@ -130,9 +130,9 @@ LAYOUT = Layout(("a", "b"))
 def cycle(number: int, source: str | None, verdict=Verdict.PASS, stamp_s: float | None = None) -> bytes:
     state = State.RUNNING if verdict is not Verdict.STOP else State.STOPPED
     stamp_s = number * 0.002 if stamp_s is None else stamp_s
-    command = None if source is None else Command(LAYOUT.joint_names, np.zeros(2), stamp_s, None, source)
+    commands = [] if source is None else [Command(LAYOUT.joint_names, np.zeros(2), stamp_s, None, source)]
     decision = Decision(verdict, np.zeros(2), np.zeros(2), False, state)
-    return LAYOUT.pack(number, number * 2_000_000, number * 0.002, command, None, Surroundings(), decision)
+    return LAYOUT.pack(number, number * 2_000_000, number * 0.002, commands, None, Surroundings(), decision)
 
 
 def tally(*parts: list[bytes]) -> Tally:

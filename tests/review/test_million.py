@@ -58,7 +58,7 @@ def write_log(directory: Path) -> None:
 
     def packed(verdict: Verdict, state: State, latched: bool, records: tuple[Record, ...]) -> bytearray:
         decision = Decision(verdict, q, still, latched, state, records)
-        return bytearray(layout.pack(0, 0, 0.0, command, measured, Surroundings(2.5, 0.0), decision))
+        return bytearray(layout.pack(0, 0, 0.0, [command], measured, Surroundings(2.5, 0.0), decision))
 
     running = packed(Verdict.PASS, State.RUNNING, False, ())
     stopped = packed(Verdict.STOP, State.STOPPED, True, (record,))

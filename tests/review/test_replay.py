@@ -117,7 +117,7 @@ def rewrite(directory: Path, change) -> None:
     path = directory / "trace-0001.mcap"
     messages = [m for part in read_trace(path) if isinstance(part, Chunk) for m in part.messages]
     path.unlink()
-    trace = TraceFile(path, session_layout().schema, {}, os.write)
+    trace = TraceFile(path, session_layout(), 0.002, {}, os.write)
     for message in messages:
         data = bytearray(message)
         number = int.from_bytes(message[4:12], "little")

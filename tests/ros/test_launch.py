@@ -114,7 +114,7 @@ def test_arguments_of_a_launch_go_before_the_file():
     ("fr3.launch.py", ["bundle:=b", "deploy:=deploy/ur5e.yaml"], "for robot 'ur5e', but robot 'fr3' was asked for"),
     ("fr3.launch.py", ["bundle:=b", "rate_hz:=5"], "key 'rate_hz' is 5"),
     ("fr3.launch.py", ["bundle:=b", "sim:=perhaps"], "'sim' is 'perhaps', expected true or false"),
-    ("fr3.launch.py", ["bundle:=b", "approver_keys:=["], "'approver_keys' is '[', which is no YAML value"),
+    ("fr3.launch.py", ["bundle:=b", "approver_keys:=["], "key 'approver_keys' is '[': Input should be a valid list"),
 ])  # fmt: skip
 def test_a_wrong_argument_is_said_in_one_line(name, words, message):
     said = listed(name, *words)

@@ -7,19 +7,10 @@ from rclpy.context import Context
 from rclpy.node import Node
 from robolearn_ros.loop import StampClock
 from robolearn_ros.messages import JointReader, Polled, command, distance_m, misfits, qos
-from robolearn_ros.safety_node import choose_command
 from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64
 
-from robolearn.safety.types import Command
-
 NAMES = ("a", "b", "c")
-
-
-def cmd(position, stamp=0.0, velocity=None, names=NAMES, source="policy:x"):
-    return Command(
-        names, np.array(position, float), stamp, None if velocity is None else np.array(velocity), source
-    )
 
 
 def test_joints_are_read_by_name_in_any_order_beside_others():
@@ -62,35 +53,6 @@ def test_range_infinities_follow_rep_117(told, distance):
 
 def test_a_range_that_is_no_number_stays_one():
     assert math.isnan(distance_m(Range(range=math.nan, max_range=20.0)))
-
-
-LAST = cmd([0.0, 0.0, 0.0])
-
-
-def test_of_good_commands_the_newest_counts():
-    good = [cmd([0.01, 0, 0], 1.0), cmd([0.02, 0, 0], 2.0)]
-    assert choose_command(good, LAST, 0.1) is good[1]
-    assert choose_command([], LAST, 0.1) is LAST
-    assert choose_command([], None, 0.1) is None
-    assert choose_command([cmd([5, 5, 5])], None, 0.1).position_rad[0] == 5
-
-
-@pytest.mark.parametrize("bad", [
-    cmd([math.nan, 0, 0]),
-    cmd([math.inf, 0, 0]),
-    cmd([0, 0, 0], velocity=[0, math.nan, 0]),
-    cmd([0, 0, 0], stamp=math.nan),
-    cmd([0, 0]),
-    cmd([0, 0, 0], names=("a", "b", "d")),
-    cmd([0, 0, 0], source="somebody else"),
-    cmd([1.0, 0, 0]),
-    cmd([0, -0.11, 0]),
-])  # fmt: skip
-@pytest.mark.parametrize("before", [0, 1])
-@pytest.mark.parametrize("after", [0, 1])
-def test_a_bad_command_never_hides_among_good_ones(bad, before, after):
-    given = [*[cmd([0.01, 0, 0])] * before, bad, *[cmd([0.02, 0, 0])] * after]
-    assert choose_command(given, LAST, 0.1) is bad
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Adversary:
         self.shuffle = None  # a generator of its own: every message comes with its joints in another order
         self.frozen = (None, 0)  # a reading that comes again and again, and how often still
         self.newest = -np.inf  # stamp of the newest command since the start
-        monitor.check(None, self.measured(), Surroundings(FAR_M, self.now), self.now)
+        monitor.check((), self.measured(), Surroundings(FAR_M, self.now), self.now)
 
     @property
     def acceleration(self):
@@ -92,7 +92,7 @@ class Adversary:
             if self.shuffle is not None:
                 command, measured = reordered(command, self.shuffle), reordered(measured, self.shuffle)
             running = self.monitor.state is State.RUNNING
-            decision = self.monitor.check(command, measured, surroundings, now)
+            decision = self.monitor.check([] if command is None else [command], measured, surroundings, now)
             self.judge(decision, command)
             if running:
                 self.rules.update(record.rule for record in decision.records)

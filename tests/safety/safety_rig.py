@@ -57,11 +57,12 @@ class Rig:
         return Command(**(values | changes))
 
     def around(self, **changes):
-        values = {"person_distance_m": self.person, "person_stamp_s": self.now, "enabling_device": True}
+        values = {"person_distance_m": self.person, "person_stamp_s": self.now, "enabling_device": True,
+                  "enabling_stamp_s": self.now}  # fmt: skip
         return Surroundings(**(values | changes))
 
     def cycle(self, command, measured=..., around=..., now=None):
-        """One period on and one check; command may be a position, which gets this cycle's stamp."""
+        """One period on and one check; command: a command, a position, which gets this cycle's stamp, or a list."""
         self.now = self.now + DT if now is None else now
         if isinstance(command, np.ndarray):
             command = self.command(command)
@@ -69,7 +70,8 @@ class Rig:
             command = self.command(*command)
         measured = self.measured() if measured is ... else measured
         around = self.around() if around is ... else around
-        self.decision = self.monitor.check(command, measured, around, self.now)
+        arrived = command if isinstance(command, list) else [] if command is None else [command]
+        self.decision = self.monitor.check(arrived, measured, around, self.now)
         if self.decision.publish:
             self.velocity = (self.decision.command_rad - self.position) / DT
             self.position = self.decision.command_rad

@@ -9,7 +9,7 @@ import pytest
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot
 from robolearn.safety import monitor
-from robolearn.safety.inputs import Reading, Wish
+from robolearn.safety.inputs import Reading, Selection, ValidatedCommand
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import (
     Answer,
@@ -30,8 +30,10 @@ NUMBERS = {
     "standstill_drift_max_rad": 0.0625,
 }  # fmt: skip
 # The parts are fakes, so what comes in need not be anything. Arrays in lists of calls compare by identity.
-COMMAND, MEASURED, AROUND = "the command", "the measurement", Surroundings(2.5)
-WISH = Wish(np.array([3.0, 4.0]), np.array([0.3, 0.4]), 9.5, "policy")
+COMMANDS, MEASURED, AROUND = ["some", "commands"], "the measurement", Surroundings(2.5)
+FIRST_COMMAND = ValidatedCommand(np.array([3.0, 4.0]), np.array([0.3, 0.4]), 9.5, "policy")
+SECOND_COMMAND = ValidatedCommand(np.array([3.5, 4.5]), None, 9.75, "policy")
+BOTH, NONE_NEW = Selection([FIRST_COMMAND, SECOND_COMMAND], None, 1), Selection([], None, 1)
 PLACE, VELOCITY, TRAVEL = np.array([1.0, 2.0]), np.array([0.1, 0.2]), np.array([0.01, 0.02])
 NEXT_S, NOW_S, STARTED_S = 11.0, 10.0, 7.0
 WAITING = Record("start", 0.0, 1.0, -1.0, "1", "robolearn", "no start was given")
@@ -70,7 +72,7 @@ class Bench:
     def __init__(self, patch, **given):
         self.calls, self.arms = [], []
         self.inputs = Fake(
-            "inputs", self.calls, clock=None, reading=(None, None), surroundings=None, command=(None, None),
+            "inputs", self.calls, clock=None, reading=(None, None), surroundings=None, commands=NONE_NEW,
             forget_commands=None,
         )  # fmt: skip
         self.inputs.now_s = NOW_S
@@ -119,7 +121,7 @@ class Bench:
     def check(self, around=AROUND):
         """What one cycle decides; `calls` are those of this cycle."""
         self.calls.clear()
-        return self.monitor.check(COMMAND, MEASURED, around, NEXT_S)
+        return self.monitor.check(COMMANDS, MEASURED, around, NEXT_S)
 
     def hold(self):
         """HOLDING, at PLACE."""
@@ -167,9 +169,9 @@ def plain(value):
     return value
 
 
-def decided(state, records, verdict=Verdict.STOP, report=None, place=PLACE):
+def decided(state, records, verdict=Verdict.STOP, report=None, place=PLACE, index=None):
     latched = state in {State.STOPPING, State.STOPPED}
-    return plain(Decision(verdict, place, VELOCITY, latched, state, records, 0.75, report, True))
+    return plain(Decision(verdict, place, VELOCITY, latched, state, records, 0.75, report, True, index))
 
 
 def names(calls):
@@ -328,18 +330,19 @@ def test_an_arm_that_drifts_from_where_it_is_held_is_a_stop(bench, offset, value
 def test_a_cycle_asks_every_part_once_and_sends_what_the_follower_made_of_it(bench):
     bench.run()
     target, limited = object(), (found("jerk"), found("torque"))
-    bench.inputs.answers["command"] = WISH, None
+    bench.inputs.answers["commands"] = BOTH
     bench.stream.answers["play"] = target
     bench.arm.answers["follow"] = Verdict.LIMIT, limited
     decision, now = bench.check(), bench.inputs.answers["reading"][0]
-    assert plain(decision) == decided(State.RUNNING, limited, Verdict.LIMIT)
+    assert plain(decision) == decided(State.RUNNING, limited, Verdict.LIMIT, index=1)
     assert bench.calls == [
         ("inputs.clock", NEXT_S, 0.5, "source of cycle_gap_max_s"),
         ("inputs.reading", MEASURED, bench.limits, NOW_S),
         ("inputs.surroundings", AROUND, bench.limits),
-        ("inputs.command", COMMAND, bench.limits, STARTED_S),
+        ("inputs.commands", COMMANDS, bench.limits, STARTED_S),
         ("arm.tracking", now.position_rad),
-        ("stream.push", WISH.position_rad, WISH.velocity_rad_s, 9.5),
+        ("stream.push", FIRST_COMMAND.position_rad, FIRST_COMMAND.velocity_rad_s, 9.5),
+        ("stream.push", SECOND_COMMAND.position_rad, None, 9.75),
         ("arm.person", 2.5),
         ("stream.play",),
         ("arm.lag", target),
@@ -349,14 +352,14 @@ def test_a_cycle_asks_every_part_once_and_sends_what_the_follower_made_of_it(ben
 
 def test_without_a_new_command_or_a_target_the_follower_is_asked_all_the_same(bench):
     decision = bench.run().check()
-    assert plain(decision) == decided(State.RUNNING, (), Verdict.PASS)
+    assert plain(decision) == decided(State.RUNNING, (), Verdict.PASS, index=1)
     assert names(bench.calls)[4:] == ["arm.tracking", "arm.person", "stream.play", "arm.follow"]
     assert bench.calls[-1] == ("arm.follow", None, 2.5)
 
 
 def test_without_a_reading_tracking_is_not_asked(bench):
     bench.run().reads(None)
-    assert plain(bench.check()) == decided(State.RUNNING, (), Verdict.PASS)
+    assert plain(bench.check()) == decided(State.RUNNING, (), Verdict.PASS, index=1)
     assert "arm.tracking" not in names(bench.calls)
 
 
@@ -364,16 +367,16 @@ def test_what_a_caller_does_to_a_decision_changes_nothing(bench):
     decision = bench.run().check()
     decision.command_rad[:] = 9.0
     decision.velocity_rad_s[:] = 9.0
-    assert plain(bench.check()) == plain(bench.monitor.check(COMMAND, MEASURED, AROUND, NEXT_S))
+    assert plain(bench.check()) == plain(bench.monitor.check(COMMANDS, MEASURED, AROUND, NEXT_S))
     assert (bench.arm.position_rad.tolist(), VELOCITY.tolist()) == ([1.0, 2.0], [0.1, 0.2])
 
 
 # What is asked in a cycle, in order, and after which findings it is not asked any more.
 FIRST = ["inputs.clock", "inputs.reading"]
-INPUTS = [*FIRST, "inputs.surroundings", "inputs.command"]
+INPUTS = [*FIRST, "inputs.surroundings", "inputs.commands"]
 CHECKED = [*INPUTS, "arm.tracking"]
 UNLESS = {
-    "inputs.clock": [], "inputs.reading": [], "inputs.surroundings": FIRST, "inputs.command": [],
+    "inputs.clock": [], "inputs.reading": [], "inputs.surroundings": FIRST, "inputs.commands": [],
     "arm.tracking": INPUTS, "stream.push": CHECKED, "arm.person": CHECKED, "stream.play": CHECKED,
     "arm.lag": [*CHECKED, "arm.person"],
 }  # fmt: skip
@@ -382,8 +385,11 @@ FINDERS = [*CHECKED, "arm.person", "arm.lag"]
 
 def let_find(bench, part):
     owner, method = part.split(".")
-    with_value = {"reading": bench.inputs.answers["reading"][0], "command": WISH}
-    answer = (with_value[method], found(part)) if method in with_value else found(part)
+    answer = found(part)
+    if method == "reading":
+        answer = bench.inputs.answers["reading"][0], answer
+    elif method == "commands":
+        answer = Selection([], answer, 0)
     getattr(bench, owner).answers[method] = answer
 
 
@@ -391,11 +397,13 @@ def let_find(bench, part):
 @pytest.mark.parametrize("finder", FINDERS)
 def test_the_first_finding_is_a_stop(bench, finder, alone):
     bench.run().arm.answers["brake"] = True
-    bench.inputs.answers["command"] = WISH, None
+    bench.inputs.answers["commands"] = Selection([FIRST_COMMAND], None, 1)
     bench.stream.answers["play"] = object()
-    for part in [finder] if alone else FINDERS[FINDERS.index(finder) :]:
+    finders = [finder] if alone else FINDERS[FINDERS.index(finder) :]
+    for part in finders:
         let_find(bench, part)
-    assert plain(bench.check()) == decided(State.STOPPING, (found(finder),))
+    index = 0 if "inputs.commands" in finders else 1
+    assert plain(bench.check()) == decided(State.STOPPING, (found(finder),), index=index)
     asked = [part for part, unless in UNLESS.items() if finder not in unless]
     assert names(bench.calls) == [*asked, "arm.remaining_travel", "arm.brake"]
     assert rested(bench) == (finder, [0.5, 0.25])
@@ -404,11 +412,11 @@ def test_the_first_finding_is_a_stop(bench, finder, alone):
 def test_without_a_reading_the_finding_is_a_stop_all_the_same(bench):
     bench.run().reads(None, found("state_age"))
     bench.arm.answers |= {"brake": True, "tracking": found("tracking")}
-    assert plain(bench.check()) == decided(State.STOPPING, (found("state_age"),))
+    assert plain(bench.check()) == decided(State.STOPPING, (found("state_age"),), index=1)
     assert "arm.tracking" not in names(bench.calls)
 
 
-@pytest.mark.parametrize("part", ["inputs.clock", "inputs.command", "arm.follow"])
+@pytest.mark.parametrize("part", ["inputs.clock", "inputs.commands", "arm.follow"])
 def test_an_error_inside_is_a_stop(bench, part):
     owner, method = part.split(".")
     bench.run().arm.answers["brake"] = True
@@ -694,7 +702,7 @@ def test_the_real_parts_take_what_they_are_asked():
     def cycle(now_s, **around):
         command = Command(ROBOT.joint_names, home, now_s, still)
         measured = Measured(ROBOT.joint_names, home, still, now_s)
-        return real.check(command, measured, Surroundings(6.0, now_s, **around), now_s)
+        return real.check([command], measured, Surroundings(6.0, now_s, **around), now_s)
 
     assert cycle(100.0).records == (WAITING,)
     assert real.start(100.0, Measured(ROBOT.joint_names, home, still, 100.0), "tester").accepted

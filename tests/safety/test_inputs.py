@@ -45,6 +45,15 @@ def command(**changes):
     return Command(**(values | changes))
 
 
+def take(inputs, given, limits, started_s):
+    """What became of one command, or of none: the new one in joint order or None, and the problem or None."""
+    arrived = [] if given is None else [given]
+    selection = inputs.commands(arrived, limits, started_s)
+    assert selection.index == (0 if arrived else None)
+    assert len(selection.commands) <= 1
+    return (selection.commands[0] if selection.commands else None), selection.problem
+
+
 def own(rule, text, value=1.0, limit=0.0, unit="1", source="robolearn"):
     return Record(rule, value, limit, -1.0, unit, source, text)
 
@@ -180,25 +189,25 @@ def test_a_new_command_is_a_copy_in_the_robots_order_and_is_given_once():
     inputs = inputs_at()
     position, velocity = PLACE.copy(), SLOW.copy()
     sent = command(position_rad=position, velocity_rad_s=velocity)
-    wish, record = inputs.command(sent, LIMITS, NOW - 1.0)
+    given, record = take(inputs, sent, LIMITS, NOW - 1.0)
     assert record is None
     position[:], velocity[:] = 9.0, 9.0
-    np.testing.assert_array_equal(wish.position_rad, PLACE)
-    np.testing.assert_array_equal(wish.velocity_rad_s, SLOW)
-    assert (wish.stamp_s, wish.source) == (NOW, "policy:a")
-    assert inputs.command(sent, LIMITS, NOW - 1.0) == (None, None)
-    assert inputs.command(None, LIMITS, NOW - 1.0) == (None, None)
+    np.testing.assert_array_equal(given.position_rad, PLACE)
+    np.testing.assert_array_equal(given.velocity_rad_s, SLOW)
+    assert (given.stamp_s, given.source) == (NOW, "policy:a")
+    assert take(inputs, sent, LIMITS, NOW - 1.0) == (None, None)
+    assert take(inputs, None, LIMITS, NOW - 1.0) == (None, None)
 
 
 def test_commands_in_another_order_and_without_velocity():
     inputs = inputs_at()
     turned = command(joint_names=NAMES[::-1], position_rad=PLACE[::-1], velocity_rad_s=SLOW[::-1])
-    wish, _ = inputs.command(turned, LIMITS, NOW - 1.0)
-    np.testing.assert_array_equal(wish.position_rad, PLACE)
-    np.testing.assert_array_equal(wish.velocity_rad_s, SLOW)
-    wish, record = inputs.command(command(velocity_rad_s=None, stamp_s=NOW + 0.002), LIMITS, NOW - 1.0)
+    given, _ = take(inputs, turned, LIMITS, NOW - 1.0)
+    np.testing.assert_array_equal(given.position_rad, PLACE)
+    np.testing.assert_array_equal(given.velocity_rad_s, SLOW)
+    given, record = take(inputs, command(velocity_rad_s=None, stamp_s=NOW + 0.002), LIMITS, NOW - 1.0)
     assert record is None
-    assert wish.velocity_rad_s is None
+    assert given.velocity_rad_s is None
 
 
 @pytest.mark.parametrize(
@@ -230,7 +239,7 @@ def test_commands_in_another_order_and_without_velocity():
     ],
 )
 def test_a_command_that_cannot_be_used_is_not_given(changes, expected):
-    assert inputs_at().command(command(**changes), LIMITS, NOW - 1.0) == (None, expected)
+    assert take(inputs_at(), command(**changes), LIMITS, NOW - 1.0) == (None, expected)
 
 
 def waited(seconds):
@@ -243,10 +252,10 @@ def test_the_first_command_is_waited_for_and_one_from_before_the_start_is_none()
     inputs = inputs_at()
     before = command(stamp_s=NOW - 2.0 - 0.0078125)
     for given in (None, before):
-        assert inputs.command(given, LIMITS, NOW - 2.0) == (None, None)
-    assert inputs.command(None, LIMITS, NOW - 2.5) == (None, waited(2.5))
+        assert take(inputs, given, LIMITS, NOW - 2.0) == (None, None)
+    assert take(inputs, None, LIMITS, NOW - 2.5) == (None, waited(2.5))
     late = command(stamp_s=NOW - 3.0)
-    assert inputs.command(late, LIMITS, NOW - 2.5) == (None, waited(2.5))
+    assert take(inputs, late, LIMITS, NOW - 2.5) == (None, waited(2.5))
 
 
 def aged(seconds, text="the newest command is {:.1f} ms old"):
@@ -257,37 +266,37 @@ def aged(seconds, text="the newest command is {:.1f} ms old"):
 def test_the_newest_command_grows_old():
     inputs = inputs_at()
     sent = command(stamp_s=NOW - 0.03125)
-    assert inputs.command(sent, LIMITS, NOW - 1.0)[1] is None
+    assert take(inputs, sent, LIMITS, NOW - 1.0)[1] is None
     inputs.clock(NOW + 0.015625, 1.0, "test")
-    assert inputs.command(None, LIMITS, NOW - 1.0) == (None, None)
+    assert take(inputs, None, LIMITS, NOW - 1.0) == (None, None)
     inputs.clock(NOW + 0.03125, 1.0, "test")
     for again in (None, sent, command(stamp_s=NOW - 2.0)):  # nothing, the same, one from before the start
-        assert inputs.command(again, LIMITS, NOW - 1.0) == (None, aged(0.0625))
+        assert take(inputs, again, LIMITS, NOW - 1.0) == (None, aged(0.0625))
 
 
 def test_a_new_command_that_is_too_old_or_early_is_not_given_and_not_kept():
     inputs = inputs_at()
-    assert inputs.command(command(stamp_s=NOW - 0.0625), LIMITS, NOW - 1.0) == (None, aged(0.0625))
+    assert take(inputs, command(stamp_s=NOW - 0.0625), LIMITS, NOW - 1.0) == (None, aged(0.0625))
     ahead = Record(
-        "clock", 0.0078125, 0.004, 0.004 - 0.0078125, "s", LIMITS.source("command_age_max_s"),
-        "the newest command is stamped in the future",
+        "clock", 0.0078125, 0.004, 0.004 - 0.0078125, "s", LIMITS.source("clock_ahead_max_s"),
+        "a command is stamped in the future",
     )  # fmt: skip
-    assert inputs.command(command(stamp_s=NOW + 0.0078125), LIMITS, NOW - 1.0) == (None, ahead)
-    wish, record = inputs.command(command(stamp_s=NOW - 0.03125, source="policy:b"), LIMITS, NOW - 1.0)
-    assert wish is not None
+    assert take(inputs, command(stamp_s=NOW + 0.0078125), LIMITS, NOW - 1.0) == (None, ahead)
+    given, record = take(inputs, command(stamp_s=NOW - 0.03125, source="policy:b"), LIMITS, NOW - 1.0)
+    assert given is not None
     assert record is None
 
 
 def test_a_command_at_the_very_start_is_meant_for_it():
-    wish, record = inputs_at().command(command(stamp_s=NOW - 0.03125), LIMITS, NOW - 0.03125)
-    assert wish is not None
+    given, record = take(inputs_at(), command(stamp_s=NOW - 0.03125), LIMITS, NOW - 0.03125)
+    assert given is not None
     assert record is None
 
 
 def follow(inputs, **changes):
     """A first command, and what becomes of a second one."""
-    assert inputs.command(command(stamp_s=NOW - 0.03125), LIMITS, NOW - 1.0)[1] is None
-    return inputs.command(command(**changes), LIMITS, NOW - 1.0)
+    assert take(inputs, command(stamp_s=NOW - 0.03125), LIMITS, NOW - 1.0)[1] is None
+    return take(inputs, command(**changes), LIMITS, NOW - 1.0)
 
 
 def test_the_same_command_sent_again_is_no_new_one():
@@ -303,18 +312,16 @@ def test_another_command_with_the_stamp_of_the_last_is_refused(change):
 
 
 def test_a_policy_swapped_in_motion_goes_on_under_the_start_of_the_one_before():
-    wish, record = follow(inputs_at(), source="policy:a+policy:b")
-    assert (wish.source, record) == ("policy:a+policy:b", None)
+    given, record = follow(inputs_at(), source="policy:a+policy:b")
+    assert (given.source, record) == ("policy:a+policy:b", None)
 
 
 def test_a_second_source_is_refused_and_not_kept():
     inputs = inputs_at()
     expected = own("source", "commands come from 'policy:b', the start was for 'policy:a'")
-    wish, record = follow(inputs, source="policy:b")
-    assert wish.source == "policy:b"
-    assert record == expected
-    assert inputs.command(command(source="policy:b"), LIMITS, NOW - 1.0)[1] == expected
-    assert inputs.command(command(), LIMITS, NOW - 1.0)[1] is None
+    assert follow(inputs, source="policy:b") == (None, expected)
+    assert take(inputs, command(source="policy:b"), LIMITS, NOW - 1.0)[1] == expected
+    assert take(inputs, command(), LIMITS, NOW - 1.0)[1] is None
 
 
 def test_a_command_stamp_that_goes_back_is_refused():
@@ -341,10 +348,88 @@ def test_after_a_start_another_source_may_begin_anywhere():
     inputs = inputs_at()
     assert follow(inputs, source="policy:a")[1] is None
     inputs.forget_commands()
-    assert inputs.command(None, LIMITS, NOW - 1.0) == (None, None)
-    wish, record = inputs.command(command(source="policy:b", position_rad=PLACE + 1.0), LIMITS, NOW - 1.0)
-    assert wish is not None
+    assert take(inputs, None, LIMITS, NOW - 1.0) == (None, None)
+    given, record = take(inputs, command(source="policy:b", position_rad=PLACE + 1.0), LIMITS, NOW - 1.0)
+    assert given is not None
     assert record is None
+
+
+# ---- several commands in one cycle
+
+
+def arrive(*given, now=NOW):
+    inputs = inputs_at(now)
+    return inputs, inputs.commands(given, LIMITS, NOW - 1.0)
+
+
+def in_a_row(count, **changes):
+    """Commands a period apart, the last of them of now; changes are of the one before the last."""
+    each = [
+        {"stamp_s": NOW - 0.002 * (count - 1 - k), "position_rad": PLACE + 0.01 * k} for k in range(count)
+    ]
+    each[-2] |= changes
+    return [command(**values) for values in each]
+
+
+def test_of_good_commands_all_are_given_in_order_and_the_newest_counts():
+    given = in_a_row(3)
+    inputs, selection = arrive(*given)
+    assert [one.stamp_s for one in selection.commands] == [one.stamp_s for one in given]
+    assert (selection.problem, selection.index) == (None, 2)
+    again = inputs.commands(given, LIMITS, NOW - 1.0)  # the last came already; the others are older than it
+    assert again.problem.rule == "clock"
+    assert inputs.commands(given[-1:], LIMITS, NOW - 1.0) == ([], None, 0)
+
+
+BAD_COMMANDS = {
+    "finite position": ({"position_rad": PLACE * np.nan}, "finite"),
+    "finite velocity": ({"velocity_rad_s": SLOW + np.inf}, "finite"),
+    "finite stamp": ({"stamp_s": np.nan}, "finite"),
+    "too short": ({"position_rad": PLACE[:6]}, "shape"),
+    "other joints": ({"joint_names": ("a", *NAMES[1:])}, "shape"),
+    "from the future": ({"stamp_s": NOW + 1.0}, "clock"),
+    "back in time": ({"stamp_s": NOW - 0.5}, "clock"),
+    "other source": ({"source": "policy:b"}, "source"),
+    "jump": ({"position_rad": PLACE + 0.2}, "command_jump"),
+}
+
+
+@pytest.mark.parametrize(("changes", "rule"), list(BAD_COMMANDS.values()), ids=list(BAD_COMMANDS))
+def test_a_bad_command_never_hides_before_a_good_one_and_changes_nothing(changes, rule):
+    given = in_a_row(4, **changes)
+    inputs, selection = arrive(*given)
+    assert (selection.commands, selection.problem.rule, selection.index) == ([], rule, 2)
+    # none of them was kept: the same without the bad one goes through as if it had never come
+    good = inputs.commands([*given[:2], given[3]], LIMITS, NOW - 1.0)
+    assert (len(good.commands), good.problem, good.index) == (3, None, 2)
+
+
+def test_old_commands_before_a_fresh_one_are_no_stop_and_alone_they_are():
+    old = [command(stamp_s=NOW - 0.2), command(stamp_s=NOW - 0.1)]
+    _, selection = arrive(*old, command())
+    assert (len(selection.commands), selection.problem) == (3, None)
+    inputs, selection = arrive(*old)
+    assert selection == ([], aged(NOW - (NOW - 0.1)), 1)
+    assert inputs.commands([command(source="policy:b")], LIMITS, NOW - 1.0).problem is None
+
+
+def test_commands_from_before_the_start_are_left_out_whatever_is_in_them():
+    before = [command(stamp_s=NOW - 1.5), command(stamp_s=NOW - 1.2, source="policy:b")]
+    _, selection = arrive(*before, command())
+    assert ([one.stamp_s for one in selection.commands], selection.problem) == ([NOW], None)
+
+
+def test_a_flood_of_commands_is_a_stop():
+    most = round(LIMITS.mode.commands_per_cycle_max.value)
+    given = in_a_row(most)
+    assert arrive(*given)[1].problem is None
+    inputs, selection = arrive(*in_a_row(most + 1))
+    source = LIMITS.source("commands_per_cycle_max")
+    text = f"{most + 1} commands arrived in one cycle, at most {most} may"
+    assert selection == (
+        [], Record("command_flood", most + 1.0, most, -1.0, "1", source, text), most
+    )  # fmt: skip
+    assert inputs.commands(given, LIMITS, NOW - 1.0).problem is None
 
 
 # ---- surroundings
@@ -355,6 +440,7 @@ def around(**changes):
         "person_distance_m": 3.0,
         "person_stamp_s": NOW,
         "enabling_device": None,
+        "enabling_stamp_s": NOW,
         "stop_requested": False,
     }
     return Surroundings(**(values | changes))
@@ -376,6 +462,27 @@ def test_the_enabling_device_is_held_where_it_is_required(held):
     assert inputs_at().surroundings(around(enabling_device=held), MANUAL) == expected
     silent = around(enabling_device=True, person_distance_m=None, person_stamp_s=None)
     assert inputs_at().surroundings(silent, MANUAL) is None  # no person sensor in this mode
+
+
+def test_the_enabling_device_was_heard_a_short_while_ago():
+    held = {"enabling_device": True}
+    assert inputs_at().surroundings(around(**held, enabling_stamp_s=NOW - 0.25), MANUAL) is None
+    limit = MANUAL.mode.enabling_age_max_s
+    assert inputs_at().surroundings(around(**held, enabling_stamp_s=NOW - 0.5), MANUAL) == Record(
+        "enabling_age", 0.5, limit.value, limit.value - 0.5, "s", limit.source,
+        "the enabling device is 500.0 ms old",
+    )  # fmt: skip
+    assert inputs_at().surroundings(around(**held, enabling_stamp_s=NOW + 0.0078125), MANUAL) == Record(
+        "clock", 0.0078125, 0.004, 0.004 - 0.0078125, "s", limit.source,
+        "the enabling device is stamped in the future",
+    )  # fmt: skip
+    assert inputs_at().surroundings(around(**held, enabling_stamp_s=None), MANUAL) == Record(
+        "enabling_age", -1.0, 0.0, -1.0, "s", "profile", "the enabling device has no time of its last message"
+    )
+    assert inputs_at().surroundings(around(**held, enabling_stamp_s=np.nan), MANUAL) == own(
+        "finite", "enabling device stamp is nan"
+    )
+    assert inputs_at().surroundings(around(**held, enabling_stamp_s=None), LIMITS) is None  # not needed there
 
 
 @pytest.mark.parametrize("missing", ["person_distance_m", "person_stamp_s"])

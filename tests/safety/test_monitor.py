@@ -28,7 +28,7 @@ def assert_stops(rig, rule, decision):
 
 def test_before_the_first_measurement_there_is_nothing_to_publish():
     monitor = SafetyMonitor(load_robot("fr3"), SafetyProfile.load("fr3"))
-    decision = monitor.check(None, None, Surroundings(), 1.0)
+    decision = monitor.check((), None, Surroundings(), 1.0)
     assert not decision.publish
     assert decision.command_rad.size == 0
     assert monitor.state is State.HOLDING
@@ -215,10 +215,10 @@ def test_velocity_stamp_and_measurements_must_be_finite(bad):
 def test_the_monitors_own_clock_must_be_finite_and_not_go_back():
     rig = Rig()
     assert_stops(
-        rig, "finite", rig.monitor.check(rig.command(rig.position), rig.measured(), rig.around(), np.nan)
+        rig, "finite", rig.monitor.check([rig.command(rig.position)], rig.measured(), rig.around(), np.nan)
     )
     rig = Rig()
-    decision = rig.monitor.check(rig.command(rig.position), rig.measured(), rig.around(), rig.now - 1e-6)
+    decision = rig.monitor.check([rig.command(rig.position)], rig.measured(), rig.around(), rig.now - 1e-6)
     assert_stops(rig, "clock", decision)
 
 
@@ -475,7 +475,7 @@ def test_an_error_inside_is_a_stop_on_the_braking_motion(monkeypatch):
 def test_an_error_before_anything_is_known_publishes_nothing(monkeypatch):
     monitor = SafetyMonitor(load_robot("fr3"), SafetyProfile.load("fr3"))
     monkeypatch.setattr(monitor, "_check", lambda *_: 1 / 0)
-    assert not monitor.check(None, None, Surroundings(), 0.0).publish
+    assert not monitor.check((), None, Surroundings(), 0.0).publish
 
 
 def test_what_goes_out_in_a_stop_is_what_was_promised():

@@ -160,7 +160,7 @@ def test_the_arm_stops_in_front_of_a_wall_and_may_leave_it_again():
     assert tcp(rig)[1] < 0.25
     assert tcp(rig)[1] > 0.05
     assert np.abs(rig.velocity).max() < 0.02
-    rig.monitor.check(None, rig.measured(), rig.around(stop_requested=True), rig.now)
+    rig.monitor.check((), rig.measured(), rig.around(stop_requested=True), rig.now)
     rig.coast()
     rig.reset()
     assert rig.start().accepted

@@ -46,7 +46,7 @@ from robolearn_ros.node import (
     status,
 )
 from robolearn_ros.parameters import Parameter, declare
-from robolearn_ros.sources import Sources, check_units
+from robolearn_ros.sources import Sources, check_targets
 
 PARAMETERS = (
     Parameter("bundle", "", "path of the .robolearn file"),
@@ -185,7 +185,7 @@ class PolicyNode:
             raise BundleError(
                 f"Bundle '{m.name}' has joints {m.joint_names}, robot '{robot.name}' {robot.joint_names}."
             )
-        check_units(m.name, m)
+        check_targets(m.name, m)
         ticks_per_period(p["command_rate_hz"], m.control_hz)
         return bundle, robot
 
@@ -194,7 +194,7 @@ class PolicyNode:
         self._bundle, _ = self._load(self._p["bundle"])
         driver = self._make_driver(self._bundle)
         m = self._bundle.manifest
-        self._inputs.expect([slot.source for slot in (*m.slots, *m.goal_slots)])
+        self._inputs.expect((*m.slots, *m.goal_slots))
         if any(output.name == "gripper_width_target" for output in m.outputs) and self._gripper is None:
             self._gripper = self.node.create_publisher(Float64, "/robolearn/policy_gripper", qos(1))
         self._look_at_arm(m.control_hz)
@@ -211,9 +211,7 @@ class PolicyNode:
         path = self.node.get_parameter("staged_bundle").get_parameter_value().string_value
         try:
             bundle, _ = self._load(path)
-            lacking = self._inputs.lacks(
-                slot.source for slot in (*bundle.manifest.slots, *bundle.manifest.goal_slots)
-            )
+            lacking = self._inputs.lacks((*bundle.manifest.slots, *bundle.manifest.goal_slots))
             if self._driver is None or lacking:
                 need = f"it reads {', '.join(lacking)} too" if lacking else "the node is not configured"
                 raise BundleError(

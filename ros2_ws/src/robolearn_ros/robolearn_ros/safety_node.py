@@ -11,12 +11,11 @@ import math
 import queue
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, Range
@@ -27,7 +26,6 @@ from robolearn.deploy.claim import Claim
 from robolearn.deploy.deployment import profile_line
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
-from robolearn.safety.command_source import started_for
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
@@ -69,44 +67,11 @@ PARAMETERS = (
 )  # fmt: skip
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
-FLOOD = 20  # commands in one cycle: more is no policy's stream
-ENABLING_AGE_MAX_S = 0.3
 SERVICE_WAIT_S = 1.0
 LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
 DECISION_PERIOD_NS = 100_000_000
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
-
-
-def choose_command(commands: Sequence[Command], last: Command | None, jump_rad: float) -> Command | None:
-    """The one of a cycle's commands that the monitor must see.
-
-    A monitor sees one command a cycle. If any of several is no number, or of a wrong length, or jumps from the one
-    before by more than jump_rad, that one is it: an intruder's message does not hide behind a later good one.
-    Otherwise the newest; `last` where none came.
-    """
-    before = last
-    for given in commands:
-        values = (
-            given.position_rad
-            if given.velocity_rad_s is None
-            else np.append(given.position_rad, given.velocity_rad_s)
-        )
-        if not np.isfinite(values).all() or not math.isfinite(given.stamp_s):
-            return given
-        if before is not None:
-            if (
-                given.position_rad.shape != before.position_rad.shape
-                or given.joint_names != before.joint_names
-            ):
-                return given
-            if (
-                started_for(given.source) != started_for(before.source)
-                or np.abs(given.position_rad - before.position_rad).max() > jump_rad
-            ):
-                return given
-        before = given
-    return commands[-1] if commands else last
 
 
 class SafetyNode:
@@ -131,7 +96,8 @@ class SafetyNode:
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
         self._log_well = True
-        self._command: Command | None = None
+        self._arrived: list[Command] = []  # in this cycle
+        self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
         self._person: tuple[float, float] | None = None
         self._enabled: tuple[bool, float] | None = None
@@ -196,8 +162,8 @@ class SafetyNode:
         now_ns = time.monotonic_ns()
         now_s = now_ns / 1e9
         self._answer(now_s)
-        surroundings, before = self._surroundings(now_s), self.monitor.state
-        decision = self.monitor.check(self._command, self._measured, surroundings, now_s)
+        surroundings, before = self._surroundings(), self.monitor.state
+        decision = self.monitor.check(self._arrived, self._measured, surroundings, now_s)
         self.check_time.add(time.monotonic_ns() - now_ns)
         if decision.latched and before in (State.HOLDING, State.RUNNING):
             self._stop_reason = self._stop_asked or self._log_problem()
@@ -209,8 +175,8 @@ class SafetyNode:
             published_ns = time.monotonic_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
-            if self._command is not None and self._command_new and self.monitor.state is State.RUNNING:
-                self.command_latency.add(published_ns - round(self._command.stamp_s * 1e9))
+            if self._arrived and self.monitor.state is State.RUNNING:
+                self.command_latency.add(published_ns - round(self._arrived[-1].stamp_s * 1e9))
             self._sent.publish(
                 joint_state(stamp, self.robot.joint_names, decision.command_rad, decision.velocity_rad_s)
             )
@@ -227,16 +193,12 @@ class SafetyNode:
 
     def _take(self) -> None:
         """Every message that came since the last cycle."""
-        self._measured_new = self._command_new = False
+        self._measured_new, self._arrived = False, []
         for message in self._states.take():
             self._measured, self._measured_new = self._reader.measured(message), True
-        messages = self._commands.take()
-        if len(messages) > FLOOD:
-            self._stop_because(f"{len(messages)} commands came in one cycle on {self._policy_topic}")
-        jump = self.monitor.limits.mode.command_jump_max_rad.value
-        self._command_new = bool(messages)
-        given = [command(message, self.clock) for message in messages]
-        self._command = choose_command(given, self._command, jump)
+        self._arrived = [command(message, self.clock) for message in self._commands.take()]
+        if self._arrived:
+            self._command = self._arrived[-1]
         ranges = self._ranges.take()
         if ranges:  # the nearest of those that came in this cycle; NaN wins
             nearest = min(ranges, key=lambda r: -math.inf if math.isnan(r.range) else distance_m(r))
@@ -245,16 +207,16 @@ class SafetyNode:
         for message in self._enabling.take():
             self._enabled = bool(message.data), time.monotonic_ns() / 1e9
 
-    def _surroundings(self, now_s: float) -> Surroundings:
-        enabled = self._enabled
-        held = None if enabled is None else enabled[0] and now_s - enabled[1] <= ENABLING_AGE_MAX_S
+    def _surroundings(self) -> Surroundings:
+        held, held_s = self._enabled or (None, None)
         distance, stamp = self._person or (None, None)
-        return Surroundings(distance, stamp, bool(self._stop_asked) or not self._log_well, held)
+        stop = bool(self._stop_asked) or not self._log_well
+        return Surroundings(distance, stamp, stop, held, held_s)
 
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
-        well = self.log.cycle(now_s, self._command, self._measured, surroundings, decision)
+        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision)
         if well != self._log_well:
             self._log_well = well
             self._note("log", self._log_problem())

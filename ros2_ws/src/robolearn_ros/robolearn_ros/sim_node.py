@@ -1,6 +1,7 @@
 """A MuJoCo arm in wall-clock time that speaks what the real arm's driver speaks.
 
 It obeys a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
+With `controller: robolearn` it runs robolearn_controller's own C++ filter instead, once a tick, on the sent commands.
 It stands for the arm and its cell; a simulated person sensor belongs to the cell.
 """
 
@@ -20,14 +21,15 @@ from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from robolearn.deploy.claim import Claim
+from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.simulated_controller import SimulatedController
 from robolearn_ros.simulation import Arm, Trajectory
-from robolearn_ros.sources import GRIPPER_TOPIC
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
@@ -49,6 +51,10 @@ PARAMETERS = (
     Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
+    Parameter("controller", "forward", "what turns commands into targets: a forward command controller, or robolearn's",
+              "", None, None, ("forward", "robolearn")),
+    Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
+    Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
     PHASE,
     RT_PRIORITY,
@@ -86,7 +92,7 @@ class SimNode:
         self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
         self._trajectories = Polled(self.node, JointTrajectory, p["trajectory_topic"], qos(10))
         self._trajectory: tuple[Trajectory, int] | None = None
-        self._width = self.node.create_publisher(Float64, GRIPPER_TOPIC, qos(10))
+        self._width = self.node.create_publisher(Float64, find_source(GRIPPER_WIDTH).topic, qos(10))
         self._poses = {
             name: self.node.create_publisher(PoseStamped, f"/robolearn/pose/{name}", qos(10))
             for name in self.arm.objects()
@@ -107,12 +113,21 @@ class SimNode:
         self.largest_step_rad = 0.0
         self._last_target = self.arm.target_rad.copy()
         self._commanded_ns = self._asked_ns = 0
+        self.acceleration = CommandAcceleration(p["rate_hz"], self.arm.target_rad)
+        self.controller: SimulatedController | None = None
+        if p["controller"] == "robolearn":
+            self.controller = SimulatedController(
+                self.node, self.robot, p["profile"], rate_hz=p["rate_hz"], stream_rate_hz=p["stream_rate_hz"],
+                position_rad=self.arm.target_rad,
+            )  # fmt: skip
 
     def tick(self, tick_ns: int) -> None:
         """Obey, step, tell."""
         for message in self._commands.take():
-            self._trajectory, self._commanded_ns = None, tick_ns
-            self._obey(np.array(message.data, float))
+            self._commanded_ns = tick_ns
+            if self.controller is None:
+                self._trajectory = None
+                self._obey(np.array(message.data, float))
         for message in self._gripper.take():
             if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
                 self.refused += 1
@@ -122,6 +137,9 @@ class SimNode:
         if self._trajectory is not None:
             trajectory, start_ns = self._trajectory
             self._obey(trajectory.sample((tick_ns - start_ns) / 1e9))
+        if self.controller is not None:
+            self._obey(self.controller.step(tick_ns))
+        self.acceleration.add(self.arm.target_rad)
         self.arm.step()
         position, velocity = self.arm.position_rad, self.arm.velocity_rad_s
         if self._noise.any():
@@ -159,6 +177,8 @@ class SimNode:
             **self.loop.summary(),
             "refused_commands": self.refused,
             "largest_command_step_rad": self.largest_step_rad,
+            "command_acceleration_rad_s2": self.acceleration.summary(),
+            **(self.controller.values() if self.controller is not None else {}),
         }
 
     def _obey(self, target: np.ndarray) -> None:
@@ -215,6 +235,8 @@ class SimNode:
             "refused_commands": self.refused,
             "largest_command_step_rad": self.largest_step_rad,
         }
+        if self.controller is not None:
+            values |= self.controller.values()
         level, text = (
             (WARN, f"{self.refused} commands were no finite joint targets")
             if self.refused
@@ -223,6 +245,32 @@ class SimNode:
         message = DiagnosticArray(status=[status("sim_node: arm", level, text, self.robot.name, values)])
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+class CommandAcceleration:
+    """Largest acceleration of any joint's target at each tick, by differences on the loop's grid; the newest kept."""
+
+    def __init__(self, rate_hz: float, position_rad: np.ndarray, capacity: int = 1 << 17):
+        self._rate = rate_hz
+        self._ring = np.zeros(capacity)
+        self._before = np.tile(position_rad, (2, 1))
+        self._count = 0
+
+    def add(self, position_rad: np.ndarray) -> None:
+        """The target [n] of one more tick."""
+        older, old = self._before
+        self._ring[self._count % len(self._ring)] = np.abs(position_rad - 2.0 * old + older).max() * self._rate**2
+        self._before = np.stack([old, position_rad])
+        self._count += 1
+
+    def summary(self) -> dict[str, float]:
+        """p50, p90, p99 of the ticks with motion, and the largest of all; empty without motion."""
+        kept = self._ring[: min(self._count, len(self._ring))]
+        moved = kept[kept > 1e-3]
+        if not len(moved):
+            return {}
+        p50, p90, p99 = np.percentile(moved, [50, 90, 99])
+        return {"p50": p50, "p90": p90, "p99": p99, "max": float(moved.max()), "ticks": len(moved)}
 
 
 def _with_gripper(message: JointState, width_m: float) -> JointState:
