@@ -16,7 +16,9 @@ import typer
 from rich.console import Console
 
 from robolearn import __version__
+from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
+from robolearn.cli import security as cli_security
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
@@ -34,6 +36,8 @@ robots_app = typer.Typer(invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(robots_app, name="robots")
 app.add_typer(cli_safety.app, name="safety")
+app.add_typer(cli_operate.app, name="operate")
+app.add_typer(cli_security.app, name="security")
 
 out = Console()
 err = Console(stderr=True)

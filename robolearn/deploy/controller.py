@@ -1,4 +1,4 @@
-"""The parameters of robolearn's own ros2_control controller, from a safety profile; and its source for the arm's workspace.
+"""The parameters of robolearn's ros2_control controller, from a safety profile; its source for the arm's workspace.
 
 `robolearn_controller` follows `/robolearn/sent_command` within the limits of a profile. It carries the profile's
 digest, so that a controller with limits of another profile is seen as such.
@@ -92,7 +92,9 @@ def controller_source() -> Path:
     for folder in (_PACKAGED, _CHECKOUT):
         if (folder / "package.xml").is_file():
             return folder
-    raise ConfigError(f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again.")
+    raise ConfigError(
+        f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again."
+    )
 
 
 def copy_source(workspace_src: Path) -> Path:
@@ -130,12 +132,13 @@ def _limit(
     """The profile's limit, widest of its modes; the maker's where a mode does not check it."""
     given = [getattr(mode, name) for mode in modes]
     values = [makers if isinstance(limit, NotChecked) else limit.array for limit in given]
-    if any(value is None for value in values):
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         raise ConfigError(
             f"Effort commands need {name}: profile '{profile.name}' does not check it, and the maker of {robot.name} "
             "publishes none. Set it in the profile, or use the position interface."
         )
-    return np.max(values, axis=0)
+    return np.max(known, axis=0)
 
 
 def _inertia_at_home(robot: Robot) -> Vector:

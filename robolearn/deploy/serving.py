@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,9 +27,17 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from robolearn.config import config_dir
-from robolearn.deploy.deployment import Deployment, node_environment, node_parameters, profile_line
+from robolearn.deploy.deployment import (
+    Deployment,
+    node_environment,
+    node_parameters,
+    profile_line,
+    require_operators,
+)
+from robolearn.deploy.discovery import describe, discovery_environment, not_followed
 from robolearn.deploy.ending import Ending, SignalsHeld, lifeline
+from robolearn.deploy.operators import local_operator, operators_as_list
+from robolearn.deploy.security import enabled, enclave_environment, require_security
 from robolearn.errors import MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
@@ -68,7 +76,8 @@ def require_ros() -> None:
 def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a node process, in a domain of its own if one is given.
 
-    changes: in place of what this process has; None: discovery on this machine only, unless it says otherwise.
+    changes: in place of what this process has, from `node_environment`; None: this machine only, and security as this
+        process has it.
     """
     environment = dict(os.environ)
     if importlib.util.find_spec(_WHEELS) is not None:
@@ -78,11 +87,7 @@ def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | N
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle helpers of numpy only disturb
     # Over shared memory Fast DDS lets a publisher wait a third of a second for a starved reader that just appeared.
     environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
-    if changes is None:
-        environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    environment |= changes or {}
-    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
-        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(config_dir() / "ros2/this_machine.xml"))
+    environment |= discovery_environment() if changes is None else changes
     if domain_id is not None:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment
@@ -204,7 +209,13 @@ class Serving:
         return self.start("sim_node", robot=self.robot, rate_hz=self.rate_hz, **parameters)
 
     def start_safety(self, *, log_dir: str | Path | None, **parameters: Any) -> NodeProcess:
-        """The safety monitor, and its log in a new or empty folder."""
+        """The safety monitor, and its log in a new or empty folder.
+
+        Its operator is this account's, unless operators says otherwise. On a simulated arm a second publisher of an
+        input is only reported, unless exclusive_publishers says otherwise: faults are injected there.
+        """
+        parameters.setdefault("operators", operators_as_list(local_operator()))
+        parameters.setdefault("exclusive_publishers", "sim_node" not in self.nodes)
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
@@ -227,7 +238,8 @@ class Serving:
         }
         output = self.run_dir / f"{name}.out"
         output.unlink(missing_ok=True)
-        node = NodeProcess(name, parameter_arguments(parameters), self.environment, output)
+        environment = self.environment | enclave_environment(name, self.environment)
+        node = NodeProcess(name, parameter_arguments(parameters), environment, output)
         self.nodes[name] = node
         return node
 
@@ -242,6 +254,10 @@ class Serving:
         if self._ending:
             raise EndAsked(self._ending.reason)
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait, at the longest until this process is asked to end."""
+        self._ending.wait(timeout_s)
+
     def wait_for_output(self, name: str, text: str, timeout_s: float = 20.0) -> None:
         """Wait until a node has written a text. Raises ServingError where it ends, or time runs out, before."""
         node = self.nodes[name]
@@ -255,10 +271,6 @@ class Serving:
     def wait_until_active(self, timeout_s: float = 20.0) -> None:
         """Wait until the policy node has found the arm and is active."""
         self.wait_for_output("policy_node", "active: ", timeout_s)
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait, at the longest until this process is asked to end."""
-        self._ending.wait(timeout_s)
 
     def kill(self, name: str) -> None:
         """SIGKILL one node and wait for its end."""
@@ -323,8 +335,8 @@ def serve_until_stopped(
 ) -> None:
     """Serve a bundle until a signal asks for the end, such as Ctrl-C. Each call logs into a new folder of log_dir.
 
-    The folder is named by the time. On a simulated arm no approval is asked for. This process ends last: whatever
-    signal comes, and however often, the nodes have ended in order before it returns.
+    The folder is named by the time. On a simulated arm no approval is asked for, and this account may operate it.
+    This process ends last: whatever signal comes, and however often, the nodes have ended in order before it returns.
     Raises BundleError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
     itself.
     """
@@ -333,15 +345,20 @@ def serve_until_stopped(
         loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
         if deployment.require_approval and not sim:
             require_approval(loaded, bundle, deployment.approver_keys)
+        if not sim:
+            require_operators(deployment)
         ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
         profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
         folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
+        changes = node_environment(deployment)
         nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
-        with Serving(folder, changes=node_environment(deployment, sim=sim), ending=ending) as serving:
+        require_security(ros_environment(None, changes), nodes)
+        lines = [profile_line(profile, deployment.mode), *_graph_lines(deployment, changes)]
+        with Serving(folder, changes=changes, ending=ending) as serving:
             try:
                 for name, parameters in nodes.items():
                     serving.start(name, **parameters)
-                _serve(serving, loaded, profile_line(profile, deployment.mode), console)
+                _serve(serving, loaded, lines, console)
             except EndAsked:
                 pass
             except OSError:  # the terminal went away together with its signal
@@ -351,19 +368,23 @@ def serve_until_stopped(
         _say(console, f"Look at what happened: robolearn review {folder / 'safety'}")
 
 
-def _serve(serving: Serving, bundle: PolicyBundle, told: str, console: Console) -> None:
-    """Say when the nodes are up, and watch them. told: the monitor's line on its limits. Raises EndAsked at the end."""
+def _serve(serving: Serving, bundle: PolicyBundle, lines: Sequence[str], console: Console) -> None:
+    """Say when the nodes are up, and watch them. lines: to be said first, that on the limits before the others.
+
+    Raises EndAsked at the end, ServingError where a node ends by itself.
+    """
     began, log = time.monotonic(), serving.run_dir / "safety"
-    _say(console, told)
+    for line in lines:
+        _say(console, line)
     with console.status("Waiting for the arm ..."):
         # The node then has the same limits, and its log is open.
-        serving.wait_for_output("safety_node", told, timeout_s=60.0)
+        serving.wait_for_output("safety_node", lines[0], timeout_s=60.0)
         serving.wait_until_active(timeout_s=60.0)
     name, took_s = bundle.manifest.name, time.monotonic() - began
     _say(console, f"{name} is active after {took_s:.1f} s; the arm is held.")
     _say(console, "Start it, and send goals, from another terminal:")
     for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
-        _say(console, f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}")
+        _say(console, f"  robolearn operate {verb}")
     _say(console, f"Safety log: {log}. Ctrl-C ends it all.")
     while True:
         serving.check()
@@ -371,6 +392,16 @@ def _serve(serving: Serving, bundle: PolicyBundle, told: str, console: Console) 
 
 
 def _say(console: Console, text: str) -> None:
-    """A line, unless the terminal is gone: its nodes still need this process."""
+    """A line, unless the terminal is gone: the nodes still need this process."""
     with contextlib.suppress(OSError):
         console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator[str]:
+    """With whom the nodes speak, and how that is protected."""
+    d = deployment
+    yield f"ROS 2: {describe(d.discovery_range, d.static_peers, d.interface)}; " + (
+        "SROS 2 enforced" if enabled(changes) else "SROS 2 off: whoever reaches this domain may publish in it"
+    )
+    for stated in not_followed(changes):
+        yield f"Not followed: {stated} of this environment. The deployment file decides."

@@ -1,10 +1,12 @@
 """The stream filter once more, written apart from it: slow, plain numpy, for streams that stay within every bound.
 
-The mean over the window is a numerical quadrature here, where the header has closed forms; the tracking law acts on all
-joints at once; nothing is clipped, for nothing needs to be.
+The mean over the window is a numerical quadrature here, where the header has closed forms; the tracking law acts on
+all joints at once; nothing is clipped, for nothing needs to be.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -34,7 +36,9 @@ class SlowPath:
             return self.positions[0], np.zeros_like(self.positions[0])
         k = int(np.searchsorted(times, t, side="right")) - 1
         if k == len(times) - 1:
-            return self.positions[k], self.velocities[k] if t == times[k] else np.zeros_like(self.positions[k])
+            return self.positions[k], self.velocities[k] if t == times[k] else np.zeros_like(
+                self.positions[k]
+            )
         c, t = self.cubic(k), t - times[k]
         return np.array([1, t, t**2, t**3]) @ c, np.array([0, 1, 2 * t, 3 * t**2]) @ c
 
@@ -52,7 +56,7 @@ class SlowPath:
         low = t - self.window_s
         cuts = [low, *(s for s in self.times if low < s < t), t]
         area = np.zeros_like(self.positions[0])
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in itertools.pairwise(cuts):
             middle, half = (a + b) / 2, (b - a) / 2
             area = area + half * sum(
                 w * self.raw(middle + half * x)[0] for x, w in zip(NODES, WEIGHTS, strict=True)

@@ -22,7 +22,7 @@ HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
 
 @dataclass
 class Stream:
-    """now_ns [steps] of the control loop; for each sample: the step before which it comes, stamp, position, velocity."""
+    """now_ns [steps] of the loop; of each sample: the step before which it comes, stamp, position, velocity."""
 
     now_ns: NDArray[np.int64]
     arrival: NDArray[np.int64]
@@ -88,9 +88,7 @@ def hostile(seed: int, duration_s: float = 4.0, bounds: Bounds = FR3) -> tuple[S
     return made, rate_hz
 
 
-def _wander(
-    random: np.random.Generator, count: int, period: float, bounds: Bounds, *, mild: bool
-) -> Vector:
+def _wander(random: np.random.Generator, count: int, period: float, bounds: Bounds, *, mild: bool) -> Vector:
     """Positions [count, 7] whose speed never exceeds the limits, whatever their acceleration.
 
     mild: accelerations within the limits, but for ends at the position limits.

@@ -21,7 +21,9 @@ def filter_for(rate_hz, **changes):
 
 def play(stream, rate_hz, **changes):
     made = filter_for(rate_hz, **changes)
-    return made.run(stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s)
+    return made.run(
+        stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s
+    )
 
 
 def well_behaved(rate_hz, duration_s=4.0, seed=0, path=smooth, **how):
@@ -97,7 +99,11 @@ def test_a_smooth_stream_stays_as_smooth(rate_hz):
 @pytest.mark.parametrize("velocities", ["backward differences", "none", "zeros"])
 def test_it_is_as_smooth_whatever_velocities_the_sender_gives(velocities):
     stream = well_behaved(500.0)
-    given = {"backward differences": stream.velocity_rad_s, "none": None, "zeros": 0.0 * stream.velocity_rad_s}
+    given = {
+        "backward differences": stream.velocity_rad_s,
+        "none": None,
+        "zeros": 0.0 * stream.velocity_rad_s,
+    }
     made = filter_for(500.0)
     motion = made.run(stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, given[velocities])
     assert np.abs(np.diff(motion.position_rad, 2, axis=0)).max() / 1e-6 < 3.5
@@ -109,7 +115,9 @@ def test_the_header_does_what_a_slow_filter_written_apart_does(rate_hz):
     shift = np.array([0.005, -0.01, 0.0, 0.015, 0.0, -0.003, 0.0])
     stream = well_behaved(rate_hz, 1.3, path=lambda t: smooth(t) + shift)
     made = filter_for(rate_hz)
-    motion = made.run(stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s)
+    motion = made.run(
+        stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s
+    )
     slow = slow_run(
         made.config, HOME, FR3.acceleration_max_rad_s2, FR3.jerk_max_rad_s3, stream.now_ns / 1e9, stream.arrival,
         (stream.stamp_ns - stream.stamp_ns[0]) / 1e9, stream.position_rad, stream.velocity_rad_s,
@@ -250,7 +258,9 @@ def test_one_sample_that_cannot_be_right_stops_it_at_once_and_for_good(spoil, re
 def test_repeated_and_overtaken_samples_change_nothing():
     stream = well_behaved(500.0)
     plain = play(stream, 500.0)
-    twice = Stream(*(np.repeat(a, 2, axis=0) if len(a) == len(stream.arrival) else a for a in vars(stream).values()))
+    twice = Stream(
+        *(np.repeat(a, 2, axis=0) if len(a) == len(stream.arrival) else a for a in vars(stream).values())
+    )
     swapped = Stream(stream.now_ns, stream.arrival, *(a.copy() for a in list(vars(stream).values())[2:]))
     for array in (swapped.stamp_ns, swapped.position_rad, swapped.velocity_rad_s):
         array[1001:1003] = array[[1002, 1001]]

@@ -37,11 +37,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.messages import Polled, qos
+from robolearn_ros.operator_client import OperatorClient
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
 
+from robolearn.deploy.operators import operator_key_path
 from robolearn.deploy.serving import free_domain, ros_environment
+from robolearn.keys import load_or_create_key
 from robolearn.robots import load_robot
 
 LAUNCH = Path(__file__).parents[2] / "ros2_ws/src/robolearn_ros/launch/sim_demo.launch.py"
@@ -92,6 +94,7 @@ class Watcher:
         self._sent = Polled(self.node, JointState, "/robolearn/sent_command", qos(500))
         self._policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(500))
         self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
+        self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self._goals = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
         self.commands: deque[tuple[float, np.ndarray]] = deque(maxlen=4000)
         self.sent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=4000)  # stamp, position, velocity
@@ -143,10 +146,17 @@ class Watcher:
         future = client.call_async(request)
         return future.result() if self.wait(future.done, timeout_s) else None
 
-    def call(self, name: str) -> tuple[bool, str]:
-        """A service of the safety node."""
-        answer = self.ask(Trigger, f"/safety_node/{name}", Trigger.Request())
-        return (answer.success, answer.message) if answer else (False, "no answer")
+    def call(self, verb: str) -> tuple[bool, str]:
+        """Ask the safety node for a start, a stop or a reset."""
+        if not self.wait(lambda: self._operator.ready(verb), 10.0):
+            return False, "no safety node"
+        call = self._operator.call(verb)
+        return call.result() if self.wait(call.done, 10.0) else (False, "no answer")
+
+    def stop(self) -> None:
+        """Ask for a stop, and do not wait for the answer."""
+        self.wait(lambda: self._operator.ready("stop"), 10.0)
+        self._operator.call("stop")
 
     def start(self) -> str:
         """Start the arm, again while the nodes are still finding each other. What was answered last, or empty."""
@@ -191,7 +201,6 @@ class Session:
         self.output = folder / "said.txt"
         environment = ros_environment(self.domain) | {
             MARK: self.mark,
-            "ROBOLEARN_HOME": str(folder.parent / "home"),
             "PYTHONUNBUFFERED": "1",
         }
         if by == "serve":
@@ -323,9 +332,7 @@ def _reach(session: Session, watcher: Watcher, way: Way, seed: int) -> str:
     if not watcher.move():
         return f"it does not move: {watcher.state}, {watcher.text}"
     if way.phase in ("braking", "stopped"):
-        client = watcher.node.create_client(Trigger, "/safety_node/stop")
-        watcher.wait(client.service_is_ready, 10.0)
-        client.call_async(Trigger.Request())
+        watcher.stop()
         wanted = ("stopping",) if way.phase == "braking" else ("stopped",)
         if not watcher.wait(lambda: watcher.state in wanted, 5.0):
             return f"the monitor is {watcher.state}"

@@ -28,6 +28,7 @@ from robolearn_ros.loop import StampClock
 
 Vector = NDArray[np.float64]
 M = TypeVar("M")
+Numbered = tuple[int, M]  # a publisher's number of a message, and the message
 
 _INFINITE_NS = 2**62
 
@@ -99,14 +100,19 @@ class Polled(Generic[M]):
 
     def take(self) -> list[M]:
         """Every message that came since the last call, at most the queue's depth."""
-        messages: list[M] = []
+        return [message for _, message in self.take_numbered()]
+
+    def take_numbered(self) -> list[Numbered[M]]:
+        """The same, each with the number that the middleware gave it: per publisher, one higher with each message."""
+        messages: list[Numbered[M]] = []
         handle = self._subscription.handle
         with handle:
             while len(messages) < self.depth:
                 taken = handle.take_message(self._kind, False)
                 if taken is None:
                     break
-                messages.append(taken[0])
+                message, info = taken
+                messages.append((info["publication_sequence_number"] or 0, message))
         return messages
 
 

@@ -104,7 +104,7 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
         ) from error
     if parameter.choices and value not in parameter.choices:
         raise ConfigError(f"{node.get_name()}: " + unknown(parameter.name, str(value), parameter.choices))
-    return [text for text in value if text] if isinstance(parameter.default, list) else value
+    return [text for text in value or () if text] if isinstance(parameter.default, list) else value
 
 
 def _overrides(node: Node) -> Any:

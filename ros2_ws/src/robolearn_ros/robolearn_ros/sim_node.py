@@ -51,7 +51,7 @@ PARAMETERS = (
     Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
-    Parameter("controller", "forward", "what turns commands into targets: a forward command controller, or robolearn's",
+    Parameter("controller", "forward", "what turns commands into targets: forward command controller or robolearn's",
               "", None, None, ("forward", "robolearn")),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
@@ -259,7 +259,9 @@ class CommandAcceleration:
     def add(self, position_rad: np.ndarray) -> None:
         """The target [n] of one more tick."""
         older, old = self._before
-        self._ring[self._count % len(self._ring)] = np.abs(position_rad - 2.0 * old + older).max() * self._rate**2
+        self._ring[self._count % len(self._ring)] = (
+            np.abs(position_rad - 2.0 * old + older).max() * self._rate**2
+        )
         self._before = np.stack([old, position_rad])
         self._count += 1
 
