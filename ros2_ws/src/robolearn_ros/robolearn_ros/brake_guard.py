@@ -24,6 +24,7 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Float64MultiArray
 
@@ -35,9 +36,10 @@ from robolearn_ros.messages import qos
 
 Vector = NDArray[np.float64]
 
-LATE_PERIODS = 1.5  # an arm that was held for longer has stopped already: it is not set in motion again
+LATE_PERIODS = 1.0  # an arm that was held for longer has stopped already: it is not set in motion again
 LINGER_S = 0.3  # after the last sample, until it has been delivered
 END_S = 2.0
+LOOK_S = 0.05
 
 
 def node_name(safety_pid: int) -> str:
@@ -73,7 +75,7 @@ class BrakeGuard:
         code = self._process.poll()
         if code is not None:
             return f"the brake guard has ended (exit status {code}). {self._memory.text}".rstrip()
-        return "the brake guard is still starting" if self._memory.status == STARTING else self._memory.text
+        return "the brake guard is not ready yet" if self._memory.status == STARTING else self._memory.text
 
     def close(self) -> None:
         """End the guard: the arm is at rest."""
@@ -131,7 +133,12 @@ def main(args: list[str] | None = None) -> int:
     memory = GuardMemory(given.descriptor, given.joints)
     try:
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        node = Node(node_name(given.safety_pid), start_parameter_services=False, enable_rosout=False)
+        # Nothing but the one publisher: under SROS 2 it has the safety node's permissions, which name topics.
+        silent = [Parameter("start_type_description_service", value=False)]
+        node = Node(
+            node_name(given.safety_pid), start_parameter_services=False, enable_rosout=False,
+            parameter_overrides=silent,
+        )  # fmt: skip
         publisher = node.create_publisher(Float64MultiArray, given.topic, qos(1))
     except Exception as error:
         memory.say(FAILED, f"the brake guard cannot start: {error}")
@@ -143,8 +150,13 @@ def main(args: list[str] | None = None) -> int:
     request_real_time(min(given.rt_priority + 1, 95) if given.rt_priority else 0)
     gc.collect()
     gc.freeze()
-    memory.say(READY)
-    killed = memory.wait()
+    killed = None
+    while killed is None and publisher.get_subscription_count() == 0:  # what it sends would reach nobody
+        time.sleep(LOOK_S)
+        killed = memory.ended()
+    if killed is None:
+        memory.say(READY)
+        killed = memory.wait()
     now_ns = time.monotonic_ns()
     plan = memory.read()
     if killed and plan is not None:

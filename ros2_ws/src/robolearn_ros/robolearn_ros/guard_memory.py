@@ -126,10 +126,12 @@ class GuardMemory:
 
     def wait(self) -> bool:
         """Wait for the end of the safety node. True where it ended without an order, and somebody else must brake."""
-        result = _LIBC.pthread_mutex_lock(self._mutex)
-        if result not in (0, errno.EOWNERDEAD):
-            raise OSError(result, os.strerror(result))
-        return result == errno.EOWNERDEAD
+        return _killed(_LIBC.pthread_mutex_lock(self._mutex))
+
+    def ended(self) -> bool | None:
+        """As `wait`, but None while the safety node runs."""
+        result = _LIBC.pthread_mutex_trylock(self._mutex)
+        return None if result == errno.EBUSY else _killed(result)
 
     def read(self) -> Plan | None:
         """The newest whole plan; None while there is none."""
@@ -142,6 +144,12 @@ class GuardMemory:
 
 def _slot_bytes(joints: int) -> int:
     return 8 * _WORDS + 8 * _ROWS * joints
+
+
+def _killed(result: int) -> bool:
+    if result not in (0, errno.EOWNERDEAD):
+        raise OSError(result, os.strerror(result))
+    return result == errno.EOWNERDEAD
 
 
 def _check(result: int) -> None:

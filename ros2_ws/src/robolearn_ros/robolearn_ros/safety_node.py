@@ -8,6 +8,7 @@ a start it holds, on an error in the loop it brakes. Operators reset, start and 
 from __future__ import annotations
 
 import math
+import os
 import queue
 import sys
 import time
@@ -30,6 +31,7 @@ from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.brake_guard import BrakeGuard, node_name
 from robolearn_ros.decision_report import DecisionReport, NodeLog
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import (
@@ -64,6 +66,7 @@ PARAMETERS = (
     Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
     Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
               "device stops; false: it is only reported"),
+    Parameter("brake_guard", True, "a second process that brakes the arm where this one is killed"),
     replace(PHASE, default=0.6),
     RT_PRIORITY,
     STATS_PATH,
@@ -105,6 +108,9 @@ class SafetyNode:
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
         self.command_latency = Samples()  # from the stamp of the policy's command to the arm's
         self._connect(p)
+        self._guard: BrakeGuard | None = None
+        if p["brake_guard"]:
+            self._guard = BrakeGuard(commanded, self.robot.dof, 1.0 / p["rate_hz"], p["rt_priority"])
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
@@ -127,7 +133,7 @@ class SafetyNode:
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
         self.publishers = PublisherWatch(
-            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"]
+            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"], guard=node_name(os.getpid())
         )
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
@@ -163,7 +169,7 @@ class SafetyNode:
         asked, self._stop_asked = self._stop_asked or self._log_problem, ""
         stamp = time_message(self.clock, tick_ns)
         if decision.publish:
-            self._out.publish(Float64MultiArray(data=decision.command_rad.tolist()))
+            self._send(tick_ns, decision)
             published_ns = time.monotonic_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
@@ -175,6 +181,18 @@ class SafetyNode:
         self._relay_gripper()
         self._record(now_s, surroundings, decision)
         self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
+
+    def _send(self, tick_ns: int, decision: Decision) -> None:
+        """The decided sample to the arm's controller; the guard first learns how to brake after it."""
+        message, ahead = Float64MultiArray(data=decision.command_rad.tolist()), self.monitor.braking
+        if self._guard is None or ahead is None:
+            self._out.publish(message)
+            return
+        limits = self.monitor.limits
+        rates = limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3
+        self._guard.plan(tick_ns, decision.command_rad, ahead, rates)
+        self._out.publish(message)
+        self._guard.sent()
 
     def _relay_gripper(self) -> None:
         """Pass on the gripper's opening while commands are followed; at a stop it keeps what it holds."""
@@ -252,7 +270,7 @@ class SafetyNode:
         # A latched stop is for the monitor to refuse, whoever else is missing.
         unready = ""
         if self.monitor.state is State.HOLDING:
-            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s)
+            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s) or self._unguarded()
         if unready:
             return self._refuse("start", unready)
         who = request.operator
@@ -292,6 +310,10 @@ class SafetyNode:
         self.publishers.look()  # whoever came since the last look is seen before a start, not after it
         return self._unwell_log() or self.publishers.stops
 
+    def _unguarded(self) -> str:
+        """Why nobody would brake the arm if this process were killed; empty where somebody would."""
+        return self._guard.problem if self._guard is not None else ""
+
     # -- the end --
 
     def rest(self, reason: str) -> bool:
@@ -307,6 +329,8 @@ class SafetyNode:
 
     def close(self) -> None:
         """End the log in order, and let another process command the arm."""
+        if self._guard is not None:
+            self._guard.close()
         self.said.write()
         self._claim.release()
         if self.log is None:
