@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +13,13 @@ from robolearn.cli.safety import plain_table
 from robolearn.deploy.deployment import deployment_for
 from robolearn.deploy.keystore import DAYS, check_keystore, create_keystore, enclave_names, expires
 from robolearn.deploy.ros_policies import rights
-from robolearn.deploy.security import enclave_environment, middleware_problem, security_environment
+from robolearn.deploy.security import (
+    enclave_environment,
+    middleware_problem,
+    own_domain,
+    security_environment,
+)
 from robolearn.deploy.serving import require_ros, ros_environment
-from robolearn.errors import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,7 +49,7 @@ def init(
     Example: robolearn security init cell_keystore --robot fr3
     """
     deployment = deployment_for(robot, deploy)
-    chosen = _domain() if domain is None else domain
+    chosen = own_domain() if domain is None else domain
     made = rights(deployment)
     create_keystore(keystore, made, chosen, days=days, renew=renew)
     table = plain_table("enclave", "for")
@@ -86,11 +89,3 @@ def check(keystore: Keystore) -> None:
     if not problems:
         out.print(f"In order on {datetime.now(UTC):%Y-%m-%d}: a node joined with security enforced.")
     raise typer.Exit(1 if problems else 0)
-
-
-def _domain() -> int:
-    text = os.environ.get("ROS_DOMAIN_ID") or "0"
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"ROS_DOMAIN_ID is '{text}', expected a whole number.") from None

@@ -46,6 +46,9 @@ class Deployment(Config):
     )
     command_topic: str = Field("", description="position controller; empty for the robot file's")
     person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
+    wrench_topic: str = Field(
+        "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
+    )
     base_frame: str = Field("base", description="frame of goals and object poses")
     slot_topics: dict[str, str] = Field(
         {}, description="slot source: topic, where it differs from the default"
@@ -126,6 +129,7 @@ def node_parameters(
         "state_topic": d.state_topic,
         "command_topic": d.command_topic,
         "person_topic": d.person_topic,
+        "wrench_topic": d.wrench_topic,
         "log_dir": str(log_dir),
         "deployment_id": d.deployment_id,
         "operator": d.operator,
@@ -181,7 +185,7 @@ _OF_A_LAUNCH = {
     "bundle": "the .robolearn file",
     "log_dir": "new or empty folder of the safety log; empty for one below runs/launch, named by the time; none for no "
     "log",
-    "sim": "true: also start a simulated arm, for which nobody need approve",
+    "sim": "true: also start a simulated arm; no approval required",
 }
 
 _OF_ROS2_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty")

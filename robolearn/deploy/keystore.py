@@ -58,7 +58,8 @@ _TOPIC_RULE = (
 class Rights:
     """What one enclave may do. Topics and services by full ROS name; `*` stands for any text.
 
-    denied: topics on which it may not publish, whatever else is allowed.
+    denied, denied_services: topics on which it may not publish, and services that it may neither call nor answer,
+        whatever else is allowed.
     """
 
     enclave: str
@@ -68,7 +69,7 @@ class Rights:
     serve: tuple[str, ...] = ()
     call: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
-    denied_calls: tuple[str, ...] = ()
+    denied_services: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -271,7 +272,8 @@ def _permissions(rights: Rights, domain_id: int, certificate: x509.Certificate) 
         ("not_after", certificate.not_valid_after_utc),
     ):
         ElementTree.SubElement(validity, name).text = f"{moment:%Y-%m-%dT%H:%M:%S}"
-    denied = [_topic(topic) for topic in rights.denied] + [_request(call) for call in rights.denied_calls]
+    denied = [_topic(topic) for topic in rights.denied]
+    denied += [side(service) for service in rights.denied_services for side in (_request, _reply)]
     if denied:
         _rule(grant, "deny_rule", domain_id, {"publish": denied})
     publish = ["ros_discovery_info", "rt/rosout", "rt/parameter_events"]

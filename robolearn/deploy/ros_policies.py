@@ -33,6 +33,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     command = d.command_topic or ros.command_topic
     states = tuple(dict.fromkeys(t for t in (ros.raw_state_topic, ros.state_topic, d.state_topic) if t))
     person, enabling = d.person_topic, "/robolearn/enabling_device"
+    wrench = tuple(filter(None, (d.wrench_topic or ros.wrench_topic,)))
     poses = ("/robolearn/pose/*", "/robolearn/gripper_width")
     slots = ("/robolearn/goal", *poses, *d.slot_topics.values())
     goals = tuple(dict.fromkeys(("/robolearn/goal", *(t for s, t in d.slot_topics.items() if s == "goal"))))
@@ -45,7 +46,8 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
             publish=(command, *GRIPPER_TOPICS, *shown),
-            subscribe=(*states, "/robolearn/policy_command", "/robolearn/policy_gripper", person, enabling),
+            subscribe=(*states, "/robolearn/policy_command", "/robolearn/policy_gripper", person, enabling,
+                       *wrench),
             serve=_services("safety_node", (*_PARAMETERS, *_OPERATE)),
         ),
         Rights(
@@ -64,7 +66,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: anything but what is robolearn's",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
-            denied=own, denied_calls=("/safety_node/*", "/policy_node/*"),
+            denied=own, denied_services=("/safety_node/*", "/policy_node/*"),
         ),
         Rights(f"{ENCLAVES}/person_sensor", "the person sensor", publish=(person,),
                serve=_services("person_sensor", _PARAMETERS)),

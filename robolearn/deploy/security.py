@@ -48,6 +48,15 @@ def enabled(environment: Mapping[str, str]) -> bool:
     return environment.get(ENABLE, os.environ.get(ENABLE, "")) == "true"
 
 
+def own_domain() -> int:
+    """ROS_DOMAIN_ID of this environment, 0 where it is not set. Raises ConfigError for what is no number."""
+    text = os.environ.get("ROS_DOMAIN_ID") or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"ROS_DOMAIN_ID is '{text}', expected a whole number.") from None
+
+
 def require_security(environment: Mapping[str, str], nodes: Iterable[str]) -> None:
     """Raises ConfigError where SROS 2 is asked for and these nodes could not be protected by it."""
     if not enabled(environment):
@@ -81,7 +90,7 @@ def middleware_problem(environment: Mapping[str, str]) -> str:
     said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
     if "doesn't have the security libraries" in said:
         return (
-            "the ROS 2 middleware that is installed was built without DDS Security (the wheels from the Python index "
-            "are). Use ROS 2 from apt, or Fast DDS built with -DSECURITY=ON"
+            "the installed ROS 2 middleware was built without DDS Security, as the wheels from the Python index are; "
+            "use ROS 2 from apt"
         )
     return f"the middleware refuses: {said}"

@@ -18,6 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 from robolearn.deploy.deployment import from_launch, launch_arguments
+from robolearn.deploy.security import enclave_environment
 
 
 def nodes(context):
@@ -35,7 +36,7 @@ def nodes(context):
             name=name,
             namespace="",
             output="screen",
-            additional_env=environment,
+            additional_env={**environment, **enclave_environment(name, environment)},
             parameters=[values],
             on_exit=Shutdown(reason=f"{name} has ended"),
             sigterm_timeout="3",  # of a node that was sent no SIGINT with the launch

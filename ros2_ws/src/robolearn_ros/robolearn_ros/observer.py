@@ -1,4 +1,4 @@
-"""The demo driver's eyes and hands: what the arm does, what the monitor decided, goals, person, services."""
+"""The demo driver's topics and services: arm state, decisions, goals, person sensor, operator requests."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
@@ -25,6 +26,8 @@ from std_msgs.msg import Float64, Float64MultiArray
 from robolearn.deploy.claim import Claim
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
+from robolearn.recorder.cycle_codec import Wrench
+from robolearn.recorder.resolution import STEPS, measured_on_grid, wrench_on_grid
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
@@ -42,6 +45,7 @@ from robolearn_ros.messages import (
     misfits,
     qos,
     time_message,
+    wrench,
 )
 from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
 from robolearn_ros.operator_service import OperatorService
@@ -59,6 +63,7 @@ PARAMETERS = (
     Parameter("command_topic", "", "the position controller; empty for the robot file's"),
     Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
     Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
+    Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
     Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
     Parameter("log_key", "", "key file that signs the log; empty for the default"),
     Parameter("deployment_id", "not stated", "what this installation is called in the log"),
@@ -103,6 +108,7 @@ class SafetyNode:
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
+        self._wrench: Wrench | None = None
         self._problems: dict[str, str] = {}
         self.check_time = Samples()
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
@@ -123,6 +129,12 @@ class SafetyNode:
         self.signals = CellSignals(
             node, self.clock, p["person_topic"], self.monitor.limits.mode.clock_ahead_max_s.value
         )
+        wrench_topic = p["wrench_topic"] or topics.wrench
+        # Best effort hears every publisher; a lost wrench matters to nobody but who reads the record.
+        self._wrenches = (
+            Polled(node, WrenchStamped, wrench_topic, qos(QUEUE, reliable=False)) if wrench_topic else None
+        )
+        self._wrench_frame: str | None = None
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
         self._out_qos = qos(1)
@@ -205,13 +217,25 @@ class SafetyNode:
         """Every message that came since the last cycle."""
         self._measured_new, self._arrived = False, []
         for message in self._states.take():
-            self._measured, self._measured_new = self._reader.measured(message), True
+            self._measured = measured_on_grid(self._reader.measured(message))
+            self._measured_new = True
         self._arrived = [command(message, self.clock) for message in self._commands.take()]
         if self._arrived:
             self._command = self._arrived[-1]
+        self._take_wrench()
         problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
         if problem:
             self._stop_because(problem)
+
+    def _take_wrench(self) -> None:
+        """The newest wrench, for the record only."""
+        messages = self._wrenches.take() if self._wrenches is not None else []
+        if self._wrenches is not None and messages:
+            self._wrench = wrench_on_grid(wrench(messages[-1], self.clock))
+            frame = messages[-1].header.frame_id
+            if frame != self._wrench_frame:
+                self._wrench_frame = frame
+                self._event("wrench_frame", topic=self._wrenches.topic, frame_id=frame)
 
     def _surroundings(self) -> Surroundings:
         return self.signals.surroundings(bool(self._stop_asked or self._log_problem))
@@ -219,7 +243,7 @@ class SafetyNode:
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
-        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision)
+        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision, self._wrench)
         if well == bool(self._log_problem):
             self._log_problem = "" if well else self._unwell_log() or f"{NOT_WRITTEN}: its queue is full"
             self._note("log", self._log_problem)
@@ -352,6 +376,7 @@ class SafetyNode:
             "deployment_id": p["deployment_id"],
             "operator": p["operator"],
             "parameters": p,
+            "measurement_steps": STEPS,
         }
         key = Path(p["log_key"]) if p["log_key"] else None
         return SafetyLog.open(

@@ -36,8 +36,9 @@ class FilterConfig:
     delay_s: float = 0.006
     late_max_s: float = 0.03
     lag_max_s: float = 0.1
-    follow_error_max_rad: float = 0.05
-    start_tolerance_rad: float = 0.02
+    follow_error_max_rad: float = 0.1
+    start_tolerance_rad: float = 0.1
+    restart_tolerance_rad: float = 0.02
     start_rest_s: float = 0.1
     start_blend_s: float = 1.0
     rest_velocity_rad_s: float = 0.01
@@ -286,7 +287,9 @@ def build() -> Path:
             )
             out.replace(made)  # whoever else compiles it at the same time makes the same
     except OSError as error:
-        raise ConfigError(f"{cache}: {error.strerror}. Set ROBOLEARN_CACHE to a writable folder.") from None
+        raise ConfigError(
+            f"{cache}: {error.strerror}. Set ROBOLEARN_CACHE to a folder that can be written."
+        ) from None
     return made
 
 
