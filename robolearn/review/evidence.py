@@ -43,9 +43,9 @@ class Findings:
         answers = [event["fields"].get("answer") for event in self.events if event["kind"] == kind]
         accepted = [answer.get("accepted") for answer in answers if isinstance(answer, dict)]
         refused = len(accepted) - sum(map(bool, accepted))
-        if kind == "start":  # refused before the monitor was asked
+        if kind in ("start", "reset"):  # refused before the monitor was asked
             refused += sum(
-                e["kind"] == "finding" and e["fields"].get("about") == "start" for e in self.events
+                e["kind"] == "finding" and e["fields"].get("about") == kind for e in self.events
             )
         return sum(map(bool, accepted)), refused, len(answers) - len(accepted)
 
