@@ -17,6 +17,7 @@ from rich.console import Console
 
 from robolearn import __version__
 from robolearn.cli import safety as cli_safety
+from robolearn.cli import sysid as cli_sysid
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.errors import RobolearnError, RobotError
@@ -34,6 +35,7 @@ robots_app = typer.Typer(invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(robots_app, name="robots")
 app.add_typer(cli_safety.app, name="safety")
+app.add_typer(cli_sysid.app, name="sysid")
 
 out = Console()
 err = Console(stderr=True)
@@ -93,6 +95,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 _EXTRAS = {
     **dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "gymnasium", "imageio"), "train"),
     **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
+    "mcap_ros2": "sysid",
     **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
 }
 
@@ -164,7 +167,10 @@ def evaluate(
     ] = None,
     robot: Annotated[
         str | None,
-        typer.Option(help="A bundle's robot YAML, where it is not where the bundle was trained."),
+        typer.Option(help="A bundle's robot YAML, or a calibration, where it is not that of the training."),
+    ] = None,
+    plant: Annotated[
+        str | None, typer.Option(help="An arm that is not the model: a name in configs/plants, or a YAML.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -180,7 +186,7 @@ def evaluate(
 
     with EvaluationBar(err) as progress:
         done = evaluate_path(
-            policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
+            policy, episodes, seed, robot=robot, plant=plant, video=video, output=output, progress=progress
         )
     out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     with EvaluationBar(err) if video else nullcontext() as progress:

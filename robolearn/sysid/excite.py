@@ -165,7 +165,7 @@ def replayed(
     names, far, now = robot.joint_names, 20.0, 100.0
     at, speed = position[0], np.zeros(robot.dof)
     around = Surroundings(far, now, False, True)
-    monitor.check(None, Measured(names, at, speed, now), around, now)
+    monitor.check((), Measured(names, at, speed, now), around, now)
     answer = monitor.start(now, Measured(names, at, speed, now), "robolearn sysid excite")
     if not answer.accepted:
         return answer.text
@@ -175,7 +175,7 @@ def replayed(
         target, slope = position[max(k, 0)], velocity[k] if k >= 0 else np.zeros(robot.dof)
         around = Surroundings(far, now, False, True)
         decision = monitor.check(
-            Command(names, target, now, slope), Measured(names, at, speed, now), around, now
+            (Command(names, target, now, slope),), Measured(names, at, speed, now), around, now
         )
         if decision.verdict is not Verdict.PASS:
             first = decision.records[0]
