@@ -186,6 +186,14 @@ def _copy(data: Any) -> Any:
     return {k: _copy(v) for k, v in data.items()} if isinstance(data, dict) else data
 
 
+# Keys of versions before 0.2, for the error message.
+RENAMED = {
+    "imitate": "imitation_fraction",
+    "trace_decay": "gae_lambda",
+    "gradient_norm_max": "max_grad_norm",
+}
+
+
 def _explain(kind: type[BaseModel], data: Any, item: Any, where: str, line: Line | None) -> str:
     location = list(_in_data(data, item["loc"], item["type"] == "missing"))
     key = printable(".".join(str(part) for part in location))
@@ -193,6 +201,9 @@ def _explain(kind: type[BaseModel], data: Any, item: Any, where: str, line: Line
     where = where if at is None else f"{where}, line {at}"
     if item["type"] == "extra_forbidden":
         groups = [str(part) for part in location[:-1]]
+        renamed = RENAMED.get(str(location[-1]))
+        if renamed is not None:
+            return f"{where}: key '{key}' is now called '{'.'.join([*groups, renamed])}'."
         known = [".".join([*groups, name]) for name in _fields_at(kind, groups)]
         return f"{where}: " + unknown("key", key, known)
     if item["type"] == "missing":

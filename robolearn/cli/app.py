@@ -16,11 +16,14 @@ import typer
 from rich.console import Console
 
 from robolearn import __version__
+from robolearn.cli import log as cli_log
+from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
+from robolearn.cli import security as cli_security
 from robolearn.cli import sysid as cli_sysid
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
-from robolearn.errors import RobolearnError, RobotError
+from robolearn.errors import LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
     from robolearn.sim.randomize import Randomization
@@ -36,6 +39,9 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(robots_app, name="robots")
 app.add_typer(cli_safety.app, name="safety")
 app.add_typer(cli_sysid.app, name="sysid")
+app.add_typer(cli_log.app, name="log")
+app.add_typer(cli_operate.app, name="operate")
+app.add_typer(cli_security.app, name="security")
 
 out = Console()
 err = Console(stderr=True)
@@ -292,7 +298,7 @@ app.command()(controller)
 
 @app.command()
 def review(
-    log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
+    log: Annotated[Path, typer.Argument(help="Folder of a safety log, or a log folder with many of them.")],
     report: Annotated[
         Path | None, typer.Option(help="Where the page goes (default: LOG/report.html).")
     ] = None,
@@ -307,18 +313,57 @@ def review(
         str | None,
         typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own copy of the recorded robot file, where it draws on files outside the log."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Most time for replay and report (default: 20 times the recorded time and two minutes).",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a safety log, replay it through the same monitor, write the report page.
 
-    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
+    The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
+    the head given, cannot be replayed, or the replay disagrees.
+
+    Of a log folder every session is reviewed, and whether one is missing.
 
     Example: robolearn review runs/demo/safety
     """
-    from robolearn.review.review import review_log
+    from robolearn.review.review import review_log, verdict_text
+    from robolearn.review.sessions import is_log_folder, review_sessions, session_line
 
-    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
-    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    if is_log_folder(log):
+        if report is not None or profile is not None:
+            raise LogError("--report and --profile are for one session: name its folder.")
+        sessions = review_sessions(
+            log,
+            public_key=key,
+            expected_head=head,
+            robot=robot,
+            time_limit_s=time_limit,
+            on_session=None if as_json else lambda session: out.print(session_line(session), soft_wrap=True),
+        )
+        out.print_json(json.dumps(sessions.to_json())) if as_json else out.print(sessions, soft_wrap=True)
+        raise typer.Exit(0 if sessions.passed else 1)
+    outcome = review_log(
+        log,
+        report,
+        profile,
+        public_key=key,
+        expected_head=head,
+        robot=robot,
+        time_limit_s=time_limit,
+        on_verdict=None if as_json else lambda verdict: out.print(verdict_text(verdict)),
+    )
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome.rest_text())
     raise typer.Exit(0 if outcome.passed else 1)
 
 
@@ -347,6 +392,7 @@ def view(
 @app.command()
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",
     as_json: Json = False,
 ) -> None:
     """What this machine can do, and what to do about what it cannot.
@@ -357,7 +403,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder)
+    found = checks.diagnose(folder, deploy)
     out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
     raise typer.Exit(0 if found.fit else 1)
 
@@ -410,7 +456,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,10 @@ import typer
 
 def controller(
     robot: Annotated[
-        str, typer.Argument(metavar="[ROBOT]", help="The arm: a name, or a robot YAML (default: the file's, or fr3).")
+        str,
+        typer.Argument(
+            metavar="[ROBOT]", help="The arm: a name, or a robot YAML (default: the file's, or fr3)."
+        ),
     ] = "",
     deploy: Annotated[str, typer.Option(help="Deployment file (default: the packaged one of the arm).")] = "",
     profile: Annotated[
@@ -21,7 +24,9 @@ def controller(
     update_rate: Annotated[
         int, typer.Option(min=0, max=10000, help="Hz of this controller (default: the controller manager's).")
     ] = 0,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write (default: standard output).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File to write (default: standard output).")
+    ] = None,
     copy_to: Annotated[
         Path | None, typer.Option(help="src folder of a colcon workspace, into which the package is copied.")
     ] = None,

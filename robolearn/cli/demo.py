@@ -82,7 +82,8 @@ class DemoSummary:
             rows.append(("Error", f"[red]{self.driven['error']}[/]"))
         if self.review is not None:
             rows.append(("Log", self.review.verdict.summary))
-            rows.append(("Replay", self.review.replayed.summary))
+            replayed = self.review.replayed
+            rows.append(("Replay", replayed.summary if replayed is not None else "not made"))
             rows.append(("Report", f"{self.review.report} (open it in a browser)"))
         if self.video is not None:
             rows.append(("Video", str(self.video)))

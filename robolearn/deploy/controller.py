@@ -1,4 +1,4 @@
-"""The parameters of robolearn's own ros2_control controller, from a safety profile; and its source for the arm's workspace.
+"""Parameters of robolearn's own ros2_control controller, from a safety profile; its source for a workspace.
 
 `robolearn_controller` follows `/robolearn/sent_command` within the limits of a profile. It carries the profile's
 digest, so that a controller with limits of another profile is seen as such.
@@ -45,6 +45,7 @@ def controller_parameters(
         raise ConfigError(unknown("interface", interface, INTERFACES))
     profile.check_against(robot)
     modes = list(profile.modes.values())
+    off = min(mode.tracking_error_max_rad.value for mode in modes)
 
     def widest(name: str, pick: Any = np.max) -> list[float]:
         return pick([getattr(mode, name).array for mode in modes], axis=0).tolist()
@@ -62,8 +63,10 @@ def controller_parameters(
         "jerk_max_rad_s3": widest("jerk_max_rad_s3"),
         "stream_rate_hz": float(stream_rate_hz),
         "delay_s": DELAY_PERIODS / stream_rate_hz,
-        # Half of what the monitor allows the arm to be off: a controller that falls behind stops before it does.
-        "follow_error_max_rad": min(mode.tracking_error_max_rad.value for mode in modes) / 2.0,
+        # How long the monitor may be away without a stop of its own.
+        "late_max_s": min(mode.cycle_gap_max_s.value for mode in modes),
+        "follow_error_max_rad": off,
+        "start_tolerance_rad": off,
     }
     if interface == "effort":
         parameters |= _impedance(robot, profile, modes)
@@ -92,7 +95,9 @@ def controller_source() -> Path:
     for folder in (_PACKAGED, _CHECKOUT):
         if (folder / "package.xml").is_file():
             return folder
-    raise ConfigError(f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again.")
+    raise ConfigError(
+        f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again."
+    )
 
 
 def copy_source(workspace_src: Path) -> Path:
@@ -129,8 +134,9 @@ def _limit(
 ) -> Vector:
     """The profile's limit, widest of its modes; the maker's where a mode does not check it."""
     given = [getattr(mode, name) for mode in modes]
-    values = [makers if isinstance(limit, NotChecked) else limit.array for limit in given]
-    if any(value is None for value in values):
+    stated = [makers if isinstance(limit, NotChecked) else limit.array for limit in given]
+    values = [value for value in stated if value is not None]
+    if len(values) < len(stated):
         raise ConfigError(
             f"Effort commands need {name}: profile '{profile.name}' does not check it, and the maker of {robot.name} "
             "publishes none. Set it in the profile, or use the position interface."

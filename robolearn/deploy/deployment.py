@@ -5,14 +5,16 @@ Whoever starts the nodes, `robolearn serve` or a launch file, gets their paramet
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
+from robolearn.deploy.discovery import Range, discovery_environment
+from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
+from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
 from robolearn.robots import load_robot, robot_names
 from robolearn.safety.profile import SafetyProfile
@@ -42,6 +44,9 @@ class Deployment(Config):
     )
     command_topic: str = Field("", description="position controller; empty for the robot file's")
     person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
+    wrench_topic: str = Field(
+        "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
+    )
     base_frame: str = Field("base", description="frame of goals and object poses")
     slot_topics: dict[str, str] = Field(
         {}, description="slot source: topic, where it differs from the default"
@@ -54,10 +59,25 @@ class Deployment(Config):
     )
     require_approval: bool = Field(True, description="serve only what one of approver_keys has approved")
     approver_keys: list[str] = Field([], description="key ids or public keys of those who may approve")
-    operator: str = Field("operator", description="pseudonym in the log")
+    operator: str = Field(
+        "operator", description="pseudonym of who starts the nodes, in the first line of the log"
+    )
+    operators: dict[str, str] = Field(
+        {}, description="who may start, reset and change the mode: pseudonym: public key or key id"
+    )
     rt_priority: int = Field(40, ge=0, le=95, description="SCHED_FIFO priority, 0 for none")
-    discovery_range: Literal["", "LOCALHOST", "SUBNET", "OFF", "SYSTEM_DEFAULT"] = Field(
-        "", description="ROS_AUTOMATIC_DISCOVERY_RANGE of the nodes; empty leaves the environment as it is"
+    discovery_range: Range = Field(
+        "LOCALHOST",
+        description="LOCALHOST: this machine and static_peers; SUBNET: whoever interface reaches; SYSTEM_DEFAULT: as "
+        "the environment has it",
+    )
+    static_peers: list[str] = Field([], description="other hosts, such as the arm driver's; needs interface")
+    interface: str = Field(
+        "", description="network interface to other hosts, by name or IPv4 address; `all` only with SUBNET"
+    )
+    security_keystore: str = Field(
+        "",
+        description="SROS 2 keystore, beside this file or an absolute path; nodes then start only with it enforced",
     )
 
 
@@ -93,7 +113,8 @@ def node_parameters(
 ) -> dict[str, dict[str, Any]]:
     """Parameters by node, in the order in which the nodes start. Empty lists, which ROS 2 cannot pass, are left out.
 
-    sim: also a simulated arm, which then is what the joint states come from, and for which nobody need approve.
+    sim: also a simulated arm, which then is what the joint states come from. It needs no approval, and this account's
+        own key may operate it.
     log_dir: new or empty folder of the safety log; empty for no log.
     """
     d = deployment
@@ -106,9 +127,11 @@ def node_parameters(
         "state_topic": d.state_topic,
         "command_topic": d.command_topic,
         "person_topic": d.person_topic,
+        "wrench_topic": d.wrench_topic,
         "log_dir": str(log_dir),
         "deployment_id": d.deployment_id,
         "operator": d.operator,
+        "operators": operators_as_list(with_local_operator(d.operators) if sim else d.operators),
     }
     policy = {
         **shared,
@@ -128,16 +151,23 @@ def node_parameters(
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
 
 
-def node_environment(deployment: Deployment, *, sim: bool = False) -> dict[str, str]:
-    """What the nodes' environment has in place of this process's: which machines ROS 2 looks for others on.
+def node_environment(deployment: Deployment) -> dict[str, str]:
+    """What the nodes' environment has in place of this process's: with which machines they speak, and SROS 2.
 
-    A simulated arm keeps to this machine, unless the environment or the deployment says otherwise; for a real arm,
-    whose driver may run elsewhere, the environment stays as it is unless the deployment says otherwise.
+    Raises ConfigError for an interface or a host that there is not.
     """
-    name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-    if deployment.discovery_range:
-        return {name: deployment.discovery_range}
-    return {name: "LOCALHOST"} if sim and name not in os.environ else {}
+    d = deployment
+    discovery = discovery_environment(d.discovery_range, d.static_peers, d.interface)
+    return {**discovery, **security_environment(d.security_keystore)}
+
+
+def require_operators(deployment: Deployment) -> None:
+    """Raises ConfigError for a deployment of a real arm that nobody could start."""
+    if not deployment.operators:
+        raise ConfigError(
+            "operators is empty: nobody could start this arm. Each operator runs `robolearn operate key` and gives "
+            "you the line that it prints, for `operators` in the deployment file."
+        )
 
 
 def profile_line(profile: SafetyProfile, mode: str) -> str:
@@ -152,7 +182,7 @@ _OF_A_LAUNCH = {
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
     "log_dir": "new or empty folder of the safety log; empty for no log",
-    "sim": "true: also start a simulated arm, for which nobody need approve",
+    "sim": "true: also start a simulated arm; no approval required",
 }
 
 
@@ -181,9 +211,10 @@ def from_launch(arguments: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]]
     robot, deploy = given.pop("robot", ""), given.pop("deploy", "")
     changes = {name: _value(name, text) for name, text in given.items()}
     deployment = deployment_for(robot, deploy, changes)
-    return node_parameters(deployment, bundle, sim=sim, log_dir=log_dir), node_environment(
-        deployment, sim=sim
-    )
+    environment = node_environment(deployment)
+    parameters = node_parameters(deployment, bundle, sim=sim, log_dir=log_dir)
+    require_security(environment, parameters)
+    return parameters, environment
 
 
 def _value(name: str, text: str) -> Any:
@@ -206,9 +237,14 @@ def _load(
     for key in ("robot", "profile"):
         if isinstance(data.get(key), str):
             data[key] = _beside(file, data[key])
+    if isinstance(data.get("security_keystore"), str) and data["security_keystore"]:
+        data["security_keystore"] = str(file.parent / Path(data["security_keystore"]).expanduser())
     if said:
-        return build(Deployment, change(data), f"{path}, with {', '.join(said)}")
-    return build(Deployment, change(data), str(path), document.line)
+        deployment = build(Deployment, change(data), f"{path}, with {', '.join(said)}")
+    else:
+        deployment = build(Deployment, change(data), str(path), document.line)
+    check_operators(deployment.operators)
+    return deployment
 
 
 def _beside(file: Path, name: str) -> str:

@@ -29,8 +29,16 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from robolearn.config import config_dir
-from robolearn.deploy.deployment import Deployment, node_environment, node_parameters, profile_line
+from robolearn.deploy.deployment import (
+    Deployment,
+    node_environment,
+    node_parameters,
+    profile_line,
+    require_operators,
+)
+from robolearn.deploy.discovery import describe, discovery_environment, not_followed
+from robolearn.deploy.operators import local_operator, operators_as_list
+from robolearn.deploy.security import enabled, enclave_environment, require_security
 from robolearn.errors import MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
@@ -63,7 +71,8 @@ def require_ros() -> None:
 def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a node process, in a domain of its own if one is given.
 
-    changes: in place of what this process has; None: discovery on this machine only, unless it says otherwise.
+    changes: in place of what this process has, from `node_environment`; None: this machine only, and security as this
+        process has it.
     """
     environment = dict(os.environ)
     if importlib.util.find_spec(_WHEELS) is not None:
@@ -73,11 +82,7 @@ def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | N
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle helpers of numpy only disturb
     # Over shared memory Fast DDS lets a publisher wait a third of a second for a starved reader that just appeared.
     environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
-    if changes is None:
-        environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    environment |= changes or {}
-    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
-        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(config_dir() / "ros2/this_machine.xml"))
+    environment |= discovery_environment() if changes is None else changes
     if domain_id is not None:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment
@@ -193,7 +198,13 @@ class Serving:
         return self.start("sim_node", robot=self.robot, rate_hz=self.rate_hz, **parameters)
 
     def start_safety(self, *, log_dir: str | Path | None, **parameters: Any) -> NodeProcess:
-        """The safety monitor, and its log in a new or empty folder."""
+        """The safety monitor, and its log in a new or empty folder.
+
+        Its operator is this account's, unless operators says otherwise. On a simulated arm a second publisher of an
+        input is only reported, unless exclusive_publishers says otherwise: faults are injected there.
+        """
+        parameters.setdefault("operators", operators_as_list(local_operator()))
+        parameters.setdefault("exclusive_publishers", "sim_node" not in self.nodes)
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
@@ -215,7 +226,8 @@ class Serving:
         }
         output = self.run_dir / f"{name}.out"
         output.unlink(missing_ok=True)
-        node = NodeProcess(name, parameter_arguments(parameters), self.environment, output)
+        environment = self.environment | enclave_environment(name, self.environment)
+        node = NodeProcess(name, parameter_arguments(parameters), environment, output)
         self.nodes[name] = node
         return node
 
@@ -301,17 +313,25 @@ def serve_until_stopped(
     loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
     if deployment.require_approval and not sim:
         require_approval(loaded, bundle, deployment.approver_keys)
+    if not sim:
+        require_operators(deployment)
     ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
     profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
     folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
     began = time.monotonic()
-    with Serving(folder, changes=node_environment(deployment, sim=sim)) as serving:
-        nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
+    changes, nodes = (
+        node_environment(deployment),
+        node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety"),
+    )
+    require_security(ros_environment(None, changes), nodes)
+    with Serving(folder, changes=changes) as serving:
         for name, parameters in nodes.items():
             serving.start(name, **parameters)
         say = partial(console.print, highlight=False, soft_wrap=True)
         told = profile_line(profile, deployment.mode)
         say(told)
+        for line in _graph_lines(deployment, changes):
+            say(line)
         with console.status("Waiting for the arm ..."):
             # The node then has the same limits, and its log is open.
             serving.wait_for_output("safety_node", told, timeout_s=60.0)
@@ -322,12 +342,22 @@ def serve_until_stopped(
             )
             console.print("Start it, and send goals, from another terminal:")
             for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
-                say(f"  {Path(sys.executable).name} -m robolearn_ros.operate {verb}")
+                say(f"  robolearn operate {verb}")
             say(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.")
             while not asked.wait(0.2):
                 serving.check()
         console.print("Stopping the nodes ...")
     say(f"Look at what happened: robolearn review {folder / 'safety'}")
+
+
+def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator[str]:
+    """With whom the nodes speak, and how that is protected."""
+    d = deployment
+    yield f"ROS 2: {describe(d.discovery_range, d.static_peers, d.interface)}; " + (
+        "SROS 2 enforced" if enabled(changes) else "SROS 2 off: whoever reaches this domain may publish in it"
+    )
+    for stated in not_followed(changes):
+        yield f"Not followed: {stated} of this environment. The deployment file decides."
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Gymnasium's faces of the same environments: one at a time, or a batch on one engine.
+"""Gymnasium interfaces of the environments: one at a time, or a batch on one engine.
 
     import gymnasium
     import robolearn.env.gym  # registers robolearn/ROBOT-TASK-v0
@@ -8,7 +8,7 @@
     mine = gymnasium.make(robolearn.env.gym.register("my_arm.yaml/reach"))  # an arm of your own
 
 Gymnasium 1.x loads no plugins by itself; without the import, "robolearn.env.gym:robolearn/fr3-reach-v0" does it too.
-Both faces take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.learn.sb3`.
+Both take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.learn.sb3`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-r"""Text of others on its way to a terminal or a spreadsheet: shown as it is, never obeyed.
+r"""Text of others on its way to a terminal or a spreadsheet: shown as text, never interpreted.
 
-A terminal obeys control characters (ESC starts commands that clear the screen, set the title or answer for the user),
+A terminal acts on control characters (ESC starts commands that clear the screen, set the title or answer for the user),
 and some Unicode characters reorder the letters around them (CVE-2021-42574). They are shown as `\u001b`.
 """
 

@@ -39,7 +39,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _AMBIGUOUS = (
     (re.compile(r"(?i)yes|no|on|off"), "true or false to some readers; write true, false, or quotes around text"),
     (re.compile(r"[-+]?0[0-9][0-9_.]*([eE][-+]?[0-9]+)?"), "octal to some readers; leave out the leading zero"),
-    (re.compile(r"[-+]?(0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+)"), "a number to some readers; write it in decimal, or quotes around text"),
+    (re.compile(r"[-+]?(0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+)"), "a number to some readers; write it in decimal"),
     (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_]*(\.[0-9_]*)?"), "a number to some readers; leave out the underscores"),
     (
         re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),

@@ -24,11 +24,11 @@ class PpoConfig(Config):
     epochs: PositiveInt = Field(default=4, description="passes over one iteration's samples")
     minibatches: PositiveInt = Field(default=16, description="gradient steps per epoch")
     discount: float = Field(default=0.97, ge=0, le=1)
-    trace_decay: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantage estimate")
+    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantage estimate")
     clip_ratio: PositiveFloat = 0.2
     value_coef: PositiveFloat = 0.5
     entropy_coef: float = Field(default=0.0, ge=0)
-    gradient_norm_max: PositiveFloat = 1.0
+    max_grad_norm: PositiveFloat = 1.0
     learning_rate: PositiveFloat = Field(
         default=1e-3, description="the rate at the start, and the highest ever used"
     )
@@ -88,11 +88,11 @@ class TrainConfig(Config):
         description="with a calibration: where each range of env.randomization comes from",
     )
     ppo: PpoConfig = PpoConfig()
-    imitate: float = Field(
+    imitation_fraction: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="first share of the run, in which the policy imitates the task's guide; then PPO. 0: PPO alone",
+        description="first share of the run, in which the policy imitates the task's expert; then PPO. 0: PPO alone",
     )
     groups: PositiveInt = Field(
         default=8,

@@ -17,6 +17,7 @@ QUOTIENT_MAX = 40  # of a Rice code, in bits of its unary part
 _SIGN = np.int64(63)
 _HIGH = np.int64(2**63 - 1)
 _WHOLE_MAX = 2.0**62
+_PIECE = 1 << 18
 
 
 def ordered(words: Integers) -> Integers:
@@ -97,10 +98,16 @@ def pack_unary(naturals: NDArray[np.int64]) -> bytes:
 
 def unpack_unary(data: bytes, count: int) -> NDArray[np.int64]:
     """The inverse of `pack_unary`: [count]. Raises ValueError where data holds fewer numbers."""
-    ends = np.flatnonzero(np.unpackbits(np.frombuffer(data, np.uint8)) == 0)[:count]
-    if len(ends) < count:
+    ends, found = [], 0
+    for at in range(0, len(data), _PIECE):  # no more at a time than is needed: data of others may be long
+        piece = np.flatnonzero(np.unpackbits(np.frombuffer(data[at : at + _PIECE], np.uint8)) == 0)
+        ends.append(piece[: count - found] + 8 * at)
+        found += len(ends[-1])
+        if found == count:
+            break
+    if found < count:
         raise ValueError("a block whose unary part is too short")
-    return np.diff(ends, prepend=-1) - 1
+    return np.diff(np.concatenate([[-1], *ends])) - 1
 
 
 def last_differences(history: Integers, orders: int) -> Integers:

@@ -26,166 +26,43 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
 from robolearn.recorder import block_numbers as numbers
+from robolearn.recorder.block_columns import (
+    FIXED,
+    HISTORY,
+    MARK,
+    NANOS,
+    PAIRED,
+    Code,
+    Columns,
+    Mask,
+    Stretch,
+    columns_of,
+)
 from robolearn.recorder.block_numbers import Integers, Naturals, Values
-from robolearn.recorder.cycle_codec import ARRAYS, ENCAPSULATION, SCALARS, STAMPS, TAIL_BYTES, Layout
+from robolearn.recorder.cycle_codec import ENCAPSULATION, TAIL_BYTES
 
 CYCLES_MAX = 4096  # in one block
-_BITS, _FIXED, _NANOS = range(3)
 _ORDERS = 5  # differences of order 0 to 4
-_PAIRED = 5  # in the place of an order: the differences are from another column
-_MARK = 0x80  # of a column with holes; of a Rice code
-_HISTORY = 4
 _LENGTH_BITS = 3.2  # what one number of bits takes after zstd, about
 _SHIFT_MAX = 119
-_NEW_REST, _RESTS_MAX, _REST_KEPT_BYTES = 255, 250, 600
-_TEXT_MAX = 32 << 20
+_NEW_REST = 255
+_TEXT_MAX, _WORDS_MAX = 32 << 20, 2 << 20
+_JOINTS_MAX = 64
 _HOLE = np.array([np.nan]).view(np.int64)[0]
 _HEAD = struct.Struct("<HHIIId")  # joints, cycles, checksum, bytes of text, bytes of it after zstd, period
-_JOINTS_MAX = 64
-
-Mask = NDArray[np.bool_]
-
-
-class Columns(NamedTuple):
-    """What stands where in the words of a cycle."""
-
-    layout: Layout
-    count: int
-    whole: Mask  # [c]: integers, not floats
-    stamps: NDArray[np.intp]
-    command: slice
-    command_velocity: slice
-    sent: slice
-    sent_velocity: slice
-    paired: Mask  # [c]: others predict it
-
-
-@lru_cache(maxsize=8)
-def columns_of(joints: int) -> Columns:
-    """The columns of cycles of an arm with so many joints."""
-    layout = Layout(tuple(map(str, range(joints))))
-    names = ["cycle", "monotonic_ns", *SCALARS]
-    names += [name for name in ARRAYS for _ in range(layout.size(name))]
-    spans = [
-        slice(names.index(name), names.index(name) + joints)
-        for name in (
-            "command_position_rad",
-            "command_velocity_rad_s",
-            "sent_position_rad",
-            "sent_velocity_rad_s",
-        )
-    ]
-    stamps = np.array([names.index(name) for name in STAMPS])
-    paired = np.zeros(len(names), bool)
-    for span in (spans[0], spans[2], spans[3]):
-        paired[span] = True
-    command, command_velocity, sent, sent_velocity = spans
-    whole = np.arange(len(names)) < 2
-    return Columns(layout, len(names), whole, stamps, command, command_velocity, sent, sent_velocity, paired)
-
-
-class _Code:
-    """How the columns of one block are stored. raw: [3, c] bytes: kind, order and mark; shift; coder."""
-
-    def __init__(self, raw: NDArray[np.uint8]) -> None:
-        self.raw = raw
-        kind = raw[0] & 3
-        self.is_fixed, self.is_nanos = kind == _FIXED, kind == _NANOS
-        self.order = (raw[0] >> 2 & 7).astype(np.int64)
-        self.shift = raw[1].view(np.int8).astype(np.int64)
-        self.marked = np.flatnonzero(raw[0] & _MARK)
-
-    def check(self, columns: Columns) -> None:
-        """Raises ValueError where the bytes mean nothing."""
-        coder = self.raw[2]
-        wrong = (self.raw[0] & 3 > _NANOS) | (columns.whole & (self.is_fixed | self.is_nanos))
-        wrong |= (self.order > _PAIRED) | (self.raw[0] & 0x60 > 0)
-        wrong |= (self.order == _PAIRED) & ~columns.paired
-        wrong |= (coder > 64) & ~((coder >= _MARK) & (coder <= _MARK + 62))
-        if wrong.any():
-            raise ValueError("a block with columns of an unknown kind")
-
-    def integers(self, words: Integers, columns: Columns) -> Integers:
-        """The words [k, c] in the representation of each column."""
-        values = words.view(np.float64)
-        found = np.where(columns.whole, words, numbers.ordered(words))
-        found = np.where(self.is_fixed, numbers.to_fixed(values, self.shift), found)
-        nanos = columns.stamps[self.is_nanos[columns.stamps]]
-        found[:, nanos] = numbers.to_nanos(values[:, nanos])
-        return found
-
-    def words(self, integers: Integers, columns: Columns) -> Integers:
-        """The inverse of `integers`."""
-        found = np.where(columns.whole, integers, numbers.ordered(integers))
-        found = np.where(self.is_fixed, numbers.from_fixed(integers, self.shift).view(np.int64), found)
-        nanos = columns.stamps[self.is_nanos[columns.stamps]]
-        found[:, nanos] = numbers.from_nanos(integers[:, nanos]).view(np.int64)
-        return found
-
-    def predicted(self, prediction: Values, where: slice) -> Integers:
-        """A prediction [k, n] in the representation of the columns that it is for, which are no stamps."""
-        ordered = numbers.ordered(np.ascontiguousarray(prediction).view(np.int64))
-        return np.where(self.is_fixed[where], numbers.to_fixed(prediction, self.shift[where]), ordered)
-
-    def restored(self, integers: Integers, where: slice) -> Integers:
-        """Words [k, n] of the integers of such columns."""
-        fixed = numbers.from_fixed(integers, self.shift[where]).view(np.int64)
-        return np.where(self.is_fixed[where], fixed, numbers.ordered(integers))
-
-
-class _Stretch:
-    """What encoder and decoder know alike: all that came since the plain cycle that began the stretch."""
-
-    def __init__(self, message: bytes, joints: int, period_s: float) -> None:
-        self.columns, self.period_s = columns_of(joints), period_s
-        words, _, rests = self.parts([message])
-        self.history: Integers = np.repeat(words, _HISTORY, axis=0)
-        self.raw_code = np.zeros((3, self.columns.count), np.uint8)
-        self.rest = rests[0]
-        self.rests: dict[bytes, int] = {}
-
-    def parts(self, messages: Sequence[bytes]) -> tuple[Integers, NDArray[np.uint8], list[bytes]]:
-        """Words [k, c], bytes [k, 8] and what follows them, of some cycles."""
-        fixed, begin = self.columns.layout.fixed_bytes, len(ENCAPSULATION)
-        rows = np.frombuffer(b"".join([message[begin:fixed] for message in messages]), np.uint8)
-        rows = rows.reshape(len(messages), -1)
-        words = np.ascontiguousarray(rows[:, :-TAIL_BYTES]).view("<i8").astype(np.int64)
-        return words, rows[:, -TAIL_BYTES:], [message[fixed:] for message in messages]
-
-    def keep_rest(self, rest: bytes) -> None:
-        """Remembers a rest that was spelled out, so that it need not be again."""
-        if len(rest) <= _REST_KEPT_BYTES:
-            if len(self.rests) == _RESTS_MAX:
-                self.rests.clear()
-            self.rests.setdefault(rest, len(self.rests))
-
-    def pairs(self, words: Integers) -> Iterator[tuple[slice, Values, bool]]:
-        """Columns that others predict, in the order in which they can be known: where, [k, n], whether it is added.
-
-        words: [h + k, c], history first, read as each pair comes: a decoder fills them in between.
-        """
-        columns, dt, along = self.columns, self.period_s, words.view(np.float64)
-        v = along[:, columns.command_velocity]
-        # the integral of a cubic through the velocities of this cycle and the three before
-        yield columns.command, dt / 24.0 * (9.0 * v[4:] + 19.0 * v[3:-1] - 5.0 * v[2:-2] + v[1:-3]), True
-        yield columns.sent, along[_HISTORY:, columns.command], False
-        sent = along[:, columns.sent]
-        yield columns.sent_velocity, (sent[4:] - sent[3:-1]) / dt, False
 
 
 class BlockEncoder:
     """Makes blocks of one stretch. message: the plain cycle that begins it."""
 
     def __init__(self, message: bytes, joints: int, period_s: float) -> None:
-        self._stretch = _Stretch(message, joints, period_s)
+        self._stretch = Stretch(message, joints, period_s)
         self._joints = joints
         self._zstd = zstandard.ZstdCompressor(level=1).compressobj()
 
@@ -198,7 +75,7 @@ class BlockEncoder:
         text, bits = _write_numbers(raw, naturals)
         steps = (raw - stretch.raw_code).tobytes()
         stretch.raw_code = raw
-        marked = np.packbits(holes[:, raw[0] & _MARK > 0], axis=0).tobytes()
+        marked = np.packbits(holes[:, raw[0] & MARK > 0], axis=0).tobytes()
         text = b"".join((steps, text, tails.T.tobytes(), marked, *self._write_rests(rests)))
         packed = self._zstd.compress(text) + self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         checksum = zlib.crc32(b"".join(messages))
@@ -211,22 +88,22 @@ class BlockEncoder:
         holes = (words == _HOLE) & ~columns.whole
         filled = _filled(stretch.history, words, holes)
         raw = _representations(columns, words, filled, holes)
-        code = _Code(raw)
+        code = Code(raw)
         along = np.concatenate([stretch.history, filled])
         integers = code.integers(along, columns)
-        along[_HISTORY:] = code.words(integers[_HISTORY:], columns)  # what a decoder has in the holes
+        along[HISTORY:] = code.words(integers[HISTORY:], columns)  # what a decoder has in the holes
         order, naturals, cost = _best_order(integers, len(words))
         for where, prediction, added in stretch.pairs(along):
             expected = code.predicted(prediction, where)
             if added:
-                expected += integers[_HISTORY - 1 : -1, where]
-            found = numbers.zigzag(integers[_HISTORY:, where] - expected)
+                expected += integers[HISTORY - 1 : -1, where]
+            found = numbers.zigzag(integers[HISTORY:, where] - expected)
             better = _cost(found) < cost[where]
             better &= code.is_fixed[where] | (not added)
-            order[where][better] = _PAIRED
+            order[where][better] = PAIRED
             naturals[:, where][:, better] = found[:, better]
-        raw[0] |= (order << 2).astype(np.uint8) | (holes.any(axis=0) * np.uint8(_MARK))
-        stretch.history = along[-_HISTORY:]
+        raw[0] |= (order << 2).astype(np.uint8) | (holes.any(axis=0) * np.uint8(MARK))
+        stretch.history = along[-HISTORY:]
         return raw, holes, naturals
 
     def _write_rests(self, rests: Sequence[bytes]) -> Iterator[bytes]:
@@ -254,7 +131,7 @@ def _filled(history: Integers, words: Integers, holes: Mask) -> Integers:
         value = np.concatenate([history[:, column], words[:, column]]).view(np.float64)
         known = np.flatnonzero(np.isfinite(value))
         if len(known):
-            way = np.interp(np.arange(len(value)), known, value[known])[_HISTORY:].view(np.int64)
+            way = np.interp(np.arange(len(value)), known, value[known])[HISTORY:].view(np.int64)
             filled[:, column] = np.where(holes[:, column], way, words[:, column])
     return filled
 
@@ -268,12 +145,12 @@ def _representations(columns: Columns, words: Integers, filled: Integers, holes:
     back = numbers.from_fixed(numbers.to_fixed(values, shift), shift).view(np.int64)
     fits &= ((back == words) | holes).all(axis=0)
     raw = np.zeros((3, columns.count), np.uint8)
-    raw[0, fits] = _FIXED
+    raw[0, fits] = FIXED
     raw[1, fits] = shift[fits].astype(np.int8).view(np.uint8)
     for column in columns.stamps:
         back = numbers.from_nanos(numbers.to_nanos(values[:, column])).view(np.int64)
         if ((back == words[:, column]) | holes[:, column]).all():
-            raw[0, column], raw[1, column] = _NANOS, 0
+            raw[0, column], raw[1, column] = NANOS, 0
     return raw
 
 
@@ -315,7 +192,7 @@ def _write_numbers(raw: NDArray[np.uint8], naturals: Naturals) -> tuple[bytes, b
     coded = np.flatnonzero(rice >= 0)
     middle = np.maximum(middle, 1)
     raw[2, measured] = middle[measured]
-    raw[2, coded] = _MARK | rice[coded]
+    raw[2, coded] = MARK | rice[coded]
     text = (needed[:, measured] - middle[measured]).astype(np.int8).T.tobytes()
     counts = np.concatenate(
         [np.maximum(needed[:, measured] - 1, 0).T, np.repeat(rice[coded, None], rows, axis=1)]
@@ -359,7 +236,12 @@ class BlockDecoder:
         joints, rows, checksum, text_bytes, packed_bytes, period_s = _HEAD.unpack_from(data)
         begin = _HEAD.size + packed_bytes
         stretch = self._stretch_of(joints)
-        if not 1 <= rows <= CYCLES_MAX or text_bytes > _TEXT_MAX or begin > len(data):
+        if (
+            not 1 <= rows <= CYCLES_MAX
+            or rows * stretch.columns.count > _WORDS_MAX
+            or text_bytes > _TEXT_MAX
+            or begin > len(data)
+        ):
             raise ValueError("a block with impossible sizes")
         self._source.data = data[_HEAD.size : begin]
         text = _Text(self._zstd.read(text_bytes))
@@ -375,17 +257,19 @@ class BlockDecoder:
         marked = fixed.tobytes()
         size = fixed.shape[1]
         rests = self._read_rests(rows, text)
+        if sum(map(len, rests)) > _TEXT_MAX:  # one long rest, in every cycle, is little text
+            raise ValueError("a block with impossible sizes")
         messages = [marked[size * k : size * (k + 1)] + rest for k, rest in enumerate(rests)]
         if zlib.crc32(b"".join(messages)) != checksum:
             raise ValueError("a block whose checksum does not fit")
         return messages
 
-    def _stretch_of(self, joints: int) -> _Stretch:
+    def _stretch_of(self, joints: int) -> Stretch:
         """The stretch, which the first block's number of joints makes whole."""
         if not self._joints:
             if not 1 <= joints <= _JOINTS_MAX or len(self._message) < columns_of(joints).layout.fixed_bytes:
                 raise ValueError("a block for another number of joints than the cycle before it")
-            self._joints, self._stretch = joints, _Stretch(self._message, joints, 0.0)
+            self._joints, self._stretch = joints, Stretch(self._message, joints, 0.0)
         if joints != self._joints:
             raise ValueError("a block for another number of joints than the cycle before it")
         return self._stretch
@@ -394,14 +278,14 @@ class BlockDecoder:
         """Words [k, c] and bytes [k, 8] of a block."""
         stretch, columns = self._stretch, self._stretch.columns
         steps = np.frombuffer(text.take(3 * columns.count), np.uint8).reshape(3, columns.count)
-        code = _Code(stretch.raw_code + steps)
+        code = Code(stretch.raw_code + steps)
         code.check(columns)
         with np.errstate(all="ignore"):
             differences = numbers.unzigzag(_read_numbers(code.raw, rows, text, data))
             words = self._restore(code, differences)
         tails = np.frombuffer(text.take(TAIL_BYTES * rows), np.uint8).reshape(TAIL_BYTES, rows).T
-        stretch.raw_code, stretch.history = code.raw, words[-_HISTORY:]
-        words = words[_HISTORY:]
+        stretch.raw_code, stretch.history = code.raw, words[-HISTORY:]
+        words = words[HISTORY:]
         if len(code.marked):
             size = -(-rows // 8)
             holes = np.frombuffer(text.take(size * len(code.marked)), np.uint8).reshape(size, -1)
@@ -411,11 +295,11 @@ class BlockDecoder:
             words[:, code.marked] = marked
         return words, tails
 
-    def _restore(self, code: _Code, differences: Integers) -> Integers:
+    def _restore(self, code: Code, differences: Integers) -> Integers:
         """The words [h + k, c], history first."""
         stretch, columns = self._stretch, self._stretch.columns
         history = code.integers(stretch.history, columns)
-        paired = code.order == _PAIRED
+        paired = code.order == PAIRED
         integers = numbers.summed(differences, history, np.where(paired, 0, code.order))
         words = np.concatenate([stretch.history, code.words(integers, columns)])
         if paired.any():
@@ -423,7 +307,7 @@ class BlockDecoder:
                 found = integers[:, where] + code.predicted(prediction, where)
                 if added:
                     found = history[-1, where] + np.cumsum(found, axis=0)
-                mine = words[_HISTORY:, where]
+                mine = words[HISTORY:, where]
                 mine[:] = np.where(paired[where], code.restored(found, where), mine)
         return words
 
@@ -457,12 +341,12 @@ class _Text:
 def _read_numbers(raw: NDArray[np.uint8], rows: int, text: _Text, data: bytes) -> Naturals:
     """The differences [rows, c] that `_write_numbers` wrote."""
     coder = raw[2].astype(np.int64)
-    measured, coded = np.flatnonzero((coder > 0) & (coder < _MARK)), np.flatnonzero(coder >= _MARK)
+    measured, coded = np.flatnonzero((coder > 0) & (coder < MARK)), np.flatnonzero(coder >= MARK)
     relative = np.frombuffer(text.take(len(measured) * rows), np.int8).reshape(len(measured), rows)
     needed = relative + coder[measured, None]
     if ((needed < 0) | (needed > 64)).any():
         raise ValueError("a block with numbers of more than 64 bits")
-    low = coder[coded, None] & ~_MARK
+    low = coder[coded, None] & ~MARK
     counts = np.concatenate([np.maximum(needed - 1, 0), np.repeat(low, rows, axis=1)]).ravel()
     size = -(-int(counts.sum()) // 8)
     if size > len(data):

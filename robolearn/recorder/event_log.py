@@ -2,7 +2,8 @@
 
 What reaches the disk when: every `flush_s` to the operating system (what a killed process may lose), every `fsync_s`
 to the disk itself, in a thread of its own (what a power cut may lose). A heartbeat with the trace's digest every
-`heartbeat_s`, a signed segment every `segment_s`, after `segment_events` events, and soon after each stop or start.
+`heartbeat_s`, a signed segment every `segment_s`, after `segment_events` events, and soon after each stop or start. A
+new trace file is begun after `rotate_bytes` or `rotate_s`, so that old ones can be removed while a session goes on.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Options:
     sign_soon_s: float = 0.1
     poll_s: float = 0.01
     rotate_bytes: int = 256 << 20
+    rotate_s: float = 86_400.0
     min_free_bytes: int = 64 << 20
 
     @classmethod
@@ -88,6 +90,8 @@ class LogWriter:
         self._events = AppendFile(directory / EVENTS_FILE, write)
         self._trace: TraceFile | None = None
         self._trace_number = 0
+        self._trace_began_ns = 0
+        self._unpacked = 0  # of the trace file, as far as it was said
         self.cycles = 0
         self.losses = 0
         self._cycle = 0
@@ -118,6 +122,7 @@ class LogWriter:
         number, monotonic_ns = cycle_number(payload), cycle_monotonic_ns(payload)
         if self._trace is None:
             self._trace = self._open_trace()
+            self._trace_began_ns, self._unpacked = cycle_monotonic_ns(payload), 0
         self._trace.add(number, monotonic_ns + self._utc_offset, payload)
         self.cycles += 1
         self._cycle = number + 1
@@ -187,12 +192,22 @@ class LogWriter:
             )
 
     def _beat(self, now_ns: int) -> None:
-        if self._trace is not None:
-            self._trace.settle()
+        trace = self._trace
+        if trace is not None:
+            trace.settle()
+            if trace.unpacked > self._unpacked:
+                text = (
+                    f"{trace.unpacked - self._unpacked} cycles could not be packed and are stored as they are"
+                )
+                self.event("problem", {"text": text}, now_ns)
+                self._unpacked = trace.unpacked
         found = {"cycles": self.cycles, "losses": self.losses, "trace": self._checkpoint()}
         self.event("heartbeat", found, now_ns)
         self._head_wanted = True
-        if self._trace is not None and self._trace.file.size >= self.options.rotate_bytes:
+        if trace is not None and (
+            trace.file.size >= self.options.rotate_bytes
+            or now_ns - self._trace_began_ns >= self.options.rotate_s * 1e9
+        ):
             self._close_trace(now_ns)
 
     def _checkpoint(self) -> dict[str, Any] | None:

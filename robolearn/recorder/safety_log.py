@@ -33,7 +33,7 @@ from robolearn.config import config_path
 from robolearn.errors import ConfigError, LogError
 from robolearn.recorder import shm_queue as ring_module
 from robolearn.recorder.clocks import system_offset_ns
-from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.cycle_codec import Layout, Wrench
 from robolearn.recorder.event_log import Options
 from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE, plain
 from robolearn.recorder.session_chain import chain_fields
@@ -155,8 +155,9 @@ class SafetyLog:
         measured: Measured | None,
         surroundings: Surroundings,
         decision: Decision,
+        wrench: Wrench | None = None,
     ) -> bool:
-        """Records one cycle, with all commands that arrived in it.
+        """Records one cycle, with all commands that arrived in it. wrench: the newest one, where a sensor tells it.
 
         False: hold the arm, because this cycle is not recorded or the log is not well.
 
@@ -166,7 +167,7 @@ class SafetyLog:
         now_ns = time.monotonic_ns()
         number = self._number
         self._number = number + 1
-        payload = self._layout.pack(number, now_ns, now_s, commands, measured, surroundings, decision)
+        payload = self._layout.pack(number, now_ns, now_s, commands, measured, surroundings, decision, wrench)
         # After an overflow nothing is pushed until there is room for a good while, and then the loss record first: no
         # cycle stands behind a gap without a word about the gap.
         held = self._lost and not (self._ring.fill < 0.5 and self._push_loss())

@@ -89,12 +89,20 @@ def _entry(directory: Path, first: dict[str, Any], seq: int, digest: str, ended:
         str(fields["session_id"]),
         str(fields["deployment_id"]),
         int(chain["number"]),
-        None if chain["previous"] is None else dict(chain["previous"]),
+        None if chain["previous"] is None else _previous(chain["previous"]),
         str(first["utc"]),
         int(seq),
         str(digest),
         ended,
     )
+
+
+def _previous(named: dict[str, Any]) -> dict[str, Any]:
+    """What a session says of the one before it. Raises KeyError, TypeError or ValueError for anything else."""
+    kinds = {"number": int, "session_id": str, "directory": str, "seq": int, "hash": str, "ended": bool}
+    if not all(isinstance(named[name], kind) for name, kind in kinds.items()):
+        raise TypeError("a session that names the one before it in another way")
+    return {name: named[name] for name in kinds}
 
 
 def _has_ended(last: dict[str, Any]) -> bool:

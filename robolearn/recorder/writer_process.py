@@ -44,7 +44,9 @@ class Service:
         self._alive = alive
         self._failing = False
         self._refused = False
-        self._worn = False  # data that had been stored is lost or changed: no later success makes that good
+        self._data_lost = (
+            False  # data that had been stored is lost or changed: no later success makes that good
+        )
         self._stuck_since_ns: int | None = None
         self._orphan_since_ns: int | None = None
         self._ending: tuple[str, dict[str, Any]] | None = None
@@ -78,7 +80,7 @@ class Service:
                 "held. Start a new session.",
             )
             return
-        if error.errno == errno.EIO and not self._worn:
+        if error.errno == errno.EIO and not self._data_lost:
             text = "the disk reports an error: what it had taken may be lost; this session stays held"
             self._damaged(text, now_ns)
         self.ring.tell(
@@ -89,7 +91,7 @@ class Service:
 
     def _damaged(self, text: str, now_ns: int) -> None:
         """What had been stored is not what was written any more."""
-        self._worn = True
+        self._data_lost = True
         self.writer.event("problem", {"text": text}, now_ns)
 
     def _abandoned(self, now_ns: int) -> bool:
@@ -153,7 +155,7 @@ class Service:
             # Reading resumes with the next round. Only when that goes well too, all is well.
             self._failing = False
             return
-        if self._worn:
+        if self._data_lost:
             return
         if now_ns < self._next_space_check_ns and self.ring.status == ring_module.WRITING:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robolearn.errors import unknown
 from robolearn.robots.schema import LimitFacts, RobotFile
 
 _NEEDED = ("position_min_rad", "position_max_rad", "velocity_rad_s", "torque_nm")
@@ -126,4 +127,16 @@ def _structure_faults(file: RobotFile) -> list[str]:
     for link in file.links.bodies:
         for color in sorted({item.color for item in link.geometry} - set(file.links.colors)):
             problems.append(f"Link '{link.name}' uses color '{color}', which links.colors does not name.")
-    return problems
+    return problems + _pair_faults(file)
+
+
+def _pair_faults(file: RobotFile) -> list[str]:
+    """Names in self_distance that are no link and no shape of one. Those of a model file are checked later."""
+    if file.self_distance is None or file.links is None:
+        return []
+    known = ["gripper", *(link.name for link in file.links.bodies)]
+    for link in file.links.bodies:
+        shapes = link.hull.shapes if link.hull else link.geometry
+        known += [f"{link.name}_{k}" for k, shape in enumerate(shapes) if shape.type != "accent"]
+    named = [name for pair in file.self_distance.pairs for name in pair]
+    return [f"self_distance.pairs: {unknown('link', name, known)}" for name in named if name not in known]

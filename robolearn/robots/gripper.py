@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import mujoco
 
+from robolearn.robots.hull import add_hull_shape
 from robolearn.robots.kinematics import ChainStep, quaternion_from_rpy
 from robolearn.robots.schema import GripperFile, Mount
 
 FINGERS = ("gripper_left", "gripper_right")
+GRIPPER_HULL = "gripper_hull_"  # with a number: shapes that are watched and touch nothing
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def add_gripper(
     for part, color in file.colors.items():
         spec.add_material(name=f"gripper_{part}", rgba=[*color, 1.0], specular=0.3, shininess=0.4)
     _add_box(palm, "gripper_palm", file.palm_center_m, file.palm_half_size_m, "gripper_palm")
+    for number, shape in enumerate(file.hull.shapes if file.hull else ()):
+        add_hull_shape(palm, f"{GRIPPER_HULL}{number}", shape, touches=False)
     palm.add_geom(
         name="gripper_collar", type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, material="gripper_palm", group=1, contype=0,
         conaffinity=0, size=[file.collar_radius_m, file.collar_radius_m, 0.02],

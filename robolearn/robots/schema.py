@@ -76,22 +76,32 @@ class Inertia(Config):
     yz: Number
 
 
-class Capsule(Config):
+class CapsuleShape(Config):
     """A capsule between two points of the link's frame."""
 
     type: Literal["capsule"]
     from_m: Point
     to_m: Point
     radius_m: Positive
-    color: Text
 
 
-class Box(Config):
-    """A box in the link's frame."""
+class BoxShape(Config):
+    """A box along the axes of the link's frame."""
 
     type: Literal["box"]
     center_m: Point
     half_size_m: Point
+
+
+class Capsule(CapsuleShape):
+    """A capsule that is seen."""
+
+    color: Text
+
+
+class Box(BoxShape):
+    """A box that is seen."""
+
     color: Text
 
 
@@ -109,10 +119,24 @@ class Accent(Config):
 Geometry = Annotated[Capsule | Box | Accent, Field(discriminator="type")]
 
 
+Shape = Annotated[CapsuleShape | BoxShape, Field(discriminator="type")]
+
+
+class Hull(Sourced):
+    """Shapes that together contain a link: what touches the world in simulation, and what the safety monitor watches.
+
+    margin_m: how far at least they reach beyond the geometry that `source` names, on every side.
+    """
+
+    margin_m: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    shapes: Annotated[list[Shape], Field(min_length=1)]
+
+
 class Link(Config):
     """A rigid body; joint is the joint that moves it, none for the base. Its frame is that joint's frame.
 
     The base does not move, so its centre of mass and inertia may be null.
+    geometry is what is seen. Where there is no hull, its capsules and boxes are the hull.
     """
 
     name: Text
@@ -122,6 +146,7 @@ class Link(Config):
     inertia_kgm2: Inertia | None
     inertia_frame_rpy_rad: Point = [0.0, 0.0, 0.0]
     geometry: Annotated[list[Geometry], Field(max_length=256)]
+    hull: Hull | None = None
 
     @model_validator(mode="after")
     def _moving_links_need_inertia(self):
@@ -205,6 +230,16 @@ class Servo(Sourced):
     friction_nm: list[Number] = []
 
 
+class SelfDistance(Sourced):
+    """Pairs of links that are fewer than three joints apart and can touch, watched by the monitor as all others are.
+
+    A name is that of a link, of one shape of its hull (`LINK_0`, `LINK_1`, ...) or `gripper`, which stands for all
+    parts of the gripper, and for none where none is mounted.
+    """
+
+    pairs: list[Annotated[list[Text], Field(min_length=2, max_length=2)]]
+
+
 class Mount(Sourced):
     """Where the gripper sits on the flange."""
 
@@ -239,6 +274,7 @@ class RosInterface(Sourced):
     controller: Text
     controller_type: Text
     other_controllers: list[str] = []
+    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped, recorded and not judged
     status_topics: dict[str, str] = {}
     recovery: list[str] = []
     beware: list[str] = []
@@ -264,6 +300,7 @@ class RobotFile(Config):
     cartesian: dict[str, Scalar] = {}
     servo: Servo | None = None
     gripper_mount: Mount | None = None
+    self_distance: SelfDistance | None = None
     ros: RosInterface | None = None
     traps: list[str] = []
 
@@ -271,6 +308,7 @@ class RobotFile(Config):
 class GripperFile(Config):
     """The parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
 
+    hull: shapes that the safety monitor watches besides palm, fingers and pads; nothing touches them in simulation.
     grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
     """
 
@@ -296,3 +334,4 @@ class GripperFile(Config):
     finger_armature_kg: Positive
     finger_damping_ns_m: Positive
     colors: dict[str, Point]
+    hull: Hull | None = None

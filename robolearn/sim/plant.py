@@ -196,7 +196,7 @@ class PlantArm:
         mujoco.mj_forward(self.model, self.data)
 
     def step(self, now_s: float, command_rad: Vector) -> dict[str, Any]:
-        """Measure, then obey for one time step: stamp_s, position_rad, velocity_rad_s, effort (Nm)."""
+        """Measure, then follow the command for one time step: stamp_s, position_rad, velocity_rad_s, effort (Nm)."""
         data = self.data
         data.ctrl[self._ctrl] = self.channel.command(now_s, command_rad)
         position, velocity = data.qpos[self._qpos].copy(), data.qvel[self._qvel].copy()

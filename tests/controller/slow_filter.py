@@ -1,10 +1,12 @@
 """The stream filter once more, written apart from it: slow, plain numpy, for streams that stay within every bound.
 
-The mean over the window is a numerical quadrature here, where the header has closed forms; the tracking law acts on all
-joints at once; nothing is clipped, for nothing needs to be.
+The mean over the window is a numerical quadrature here, where the header has closed forms; the tracking law acts on
+all joints at once; nothing is clipped, for nothing needs to be.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -13,7 +15,8 @@ from robolearn_ros.stream_filter import FilterConfig
 
 Vector = NDArray[np.float64]
 
-RATE_MAX, PULL_S, SMOOTH_S, LEAK, CATCH_UP = 0.05, 0.2, 0.05, 1e-3, 0.1  # stream_clock.hpp
+# stream_clock.hpp
+RATE_MAX, PULL_S, SMOOTH_S, LEAK, CATCH_UP, PACE_S = 0.05, 0.2, 0.05, 1e-3, 0.1, 0.25
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)  # exact up to degree 11
 
 
@@ -34,7 +37,9 @@ class SlowPath:
             return self.positions[0], np.zeros_like(self.positions[0])
         k = int(np.searchsorted(times, t, side="right")) - 1
         if k == len(times) - 1:
-            return self.positions[k], self.velocities[k] if t == times[k] else np.zeros_like(self.positions[k])
+            return self.positions[k], self.velocities[k] if t == times[k] else np.zeros_like(
+                self.positions[k]
+            )
         c, t = self.cubic(k), t - times[k]
         return np.array([1, t, t**2, t**3]) @ c, np.array([0, 1, 2 * t, 3 * t**2]) @ c
 
@@ -52,7 +57,7 @@ class SlowPath:
         low = t - self.window_s
         cuts = [low, *(s for s in self.times if low < s < t), t]
         area = np.zeros_like(self.positions[0])
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in pairwise(cuts):
             middle, half = (a + b) / 2, (b - a) / 2
             area = area + half * sum(
                 w * self.raw(middle + half * x)[0] for x, w in zip(NODES, WEIGHTS, strict=True)
@@ -69,7 +74,8 @@ def slow_run(
     path, dt = SlowPath(config.stream_period_s), config.step_s
     q, v, a = home.copy(), np.zeros_like(home), np.zeros_like(home)
     offset = heard = rest_from = played = None
-    rate, since_start, first_offset, came = 1.0, 0.0, np.zeros_like(home), 0
+    rate, pace, stepped = 1.0, 1.0, 0.0
+    since_start, first_offset, came = 0.0, np.zeros_like(home), 0
     out = np.empty((len(now_s), len(home)))
     w = config.bandwidth_rad_s
     for step, now in enumerate(now_s):
@@ -90,11 +96,13 @@ def slow_run(
                 rest_from = stamp
             came += 1
         if played is None and rest_from is not None and path.times[-1] - rest_from >= config.start_rest_s:
-            played = now + offset - config.delay_s
+            played, stepped = now + offset - config.delay_s, now
             first_offset = q - path.mean(played)[0]
         if played is not None:
             pull = (now + offset - config.delay_s - played - dt) / PULL_S
-            rate += (1.0 + np.clip(pull, -RATE_MAX, RATE_MAX) - rate) * dt / SMOOTH_S
+            pace += ((now - stepped) / dt - pace) * dt / PACE_S
+            stepped = now
+            rate += (pace + np.clip(pull, -RATE_MAX, RATE_MAX) - rate) * dt / SMOOTH_S
             played += rate * dt
             p0, v0, a0 = path.mean(played)
             a1 = path.mean(played + rate * dt)[2] if played + rate * dt <= path.times[-1] else a0

@@ -22,7 +22,7 @@ HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
 
 @dataclass
 class Stream:
-    """now_ns [steps] of the control loop; for each sample: the step before which it comes, stamp, position, velocity."""
+    """now_ns: [steps] of the control loop. Of each sample: the step before which it comes, and what it holds."""
 
     now_ns: NDArray[np.int64]
     arrival: NDArray[np.int64]
@@ -68,7 +68,9 @@ def deliver(
     )
 
 
-def hostile(seed: int, duration_s: float = 4.0, bounds: Bounds = FR3) -> tuple[Stream, float]:
+def hostile(
+    seed: int, duration_s: float = 4.0, bounds: Bounds = FR3, step_s: float = 0.001
+) -> tuple[Stream, float]:
     """A stream that rests at HOME and then does what no sender should, and its nominal rate in Hz.
 
     Phases of random length: accelerations far above the limits, reversals at full speed, runs into the position
@@ -80,7 +82,7 @@ def hostile(seed: int, duration_s: float = 4.0, bounds: Bounds = FR3) -> tuple[S
     stamps = np.arange(0.0, duration_s, period)
     position = _wander(random, len(stamps), period, bounds, mild=bool(random.random() < 0.6))
     made = deliver(
-        stamps, position, random, duration_s=duration_s,
+        stamps, position, random, duration_s=duration_s, step_s=step_s,
         jitter_s=float(random.choice([0.0, 0.0003, 0.002, 0.01])), wake_s=float(random.choice([0.0, 1e-4, 2e-3])),
         clock_share=float(random.uniform(0.995, 1.005)),
     )  # fmt: skip
@@ -88,9 +90,7 @@ def hostile(seed: int, duration_s: float = 4.0, bounds: Bounds = FR3) -> tuple[S
     return made, rate_hz
 
 
-def _wander(
-    random: np.random.Generator, count: int, period: float, bounds: Bounds, *, mild: bool
-) -> Vector:
+def _wander(random: np.random.Generator, count: int, period: float, bounds: Bounds, *, mild: bool) -> Vector:
     """Positions [count, 7] whose speed never exceeds the limits, whatever their acceleration.
 
     mild: accelerations within the limits, but for ends at the position limits.

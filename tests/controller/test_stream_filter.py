@@ -21,7 +21,9 @@ def filter_for(rate_hz, **changes):
 
 def play(stream, rate_hz, **changes):
     made = filter_for(rate_hz, **changes)
-    return made.run(stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s)
+    return made.run(
+        stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s
+    )
 
 
 def well_behaved(rate_hz, duration_s=4.0, seed=0, path=smooth, **how):
@@ -42,10 +44,32 @@ def shares(motion, bounds=FR3, step_s=0.001):
 def test_no_stream_whatever_it_does_takes_the_motion_past_a_bound(seed):
     stream, rate_hz = hostile(seed)
     # Every other time without the end that a stream which cannot be followed has, so that the bounds alone hold.
-    motion = play(stream, rate_hz, follow_error_max_rad=(0.05, 100.0)[seed % 2])
+    motion = play(stream, rate_hz, follow_error_max_rad=(0.1, 100.0)[seed % 2])
     assert np.isfinite(motion.position_rad).all()
     velocity, acceleration, jerk, outside = shares(motion)
     assert max(velocity, acceleration, jerk) <= 1.0
+    assert outside <= 0.0
+
+
+@pytest.mark.parametrize("step_s", [0.001, 0.002, 0.01])
+@pytest.mark.parametrize("seed", range(100, 115))
+def test_the_bounds_hold_whatever_they_are_and_at_other_update_rates(step_s, seed):
+    random = np.random.default_rng(seed)
+    drawn = [np.exp(random.uniform(*np.log(span), 7)) for span in ((0.05, 20.0), (0.3, 300.0), (1.0, 1e6))]
+    bounds = Bounds(FR3.position_min_rad, FR3.position_max_rad, *drawn)
+    stream, rate_hz = hostile(seed, bounds=bounds, step_s=step_s)
+    config = FilterConfig(
+        step_s=step_s, stream_period_s=1.0 / rate_hz, delay_s=3.0 / rate_hz, follow_error_max_rad=100.0,
+        bandwidth_rad_s=min(80.0, 0.2 / step_s),
+    )  # fmt: skip
+    made = StreamFilter(bounds, config)
+    assert made.reset(HOME)
+    motion = made.run(
+        stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s
+    )
+    *over, outside = shares(motion, bounds, step_s)
+    rounding = 1.0 + 4e-15 / np.array([step_s, step_s**2, step_s**3]) / [limit.min() for limit in drawn]
+    assert (np.array(over) <= rounding).all()
     assert outside <= 0.0
 
 
@@ -53,7 +77,7 @@ def test_the_hostile_streams_reach_every_bound_and_every_cause():
     reached, causes = np.zeros(4), set()
     for seed in range(120):
         stream, rate_hz = hostile(seed, 3.0)
-        motion = play(stream, rate_hz, follow_error_max_rad=(0.05, 100.0)[seed % 2])
+        motion = play(stream, rate_hz, follow_error_max_rad=(0.1, 100.0)[seed % 2])
         reached = np.maximum(reached, [*shares(motion)[:3], np.exp(shares(motion)[3])])
         causes |= set(motion.reason)
     assert (reached > 0.999).all()
@@ -97,7 +121,11 @@ def test_a_smooth_stream_stays_as_smooth(rate_hz):
 @pytest.mark.parametrize("velocities", ["backward differences", "none", "zeros"])
 def test_it_is_as_smooth_whatever_velocities_the_sender_gives(velocities):
     stream = well_behaved(500.0)
-    given = {"backward differences": stream.velocity_rad_s, "none": None, "zeros": 0.0 * stream.velocity_rad_s}
+    given = {
+        "backward differences": stream.velocity_rad_s,
+        "none": None,
+        "zeros": 0.0 * stream.velocity_rad_s,
+    }
     made = filter_for(500.0)
     motion = made.run(stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, given[velocities])
     assert np.abs(np.diff(motion.position_rad, 2, axis=0)).max() / 1e-6 < 3.5
@@ -109,7 +137,9 @@ def test_the_header_does_what_a_slow_filter_written_apart_does(rate_hz):
     shift = np.array([0.005, -0.01, 0.0, 0.015, 0.0, -0.003, 0.0])
     stream = well_behaved(rate_hz, 1.3, path=lambda t: smooth(t) + shift)
     made = filter_for(rate_hz)
-    motion = made.run(stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s)
+    motion = made.run(
+        stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s
+    )
     slow = slow_run(
         made.config, HOME, FR3.acceleration_max_rad_s2, FR3.jerk_max_rad_s3, stream.now_ns / 1e9, stream.arrival,
         (stream.stamp_ns - stream.stamp_ns[0]) / 1e9, stream.position_rad, stream.velocity_rad_s,
@@ -208,7 +238,7 @@ def test_without_restart_by_stream_only_a_reset_ends_a_stop():
 
 def test_it_goes_onto_a_stream_that_rests_a_little_away_slowly():
     made = filter_for(500.0)
-    target = HOME + 0.019
+    target = HOME + 0.09
     path = []
     for k in range(1500):
         now = k * 1_000_000
@@ -217,7 +247,7 @@ def test_it_goes_onto_a_stream_that_rests_a_little_away_slowly():
         path.append(made.update(now)[0])
     path = np.array(path)
     np.testing.assert_allclose(path[-1], target, atol=1e-6)
-    assert np.abs(np.diff(path, 2, axis=0)).max() / 1e-6 < 0.2
+    assert np.abs(np.diff(path, 2, axis=0)).max() / 1e-6 < 0.6
 
 
 @pytest.mark.parametrize(("spoil", "reason"), [
@@ -250,7 +280,9 @@ def test_one_sample_that_cannot_be_right_stops_it_at_once_and_for_good(spoil, re
 def test_repeated_and_overtaken_samples_change_nothing():
     stream = well_behaved(500.0)
     plain = play(stream, 500.0)
-    twice = Stream(*(np.repeat(a, 2, axis=0) if len(a) == len(stream.arrival) else a for a in vars(stream).values()))
+    twice = Stream(
+        *(np.repeat(a, 2, axis=0) if len(a) == len(stream.arrival) else a for a in vars(stream).values())
+    )
     swapped = Stream(stream.now_ns, stream.arrival, *(a.copy() for a in list(vars(stream).values())[2:]))
     for array in (swapped.stamp_ns, swapped.position_rad, swapped.velocity_rad_s):
         array[1001:1003] = array[[1002, 1001]]
@@ -286,6 +318,15 @@ def test_a_loop_that_is_held_up_catches_up_or_stops():
         assert motion.state[-1] == end
         assert max(shares(motion)[:3]) <= 1.0
     assert motion.reason[-1] == "the control loop was held up"
+
+
+def test_a_loop_that_misses_one_step_of_eight_plays_on_in_time():
+    stream = well_behaved(500.0, 8.0, clock_share=8.0 / 7.0)
+    motion = play(stream, 500.0)
+    now_s = stream.now_ns / 1e9
+    assert set(motion.state[(now_s > 0.3) & (now_s < 7.9)]) == {"following"}
+    after = (now_s > 3.0) & (now_s < 7.9)
+    np.testing.assert_allclose(motion.position_rad[after], smooth(now_s[after] - 0.0075), atol=3e-3)
 
 
 def test_a_clock_of_the_loop_that_goes_backwards_stops_it():

@@ -186,7 +186,7 @@ def test_two_lines_of_a_chain_byte_by_byte():
         ),
         (
             '{"cycle":9,"fields":{},"kind":"clock","monotonic_us":1,"prev":"PREV","retention":{"class":'
-            '"safety_decision_data","days":366,"ehsr":["1.2.1(b)"]},"seq":2,"utc":"1970-01-01T00:00:00.000000Z"}'
+            '"safety_decision_data","days":366,"ehsr":["1.2.1(b)"]},"seq":2,"utc":"1970-01-01T00:00:00.000001Z"}'
         ),
     ]
 

@@ -38,7 +38,7 @@ def test_every_recorded_decision_comes_out_again(log):
     assert found.rounded == 0
     assert found.cycles == verify(log).cycles
     assert found.verdicts == found.recorded_verdicts
-    assert found.summary == f"All {found.cycles} recorded decisions come out again, bit for bit."
+    assert found.summary == f"All {found.cycles} recorded decisions reproduced bit-exactly."
     assert seen[-1] == (found.cycles, found.cycles)
 
 

@@ -38,6 +38,8 @@ approver_keys: ["1234", 0b0b]
 operator: operator-3
 rt_priority: 0
 discovery_range: SUBNET
+interface: all
+operators: {anna: 0123456789abcdef}
 """
 
 
@@ -69,7 +71,7 @@ def test_what_stands_in_a_deployment_file_reaches_the_nodes(tmp_path):
     assert safety[0] == {
         "robot": "fr3", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0, "log_dir": "",
         "state_topic": "/cell/joint_states", "command_topic": "/cell/commands", "person_topic": "/cell/person",
-        "deployment_id": "cell 7", "operator": "operator-3",
+        "deployment_id": "cell 7", "operator": "operator-3", "operators": ["anna=0123456789abcdef"],
     }  # fmt: skip
     assert policy[0] == {
         "robot": "fr3", "rt_priority": 0, "bundle": "b.robolearn", "command_rate_hz": 250.0,
@@ -113,6 +115,8 @@ def test_arguments_of_a_launch_go_before_the_file():
     ("policy.launch.py", ["bundle:=b", "robot:=ros2_control"], "No deployment file is known for the arm"),
     ("fr3.launch.py", ["bundle:=b", "deploy:=deploy/ur5e.yaml"], "for robot 'ur5e', but robot 'fr3' was asked for"),
     ("fr3.launch.py", ["bundle:=b", "rate_hz:=5"], "key 'rate_hz' is 5"),
+    ("fr3.launch.py", ["bundle:=b", "discovery_range:=SUBNET"], "no interface is stated"),
+    ("fr3.launch.py", ["bundle:=b", "security_keystore:=/nowhere"], "/nowhere is no keystore: it has no folder"),
     ("fr3.launch.py", ["bundle:=b", "sim:=perhaps"], "'sim' is 'perhaps', expected true or false"),
     ("fr3.launch.py", ["bundle:=b", "approver_keys:=["], "key 'approver_keys' is '[': Input should be a valid list"),
 ])  # fmt: skip

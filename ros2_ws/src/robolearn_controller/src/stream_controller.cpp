@@ -85,10 +85,11 @@ CallbackReturn StreamController::on_init()
   auto_declare<double>("lag_max_s", standard.lag_max_s);
   auto_declare<double>("follow_error_max_rad", standard.follow_error_max);
   auto_declare<double>("start_tolerance_rad", standard.start_tolerance);
+  auto_declare<double>("restart_tolerance_rad", standard.restart_tolerance);
   auto_declare<double>("start_rest_s", standard.start_rest_s);
   auto_declare<double>("start_blend_s", standard.start_blend_s);
   auto_declare<double>("rest_velocity_rad_s", standard.rest_velocity);
-  auto_declare<double>("bandwidth_rad_s", standard.bandwidth_rad_s);
+  auto_declare<double>("bandwidth_rad_s", 0.0);
   auto_declare<bool>("restart_by_stream", standard.restart_by_stream);
   auto_declare<std::string>("feed_forward_interface", "");
   return CallbackReturn::SUCCESS;
@@ -157,7 +158,7 @@ CallbackReturn StreamController::on_activate(const rclcpp_lifecycle::State &)
     // What is commanded already stays commanded, where that is where the arm is: it sags less than a step back.
     for (std::size_t j = 0; j < joints_.size(); ++j) {
       const double commanded = read_value(command_interfaces_[j], 0);
-      if (std::isfinite(commanded) && std::fabs(commanded - held[j]) <= filter_config_.start_tolerance) {
+      if (std::isfinite(commanded) && std::fabs(commanded - held[j]) <= filter_config_.restart_tolerance) {
         held[j] = commanded;
       }
     }
@@ -319,10 +320,14 @@ bool StreamController::read_config(std::string & problem)
   for (const auto & [name, value] : {
          std::pair<const char *, double &>{"delay_s", c.delay_s}, {"late_max_s", c.late_max_s},
          {"lag_max_s", c.lag_max_s}, {"follow_error_max_rad", c.follow_error_max},
-         {"start_tolerance_rad", c.start_tolerance}, {"start_rest_s", c.start_rest_s},
+         {"start_tolerance_rad", c.start_tolerance}, {"restart_tolerance_rad", c.restart_tolerance},
+         {"start_rest_s", c.start_rest_s},
          {"start_blend_s", c.start_blend_s}, {"rest_velocity_rad_s", c.rest_velocity},
          {"bandwidth_rad_s", c.bandwidth_rad_s}}) {
     value = node->get_parameter(name).as_double();
+  }
+  if (c.bandwidth_rad_s == 0.0) {
+    c.bandwidth_rad_s = standard_bandwidth_rad_s(c.step_s);
   }
   if (c.problem() != nullptr) {
     problem = c.problem();

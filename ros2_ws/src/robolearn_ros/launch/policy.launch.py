@@ -13,6 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 from robolearn.deploy.deployment import from_launch, launch_arguments
+from robolearn.deploy.security import enclave_environment
 
 
 def nodes(context):
@@ -27,7 +28,7 @@ def nodes(context):
             name=name,
             namespace="",
             output="screen",
-            additional_env=environment,
+            additional_env={**environment, **enclave_environment(name, environment)},
             parameters=[values],
         )
         for name, values in parameters.items()

@@ -1,8 +1,8 @@
 """The safety monitor as a process of its own, sole publisher to the arm's controller.
 
 Every cycle: take every message, ask the monitor, publish what it decided, record it. It never goes silent: without
-a start it holds, on an error in the loop it brakes. Services reset, start, stop and change the mode; they are carried
-out between two cycles.
+a start it holds, on an error in the loop it brakes. Operators reset, start and change the mode, anybody may stop
+(`operator_service`); calls are carried out between two cycles.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
-from sensor_msgs.msg import JointState, Range
-from std_msgs.msg import Bool, Float64, Float64MultiArray
-from std_srvs.srv import Trigger
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, Float64MultiArray
 
 from robolearn.deploy.deployment import profile_line
+from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
+from robolearn.recorder.cycle_codec import Wrench
+from robolearn.recorder.resolution import STEPS, measured_on_grid, wrench_on_grid
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
@@ -34,14 +37,17 @@ from robolearn_ros.messages import (
     JointReader,
     Polled,
     command,
-    distance_m,
     joint_state,
     misfits,
     qos,
     time_message,
+    wrench,
 )
 from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.publishers import PublisherWatch
+from robolearn_ros.signals import CellSignals
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
@@ -53,13 +59,14 @@ PARAMETERS = (
     Parameter("command_topic", "", "the position controller; empty for the robot file's"),
     Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
     Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
+    Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
     Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
     Parameter("log_key", "", "key file that signs the log; empty for the default"),
     Parameter("deployment_id", "not stated", "what this installation is called in the log"),
-    Parameter("operator", "operator", "pseudonym recorded with reset, start and mode; may be changed while running",
-              read_only=False),
-    Parameter("reset_reason", "service call", "why, recorded with a reset; may be changed while running",
-              read_only=False),
+    Parameter("operator", "operator", "pseudonym of who starts the nodes, in the first line of the log"),
+    Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
+    Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
+              "device stops; false: it is only reported"),
     replace(PHASE, default=0.6),
     RT_PRIORITY,
     STATS_PATH,
@@ -91,8 +98,7 @@ class SafetyNode:
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
-        self._person: tuple[float, float] | None = None
-        self._enabled: tuple[bool, float] | None = None
+        self._wrench: Wrench | None = None
         self._decision: Decision | None = None
         self._told: tuple[Any, ...] = ()
         self._told_ns = 0
@@ -111,8 +117,15 @@ class SafetyNode:
             node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(QUEUE)
         )
         self._commands = Polled(node, JointState, p["policy_topic"], qos(QUEUE))
-        self._ranges = Polled(node, Range, p["person_topic"], qos(QUEUE))
-        self._enabling = Polled(node, Bool, "/robolearn/enabling_device", qos(QUEUE))
+        self.signals = CellSignals(
+            node, self.clock, p["person_topic"], self.monitor.limits.mode.clock_ahead_max_s.value
+        )
+        wrench_topic = p["wrench_topic"] or topics.wrench
+        # Best effort hears every publisher; a lost wrench matters to nobody but who reads the record.
+        self._wrenches = (
+            Polled(node, WrenchStamped, wrench_topic, qos(QUEUE, reliable=False)) if wrench_topic else None
+        )
+        self._wrench_frame: str | None = None
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
         self._out_qos = qos(1)
@@ -122,17 +135,17 @@ class SafetyNode:
             DiagnosticStatus, "/robolearn/decision", qos(50, latched=True)
         )
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
-        calls: dict[str, Callable[[float], Answer]] = {
-            "reset": self._reset,
-            "start": self._start,
-            "stop": self._stop,
-        }
-        for mode in self.profile.modes:
-            calls[f"set_mode_{mode}"] = lambda now_s, mode=mode: self._set_mode(now_s, mode)
-        for name, call in calls.items():
-            node.create_service(
-                Trigger, f"~/{name}", lambda _, response, call=call: self._ask(call, response)
-            )
+        inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
+        self.publishers = PublisherWatch(
+            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"]
+        )
+        gate = OperatorGate(operators_from_list(p["operators"]))
+        if gate.empty:
+            node.get_logger().warning("No operator is known: nobody can start this arm. Set `operators`.")
+        OperatorService(
+            node, gate, self._carry_out, lambda: self._ask(self._stop),
+            lambda text: self._event("finding", about="operator", text=text),
+        )  # fmt: skip
         node.create_timer(1.0, self._publish_diagnostics)
         node.create_timer(0.2, self._watch_publishers)
 
@@ -184,28 +197,33 @@ class SafetyNode:
         """Every message that came since the last cycle."""
         self._measured_new, self._arrived = False, []
         for message in self._states.take():
-            self._measured, self._measured_new = self._reader.measured(message), True
+            self._measured = measured_on_grid(self._reader.measured(message))
+            self._measured_new = True
         self._arrived = [command(message, self.clock) for message in self._commands.take()]
         if self._arrived:
             self._command = self._arrived[-1]
-        ranges = self._ranges.take()
-        if ranges:  # the nearest of those that came in this cycle; NaN wins
-            nearest = min(ranges, key=lambda r: -math.inf if math.isnan(r.range) else distance_m(r))
-            stamp = nearest.header.stamp
-            self._person = distance_m(nearest), self.clock.monotonic_s(stamp.sec, stamp.nanosec)
-        for message in self._enabling.take():
-            self._enabled = bool(message.data), time.monotonic_ns() / 1e9
+        self._take_wrench()
+        problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
+        if problem:
+            self._stop_because(problem)
+
+    def _take_wrench(self) -> None:
+        """The newest wrench, for the record only."""
+        messages = self._wrenches.take() if self._wrenches is not None else []
+        if self._wrenches is not None and messages:
+            self._wrench = wrench_on_grid(wrench(messages[-1], self.clock))
+            frame = messages[-1].header.frame_id
+            if frame != self._wrench_frame:
+                self._wrench_frame = frame
+                self._event("wrench_frame", topic=self._wrenches.topic, frame_id=frame)
 
     def _surroundings(self) -> Surroundings:
-        held, held_s = self._enabled or (None, None)
-        distance, stamp = self._person or (None, None)
-        stop = bool(self._stop_asked) or not self._log_well
-        return Surroundings(distance, stamp, stop, held, held_s)
+        return self.signals.surroundings(bool(self._stop_asked) or not self._log_well)
 
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
-        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision)
+        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision, self._wrench)
         if well != self._log_well:
             self._log_well = well
             self._note(
@@ -249,16 +267,19 @@ class SafetyNode:
 
     # -- services --
 
-    def _ask(self, call: Callable[[float], Answer], response: Trigger.Response) -> Trigger.Response:
+    def _ask(self, call: Callable[[float], Answer]) -> Answer:
         """Hand a call to the control loop and wait for its answer (executor thread)."""
         reply: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._requests.put((call, reply))
         try:
-            answer = reply.get(timeout=SERVICE_WAIT_S)
+            return reply.get(timeout=SERVICE_WAIT_S)
         except queue.Empty:
-            answer = Answer(False, "The control loop did not answer. Look at /diagnostics.")
-        response.success, response.message = answer.accepted, answer.text
-        return response
+            return Answer(False, "The control loop did not answer. Look at /diagnostics.")
+
+    def _carry_out(self, request: OperatorRequest) -> Answer:
+        """An operator's request, admitted by its signature (executor thread)."""
+        call = {"start": self._start, "reset": self._reset, "mode": self._set_mode}[request.verb]
+        return self._ask(lambda now_s: call(now_s, request))
 
     def _answer(self, now_s: float) -> None:
         """Carry out what services asked for, between two cycles."""
@@ -270,24 +291,34 @@ class SafetyNode:
                 self._stop_because(f"a service call failed: {type(error).__name__}: {error}")
                 reply.put(Answer(False, self._stop_asked))
 
-    def _reset(self, now_s: float) -> Answer:
-        who, why = self._text("operator"), self._text("reset_reason")
+    def _reset(self, now_s: float, request: OperatorRequest) -> Answer:
+        if self.publishers.stops:
+            return self._refuse("reset", self.publishers.stops)
+        who, why = request.operator, request.reason or "no reason given"
         answer = self.monitor.reset(now_s, self._measured, who, why)
-        self._event("reset", now_s=now_s, measured=self._measured, who=who, why=why, answer=answer)
+        self._event(
+            "reset", now_s=now_s, measured=self._measured, who=who, key=request.key_id, why=why, answer=answer
+        )
         return answer
 
-    def _start(self, now_s: float) -> Answer:
+    def _start(self, now_s: float, request: OperatorRequest) -> Answer:
         # A latched stop is for the monitor to refuse, whoever else is missing.
-        unready = (self._deaf() or self._unheard(now_s)) if self.monitor.state is State.HOLDING else ""
+        unready = ""
+        if self.monitor.state is State.HOLDING:
+            unready = self.publishers.deaf or self.publishers.stops or self._unheard(now_s)
         if unready:
-            self._event("finding", about="start", text=unready)
-            return Answer(False, f"No start: {unready}")
-        who = self._text("operator")
+            return self._refuse("start", unready)
+        who = request.operator
         answer = self.monitor.start(now_s, self._measured, who)
-        self._event("start", now_s=now_s, measured=self._measured, who=who, answer=answer)
+        self._event("start", now_s=now_s, measured=self._measured, who=who, key=request.key_id, answer=answer)
         if answer.accepted:
             self._command = None
         return answer
+
+    def _refuse(self, about: str, reason: str) -> Answer:
+        """A refusal by this node, before the monitor is asked."""
+        self._event("finding", about=about, text=reason)
+        return Answer(False, f"No {about}: {reason}")
 
     def _stop(self, now_s: float) -> Answer:
         del now_s
@@ -296,10 +327,10 @@ class SafetyNode:
         self._stop_because("stop service")
         return Answer(True, "Stopping.")
 
-    def _set_mode(self, now_s: float, mode: str) -> Answer:
-        who = self._text("operator")
+    def _set_mode(self, now_s: float, request: OperatorRequest) -> Answer:
+        mode, who = request.mode, request.operator
         answer = self.monitor.set_mode(mode, who)
-        self._event("mode", now_s=now_s, mode=mode, who=who, answer=answer)
+        self._event("mode", now_s=now_s, mode=mode, who=who, key=request.key_id, answer=answer)
         return answer
 
     def _stop_because(self, reason: str) -> None:
@@ -318,6 +349,7 @@ class SafetyNode:
             "deployment_id": p["deployment_id"],
             "operator": p["operator"],
             "parameters": p,
+            "measurement_steps": STEPS,
         }
         key = Path(p["log_key"]) if p["log_key"] else None
         return SafetyLog.open(
@@ -333,9 +365,6 @@ class SafetyNode:
         if self.log is not None:
             self.log.event(kind, **fields)
 
-    def _text(self, name: str) -> str:
-        return str(self.node.get_parameter(name).value)
-
     def _note(self, key: str, text: str) -> None:
         """Remember a problem for diagnostics, and record that it came or went; empty text ends it."""
         if self._problems.get(key, "") == text:
@@ -348,28 +377,13 @@ class SafetyNode:
             self.node.get_logger().warning(text)
 
     def _watch_publishers(self) -> None:
-        others = self.node.count_publishers(self._command_topic) - 1
-        self._note("controller", f"{others} other publisher(s) on {self._command_topic}: this monitor no longer "
-                   "decides alone what the arm does" if others > 0 else "")  # fmt: skip
-        policies = self.node.count_publishers(self._policy_topic)
-        self._note(
-            "policy", f"{policies} publishers on {self._policy_topic}, expected one" if policies > 1 else ""
-        )
-        states = self.node.count_publishers(self._states.topic)
-        self._note(
-            "states", f"{states} publishers on {self._states.topic}, expected one" if states > 1 else ""
-        )
-        self._note("arm", self._deaf())
+        for name, text in self.publishers.look().items():
+            self._note(name, text)
+        if self.publishers.stops:
+            self._stop_because(self.publishers.stops)
+        self._note("arm", self.publishers.deaf)
         stepped = self.clock.stepped_s()
         self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
-        if others > 0:
-            self._stop_because(f"another publisher on {self._command_topic}")
-
-    def _deaf(self) -> str:
-        """Why the arm's controller cannot hear this monitor; empty if it can."""
-        if self.node.count_subscribers(self._command_topic):
-            return ""
-        return f"nobody listens on {self._command_topic}: is the controller active?"
 
     def _unheard(self, now_s: float) -> str:
         """Who must be heard before a start and is not; empty if all are.
@@ -377,8 +391,8 @@ class SafetyNode:
         ROS 2 nodes that have just come up may find each other later than a first command may take after a start.
         """
         mode = self.monitor.limits.mode
-        if self._person is None and isinstance(mode.separation, Separation):
-            return f"nothing was received from the person sensor on {self._ranges.topic}."
+        if self.signals.person.value is None and isinstance(mode.separation, Separation):
+            return f"nothing was received from the person sensor on {self.signals.topics['person']}."
         age_s = math.inf if self._command is None else now_s - self._command.stamp_s
         if age_s > mode.first_command_wait_max_s.value:
             since = f"for {age_s:.1f} s" if self._command is not None else "yet"
@@ -387,7 +401,7 @@ class SafetyNode:
 
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
-        read = (self._states, self._commands, self._ranges, self._enabling, self._gripper)
+        read = (self._states, self._commands, *self.signals.polled, self._gripper)
         given = [text for topic in read for text in topic.misfits()]
         taken = misfits(self.node, self._command_topic, Float64MultiArray, self._out_qos, reading=False)
         self._note("fit", "; ".join(given + taken))

@@ -1,6 +1,6 @@
 """A MuJoCo arm in wall-clock time that speaks what the real arm's driver speaks.
 
-It obeys a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
+It stands behind a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
 With `controller: robolearn` it runs robolearn_controller's own C++ filter instead, once a tick, on the sent commands.
 It stands for the arm and its cell; a simulated person sensor belongs to the cell.
 """
@@ -33,7 +33,7 @@ from robolearn_ros.simulation import Arm, Trajectory
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
     Parameter("task", "", "task whose scene surrounds the arm, such as reach; empty for a bare floor"),
-    Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of obeying commands", "Hz", 50, 1000),
+    Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of applying commands", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states at the driver's slow rate; empty for the robot file's"),
     Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
     Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
@@ -51,7 +51,7 @@ PARAMETERS = (
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
     Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
-    Parameter("controller", "forward", "what turns commands into targets: a forward command controller, or robolearn's",
+    Parameter("controller", "forward", "what makes targets of commands: a forward command controller, or robolearn's",
               "", None, None, ("forward", "robolearn")),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
@@ -112,7 +112,7 @@ class SimNode:
         self.refused = 0
         self.largest_step_rad = 0.0
         self._last_target = self.arm.target_rad.copy()
-        self.acceleration = CommandAcceleration(p["rate_hz"], self.arm.target_rad)
+        self.acceleration = CommandAcceleration(p["rate_hz"], self.robot.dof)
         self.controller: SimulatedController | None = None
         if p["controller"] == "robolearn":
             self.controller = SimulatedController(
@@ -121,11 +121,11 @@ class SimNode:
             )  # fmt: skip
 
     def tick(self, tick_ns: int) -> None:
-        """Obey, step, tell."""
+        """Apply commands, step the physics, publish."""
         for message in self._commands.take():
             if self.controller is None:
                 self._trajectory = None
-                self._obey(np.array(message.data, float))
+                self._apply(np.array(message.data, float))
         for message in self._gripper.take():
             if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
                 self.refused += 1
@@ -133,9 +133,9 @@ class SimNode:
             self._follow(message, tick_ns)
         if self._trajectory is not None:
             trajectory, start_ns = self._trajectory
-            self._obey(trajectory.sample((tick_ns - start_ns) / 1e9))
+            self._apply(trajectory.sample((tick_ns - start_ns) / 1e9))
         if self.controller is not None:
-            self._obey(self.controller.step(tick_ns))
+            self._apply(self.controller.step(tick_ns))
         self.acceleration.add(self.arm.target_rad)
         if self._wiring is not None:
             self.arm.command(self._wiring.command(tick_ns / 1e9, self._target))
@@ -175,7 +175,7 @@ class SimNode:
             **(self.controller.values() if self.controller is not None else {}),
         }
 
-    def _obey(self, target: np.ndarray) -> None:
+    def _apply(self, target: np.ndarray) -> None:
         if not self.arm.command(target):
             self.refused += 1
             return
@@ -243,27 +243,26 @@ class SimNode:
 
 
 class CommandAcceleration:
-    """Largest acceleration of any joint's target at each tick, by differences on the loop's grid; the newest kept."""
+    """The targets of the newest ticks, and how hard they accelerate any joint, by differences on the loop's grid."""
 
-    def __init__(self, rate_hz: float, position_rad: np.ndarray, capacity: int = 1 << 17):
+    def __init__(self, rate_hz: float, joints: int, capacity: int = 1 << 17):
         self._rate = rate_hz
-        self._ring = np.zeros(capacity)
-        self._before = np.tile(position_rad, (2, 1))
+        self._ring = np.zeros((capacity, joints))
         self._count = 0
 
     def add(self, position_rad: np.ndarray) -> None:
         """The target [n] of one more tick."""
-        older, old = self._before
-        self._ring[self._count % len(self._ring)] = (
-            np.abs(position_rad - 2.0 * old + older).max() * self._rate**2
-        )
-        self._before = np.stack([old, position_rad])
+        self._ring[self._count % len(self._ring)] = position_rad
         self._count += 1
 
     def summary(self) -> dict[str, float]:
-        """p50, p90, p99 of the ticks with motion, and the largest of all; empty without motion."""
-        kept = self._ring[: min(self._count, len(self._ring))]
-        moved = kept[kept > 1e-3]
+        """p50, p90, p99 and largest of the ticks with motion, rad/s2; empty without motion."""
+        begin = self._count % len(self._ring) if self._count > len(self._ring) else 0
+        kept = np.roll(self._ring, -begin, axis=0)[: self._count]
+        if len(kept) < 3:
+            return {}
+        acceleration = np.abs(np.diff(kept, 2, axis=0)).max(axis=1) * self._rate**2
+        moved = acceleration[acceleration > 1e-3]
         if not len(moved):
             return {}
         p50, p90, p99 = np.percentile(moved, [50, 90, 99])

@@ -17,6 +17,8 @@ from robolearn_ros.stream_filter import Bounds, FilterConfig, StreamFilter
 
 Vector = NDArray[np.float64]
 
+FROM_PROFILE = ("delay_s", "late_max_s", "follow_error_max_rad", "start_tolerance_rad")
+
 
 class SimulatedController:
     """Follows the safety node's sent commands with one step for each tick of the arm's loop."""
@@ -41,8 +43,7 @@ class SimulatedController:
         config = FilterConfig(
             step_s=1.0 / rate_hz,
             stream_period_s=1.0 / stream_rate_hz,
-            delay_s=p["delay_s"],
-            follow_error_max_rad=p["follow_error_max_rad"],
+            **{name: p[name] for name in FROM_PROFILE},
             bandwidth_rad_s=min(FilterConfig.bandwidth_rad_s, 0.2 * rate_hz),
         )
         self.profile_digest = loaded.digest
@@ -51,24 +52,32 @@ class SimulatedController:
         self.malformed = 0
         self.braked_from_rad_s = 0.0  # largest joint speed when it last began to brake
         self._names = robot.joint_names
+        self._last_names: list[str] = []
+        self._order: list[int] = []
         self._sent = Polled(node, JointState, SENT_TOPIC, qos(100))
 
     def step(self, now_ns: int) -> Vector:
         """Take what came, and the positions [n] for this tick."""
         for message in self._sent.take():
-            names = list(message.name)
-            if len(message.position) != len(names) or any(name not in names for name in self._names):
+            stamp = message.header.stamp
+            position, velocity = np.array(message.position), np.array(message.velocity)
+            if not self._ordered(list(message.name)) or len(position) != len(self._last_names):
                 self.malformed += 1
                 continue
-            order = [names.index(name) for name in self._names]
-            stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-            velocity = np.array(message.velocity)[order] if len(message.velocity) == len(names) else None
-            self.filter.push(stamp_ns, np.array(message.position)[order], velocity, now_ns)
+            given = velocity[self._order] if len(velocity) == len(position) else None
+            self.filter.push(stamp.sec * 1_000_000_000 + stamp.nanosec, position[self._order], given, now_ns)
         followed = self.filter.state == "following"
         position, velocity, _ = self.filter.update(now_ns)
         if followed and self.filter.state in ("late", "braking"):
             self.braked_from_rad_s = float(np.abs(velocity).max())
         return position
+
+    def _ordered(self, names: list[str]) -> bool:
+        """Whether a message with these names has every joint; where each stands is kept."""
+        if names != self._last_names:
+            self._last_names = names
+            self._order = [names.index(name) for name in self._names if name in names]
+        return len(self._order) == len(self._names)
 
     def values(self) -> dict[str, Any]:
         """For diagnostics."""

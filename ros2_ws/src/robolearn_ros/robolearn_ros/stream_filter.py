@@ -36,8 +36,9 @@ class FilterConfig:
     delay_s: float = 0.006
     late_max_s: float = 0.03
     lag_max_s: float = 0.1
-    follow_error_max_rad: float = 0.05
-    start_tolerance_rad: float = 0.02
+    follow_error_max_rad: float = 0.1
+    start_tolerance_rad: float = 0.1
+    restart_tolerance_rad: float = 0.02
     start_rest_s: float = 0.1
     start_blend_s: float = 1.0
     rest_velocity_rad_s: float = 0.01
@@ -84,7 +85,9 @@ class StreamFilter:
             restart_by_stream, ctypes.byref(problem),
         )  # fmt: skip
         if not self._filter:
-            raise ConfigError(f"The controller's filter refuses its numbers: {(problem.value or b'').decode()}.")
+            raise ConfigError(
+                f"The controller's filter refuses its numbers: {(problem.value or b'').decode()}."
+            )
         self._motion = np.zeros((3, self.joints))
         self._status = np.zeros(3, np.uint8)
 
@@ -161,7 +164,9 @@ class StreamFilter:
             or len(steps) != len(stamps)
             or (velocity is not None and velocity.shape != position.shape)
         ):
-            raise ValueError("arrival, stamp_ns, position_rad and velocity_rad_s must have one row for each sample")
+            raise ValueError(
+                "arrival, stamp_ns, position_rad and velocity_rad_s must have one row for each sample"
+            )
         motion, status = np.zeros((len(now), 3, self.joints)), np.zeros((len(now), 3), np.uint8)
         self._library.robolearn_filter_run(
             self._filter, len(now), _pointer(now), len(stamps), _pointer(steps), _pointer(stamps),
@@ -192,7 +197,9 @@ class Impedance:
     ):
         """Each [n]. Raises ConfigError where a number cannot be used."""
         self._library = library()
-        numbers = np.array([stiffness_nm_rad, damping_nm_s_rad, torque_max_nm, torque_rate_max_nm_s], np.float64)
+        numbers = np.array(
+            [stiffness_nm_rad, damping_nm_s_rad, torque_max_nm, torque_rate_max_nm_s], np.float64
+        )
         self.joints = numbers.shape[1]
         problem = ctypes.c_char_p()
         self._impedance = self._library.robolearn_impedance_new(
@@ -268,10 +275,21 @@ def build() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as work:
             out = Path(work) / "filter.so"
-            _run([*compiler.split(), *FLAGS, f"-I{folder / 'include'}", str(folder / "src" / "c_api.cpp"), "-o", str(out)])
+            _run(
+                [
+                    *compiler.split(),
+                    *FLAGS,
+                    f"-I{folder / 'include'}",
+                    str(folder / "src" / "c_api.cpp"),
+                    "-o",
+                    str(out),
+                ]
+            )
             out.replace(made)  # whoever else compiles it at the same time makes the same
     except OSError as error:
-        raise ConfigError(f"{cache}: {error.strerror}. Set ROBOLEARN_CACHE to a folder that can be written.") from None
+        raise ConfigError(
+            f"{cache}: {error.strerror}. Set ROBOLEARN_CACHE to a folder that can be written."
+        ) from None
     return made
 
 

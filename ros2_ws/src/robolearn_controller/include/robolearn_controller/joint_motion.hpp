@@ -15,6 +15,8 @@ namespace robolearn_controller
 
 // Room for rounding, so that what is commanded never exceeds a bound.
 constexpr double kShare = 1.0 - 1e-6;
+// Of the velocity bound: how much faster than the reference a joint may be while it catches up with it.
+constexpr double kCatchUpShare = 0.1;
 
 struct JointBounds
 {
@@ -185,7 +187,9 @@ inline JointState blend(const JointState & a, const JointState & b, double share
 inline double tracking_jerk(
   const JointState & s, const JointReference & r, const JointBounds & b, const TrackingGains & gains, double dt)
 {
-  const double catch_up = detail::braking_curve(r.position - s.position, gains.position, 0.5 * b.acceleration_max);
+  const double faster = kCatchUpShare * b.velocity_max;
+  const double catch_up = std::clamp(
+    detail::braking_curve(r.position - s.position, gains.position, 0.5 * b.acceleration_max), -faster, faster);
   const double change =
     detail::braking_curve(r.velocity - s.velocity + catch_up, gains.velocity, 0.5 * b.jerk_max);
   const double jerk_max = b.jerk_max * kShare;

@@ -1,9 +1,9 @@
 // Where in a stream of stamps to play: a fixed delay behind what the sender sends now.
 //
 // Sender and controller need no common clock: the offset between stamps and the controller's time is taken from the
-// earliest arrivals. The time played advances by whole steps of the control loop, whenever the loop really woke up,
-// and its rate is turned slowly and by little, so that neither jitter of the messages nor of the loop reaches the
-// motion.
+// earliest arrivals. The time played advances with the steps of the control loop, whenever the loop really woke up.
+// Its rate is that at which steps come (a loop that misses one of ten plays more in each), turned slowly and by little
+// towards the right place, so that neither jitter of the messages nor of the loop reaches the motion.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +18,8 @@ public:
   static constexpr double kRateMax = 0.05;        // how much faster or slower than time the stream is played
   static constexpr double kPullTime = 0.2;        // s, how quickly an error of the time played is removed
   static constexpr double kSmoothTime = 0.05;     // s, how quickly the rate changes; a quarter: critically damped
+  static constexpr double kPaceTime = 0.25;       // s, over which the rate of steps is taken
+  static constexpr double kPaceStepsMax = 10.0;   // steps that may have been missed in one, as far as that rate knows
   static constexpr double kOffsetLeak = 1e-3;     // s/s, more than two computers' clocks drift apart
   static constexpr double kOffsetCatchUp = 0.1;   // s/s, at which earlier arrivals are believed
 
@@ -55,15 +57,19 @@ public:
   // Begin to play, at the right place at once.
   void start(double now_s)
   {
-    rate_ = 1.0;
+    rate_ = pace_ = 1.0;
+    stepped_s_ = now_s;
     played_s_ = wanted_s(now_s);
   }
 
   // One step of the control loop.
   void step(double now_s)
   {
+    const double passed = std::clamp((now_s - stepped_s_) / step_s_, 0.0, kPaceStepsMax);
+    stepped_s_ = now_s;
+    pace_ += (passed - pace_) * std::min(step_s_ / kPaceTime, 1.0);
     const double wanted =
-      1.0 + std::clamp((wanted_s(now_s) - played_s_ - step_s_) / kPullTime, -kRateMax, kRateMax);
+      pace_ + std::clamp((wanted_s(now_s) - played_s_ - step_s_) / kPullTime, -kRateMax, kRateMax);
     rate_ += (wanted - rate_) * std::min(step_s_ / kSmoothTime, 1.0);
     played_s_ += rate_ * step_s_;
   }
@@ -79,7 +85,8 @@ private:
   double offset_s_{0.0};
   double arrived_s_{0.0};
   double played_s_{0.0};
-  double rate_{1.0};
+  double stepped_s_{0.0};
+  double rate_{1.0}, pace_{1.0};
   bool heard_{false};
 };
 

@@ -1,12 +1,13 @@
 // Follows a stream of joint samples with bounded velocity, acceleration and jerk, and brakes to rest when the stream
 // is late, ends, or cannot be right.
 //
-//   waiting    at rest. A stream that rests near the held position for `start_rest_s` begins to be followed.
+//   waiting    at rest after a reset. A stream that rests within `start_tolerance` of the held position for
+//              `start_rest_s` begins to be followed.
 //   following  the stream, `delay_s` behind its sender.
 //   late       the newest sample is overdue: braking. Goes on following if the stream comes back within `late_max_s`.
 //   braking    latched, with a reason: to rest, whatever comes.
-//   stopped    at rest after that. Followed again is only a stream that rests near the held position, as from waiting
-//              (where `restart_by_stream`); otherwise a reset is needed.
+//   stopped    at rest after that. Followed again is only a stream that rests within `restart_tolerance` of the held
+//              position (where `restart_by_stream`); otherwise a reset is needed.
 //
 // One thread calls push and update. Neither allocates, locks nor throws, and their time is bounded.
 #pragma once
@@ -66,6 +67,9 @@ constexpr const char * text(Reason reason)
   return kTexts[static_cast<std::size_t>(reason)];
 }
 
+// 80 rad/s, or a fifth of the update rate where that is lower.
+inline double standard_bandwidth_rad_s(double step_s) { return std::min(80.0, 0.2 / step_s); }
+
 struct FilterConfig
 {
   std::size_t joints{0};
@@ -75,8 +79,9 @@ struct FilterConfig
   double delay_s{0.006};          // behind the sender's newest sample
   double late_max_s{0.03};        // overdue by more is an end
   double lag_max_s{0.1};          // a control loop that was away for longer stops
-  double follow_error_max{0.05};  // between the stream and what is commanded
-  double start_tolerance{0.02};   // between the held position and a stream that may be followed
+  double follow_error_max{0.1};  // between the stream and what is commanded
+  double start_tolerance{0.1};     // after a reset: between the held position and a stream that may be followed
+  double restart_tolerance{0.02};  // the same after a stop
   double start_rest_s{0.1};       // for how long that stream must rest there first
   double start_blend_s{1.0};      // over which the motion goes from the held position onto the stream
   double rest_velocity{0.01};     // a stream below this is at rest
@@ -95,8 +100,8 @@ struct FilterConfig
       }
     }
     for (const double value :
-         {step_s, stream_period_s, delay_s, late_max_s, lag_max_s, follow_error_max, start_tolerance, start_rest_s,
-          start_blend_s, rest_velocity, bandwidth_rad_s}) {
+         {step_s, stream_period_s, delay_s, late_max_s, lag_max_s, follow_error_max, start_tolerance, restart_tolerance,
+          start_rest_s, start_blend_s, rest_velocity, bandwidth_rad_s}) {
       if (!(std::isfinite(value) && value > 0.0)) {
         return "times, tolerances and bandwidth must be finite and above zero";
       }
@@ -304,9 +309,10 @@ private:
     if (!resting()) {
       return;
     }
+    const double tolerance = state_ == FilterState::kWaiting ? c_.start_tolerance : c_.restart_tolerance;
     bool near = true, still = true;
     for (std::size_t j = 0; j < c_.joints; ++j) {
-      near = near && std::fabs(sample.position[j] - joints_[j].position) <= c_.start_tolerance;
+      near = near && std::fabs(sample.position[j] - joints_[j].position) <= tolerance;
       still = still && (!sample.with_velocity || std::fabs(sample.velocity[j]) <= c_.rest_velocity) &&
               (first || std::fabs(sample.position[j] - old[j]) <= c_.rest_velocity * (path_.newest_s() - before));
     }
