@@ -23,7 +23,7 @@ from robolearn.cli import security as cli_security
 from robolearn.cli import sysid as cli_sysid
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
-from robolearn.errors import LogError, RobolearnError, RobotError
+from robolearn.errors import ConfigError, LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
     from robolearn.sim.randomize import Randomization
@@ -269,7 +269,7 @@ def approve(
 
 @app.command()
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    bundle: Annotated[Path | None, typer.Argument(help="A .robolearn file; none with --motion.")] = None,
     robot: Annotated[
         str, typer.Option(help="The arm: a name, or a robot YAML (default: the deployment file's, or fr3).")
     ] = "",
@@ -280,16 +280,31 @@ def serve(
     ] = None,
     log: Annotated[Path, typer.Option(help="Folder of the safety log.")] = Path("runs/serve"),
     rate: Annotated[float | None, typer.Option(help="Command rate in Hz (default: the file's).")] = None,
+    motion: Annotated[
+        Path | None, typer.Option(help="Play a motion of `robolearn sysid excite` once, in a policy's place.")
+    ] = None,
+    plant: Annotated[
+        str,
+        typer.Option(help="With --motion and --sim: what the simulated arm is, a name in configs/plants."),
+    ] = "",
 ) -> None:
     """Serve a policy on an arm over ROS 2, behind the safety monitor, until Ctrl-C.
 
     Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
     """
     from robolearn.deploy.deployment import deployment_for
-    from robolearn.deploy.serving import serve_until_stopped
+    from robolearn.deploy.serving import serve_motion, serve_until_stopped
 
+    if (bundle is None) == (motion is None):
+        raise ConfigError("Give either a bundle to serve, or --motion and a motion file: one of the two.")
+    if plant and (motion is None or not sim):
+        raise ConfigError("--plant says what the simulated arm is: it goes with --motion and --sim.")
     changes = {"profile": profile, "rate_hz": rate}
     deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
+    if motion is not None:
+        serve_motion(motion, deployment, sim=sim, plant=plant, log_dir=log, console=out)
+        return
+    assert bundle is not None
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 

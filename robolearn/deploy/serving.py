@@ -29,8 +29,10 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from robolearn.data.motion_file import read_motion
 from robolearn.deploy.deployment import (
     Deployment,
+    motion_parameters,
     node_environment,
     node_parameters,
     profile_line,
@@ -39,12 +41,13 @@ from robolearn.deploy.deployment import (
 from robolearn.deploy.discovery import describe, discovery_environment, not_followed
 from robolearn.deploy.operators import local_operator, operators_as_list
 from robolearn.deploy.security import enabled, enclave_environment, require_security
-from robolearn.errors import MissingDependency, RobolearnError
+from robolearn.errors import DataError, MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
+from robolearn.sim.plant import load_plant
 
 GRACE_S = 5.0
 _WHEELS = "ros_wheels_bootstrapper"
@@ -268,7 +271,7 @@ class Serving:
 
         The policy ends first and the arm last, so that the arm is held while the rest goes down.
         """
-        for name in ("policy_node", "safety_node", "sim_node"):
+        for name in ("policy_node", "motion_node", "safety_node", "sim_node"):
             node = self.nodes.get(name)
             if node is None:
                 continue
@@ -348,6 +351,62 @@ def serve_until_stopped(
                 serving.check()
         console.print("Stopping the nodes ...")
     say(f"Look at what happened: robolearn review {folder / 'safety'}")
+
+
+def serve_motion(
+    motion: str | Path,
+    deployment: Deployment,
+    *,
+    sim: bool = False,
+    plant: str = "",
+    log_dir: str | Path = "runs/serve",
+    console: Console,
+) -> Path:
+    """Play a motion file through the safety node once, after a person's start; the folder of the safety log.
+
+    It ends by itself when the motion has been played, or with Ctrl-C or SIGTERM before. plant: see `motion_parameters`.
+    Raises DataError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
+    itself.
+    """
+    planned, robot = read_motion(motion), load_robot(deployment.robot)
+    if planned.about.get("robot_digest", robot.digest) != robot.digest:
+        raise DataError(
+            f"The motion '{motion}' was made for '{planned.about.get('robot')}' with another robot file than "
+            f"'{deployment.robot}'. Make one for this arm: robolearn sysid excite {deployment.robot}"
+        )
+    if not sim:
+        require_operators(deployment)
+    if plant:
+        load_plant(plant, robot)
+    profile = SafetyProfile.load(deployment.profile or robot.name)
+    folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
+    changes = node_environment(deployment)
+    nodes = motion_parameters(deployment, motion, sim=sim, log_dir=folder / "safety", plant=plant)
+    require_security(ros_environment(None, changes), nodes)
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    with Serving(folder, changes=changes) as serving:
+        for name, parameters in nodes.items():
+            serving.start(name, **parameters)
+        told = profile_line(profile, deployment.mode)
+        say(told)
+        with console.status("Waiting for the arm ..."):
+            serving.wait_for_output("safety_node", told, timeout_s=60.0)
+            serving.wait_for_output("motion_node", "active: ", timeout_s=60.0)
+        with _end_asked() as asked:
+            say(
+                f"The motion takes {planned.duration_s:g} s. Start it from another terminal: robolearn operate start"
+            )
+            while not asked.wait(0.2) and not _played(serving):
+                serving.check()
+        console.print("Stopping the nodes ...")
+    say(f"Safety log: {folder / 'safety'}")
+    say(f"Fit it: robolearn sysid fit {folder / 'safety'} --robot {deployment.robot}")
+    return folder / "safety"
+
+
+def _played(serving: Serving) -> bool:
+    output = serving.nodes["motion_node"].output.read_text(encoding="utf-8", errors="replace")
+    return "done: " in output
 
 
 def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator[str]:

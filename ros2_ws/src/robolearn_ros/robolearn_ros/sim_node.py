@@ -49,6 +49,7 @@ PARAMETERS = (
     Parameter("state_delay_s", 0.0, "age of joint states when they are published", "s", 0, 0.2),
     Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
+    Parameter("effort", False, "publish the torques of the drives with the joint states"),
     Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
     Parameter("controller", "forward", "what makes targets of commands: a forward command controller, or robolearn's",
@@ -78,6 +79,7 @@ class SimNode:
         self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"], plant)
         self._wiring = None if plant is None else Wiring(self.robot, plant, p["seed"])
         self._target = self.arm.target_rad.copy()
+        self._effort = p["effort"]
         self.arm.change_plant(p["damping_share"], p["gain_share"])
         self._base_frame = p["base_frame"]
         topics = arm_topics(self.robot)
@@ -141,9 +143,10 @@ class SimNode:
             self.arm.command(self._wiring.command(tick_ns / 1e9, self._target))
         self.arm.step()
         position, velocity = self.arm.position_rad, self.arm.velocity_rad_s
+        effort = self.arm.effort_nm if self._effort else None
         if self._wiring is not None:
-            seen = self._wiring.measure(tick_ns / 1e9, position, velocity, np.zeros_like(position))
-            position, velocity = seen["position_rad"], seen["velocity_rad_s"]
+            seen = self._wiring.measure(tick_ns / 1e9, position, velocity, self.arm.effort_nm)
+            position, velocity, effort = seen["position_rad"], seen["velocity_rad_s"], seen["effort"]
             tick_ns = round(1e9 * seen["stamp_s"])
         if self._noise.any():
             noise = self._random.normal(size=(2, len(position))) * self._noise[:, None]
@@ -151,7 +154,8 @@ class SimNode:
         stamp = time_message(self.clock, tick_ns)
         if self.loop.index % self._pose_every == 0:
             self._publish_cell(stamp)
-        message = joint_state(stamp, self.robot.joint_names, position, velocity)
+        effort = effort if self._effort else None
+        message = joint_state(stamp, self.robot.joint_names, position, velocity, effort=effort)
         if self._delay:
             self._waiting.append(message)
             if len(self._waiting) <= self._delay:

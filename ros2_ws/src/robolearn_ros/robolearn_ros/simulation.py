@@ -60,6 +60,15 @@ class Arm:
         return self.data.qvel[self._qvel]
 
     @property
+    def effort_nm(self) -> Vector:
+        """[n], torque of the drives at the targets that were commanded."""
+        bias, limit = self.model.actuator_biasprm[self._ctrl], self.model.actuator_forcerange[self._ctrl]
+        position, velocity = self.data.qpos[self._qpos], self.velocity_of_drives
+        torque = self.model.actuator_gainprm[self._ctrl, 0] * self.target_rad
+        torque = torque + bias[:, 1] * position + bias[:, 2] * velocity
+        return np.clip(torque, limit[:, 0], limit[:, 1])
+
+    @property
     def target_rad(self) -> Vector:
         """[n], what the arm is told to go to."""
         return self.data.ctrl[self._ctrl]
