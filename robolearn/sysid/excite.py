@@ -32,7 +32,8 @@ HARMONICS = 14  # of each joint
 CANDIDATES = 60
 AMPLITUDE_RAD = 0.45  # of a joint, at most
 NOISE = (2e-4, 1e-2)  # rad, rad/s: of the sensors that the motion is designed for
-DISTANCE_M = 0.03  # kept to the workspace and between links beyond the profile's own
+# Kept to the workspace and between links beyond the profile's own, m: the first that the home position keeps.
+DISTANCES_M = (0.03, 0.02, 0.01, 0.005)
 DELAY_KNOWN = 0.01  # relative: the other joints tell the delay too
 _SHRINK = 0.85
 
@@ -68,7 +69,7 @@ def excite(
     if not 8.0 <= duration_s <= 600.0:
         raise DataError(f"duration_s is {duration_s:g}, expected 8 to 600 s.")
     profile.check_against(robot)
-    tight = tightened(profile, mode, margin)
+    tight, distance, refused = _tightest(robot, profile, mode, margin, rate_hz)
     limits = tight.mode(mode)
     count = round(duration_s * rate_hz) + 1
     time = np.arange(count) / rate_hz
@@ -84,13 +85,14 @@ def excite(
             progress("checks", turn, 20)
         position = robot.home_rad + scale * shape
         velocity = _derivative(position, rate_hz)
-        if replayed(robot, tight, mode, time, position, velocity) is None:
+        refused = replayed(robot, tight, mode, time, position, velocity)
+        if refused is None:
             break
         scale *= _SHRINK
     else:
         raise DataError(
             f"No motion around the home position of '{robot.name}' is left by profile '{profile.name}' with a margin "
-            f"of {margin:g}. Choose a smaller margin, or a home position farther from the limits."
+            f"of {margin:g}: {refused} Choose a smaller margin, or a home position farther from the limits."
         )
     problem = replayed(robot, profile, mode, time, position, velocity)
     if problem is not None:
@@ -102,6 +104,7 @@ def excite(
         "profile_digest": profile.digest,
         "mode": mode,
         "margin": f"{margin:g}",
+        "distance_margin_m": f"{distance:g}",
         "seed": str(seed),
         "rate_hz": f"{rate_hz:g}",
     }
@@ -109,8 +112,25 @@ def excite(
     return Excitation(motion, margin, scale, worst, count)
 
 
-def tightened(profile: SafetyProfile, mode: str, margin: float) -> SafetyProfile:
-    """The profile with every limit of motion closer by a share of itself; distances by `DISTANCE_M`."""
+def _tightest(
+    robot: Robot, profile: SafetyProfile, mode: str, margin: float, rate_hz: float
+) -> tuple[SafetyProfile, float, str | None]:
+    """The tightened profile with the largest distance that the home position keeps, and that distance."""
+    home, time = np.tile(robot.home_rad, (3, 1)), np.arange(3) / rate_hz
+    refused: str | None = ""
+    for distance in DISTANCES_M:
+        tight = tightened(profile, mode, margin, distance)
+        refused = replayed(robot, tight, mode, time, home, 0.0 * home)
+        if refused is None:
+            return tight, distance, None
+    raise DataError(
+        f"The home position of '{robot.name}' does not keep profile '{profile.name}' with a margin of {margin:g} and "
+        f"{DISTANCES_M[-1] * 1e3:g} mm: {refused} Choose a smaller margin, or another home position."
+    )
+
+
+def tightened(profile: SafetyProfile, mode: str, margin: float, distance_m: float) -> SafetyProfile:
+    """The profile with every limit of motion closer by a share of itself, and distances by distance_m."""
     limits = profile.mode(mode)
     low, high = limits.position_min_rad.array, limits.position_max_rad.array
     room = 0.25 * margin * (high - low)
@@ -118,7 +138,7 @@ def tightened(profile: SafetyProfile, mode: str, margin: float) -> SafetyProfile
         "position_min_rad": _with(limits.position_min_rad, tuple(low + room)),
         "position_max_rad": _with(limits.position_max_rad, tuple(high - room)),
         "self_distance_min_m": _with(
-            limits.self_distance_min_m, limits.self_distance_min_m.value + DISTANCE_M
+            limits.self_distance_min_m, limits.self_distance_min_m.value + distance_m
         ),
     }
     for name in ("velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3", "torque_max_nm"):
@@ -130,17 +150,17 @@ def tightened(profile: SafetyProfile, mode: str, margin: float) -> SafetyProfile
     inner = space.stay_in.model_copy(
         update={
             "min_m": tuple(
-                x + DISTANCE_M if x != 0.0 else x for x in space.stay_in.min_m
+                x + distance_m if x != 0.0 else x for x in space.stay_in.min_m
             ),  # the floor it stands on
-            "max_m": tuple(x - DISTANCE_M for x in space.stay_in.max_m),
+            "max_m": tuple(x - distance_m for x in space.stay_in.max_m),
         }
     )
-    planes = tuple(p.model_copy(update={"offset_m": p.offset_m + DISTANCE_M}) for p in space.planes)
+    planes = tuple(p.model_copy(update={"offset_m": p.offset_m + distance_m}) for p in space.planes)
     boxes = tuple(
         b.model_copy(
             update={
-                "min_m": tuple(x - DISTANCE_M for x in b.min_m),
-                "max_m": tuple(x + DISTANCE_M for x in b.max_m),
+                "min_m": tuple(x - distance_m for x in b.min_m),
+                "max_m": tuple(x + distance_m for x in b.max_m),
             }
         )
         for b in space.keep_out
@@ -165,7 +185,7 @@ def replayed(
     names, far, now = robot.joint_names, 20.0, 100.0
     at, speed = position[0], np.zeros(robot.dof)
     around = Surroundings(far, now, False, True)
-    monitor.check(None, Measured(names, at, speed, now), around, now)
+    monitor.check([], Measured(names, at, speed, now), around, now)
     answer = monitor.start(now, Measured(names, at, speed, now), "robolearn sysid excite")
     if not answer.accepted:
         return answer.text
@@ -175,7 +195,7 @@ def replayed(
         target, slope = position[max(k, 0)], velocity[k] if k >= 0 else np.zeros(robot.dof)
         around = Surroundings(far, now, False, True)
         decision = monitor.check(
-            Command(names, target, now, slope), Measured(names, at, speed, now), around, now
+            (Command(names, target, now, slope),), Measured(names, at, speed, now), around, now
         )
         if decision.verdict is not Verdict.PASS:
             first = decision.records[0]

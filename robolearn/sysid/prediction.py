@@ -20,6 +20,7 @@ from robolearn.sysid.parameters import Model
 Array = NDArray[np.float64]
 
 STRETCH_S = 2.5
+STRETCH_MIN_S = 1.2
 SETTLE_S = 0.25  # of each stretch, not compared
 CHANNELS = ("position_rad", "velocity_rad_s", "effort")
 _MOST_STEPS = 400_000  # of all rollouts held in memory at a time
@@ -57,7 +58,10 @@ def stretches(
     found: list[Stretch] = []
     for begin, end in _whole(motion.command, motion.measured):
         begin += delay_max_s if begin > motion.command.time_s[0] + 1e-9 else 0.0
-        count = max(1, round((end - begin) / STRETCH_S))
+        whole = end - begin  # a short recording in four shorter stretches, so that one can be held out
+        count = max(
+            1, round(whole / STRETCH_S), every_held_out if whole >= every_held_out * STRETCH_MIN_S else 1
+        )
         length = (end - begin) / count
         if length < 2 * SETTLE_S:
             continue

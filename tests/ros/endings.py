@@ -97,7 +97,9 @@ class Watcher:
         self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self._goals = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
         self.commands: deque[tuple[float, np.ndarray]] = deque(maxlen=4000)
-        self.sent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=4000)  # stamp, position, velocity
+        self.sent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(
+            maxlen=4000
+        )  # stamp, position, velocity
         self.policy_s = 0.0  # when the policy was heard last
         self.state, self.text = "", ""
         self._closing = False
@@ -193,7 +195,7 @@ class Watcher:
 
 
 class Session:
-    """The nodes of a simulated arm, started by `robolearn serve` or by a launch, in a domain and a folder of their own."""
+    """The nodes of a simulated arm, started by `robolearn serve` or a launch, in a domain and folder of their own."""
 
     def __init__(self, bundle: Path, folder: Path, by: str, rate_hz: float = 250.0):
         self.folder, self.by, self.mark = folder, by, uuid.uuid4().hex
@@ -207,7 +209,9 @@ class Session:
             command = [sys.executable, "-m", "robolearn", "serve", str(bundle), "--robot", "fr3", "--sim"]
             command += ["--rate", str(rate_hz), "--log", str(folder / "serve")]
         else:
-            runner = os.environ.get("ROBOLEARN_ROS2_LAUNCH", f"{sys.executable} {launch_standin.__file__}").split()
+            runner = os.environ.get(
+                "ROBOLEARN_ROS2_LAUNCH", f"{sys.executable} {launch_standin.__file__}"
+            ).split()
             words = [f"bundle:={bundle}", f"rate_hz:={rate_hz}", f"log_dir:={folder / 'safety'}"]
             command = [*runner, str(LAUNCH), *words]
         with self.output.open("wb") as stream:
@@ -267,7 +271,10 @@ class Session:
 
     def log_end(self) -> str:
         """The reason that the log's last event but the signature gives; empty where it has no end."""
-        for file in (*self.folder.glob("serve/*/safety/events.jsonl"), *self.folder.glob("safety/events.jsonl")):
+        for file in (
+            *self.folder.glob("serve/*/safety/events.jsonl"),
+            *self.folder.glob("safety/events.jsonl"),
+        ):
             events = [json.loads(line) for line in file.read_text().splitlines()]
             return next((event["fields"]["reason"] for event in events if event["kind"] == "session_end"), "")
         return ""
@@ -396,13 +403,21 @@ def every_way() -> list[Way]:
     else can still brake."""
     caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     phases = ("start-up", "held", "moving", "braking", "stopped")
-    ways = [Way(whom, number, phase) for phase, number, whom in itertools.product(phases, caught, ("serve", *NODES))]
-    ways += [Way(whom, signal.SIGKILL, phase) for phase in phases for whom in ("serve", "policy_node", "sim_node")]
-    ways += [Way("launch", number, phase, "launch") for phase in phases for number in (*caught, signal.SIGKILL)]
+    ways = [
+        Way(whom, number, phase)
+        for phase, number, whom in itertools.product(phases, caught, ("serve", *NODES))
+    ]
+    ways += [
+        Way(whom, signal.SIGKILL, phase) for phase in phases for whom in ("serve", "policy_node", "sim_node")
+    ]
+    ways += [
+        Way("launch", number, phase, "launch") for phase in phases for number in (*caught, signal.SIGKILL)
+    ]
     ways += [Way("terminal", number, phase, "launch") for phase in phases for number in caught]
     ways += [Way("policy_node", number, "moving", "launch") for number in (signal.SIGTERM, signal.SIGKILL)]
     ways += [Way("lifecycle", signal.SIGTERM, phase) for phase in ("held", "moving", "stopped")]
-    ways += [Way("log_writer", number, phase) for phase in ("held", "moving") for number in (signal.SIGTERM, signal.SIGKILL)]  # fmt: skip
+    kills = (signal.SIGTERM, signal.SIGKILL)
+    ways += [Way("log_writer", number, phase) for phase in ("held", "moving") for number in kills]
     return ways
 
 
@@ -416,8 +431,12 @@ def _make_bundle(folder: Path) -> Path:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100, help="endings, in motion first; 0 for the whole matrix")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--count", type=int, default=100, help="endings, in motion first; 0 for the whole matrix"
+    )
     parser.add_argument("--rate", type=float, default=500.0, help="Hz of the nodes")
     parser.add_argument("--bundle", type=Path, help="a bundle for the FR3; one is made without")
     parser.add_argument("--only", default="", help="ways whose name holds this text")
@@ -434,7 +453,8 @@ def main() -> int:
             bad += bool(outcome.problems)
             speed = "nothing sent" if outcome.speed_rad_s is None else f"{outcome.speed_rad_s:.6f} rad/s"
             said = "; ".join(outcome.problems) or "in order"
-            print(f"{number:3d} {way!s:45s} at {outcome.moving_rad_s:.2f}: last {speed}, {outcome.took_s:.1f} s, {said}", flush=True)  # fmt: skip
+            text = f"at {outcome.moving_rad_s:.2f}: last {speed}, {outcome.took_s:.1f} s, {said}"
+            print(f"{number:3d} {way!s:45s} {text}", flush=True)
     print(f"{len(ways) - bad} of {len(ways)} endings in order")
     return 1 if bad else 0
 

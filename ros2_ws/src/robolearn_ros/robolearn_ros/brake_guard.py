@@ -53,7 +53,14 @@ class BrakeGuard:
     def __init__(self, topic: str, joints: int, period_s: float, rt_priority: int):
         """topic: of the arm's controller, resolved. By the thread that runs the control loop."""
         self._memory = GuardMemory.create(joints)
-        words = [str(self._memory.descriptor), str(joints), topic, repr(period_s), str(rt_priority), str(os.getpid())]
+        words = [
+            str(self._memory.descriptor),
+            str(joints),
+            topic,
+            repr(period_s),
+            str(rt_priority),
+            str(os.getpid()),
+        ]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "robolearn_ros.brake_guard", *words],
             stdin=subprocess.DEVNULL,

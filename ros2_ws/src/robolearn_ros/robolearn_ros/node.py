@@ -125,7 +125,9 @@ def _tick_until_rest(control: ControlNode, ending: Ending) -> bool:
                 return True
             deadline_ns = deadline_ns or tick_ns + round(REST_MAX_S * 1e9)
             if tick_ns > deadline_ns:
-                sys.stderr.write(f"Not at rest {REST_MAX_S:g} s after the request to end ({ending.reason}).\n")
+                sys.stderr.write(
+                    f"Not at rest {REST_MAX_S:g} s after the request to end ({ending.reason}).\n"
+                )
                 return False
         control.tick(tick_ns)
     return True

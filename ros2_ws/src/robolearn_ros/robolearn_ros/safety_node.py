@@ -145,7 +145,11 @@ class SafetyNode:
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
         self.publishers = PublisherWatch(
-            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"], guard=node_name(os.getpid())
+            node,
+            self._command_topic,
+            inputs,
+            exclusive=p["exclusive_publishers"],
+            guard=node_name(os.getpid()),
         )
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
