@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from robolearn import __version__
 from robolearn.cli import log as cli_log
@@ -22,10 +21,13 @@ from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
+from robolearn.cli.terminal import Terminal
 from robolearn.errors import LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
     from robolearn.sim.randomize import Randomization
+
+START, RESEARCHER, INTEGRATOR, SAFETY = "Start here", "Researcher", "Robot integrator", "Safety engineer"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,15 +36,15 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(invoke_without_command=True)
 robots_app = typer.Typer(invoke_without_command=True)
-app.add_typer(tasks_app, name="tasks")
-app.add_typer(robots_app, name="robots")
-app.add_typer(cli_safety.app, name="safety")
-app.add_typer(cli_log.app, name="log")
-app.add_typer(cli_operate.app, name="operate")
-app.add_typer(cli_security.app, name="security")
+app.add_typer(tasks_app, name="tasks", rich_help_panel=RESEARCHER)
+app.add_typer(robots_app, name="robots", rich_help_panel=RESEARCHER)
+app.add_typer(cli_safety.app, name="safety", rich_help_panel=SAFETY)
+app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
+app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
+app.add_typer(cli_security.app, name="security", rich_help_panel=INTEGRATOR)
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -103,7 +105,7 @@ _EXTRAS = {
 }
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     run: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of training, evaluation and goals.")] = 0,
@@ -123,17 +125,12 @@ def demo(
     raise typer.Exit(0 if summary.passed else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHER)
 def train(
     task: Task,
     overrides: Overrides = None,
     config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
-    print_slurm: Annotated[
-        str | None,
-        typer.Option(metavar="SITE", help="Print the SLURM script for a site instead of training."),
-    ] = None,
-    nodes: Annotated[int, typer.Option(help="Nodes of the SLURM job.")] = 1,
     bundle: Annotated[
         bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
     ] = True,
@@ -142,24 +139,43 @@ def train(
 
     Example: robolearn train fr3/reach seed=1 num_envs=512
     """
-    if print_slurm is not None:
-        from robolearn.env.naming import file_stem
-        from robolearn.fleet.cluster import slurm_script
-
-        target = run or Path("runs") / file_stem(task)
-        script = slurm_script(
-            task, target, site=print_slurm, nodes=nodes, config=config, overrides=overrides or []
-        )
-        sys.stdout.write(script)
-        return
     from robolearn.cli.train import train_command
 
     train_command(task, config, overrides or [], run, out, bundle=bundle)
 
 
-@app.command(name="eval")
+@app.command(rich_help_panel=RESEARCHER)
+def slurm(
+    task: Task,
+    overrides: Overrides = None,
+    site: Annotated[str, typer.Option(help="A site of configs/cluster, or a YAML of your own.")] = "generic",
+    nodes: Annotated[int, typer.Option(help="Nodes of the job.")] = 1,
+    config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
+) -> None:
+    """Print the SLURM script that trains on a cluster, saves itself when preempted, and continues when requeued.
+
+    Example: robolearn slurm fr3/reach --site leonardo --nodes 2 > reach.sbatch
+    """
+    from robolearn.env.naming import file_stem
+    from robolearn.fleet.cluster import slurm_script
+
+    target = run or Path("runs") / file_stem(task)
+    script = slurm_script(task, target, site=site, nodes=nodes, config=config, overrides=overrides or [])
+    sys.stdout.write(script)
+
+
+@app.command(name="eval", rich_help_panel=RESEARCHER)
 def evaluate(
-    policy: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder or a .robolearn file.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|BUNDLE|TASK", help="A run folder, a .robolearn file; a task with --policy expert."
+        ),
+    ],
+    policy: Annotated[
+        str | None, typer.Option(help="expert: the task's hand-written policy instead of the run's.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
     video: Annotated[
@@ -180,13 +196,15 @@ def evaluate(
     a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot would run.
 
     Example: robolearn eval runs/fr3-reach --episodes 1000
+
+    Example: robolearn eval fr3/pick_cube --policy expert
     """
     from robolearn.show.console import EvaluationBar, evaluation_table
     from robolearn.show.evaluated import evaluate_path
 
     with EvaluationBar(err) as progress:
         done = evaluate_path(
-            policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
+            path, episodes, seed, policy=policy, robot=robot, video=video, output=output, progress=progress
         )
     out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     with EvaluationBar(err) if video else nullcontext() as progress:
@@ -195,7 +213,7 @@ def evaluate(
         err.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHER)
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Annotated[
@@ -216,7 +234,7 @@ def export(
     out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=INTEGRATOR)
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
 ) -> None:
@@ -239,7 +257,7 @@ def inspect(
     out.print(approvals_text(loaded, bundle), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=SAFETY)
 def approve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
@@ -261,7 +279,7 @@ def approve(
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=INTEGRATOR)
 def serve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     robot: Annotated[
@@ -287,10 +305,10 @@ def serve(
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 
-app.command()(controller)
+app.command(rich_help_panel=INTEGRATOR)(controller)
 
 
-@app.command()
+@app.command(rich_help_panel=SAFETY)
 def review(
     log: Annotated[Path, typer.Argument(help="Folder of a safety log, or a log folder with many of them.")],
     report: Annotated[
@@ -361,10 +379,10 @@ def review(
     raise typer.Exit(0 if outcome.passed else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHER)
 def view(
     task: Task,
-    policy: Annotated[str, typer.Option(help="zero, random, or the path of a bundle.")] = "zero",
+    policy: Annotated[str, typer.Option(help="zero, random, expert, or the path of a bundle.")] = "zero",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write an mp4 instead.")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
@@ -383,7 +401,7 @@ def view(
         out.print(f"wrote {written}", highlight=False)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
     deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",

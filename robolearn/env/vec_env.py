@@ -191,7 +191,9 @@ class VecEnv:
         """What the task's expert would do, [N, A]. Raises TaskError where the task has none."""
         advice = jax.vmap(self.task.expert)(self.readings(state.physics), state.memory, state.goal)
         if advice is None:
-            raise TaskError(f"Task '{self.task.name}' has no expert to imitate: set imitation_fraction to 0.")
+            raise TaskError(
+                f"Task '{self.task.name}' has no expert to play or imitate (imitation_fraction=0)."
+            )
         return advice
 
     def readings(self, physics: PhysicsState) -> Readings:

@@ -43,8 +43,41 @@ def evaluate(
     Raises TaskError for fewer than one episode.
     """
 
+    return evaluate_steps(
+        env, lambda s: env.step(s, actor(s.obs)), episodes, seed, progress=progress, clips=clips
+    )
+
+
+def evaluate_expert(
+    env: Any,
+    episodes: int = 1000,
+    seed: int = 1_000_000,
+    *,
+    progress: Progress | None = None,
+    clips: EpisodeClips | None = None,
+) -> Evaluation:
+    """As `evaluate`, of the task's expert, which sees the world without noise or latency, privileged slots included.
+
+    Raises TaskError where the task has no expert.
+    """
+    return evaluate_steps(
+        env, lambda s: env.step(s, env.expert(s)), episodes, seed, progress=progress, clips=clips
+    )
+
+
+def evaluate_steps(
+    env: Any,
+    advance: Callable[[Any], Any],
+    episodes: int,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    clips: EpisodeClips | None = None,
+) -> Evaluation:
+    """As `evaluate`, of whatever takes a state of the VecEnv to the next one."""
+
     def one(carry: Carry, _: None) -> tuple[Carry, Emitted]:
-        return control_period(env, carry, lambda s: env.step(s, actor(s.obs)), filmed=clips is not None)
+        return control_period(env, carry, advance, filmed=clips is not None)
 
     chunk = jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
     rows = play_episodes(env, chunk, episodes, seed, progress=progress, clips=clips)
