@@ -44,9 +44,7 @@ class Findings:
         accepted = [answer.get("accepted") for answer in answers if isinstance(answer, dict)]
         refused = len(accepted) - sum(map(bool, accepted))
         if kind in ("start", "reset"):  # refused before the monitor was asked
-            refused += sum(
-                e["kind"] == "finding" and e["fields"].get("about") == kind for e in self.events
-            )
+            refused += sum(e["kind"] == "finding" and e["fields"].get("about") == kind for e in self.events)
         return sum(map(bool, accepted)), refused, len(answers) - len(accepted)
 
     def counted_calls(self, kind: str) -> str:
