@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from robolearn import __version__
 from robolearn.cli import log as cli_log
@@ -22,6 +21,7 @@ from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
+from robolearn.cli.terminal import Terminal
 from robolearn.errors import LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
 app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
 app.add_typer(cli_security.app, name="security", rich_help_panel=INTEGRATOR)
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,6 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from robolearn.deploy.ending import Ending, SignalsHeld, watch_supervisor
 from robolearn.errors import RobolearnError
+from robolearn.files.printable import printable
 from robolearn_ros.loop import MIDDLEWARE_BELOW, Loop, promote_other_threads, set_fifo
 from robolearn_ros.parameters import Parameter
 
@@ -79,7 +80,7 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
     try:
         control = make()
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         rclpy.try_shutdown()
         return 2
     if ending:
@@ -138,7 +139,7 @@ def _close(control: ControlNode) -> str:
     try:
         control.close()
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         return str(error)
     return ""
 
