@@ -22,15 +22,15 @@ SUPERVISOR = (
 )
 _LOOK_S = 0.2  # where the kernel has no pidfd
 
-_STOPPED_FROM_TERMINAL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-_HARMLESS = frozenset(
-    {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGXFSZ}
-)
-_OF_A_BROKEN_PROGRAM = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
-)
-_ALWAYS = frozenset({signal.SIGINT, signal.SIGTERM})
-_NOT_CAUGHT = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_STOPPED_FROM_TERMINAL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+_HARMLESS = {
+    signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGXFSZ,
+}  # fmt: skip
+_OF_A_BROKEN_PROGRAM = {
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
+_NOT_CAUGHT = {signal.SIGKILL, signal.SIGSTOP}
+_ALWAYS = {signal.SIGINT, signal.SIGTERM}
 ENDING_SIGNALS = frozenset(
     signal.valid_signals() - _STOPPED_FROM_TERMINAL - _HARMLESS - _OF_A_BROKEN_PROGRAM - _NOT_CAUGHT
 )

@@ -108,19 +108,10 @@ def test_the_first_reason_to_end_stays():
     assert ending.reason == "first"
 
 
-_SUPERVISED = """
-import time
-from robolearn.deploy.ending import lifeline
-print(lifeline(), flush=True)
-time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_is_asked_to_end_when_its_supervisor_has_ended_however_it_ended(how):
-    supervisor = subprocess.Popen(
-        [sys.executable, "-c", _SUPERVISED], stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    code = "import time; from robolearn.deploy.ending import *; print(lifeline(), flush=True); time.sleep(60)"
+    supervisor = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert supervisor.stdout is not None
     environment = {SUPERVISOR: eval(supervisor.stdout.readline())[SUPERVISOR]}
     ending = Ending()

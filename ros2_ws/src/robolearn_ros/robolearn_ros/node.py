@@ -85,6 +85,7 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         return 2
     if ending:
         sys.stderr.write(f"Stopped before the node was ready: {ending.reason}.\n")
+        control.rest(ending.reason)  # nothing moves yet; its log says why it ends
         _close(control)
         rclpy.try_shutdown()
         return 1
