@@ -47,9 +47,9 @@ RULES = {
     "tcp_speed": "speed of the tool centre point",
     "elbow_speed": "speed of the elbow",
     "link_speed": "speed of any point of the arm's surface",
-    "workspace": "every capsule stays inside the cell and on its side of each plane",
-    "keep_out": "every capsule stays outside each keep-out box",
-    "self_distance": "links that are not neighbours keep their distance",
+    "workspace": "every link's hull stays inside the cell and on its side of each plane",
+    "keep_out": "every link's hull stays outside each keep-out box",
+    "self_distance": "links that can touch each other keep their distance",
     "separation": "distance to the nearest person, by the speed and separation formula",
     "contact": "speed that contact with the allowed body regions permits",
     "stopping_time": "the braking motion behind the command ends in time",
@@ -268,6 +268,28 @@ def rules_page() -> str:
     ) + "\n"  # fmt: skip
 
 
+LOG_FOLDER = """\
+A folder: `events.jsonl`, `trace-*.mcap`, `head.json`, and copies of the robot file and the profile; after a purge also
+`tombstones.jsonl`. `session_start` has `chain`: the number of the session in its log folder, and the one before it."""
+
+LOG_CYCLE = """\
+ROS 2 message definition inside the MCAP file, for an arm of seven joints. Topic `/robolearn/cycle` has one cycle a
+second as it is, which Foxglove plots; `/robolearn/cycle_block` has the others, packed without loss
+(`robolearn/recorder/cycle_blocks.py`). `robolearn log export` writes a file with every cycle as it is."""
+
+LOG_MEASURED = """\
+The safety node puts measurements on a grid before the monitor judges them, so that what is judged is what is recorded.
+Efforts and the wrench are recorded and not judged: those of the newest message of each cycle."""
+
+EFFORT = """\
+`JointState.effort`; bit 1 of `also_present` says whether it came: NaN with the bit set is a NaN of the driver. Of
+another length than the joints: in `odd_json`""".replace("\n", " ")
+
+WRENCH = """\
+`WrenchStamped` on `wrench_topic`; bit 2 of `also_present`; its frame is in the event `wrench_frame`, its stamp in
+`wrench_stamp_s`""".replace("\n", " ")
+
+
 def log_page() -> str:
     """Every kind of event, and the fields of a cycle in the trace."""
     from robolearn.recorder.cycle_codec import Layout
@@ -278,15 +300,31 @@ def log_page() -> str:
     return "\n\n".join(
         [
             "# Safety log",
-            "A folder: `events.jsonl`, `trace-*.mcap`, `head.json`, and copies of the robot file and the profile.",
+            LOG_FOLDER,
             "## Kinds of events",
             "Each line has `seq`, `monotonic_ns`, `utc`, `kind`, `fields`, `prev` and `hash`.",
             table(("kind", "what"), [(f"`{name}`", what) for name, what in EVENTS.items()]),
             "## One cycle of the trace",
-            "ROS 2 message definition inside the MCAP file, for an arm of seven joints.",
+            LOG_CYCLE,
             f"```text\n{schema}```",
+            "## Measurements, efforts and wrench",
+            LOG_MEASURED,
+            table(("column", "unit", "step", "what"), _measurements()),
         ]
     ) + "\n"  # fmt: skip
+
+
+def _measurements() -> list[tuple[str, str, str, str]]:
+    from robolearn.recorder.resolution import STEPS
+
+    rows = (
+        ("measured_position_rad", "position_rad", "rad", "`JointState.position`, the robot's joints by name"),
+        ("measured_velocity_rad_s", "velocity_rad_s", "rad/s", "`JointState.velocity`"),
+        ("measured_effort_nm", "effort_nm", "Nm", EFFORT),
+        ("wrench_force_n", "force_n", "N", WRENCH),
+        ("wrench_torque_nm", "torque_nm", "Nm", "of the same message"),
+    )
+    return [(f"`{name}`", unit, f"{STEPS[step]:.3g}", what) for name, step, unit, what in rows]
 
 
 def command_line_page() -> str:

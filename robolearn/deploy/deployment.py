@@ -5,7 +5,8 @@ Whoever starts the nodes, `robolearn serve` or a launch file, gets their paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
 from robolearn.deploy.discovery import Range, discovery_environment
+from robolearn.deploy.ending import lifeline
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
 from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
@@ -181,9 +183,12 @@ _OF_A_LAUNCH = {
     "deploy": "deployment file; empty for the packaged one of the robot",
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
-    "log_dir": "new or empty folder of the safety log; empty for no log",
+    "log_dir": "new or empty folder of the safety log; empty for one below runs/launch, named by the time; none for no "
+    "log",
     "sim": "true: also start a simulated arm; no approval required",
 }
+
+_OF_ROS2_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty")
 
 
 def launch_arguments() -> dict[str, str]:
@@ -193,28 +198,39 @@ def launch_arguments() -> dict[str, str]:
                            if name not in _OF_A_LAUNCH}  # fmt: skip
 
 
-def from_launch(arguments: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def from_launch(
+    arguments: Mapping[str, str], words: Iterable[str] = ()
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Node parameters, and the nodes' environment, from a launch file's arguments.
 
-    Empty text is an argument that was not given. Raises ConfigError or RobotError.
+    Empty text is an argument that was not given.
+    words: `name:=value` as they stand on the command line; `ros2 launch` itself ignores a name that no file declares.
+    The nodes end with this process. Raises ConfigError or RobotError.
     """
     given = {name: text for name, text in arguments.items() if text}
-    for name in given:
-        if name not in launch_arguments():
+    for name in [*given, *(word.partition(":=")[0] for word in words)]:
+        if name not in launch_arguments() and name not in _OF_ROS2_LAUNCH:
             raise ConfigError(unknown("launch argument", name, launch_arguments()))
     sim = _value("sim", given.pop("sim", "false"))
     if not isinstance(sim, bool):
         raise ConfigError(f"Launch argument 'sim' is '{sim}', expected true or false.")
     if "bundle" not in given:
         raise ConfigError("Launch argument 'bundle' is missing: bundle:=/path/policy.robolearn")
-    bundle, log_dir = given.pop("bundle"), given.pop("log_dir", "")
+    bundle, log_dir = given.pop("bundle"), _log_of_launch(given.pop("log_dir", ""))
     robot, deploy = given.pop("robot", ""), given.pop("deploy", "")
     changes = {name: _value(name, text) for name, text in given.items()}
     deployment = deployment_for(robot, deploy, changes)
     environment = node_environment(deployment)
     parameters = node_parameters(deployment, bundle, sim=sim, log_dir=log_dir)
     require_security(environment, parameters)
-    return parameters, environment
+    return parameters, environment | lifeline()
+
+
+def _log_of_launch(given: str) -> str:
+    """The folder of a launch's log: what was given, or a new one; empty for none."""
+    if given == "none":
+        return ""
+    return given or str(Path("runs/launch", datetime.now().strftime("%Y%m%d-%H%M%S"), "safety").absolute())
 
 
 def _value(name: str, text: str) -> Any:

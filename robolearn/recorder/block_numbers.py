@@ -18,6 +18,7 @@ _SIGN = np.int64(63)
 _HIGH = np.int64(2**63 - 1)
 _WHOLE_MAX = 2.0**62
 _PIECE = 1 << 18
+_EIGHT = np.arange(8)
 
 
 def ordered(words: Integers) -> Integers:
@@ -37,7 +38,7 @@ def shifts(values: Values) -> NDArray[np.int64]:
 def to_fixed(values: Values, shift: NDArray[np.int64]) -> Integers:
     """value * 2^shift, rounded to whole numbers and held inside 62 bits; 0 for what is no number."""
     scaled = np.rint(np.ldexp(np.where(np.isfinite(values), values, 0.0), shift))
-    return np.clip(scaled, -_WHOLE_MAX, _WHOLE_MAX).astype(np.int64)
+    return scaled.clip(-_WHOLE_MAX, _WHOLE_MAX).astype(np.int64)
 
 
 def from_fixed(integers: Integers, shift: NDArray[np.int64]) -> Values:
@@ -48,7 +49,7 @@ def from_fixed(integers: Integers, shift: NDArray[np.int64]) -> Values:
 def to_nanos(values: Values) -> Integers:
     """value * 1e9, rounded, held inside 62 bits; 0 for what is no number."""
     scaled = np.rint(np.where(np.isfinite(values), values, 0.0) * 1e9)
-    return np.clip(scaled, -_WHOLE_MAX, _WHOLE_MAX).astype(np.int64)
+    return scaled.clip(-_WHOLE_MAX, _WHOLE_MAX).astype(np.int64)
 
 
 def from_nanos(integers: Integers) -> Values:
@@ -81,12 +82,16 @@ def pack_bits(naturals: Naturals, counts: NDArray[np.int64]) -> bytes:
 
 
 def unpack_bits(data: bytes, counts: NDArray[np.int64]) -> Naturals:
-    """The inverse of `pack_bits`: [m]. data must hold ceil(sum of counts / 8) bytes."""
-    bits = np.zeros((len(counts), 64), np.uint8)
-    bits[np.arange(64) >= 64 - counts[:, None]] = np.unpackbits(
-        np.frombuffer(data, np.uint8), count=int(counts.sum())
-    )
-    return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
+    """The inverse of `pack_bits`: [m]; counts up to 63. data must hold ceil(sum of counts / 8) bytes."""
+    # Of each number the eight bytes in which it begins, and the ninth: it may begin inside a byte.
+    ends = np.cumsum(counts)
+    begin = ends - counts
+    padded = np.frombuffer(data + bytes(9), np.uint8)
+    at = begin >> 3
+    words = padded[at[:, None] + _EIGHT].view(">u8").ravel().astype(np.uint64)
+    skipped = (begin & 7).astype(np.uint64)
+    words = words << skipped | padded[at + 8].astype(np.uint64) >> (np.uint64(8) - skipped)
+    return np.where(counts > 0, words >> (64 - counts & 63).astype(np.uint64), np.uint64(0))
 
 
 def pack_unary(naturals: NDArray[np.int64]) -> bytes:
@@ -110,20 +115,13 @@ def unpack_unary(data: bytes, count: int) -> NDArray[np.int64]:
     return np.diff(np.concatenate([[-1], *ends])) - 1
 
 
-def last_differences(history: Integers, orders: int) -> Integers:
-    """The differences of order 0, 1, ... at the last row of history [h, c]: [orders, c]."""
-    found = [history[-1]]
-    for _ in range(1, orders):
-        history = np.diff(history, axis=0)
-        found.append(history[-1])
-    return np.stack(found)
-
-
 def summed(differences: Integers, history: Integers, order: NDArray[np.int64]) -> Integers:
     """The integers [k, c] whose differences of each column's order [c] these are, going on after history [h, c]."""
     highest = int(order.max(initial=0))
-    last = last_differences(history, max(highest, 1))
+    last = [history[-1]]
+    for _ in range(1, highest):
+        history = history[1:] - history[:-1]
+        last.append(history[-1])
     for level in range(highest - 1, -1, -1):
-        columns = np.flatnonzero(order > level)
-        differences[:, columns] = last[level, columns] + np.cumsum(differences[:, columns], axis=0)
+        differences = np.where(order > level, last[level] + differences.cumsum(axis=0), differences)
     return differences

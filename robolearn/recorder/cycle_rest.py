@@ -35,7 +35,7 @@ def note(names: Any, position: Any, velocity: Any, stamp: Any) -> dict[str, Any]
         "names": [str(name) for name in names] if isinstance(names, (list, tuple)) else repr(names),
         "position": note_array(position),
         "velocity": note_array(velocity),
-        "stamp": float(stamp).hex(),
+        "stamp": struct.pack("<d", stamp).hex(),
     }
 
 
@@ -60,7 +60,8 @@ def unnote_array(value: Any) -> Any:
 def unnote(noted: dict[str, Any]) -> tuple[tuple[str, ...], Any, Any, float]:
     """Names, position, velocity and stamp, as `note` noted them."""
     position, velocity = unnote_array(noted["position"]), unnote_array(noted["velocity"])
-    return tuple(noted["names"]), position, velocity, float.fromhex(noted["stamp"])
+    (stamp,) = struct.unpack("<d", bytes.fromhex(noted["stamp"]))
+    return tuple(noted["names"]), position, velocity, stamp
 
 
 def _text(buffer: bytearray, text: str) -> None:

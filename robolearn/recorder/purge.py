@@ -13,7 +13,6 @@ digest of the one before it and is signed with the key of the log.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import robolearn
 from robolearn import keys
 from robolearn.errors import LogError
+from robolearn.files.strict_json import parse_json
 from robolearn.recorder.hash_chain import (
     EVENTS_FILE,
     GENESIS_PREV,
@@ -103,7 +103,7 @@ class _Survey:
             with (directory / EVENTS_FILE).open("rb") as stream:
                 for line in stream:
                     if line.endswith(b"\n"):
-                        last = json.loads(line)
+                        last = parse_json(line)
                         first = first or last
                         self._take(last["kind"], last["fields"], datetime.fromisoformat(last["utc"]))
             begun = first["fields"]
@@ -114,7 +114,7 @@ class _Survey:
                 "hash": last["hash"],
                 "ended": last["kind"] == "segment" and last["fields"]["final"] is True,
             }
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise LogError(
                 f"The log in {directory} cannot be purged: {EVENTS_FILE} cannot be read ({error}). Review it."
             ) from error
@@ -153,7 +153,7 @@ def purge(
         )
     path = item.directory / TOMBSTONES_FILE
     try:
-        before = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        before = [parse_json(line) for line in path.read_bytes().splitlines()] if path.exists() else []
         record = {
             "schema": TOMBSTONE_SCHEMA,
             "seq": len(before),

@@ -11,12 +11,12 @@ leaves a gap. What a purge removed has left its tombstone (`purge`), which fills
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from robolearn.files.strict_json import parse_json
 from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE
 
 PLACES = ("*", "*/safety")  # of a session's folder inside a log folder
@@ -72,7 +72,7 @@ def entry_of(directory: Path) -> SessionEntry | None:
     """The session in a folder; None where its first record cannot be read."""
     try:
         with (directory / EVENTS_FILE).open("rb") as stream:
-            first = json.loads(stream.readline(_LINE_MAX))
+            first = parse_json(stream.readline(_LINE_MAX))
             last = _last_record(stream)
             return _entry(directory, first, last["seq"], last["hash"], _has_ended(last))
     except FileNotFoundError:
@@ -129,8 +129,8 @@ def _last_record(stream: BinaryIO) -> dict[str, Any]:
     )  # what follows the last newline was not written to its end
     for line in reversed(lines):
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             continue
         if isinstance(record, dict):
             return record

@@ -18,6 +18,7 @@ from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety import rules
 from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.braking import Braking
 from robolearn.safety.envelope import Envelope
 from robolearn.safety.follow import Follower
 from robolearn.safety.inputs import Inputs, Reading
@@ -83,6 +84,11 @@ class SafetyMonitor:
     def limits(self) -> Limits:
         """The limits of the current mode."""
         return self._envelope.limits
+
+    @property
+    def braking(self) -> tuple[Braking, int] | None:
+        """The braking motion behind the last sample, and how many of its samples were sent; None where none was."""
+        return None if self._follower is None else self._follower.braking
 
     def set_mode(self, mode: str, who: str) -> Answer:
         """Change the mode; only at rest, and a start is needed afterwards."""

@@ -115,7 +115,7 @@ _ByKey = Discriminator(_limit_or_not)
 
 
 class Plane(Assessed):
-    """A wall: every capsule stays where normal . x >= offset_m, in the base frame."""
+    """A wall: every link stays where normal . x >= offset_m, in the base frame."""
 
     name: Text
     normal: tuple[float, float, float]

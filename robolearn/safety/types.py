@@ -88,7 +88,7 @@ class Record:
     unit: str
     source: str
     text: str
-    where: str = ""  # joint, capsule or region
+    where: str = ""  # joint, shape of a hull or region
 
 
 @dataclass(frozen=True, slots=True)

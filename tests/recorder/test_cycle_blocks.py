@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robolearn.recorder.cycle_blocks import _HEAD, BlockDecoder, BlockEncoder
-from robolearn.recorder.cycle_codec import Layout, Wrench
+from robolearn.recorder.cycle_codec import ENCAPSULATION, Layout, Wrench
 from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
 
 NAMES = ("a", "b", "c")
@@ -77,39 +77,41 @@ def test_a_motion_on_a_grid_takes_a_small_share_of_its_bytes():
     plain = sum(map(len, messages[1:]))
     assert there_and_back(messages, [25] * 20) < 0.08 * plain
     noise = motion(501, wrench=False)
-    assert there_and_back(noise, [25] * 20) < 0.14 * plain
+    assert there_and_back(noise, [25] * 20) < 0.16 * plain
 
 
-ODD = st.sampled_from([
+ODD = np.array([
     0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, 1e-300, -1e300, 1.7976931348623157e308, 1.0, 1.0 / 3.0, 2.0**-60,
 ])  # fmt: skip
-ANY = ODD | st.floats(width=64) | st.floats(-2, 2, width=32)
-VECTOR = st.lists(ANY, min_size=3, max_size=3).map(lambda values: np.array(values, np.float64))
-TEXT = st.text(max_size=5)
+RESTS = [b"", b"a", b"a" * 700, b"bc"]
 
 
-@st.composite
-def any_cycle(draw):
-    given = st.builds(Command, st.just(NAMES), VECTOR, ANY, st.none() | VECTOR, TEXT)
-    decision = Decision(
-        draw(st.sampled_from(Verdict)), draw(VECTOR), draw(VECTOR), draw(st.booleans()), draw(st.sampled_from(State)),
-        draw(st.just(()) | st.builds(Record, TEXT, ANY, ANY, ANY, TEXT, TEXT, TEXT, TEXT).map(lambda r: (r,))),
-        draw(ANY), publish=draw(st.booleans()),
-    )  # fmt: skip
-    return LAYOUT.pack(
-        draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 2**64 - 1)), draw(ANY),
-        draw(st.lists(given, max_size=2)),
-        draw(st.none() | st.builds(Measured, st.just(NAMES), VECTOR, VECTOR, ANY, st.none() | VECTOR)),
-        draw(st.builds(Surroundings, st.none() | ANY, st.none() | ANY)), decision,
-        draw(st.none() | st.builds(Wrench, VECTOR, VECTOR, ANY)),
-    )  # fmt: skip
+def any_cycles(seed: int, count: int) -> list[bytes]:
+    """Cycles with any words, bytes and rests: odd numbers, numbers of every size, steps, values that stay."""
+    rng = np.random.default_rng(seed)
+    columns = (LAYOUT.fixed_bytes - 12) // 8
+    values = rng.standard_normal((count, columns)) * 10.0 ** rng.integers(-20, 20, columns)
+    kind = rng.integers(0, 6, columns)
+    values[:, kind == 1] = np.rint(values[:, kind == 1] * 2.0**10) / 2.0**10
+    values[:, kind == 2] = rng.choice(ODD, (count, int((kind == 2).sum())))
+    values[:, kind == 3] = np.cumsum(values[:, kind == 3], axis=0)
+    values[:, kind == 4] = rng.integers(0, 2**60, int((kind == 4).sum())) / 1e9
+    spots = rng.random((count, columns)) < rng.choice([0.0, 0.02, 0.5])
+    values[spots] = rng.choice(ODD, int(spots.sum()))
+    words = values.view(np.int64)
+    words[:, kind == 5] = rng.integers(-(2**63), 2**63 - 1, (count, int((kind == 5).sum())))
+    tails = rng.integers(0, 256, (count, 8), np.uint8)
+    rests = [RESTS[k] for k in rng.integers(0, len(RESTS), count)]
+    return [
+        ENCAPSULATION + word.tobytes() + tail.tobytes() + rest
+        for word, tail, rest in zip(words, tails, rests, strict=True)
+    ]
 
 
-@settings(max_examples=150)
-@given(st.lists(any_cycle(), min_size=4, max_size=12))
-def test_any_cycles_come_back_byte_for_byte(messages):
-    half = (len(messages) - 1) // 2
-    there_and_back(messages, [half, len(messages) - 1 - half])
+@settings(max_examples=200)
+@given(st.integers(0, 2**32), st.lists(st.integers(1, 30), min_size=1, max_size=4))
+def test_any_cycles_come_back_byte_for_byte(seed, sizes):
+    there_and_back(any_cycles(seed, 1 + sum(sizes)), sizes)
 
 
 def test_commands_that_come_and_go_are_holes_in_their_columns():

@@ -197,7 +197,7 @@ def test_a_fresh_chain_counts_time_from_zero():
 
 def test_what_a_signature_covers_byte_by_byte():
     assert signed_part("s1", {"head": "h", "signature": "x", "seq": 3}, "p") == (
-        b'{"fields":{"head":"h","seq":3},"prev":"p","schema":"robolearn.safety_log/1","session_id":"s1"}'
+        b'{"fields":{"head":"h","seq":3},"prev":"p","schema":"robolearn.safety_log/2","session_id":"s1"}'
     )
 
 

@@ -55,6 +55,7 @@ def test_a_session_that_was_killed_is_named_as_far_as_it_got(tmp_path):
     killed = session(folder, "killed", closed=False)
     killed.log._process.send_signal(signal.SIGKILL)
     killed.log._process.wait()
+    killed.log._release()
     with (folder / "killed" / EVENTS_FILE).open("ab") as stream:
         stream.write(b'"a line that was not')
     session(folder, "next")

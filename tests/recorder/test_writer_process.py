@@ -39,8 +39,11 @@ GENESIS = {
     "session_id": "s1",
     "joint_names": list(NAMES),
     "period_s": 0.002,
-    "robot": {"digest": "r"},
-    "profile": {"digest": "p"},
+    "mode": "automatic",
+    "session": {},
+    "software": {},
+    "robot": {"name": "r", "digest": "r"},
+    "profile": {"name": "p", "digest": "p"},
     "files": {},
     "writer": {"heartbeat_s": 1.0},
 }
@@ -847,7 +850,7 @@ def test_a_close_waits_for_room(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_finds_no_room_is_tried_again(tmp_path):
-    log = stuck_log(tmp_path, capacity=512)
+    log = stuck_log(tmp_path, capacity=400)
     log._ring.beat_ns = 1 << 62
     decision = Decision(Verdict.PASS, np.zeros(2), np.zeros(2), False, State.RUNNING)
     kept = [log.cycle(0.0, (), None, Surroundings(), decision) for _ in range(6)]

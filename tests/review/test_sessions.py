@@ -33,6 +33,7 @@ def recorded(tmp_path_factory) -> Path:
         if number == 3:
             session.log._process.kill()
             session.log._process.wait()
+            session.log._release()
         else:
             session.log.close()
     return folder

@@ -191,20 +191,21 @@ def test_a_signal_that_goes_back_while_the_arm_moves_asks_for_a_stop(safety, mon
     assert safety.signals.person.value == 5.0
 
 
-def test_an_enabling_device_counts_while_it_is_fresh_and_held(safety, monkeypatch):
+def test_an_enabling_device_is_told_with_the_time_of_its_message(safety, monkeypatch):
     def hear(number, *buttons):
         message = Joy(buttons=list(buttons))
         message.header.stamp = time_message(safety.clock, time.monotonic_ns())
         monkeypatch.setattr(safety.signals.polled[1], "take_numbered", lambda: [(number, message)])
         safety._take()
-        return time.monotonic()
+        return safety._surroundings()
 
-    assert safety._surroundings(time.monotonic()).enabling_device is None
-    now_s = hear(1, 1)
-    assert safety._surroundings(now_s).enabling_device is True
-    assert safety._surroundings(now_s + 0.31).enabling_device is False
+    nothing = safety._surroundings()
+    assert (nothing.enabling_device, nothing.enabling_stamp_s) == (None, None)
+    told = hear(1, 1)
+    assert told.enabling_device is True
+    assert told.enabling_stamp_s == pytest.approx(time.monotonic(), abs=5.0)
     for number, buttons in ((2, (0,)), (3, ()), (4, (2,))):
-        assert safety._surroundings(hear(number, *buttons)).enabling_device is False
+        assert hear(number, *buttons).enabling_device is False
 
 
 def test_no_parameter_changes_while_the_node_runs(safety):

@@ -17,8 +17,14 @@ CONTROLLER = "controller"
 class PublisherWatch:
     """Looks at the ROS graph. One entry per topic: what is wrong there, empty where nothing is."""
 
-    def __init__(self, node: Node, command_topic: str, inputs: Mapping[str, str], *, exclusive: bool):
-        """command_topic: this node publishes on it itself.  inputs: what is read, such as `policy` -> its topic."""
+    def __init__(
+        self, node: Node, command_topic: str, inputs: Mapping[str, str], *, exclusive: bool, guard: str = ""
+    ):
+        """command_topic: this node publishes on it itself.  inputs: what is read, such as `policy` -> its topic.
+
+        guard: the name of its brake guard, which stands ready on command_topic.
+        """
+        self._guard = guard
         self._node, self._command_topic = node, command_topic
         self._inputs, self._exclusive = dict(inputs), exclusive
         self.findings: dict[str, str] = {}
@@ -46,9 +52,9 @@ class PublisherWatch:
 
     def _others_on_command_topic(self) -> str:
         others = self._publishers(self._command_topic)
-        own = self._node.get_name()
-        if own in others:
-            others.remove(own)
+        for own in (self._node.get_name(), self._guard):
+            if own in others:
+                others.remove(own)
         if not others:
             return ""
         return (

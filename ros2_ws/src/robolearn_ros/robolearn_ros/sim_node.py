@@ -8,6 +8,7 @@ It stands for the arm and its cell; a simulated person sensor belongs to the cel
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from robolearn.deploy.claim import Claim
 from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
@@ -61,6 +63,8 @@ PARAMETERS = (
 
 PERSON_RATE_HZ = 20.0
 POSE_RATE_HZ = 50.0
+SILENT_NS = 200_000_000  # nobody commands the arm any more
+WAIT_FOR_SILENCE_NS = 3_000_000_000
 
 
 class SimNode:
@@ -76,8 +80,10 @@ class SimNode:
         self.arm.change_plant(p["damping_share"], p["gain_share"])
         self._base_frame = p["base_frame"]
         topics = arm_topics(self.robot)
-        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         raw_topic = p["raw_state_topic"] or topics.fast_state
+        claimed = self.node.resolve_topic_name(raw_topic or p["state_topic"] or topics.state)
+        self._claim = Claim("simulates an arm", claimed, self.node.context.get_domain_id())
+        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         self._raw = (
             self.node.create_publisher(JointState, raw_topic, topics.state_qos(10)) if raw_topic else None
         )
@@ -106,6 +112,7 @@ class SimNode:
         self.refused = 0
         self.largest_step_rad = 0.0
         self._last_target = self.arm.target_rad.copy()
+        self._commanded_ns = self._asked_ns = 0
         self.acceleration = CommandAcceleration(p["rate_hz"], self.robot.dof)
         self.controller: SimulatedController | None = None
         if p["controller"] == "robolearn":
@@ -117,6 +124,7 @@ class SimNode:
     def tick(self, tick_ns: int) -> None:
         """Apply commands, step the physics, publish."""
         for message in self._commands.take():
+            self._commanded_ns = tick_ns
             if self.controller is None:
                 self._trajectory = None
                 self._apply(np.array(message.data, float))
@@ -124,6 +132,7 @@ class SimNode:
             if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
                 self.refused += 1
         for message in self._trajectories.take():
+            self._commanded_ns = tick_ns
             self._follow(message, tick_ns)
         if self._trajectory is not None:
             trajectory, start_ns = self._trajectory
@@ -150,8 +159,17 @@ class SimNode:
         if self.loop.index % self._slow_every == 0:
             self._slow.publish(_with_gripper(message, self.arm.gripper_width_m))
 
+    def rest(self, reason: str) -> bool:
+        """The arm ends last: once nobody commands it any more, or after a while."""
+        del reason
+        now_ns = time.monotonic_ns()
+        self._asked_ns = self._asked_ns or now_ns
+        silent = now_ns - self._commanded_ns > SILENT_NS
+        return silent or now_ns - self._asked_ns > WAIT_FOR_SILENCE_NS
+
     def close(self) -> None:
-        """Nothing to release."""
+        """Let another simulated arm take this one's place."""
+        self._claim.release()
 
     def statistics(self) -> dict[str, Any]:
         """Loop statistics and what was commanded."""
