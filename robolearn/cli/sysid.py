@@ -129,15 +129,11 @@ def _read(
     state_topic: str | None,
     command_topic: str | None,
 ) -> Motion:
-    """A recording by what it is: the folder of a safety log, of a LeRobot dataset, or a bag."""
+    """A recording by what it is: the folder of a safety log, or a bag."""
     from robolearn.recorder.hash_chain import EVENTS_FILE
 
     if (log / EVENTS_FILE).is_file():
         return _verified(log, unverified)
-    if (log / "meta" / "info.json").is_file():
-        from robolearn.data.lerobot import read_lerobot
-
-        return read_lerobot(log, arm.joint_names)
     if log.suffix == ".mcap" or (log.is_dir() and list(log.glob("*.mcap"))):
         from robolearn.data.rosbag import read_rosbag
 
@@ -146,7 +142,7 @@ def _read(
             effort_unit=None if effort_unit in (None, "none") else effort_unit,
         )  # fmt: skip
     raise DataError(
-        f"'{log}' is neither a safety log (events.jsonl), nor a LeRobot dataset (meta/info.json), nor an MCAP file."
+        f"'{log}' is neither a safety log (events.jsonl) nor an MCAP file."
     )
 
 
