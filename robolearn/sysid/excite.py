@@ -35,6 +35,13 @@ NOISE = (2e-4, 1e-2)  # rad, rad/s: of the sensors that the motion is designed f
 # Kept to the workspace and between links beyond the profile's own, m: the first that the home position keeps.
 DISTANCES_M = (0.03, 0.02, 0.01, 0.005)
 DELAY_KNOWN = 0.01  # relative: the other joints tell the delay too
+COARSE_S = 0.02  # period of the first looks
+PLACES, SHIFT_RAD, SHIFT_S = (
+    12,
+    0.4,
+    2.5,
+)  # middles of the motion that are tried, how far from home, and the way there
+ENOUGH, SCALE_MIN = 0.7, 0.1  # of the first design: large enough to look no further, and too small
 _SHRINK = 0.85
 
 
@@ -79,20 +86,20 @@ def excite(
     shape, worst = np.zeros((count, robot.dof)), np.zeros(robot.dof)
     for j in range(robot.dof):
         shape[:, j], worst[j] = _joint(robot, limits, j, float(inertia[j]), time, window, random)
-    scale = 1.0
-    for turn in range(20):
-        if progress is not None:
-            progress("checks", turn, 20)
-        position = robot.home_rad + scale * shape
+    shift, scale = _place(robot, tight, mode, time, shape, random, progress)
+    middle = robot.home_rad + _window(time, duration_s, SHIFT_S)[:, None] * shift
+    for _ in range(20):
+        position = middle + scale * shape
         velocity = _derivative(position, rate_hz)
         refused = replayed(robot, tight, mode, time, position, velocity)
         if refused is None:
             break
         scale *= _SHRINK
-    else:
+    if refused is not None or scale < SCALE_MIN:
         raise DataError(
-            f"No motion around the home position of '{robot.name}' is left by profile '{profile.name}' with a margin "
-            f"of {margin:g}: {refused} Choose a smaller margin, or a home position farther from the limits."
+            f"No motion of use around the home position of '{robot.name}' is left by profile '{profile.name}' with a "
+            f"margin of {margin:g}: {refused or 'it would be too small.'} Choose a smaller margin, or a home position "
+            "farther from the limits."
         )
     problem = replayed(robot, profile, mode, time, position, velocity)
     if problem is not None:
@@ -110,6 +117,40 @@ def excite(
     }
     motion = PlannedMotion(robot.joint_names, time, position, velocity, about)
     return Excitation(motion, margin, scale, worst, count)
+
+
+def _place(
+    robot: Robot,
+    tight: SafetyProfile,
+    mode: str,
+    time: Array,
+    shape: Array,
+    random: np.random.Generator,
+    progress: Progress | None,
+) -> tuple[Array, float]:
+    """Around where [n], from home, the motion can be largest, and how large; looked for at a coarse rate.
+
+    Links may be close to each other at home: a little aside there can be more room.
+    """
+    every = max(1, round(COARSE_S / (time[1] - time[0])))
+    coarse, small = time[::every], shape[::every]
+    best = np.zeros(robot.dof), 0.0
+    for k in range(PLACES):
+        if progress is not None:
+            progress("places", k, PLACES)
+        shift = random.uniform(-SHIFT_RAD, SHIFT_RAD, robot.dof) if k else np.zeros(robot.dof)
+        middle = robot.home_rad + _window(coarse, time[-1], SHIFT_S)[:, None] * shift
+        scale = 1.0
+        while scale > best[1]:
+            position = middle + scale * small
+            velocity = _derivative(position, 1.0 / (coarse[1] - coarse[0]))
+            if replayed(robot, tight, mode, coarse, position, velocity) is None:
+                best = shift, scale
+                break
+            scale *= _SHRINK**2
+        if best[1] > ENOUGH:
+            break
+    return best
 
 
 def _tightest(
@@ -208,9 +249,9 @@ def _with(number: object, value: object):
     return number.model_copy(update={"value": value})  # type: ignore[attr-defined]
 
 
-def _window(time: Array, duration_s: float) -> Array:
+def _window(time: Array, duration_s: float, ramp_s: float = RAMP_S) -> Array:
     """0 at rest at both ends, 1 between, with three continuous derivatives."""
-    s = np.clip(np.minimum(time, duration_s - time) / RAMP_S, 0.0, 1.0)
+    s = np.clip(np.minimum(time, duration_s - time) / ramp_s, 0.0, 1.0)
     return s**4 * (35 - 84 * s + 70 * s**2 - 20 * s**3)
 
 
@@ -243,7 +284,7 @@ def _joint(
     for _ in range(CANDIDATES):
         chosen = np.unique(np.maximum(orders + random.integers(-1, 2, len(orders)) * (orders > 3), 1))
         omega = 2 * np.pi * chosen / PERIOD_S
-        slow, fast = 2 * np.pi * random.uniform(0.05, 0.5), 2 * np.pi * random.uniform(0.5, 6.0)
+        slow, fast = 2 * np.pi * random.uniform(0.1, 0.3), 2 * np.pi * random.uniform(0.4, 2.5)
         amplitude = 1.0 / ((1.0 + omega / slow) * (1.0 + omega / fast))
         phase = random.uniform(0, 2 * np.pi, len(chosen))
         series = np.cos(omega * time[:, None] + phase) @ amplitude * window

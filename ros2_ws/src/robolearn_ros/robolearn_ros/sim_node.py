@@ -296,6 +296,8 @@ def _with_gripper(message: JointState, width_m: float) -> JointState:
     full = JointState(header=message.header, name=[*message.name, "gripper_left", "gripper_right"])
     full.position = [*message.position, width_m / 2, width_m / 2]
     full.velocity = [*message.velocity, 0.0, 0.0]
+    if len(message.effort):
+        full.effort = [*message.effort, 0.0, 0.0]
     return full
 
 

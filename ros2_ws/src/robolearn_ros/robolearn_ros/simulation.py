@@ -61,12 +61,8 @@ class Arm:
 
     @property
     def effort_nm(self) -> Vector:
-        """[n], torque of the drives at the targets that were commanded."""
-        bias, limit = self.model.actuator_biasprm[self._ctrl], self.model.actuator_forcerange[self._ctrl]
-        position, velocity = self.data.qpos[self._qpos], self.velocity_of_drives
-        torque = self.model.actuator_gainprm[self._ctrl, 0] * self.target_rad
-        torque = torque + bias[:, 1] * position + bias[:, 2] * velocity
-        return np.clip(torque, limit[:, 0], limit[:, 1])
+        """[n], torque of the drives during the last step."""
+        return self.data.actuator_force[self._ctrl]
 
     @property
     def target_rad(self) -> Vector:
