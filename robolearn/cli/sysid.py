@@ -62,7 +62,7 @@ def excite(
 def fit(
     logs: Annotated[
         list[Path],
-        typer.Argument(metavar="LOG...", help="Safety logs (folders), rosbag2 MCAP files, LeRobot datasets."),
+        typer.Argument(metavar="LOG...", help="Safety logs (folders), rosbag2 MCAP files."),
     ],
     robot: Annotated[str, typer.Option(help="The arm: a name or a robot file.")] = "fr3",
     output: Annotated[

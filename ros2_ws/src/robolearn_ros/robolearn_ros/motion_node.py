@@ -162,6 +162,11 @@ class MotionNode:
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
+    def rest(self, reason: str) -> bool:
+        """A motion has no end of its own to brake to: it stops, and the monitor brakes the arm."""
+        del reason
+        return True
+
     def close(self) -> None:
         """Nothing to release."""
 
