@@ -193,7 +193,11 @@ class Serving:
         return self.start("sim_node", robot=self.robot, rate_hz=self.rate_hz, **parameters)
 
     def start_safety(self, *, log_dir: str | Path | None, **parameters: Any) -> NodeProcess:
-        """The safety monitor, and its log in a new or empty folder."""
+        """The safety monitor, and its log in a new or empty folder.
+
+        The arm's controller is taken to run at rate_hz, unless controller_rate_hz says otherwise.
+        """
+        parameters.setdefault("controller_rate_hz", self.rate_hz)
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
