@@ -6,7 +6,7 @@ Each run is a process of its own. Its clock starts before the environments are b
 is judged: 256 fresh episodes without action noise, the task's own criterion and randomisation. SB3 gets its best case
 here: the same batched C engine behind one VecEnv (not a process for each environment), observations normalised by
 VecNormalize, the networks, discount and sizes of robolearn's config, and `patience` times the time that robolearn
-took. It has no guide to imitate: that is part of what is compared. Its off-policy learner, SAC, gets a third of that
+took. It has no expert to imitate: that is part of what is compared. Its off-policy learner, SAC, gets a third of that
 time: would one beat what robolearn does? robolearn and PPO run twice: first everything is compiled, then the programs
 that the first run left on disk are loaded. Writes docs/results/sb3.json, where tasks that are not run stay as they
 are, and docs/images/sb3.png.
@@ -30,10 +30,10 @@ import jax
 import numpy as np
 
 import robolearn
-from robolearn.cli.train import train_config
 from robolearn.errors import MissingDependency
 from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.learner import make_iteration, policy_of
+from robolearn.learn.train_config import train_config
 from robolearn.show.plots import BLUE, GREEN, ORANGE, figure
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit

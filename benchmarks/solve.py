@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from robolearn.cli.train import train_config
+from robolearn.learn.train_config import train_config
 
 ROOT = Path(__file__).parent.parent
 RESULTS, README = ROOT / "docs" / "results" / "solve.json", ROOT / "README.md"

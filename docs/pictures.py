@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import robolearn
-from robolearn.show.render import scene_renderer
+from robolearn.sim.render import scene_renderer
 
 IMAGES = Path(__file__).parent / "images"
 ARMS = ("fr3", "ur5e", "iiwa14")

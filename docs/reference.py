@@ -34,6 +34,7 @@ EVENTS = {
     "command_source": "the first commands, or those of a new source: its name, digest of its policy, cycle",
     "limit": "a spell of limiting: which rules, how many cycles",
     "loss": "cycles or events that did not fit the queue; the arm was held",
+    "wrench_frame": "the first wrench, or one in another frame: topic and frame",
     "finding": "something a node noticed about its surroundings",
     "clock": "the wall clock jumped",
     "problem": "the log writer could not write, or can again",
@@ -61,6 +62,7 @@ def main(folder: Path) -> None:
         "config": config_page,
         "rules": rules_page,
         "log": log_page,
+        "sources": sources_page,
         "command_line": command_line_page,
     }
     for name, page in pages.items():
@@ -103,6 +105,24 @@ def tasks_page() -> str:
             table(("reward term", "weight"), [(f"`{k}`", f"{v:g}") for k, v in task.config.reward.items()]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def sources_page() -> str:
+    """The table of sources that slots come from."""
+    from robolearn.policy.sources import SOURCES
+
+    def shape(given: Any) -> str:
+        return "any" if given is None else "one per joint" if given == ("n",) else str(list(given))
+
+    rows = [
+        (f"`{s.name}`", shape(s.shape), s.unit or "any", s.message, s.topic and f"`{s.topic}`", s.description)
+        for s in SOURCES
+    ]
+    text = "Where the value of a slot comes from on the robot. A slot with another source, shape or unit is refused."
+    return (
+        "\n\n".join(("# Sources", text, table(("source", "shape", "unit", "message", "topic", "what"), rows)))
+        + "\n"
+    )
 
 
 def robots_page() -> str:
@@ -223,6 +243,28 @@ def rules_page() -> str:
     ) + "\n"  # fmt: skip
 
 
+LOG_FOLDER = """\
+A folder: `events.jsonl`, `trace-*.mcap`, `head.json`, and copies of the robot file and the profile; after a purge also
+`tombstones.jsonl`. `session_start` has `chain`: the number of the session in its log folder, and the one before it."""
+
+LOG_CYCLE = """\
+ROS 2 message definition inside the MCAP file, for an arm of seven joints. Topic `/robolearn/cycle` has one cycle a
+second as it is, which Foxglove plots; `/robolearn/cycle_block` has the others, packed without loss
+(`robolearn/recorder/cycle_blocks.py`). `robolearn log export` writes a file with every cycle as it is."""
+
+LOG_MEASURED = """\
+The safety node puts measurements on a grid before the monitor judges them, so that what is judged is what is recorded.
+Efforts and the wrench are recorded and not judged: those of the newest message of each cycle."""
+
+EFFORT = """\
+`JointState.effort`; bit 1 of `also_present` says whether it came: NaN with the bit set is a NaN of the driver. Of
+another length than the joints: in `odd_json`""".replace("\n", " ")
+
+WRENCH = """\
+`WrenchStamped` on `wrench_topic`; bit 2 of `also_present`; its frame is in the event `wrench_frame`, its stamp in
+`wrench_stamp_s`""".replace("\n", " ")
+
+
 def log_page() -> str:
     """Every kind of event, and the fields of a cycle in the trace."""
     from robolearn.recorder.cycle_codec import Layout
@@ -233,15 +275,31 @@ def log_page() -> str:
     return "\n\n".join(
         [
             "# Safety log",
-            "A folder: `events.jsonl`, `trace-*.mcap`, `head.json`, and copies of the robot file and the profile.",
+            LOG_FOLDER,
             "## Kinds of events",
             "Each line has `seq`, `monotonic_ns`, `utc`, `kind`, `fields`, `prev` and `hash`.",
             table(("kind", "what"), [(f"`{name}`", what) for name, what in EVENTS.items()]),
             "## One cycle of the trace",
-            "ROS 2 message definition inside the MCAP file, for an arm of seven joints.",
+            LOG_CYCLE,
             f"```text\n{schema}```",
+            "## Measurements, efforts and wrench",
+            LOG_MEASURED,
+            table(("column", "unit", "step", "what"), _measurements()),
         ]
     ) + "\n"  # fmt: skip
+
+
+def _measurements() -> list[tuple[str, str, str, str]]:
+    from robolearn.recorder.resolution import STEPS
+
+    rows = (
+        ("measured_position_rad", "position_rad", "rad", "`JointState.position`, the robot's joints by name"),
+        ("measured_velocity_rad_s", "velocity_rad_s", "rad/s", "`JointState.velocity`"),
+        ("measured_effort_nm", "effort_nm", "Nm", EFFORT),
+        ("wrench_force_n", "force_n", "N", WRENCH),
+        ("wrench_torque_nm", "torque_nm", "Nm", "of the same message"),
+    )
+    return [(f"`{name}`", unit, f"{STEPS[step]:.3g}", what) for name, step, unit, what in rows]
 
 
 def command_line_page() -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from robolearn.env.task import Reset, Task, TaskConfig, load_task, register_task, task_names
     from robolearn.env.vec_env import VecEnv, make
     from robolearn.errors import RobolearnError
-    from robolearn.learn.run import Run, open_run
     from robolearn.policy.bundle import PolicyBundle
     from robolearn.policy.runtime import PolicyRuntime
     from robolearn.policy.slots import Slot
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from robolearn.safety.monitor import SafetyMonitor
     from robolearn.safety.profile import SafetyProfile
     from robolearn.safety.types import Command, Measured, Surroundings
+    from robolearn.show.results import Run, open_run
     from robolearn.show.train import train
 
 # Names are imported on first use, so that the robot's computer, which has no jax, can import robolearn.
@@ -38,7 +38,7 @@ _HOMES = {
     "Reset": "robolearn.env.task",
     "RobolearnError": "robolearn.errors",
     "Robot": "robolearn.robots",
-    "Run": "robolearn.learn.run",
+    "Run": "robolearn.show.results",
     "SafetyLog": "robolearn.recorder.safety_log",
     "SafetyMonitor": "robolearn.safety.monitor",
     "SafetyProfile": "robolearn.safety.profile",
@@ -51,7 +51,7 @@ _HOMES = {
     "load_robot": "robolearn.robots",
     "load_task": "robolearn.env.task",
     "make": "robolearn.env.vec_env",
-    "open_run": "robolearn.learn.run",
+    "open_run": "robolearn.show.results",
     "register_task": "robolearn.env.task",
     "review_log": "robolearn.review.review",
     "robot_names": "robolearn.robots",

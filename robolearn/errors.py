@@ -9,6 +9,8 @@ RobolearnError
 ├── BundleError          a policy bundle that is altered, unsigned or meant for another arm
 ├── ProfileError         a safety profile that is missing a limit or contradicts itself
 ├── LogError             a safety log that cannot be written or read
+├── DataError            a recording that cannot be read, or from which nothing can be identified
+├── CalibrationError     a calibration that is altered, or made for another robot file
 └── MissingDependency    something that is not installed, and the command that installs it
 """
 
@@ -52,6 +54,14 @@ class ProfileError(RobolearnError):
 
 class LogError(RobolearnError):
     """A safety log cannot be written or read."""
+
+
+class DataError(RobolearnError):
+    """A recording cannot be read, or holds too little to identify anything."""
+
+
+class CalibrationError(RobolearnError):
+    """A calibration cannot be read, or was made for another robot file."""
 
 
 class MissingDependency(RobolearnError):

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from robolearn.deploy.discovery import discovery_environment
+
 ROS = Path(__file__).parent / "ros"
 
 # Tests compile far more than they run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
-# No test may reach another machine's ROS 2 nodes; those on this one find each other soon.
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-_SOON = Path(__file__).parent.parent / "configs" / "ros2" / "this_machine.xml"
-os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_SOON))
+# No test may reach another machine's ROS 2 nodes, or use keys of whoever runs it.
+os.environ.update(discovery_environment())
+_HOME = tempfile.TemporaryDirectory(prefix="robolearn-home-")
+os.environ["ROBOLEARN_HOME"] = _HOME.name
 
 # Where wandb is installed, only the tests about it start it.
 os.environ.setdefault("WANDB_MODE", "disabled")

@@ -3,6 +3,7 @@ from pydantic import model_validator
 
 from robolearn.config import Config, apply_overrides, config_path, load_config, read_yaml
 from robolearn.errors import ConfigError
+from robolearn.learn.train_config import TrainConfig
 
 
 class Inner(Config):
@@ -70,6 +71,15 @@ def test_a_check_of_several_keys_says_only_what_it_found():
         load_config(Pair, overrides=["low=2"])
     with pytest.raises(ConfigError, match=r"^config: key 'pair': low must not be above high\.$"):
         load_config(Holder, overrides=["pair.low=2"])
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("imitate=0.5", "imitation_fraction"), ("ppo.trace_decay=0.9", r"ppo\.gae_lambda"),
+    ("ppo.gradient_norm_max=1", r"ppo\.max_grad_norm"),
+])  # fmt: skip
+def test_a_renamed_key_is_named_with_its_new_name(old, new):
+    with pytest.raises(ConfigError, match=f"key '{old.partition('=')[0]}' is now called '{new}'"):
+        load_config(TrainConfig, None, ["task=fr3/reach", old])
 
 
 def test_overrides_do_not_change_their_input():

@@ -12,7 +12,7 @@ import robolearn
 from robolearn.cli import app as cli
 from robolearn.env import naming
 from robolearn.errors import BundleError, RobotError, TaskError
-from robolearn.learn import served
+from robolearn.learn.evaluate_bundle import bundle_env
 from robolearn.policy.bundle import PolicyBundle
 
 MJCF = """
@@ -109,11 +109,11 @@ def test_its_bundle_is_evaluated_with_the_file_it_was_trained_with_or_the_one_gi
     with pytest.raises(
         BundleError, match=r"'three', whose file '/.*/my_arm.yaml' is not here: .*--robot my_arm.yaml"
     ):
-        served.bundle_env(loaded, 1)
-    assert served.bundle_env(loaded, 1, robot=str(moved)).task.full_name == "three/reach"
+        bundle_env(loaded, 1)
+    assert bundle_env(loaded, 1, robot=str(moved)).task.full_name == "three/reach"
     other = robot_file(cell.folder / "others", reach_m=0.5)
     with pytest.raises(BundleError, match="made for another three/reach: its robot file"):
-        served.bundle_env(loaded, 1, robot=str(other))
+        bundle_env(loaded, 1, robot=str(other))
     moved.rename(cell.file)
 
 

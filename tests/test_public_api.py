@@ -79,7 +79,7 @@ def test_evaluation_and_bundle_show_themselves(run):
     result = run.evaluate(episodes=8, env=rl.make("fr3/reach", num_envs=8))
     assert "95 % interval" in result._repr_html_()
     bundle = run.export()
-    assert "joint_position" in bundle._repr_html_()
+    assert "joint_position" in bundle._repr_mimebundle_()["text/html"]
     assert rl.PolicyBundle.load(bundle.path).digest == bundle.digest
 
 

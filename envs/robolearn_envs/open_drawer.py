@@ -37,7 +37,7 @@ HOOK_IN_M = 0.020  # TCP behind the bar when the fingers touch it
 TRAVEL_M = 0.20
 DRAWER_MASS_KG, DRAWER_DAMPING_N_S_M, DRAWER_FRICTION_N = 1.5, 8.0, 2.0  # a light drawer on rollers
 
-# Of the guide.
+# Of the expert.
 OVER_M = 0.06  # TCP above the bar's middle: clear of it
 PULL_M = 0.05  # how far before the fingers it aims
 PULLED_M = 0.19  # where it stops: short of the end stop
@@ -128,7 +128,7 @@ class OpenDrawer(TableTask[OpenDrawerConfig]):
             [*arm, handle - tcp, handle + HOOK_IN_M * inward - tcp, inward[:2], 5.0 * opening]
         )
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Over the gap behind the bar, down into it, pull along the drawer's way until it is open.
 
         The height comes from a funnel: the farther from the gap, the higher above the bar.

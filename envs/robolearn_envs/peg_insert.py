@@ -19,7 +19,7 @@ from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of
 from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
-    GUIDE_RATE_1_S,
+    EXPERT_RATE_1_S,
     TableAction,
     TableConfig,
     TableTask,
@@ -41,7 +41,7 @@ BLOCK_HALF_M, BLOCK_HEIGHT_M = 0.05, 0.06
 SIDES = 8
 PEG_BIT = 4  # peg and hole touch each other and nothing else
 
-# Of the guide.
+# Of the expert.
 OVER_M = 0.010  # tip above the mouth while the peg is not lined up
 INSERT_M = 0.045  # depth that it aims at
 TURN_RATE_1_S = 5.0
@@ -134,7 +134,7 @@ class PegInsert(TableTask[PegInsertConfig]):
         tilt = rotation[:, 2] + hole[:, 2]
         return jnp.concatenate([*arm, way, 10.0 * (hole.T @ way), rotation[:, 2], hole[:, 2], 10.0 * tilt])
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Bring the tip over the mouth, line the peg up with the hole, push it in along the hole's axis.
 
         The height comes from a funnel: the worse the peg is lined up, the farther out of the hole.
@@ -154,7 +154,7 @@ class PegInsert(TableTask[PegInsertConfig]):
         turn = turn / jnp.maximum(jnp.linalg.norm(turn), 1.0)
         # Turning about the TCP moves the tip: take that out.
         swing = jnp.cross(self.config.action.turn_rad_s * turn, TIP_M * tool)
-        return jnp.concatenate([self.guide_towards(move - swing / GUIDE_RATE_1_S), turn])
+        return jnp.concatenate([self.guide_towards(move - swing / EXPERT_RATE_1_S), turn])
 
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
         """Over the hole (reach), along it (align), on its axis (centre), in (depth, inserted), calmly (action)."""

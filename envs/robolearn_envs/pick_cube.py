@@ -119,7 +119,7 @@ class PickCube(TableTask[PickCubeConfig]):
         fit = square_misfit(rotation, sides)
         return jnp.concatenate([*arm, cube - tcp, goal["goal_position"] - cube, sides[:, 2], cube[2:], fit])
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Grasp the cube; the firmer it is held, the more straight to the goal."""
         grasp, held = self.guide_grasp(readings, memory, "cube")
         carry = self.guide_towards(goal["goal_position"] - readings["cube_position"])

@@ -14,7 +14,7 @@ from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
 from robolearn_envs.table import (
-    GUIDE_RATE_1_S,
+    EXPERT_RATE_1_S,
     TURN_RAD,
     TableConfig,
     TableTask,
@@ -37,7 +37,7 @@ AREA_M = {"x_m": (0.50, 0.68), "y_m": (-0.20, 0.20)}
 GAP_M = 0.08  # least distance from start to goal: no episode is solved by doing nothing
 BEHIND_M = 0.055  # from the box's centre to the closed fingers that push it
 
-# Of the guide.
+# Of the expert.
 LOW_M, HIGH_M = 0.025, 0.085  # TCP above the table: pushing, and clear of the box's top
 STANDOFF_M = 0.08  # from the box's centre to where the fingers come down: clear of its corners
 CLEAR_M = 0.09  # from the box's centre to the fingers once it lies at the goal
@@ -118,7 +118,7 @@ class Push(TableTask[PushConfig]):
         box, sides = readings["box_position"], rotation_of(readings["box_quat"])
         return jnp.concatenate([*arm, box, box - tcp, goal["goal_position"] - box, sides[:, 0], sides[:, 1]])
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Over the box to behind it, down, and push along the line to the goal; up again when off that line.
 
         How far the fingers are from the corridor behind the box sets their height. At the goal they draw away.
@@ -142,7 +142,7 @@ class Push(TableTask[PushConfig]):
 
         around = (1.0 - ease(rise / 0.04)) * (-STANDOFF_M * line - off)
         heading = line - STEER * aside / BEHIND_M
-        speed = jnp.minimum(distance + jnp.maximum(-along - BEHIND_M, 0.0), PUSH_M_S / GUIDE_RATE_1_S)
+        speed = jnp.minimum(distance + jnp.maximum(-along - BEHIND_M, 0.0), PUSH_M_S / EXPERT_RATE_1_S)
         push = (1.0 - 0.5 * ease(error / 0.03)) * speed * heading / jnp.linalg.norm(heading)
         pushing = low * (1.0 - high)
         radius = jnp.linalg.norm(off)

@@ -27,7 +27,7 @@ GOAL = {
     "goal_azimuth_rad": (-1.2, 1.2),  # to either side of straight ahead
     "goal_height_m": (0.10, 0.80),  # above the base: clear of the floor
 }
-GUIDE_RATE_1_S = 8.0  # how fast the guide takes the way to the goal out
+EXPERT_RATE_1_S = 8.0  # how fast the expert takes the way to the goal out
 GUIDE_DRIFT_1_S = 0.5  # and the posture against home
 
 
@@ -134,7 +134,7 @@ class Reach(Task[ReachConfig]):
             "speed": jnp.sum(memory.command_velocity**2) * jnp.exp(-((distance / 0.05) ** 2)),
         }
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Around the base to the goal, joint speeds by a damped inverse of the Jacobian, drifting towards home.
 
         A straight way passes close to the base, where the arm has to fold.
@@ -143,7 +143,7 @@ class Reach(Task[ReachConfig]):
         tcp = frames(self.robot, position, jnp)
         home = jnp.asarray(self.robot.home_rad, jnp.float32)
         drift = (GUIDE_DRIFT_1_S * (home - position)).at[0].set(0.0)
-        way = GUIDE_RATE_1_S * _way_around(tcp.position, goal["goal_position"])
+        way = EXPERT_RATE_1_S * _way_around(tcp.position, goal["goal_position"])
         wanted = way - (tcp.linear * drift).sum(axis=1)
         speed = drift + damped_inverse(tcp.linear, wanted)
         action = speed / jnp.asarray(self.action.velocity_max_rad_s, jnp.float32)

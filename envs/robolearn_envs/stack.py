@@ -44,7 +44,7 @@ BESIDE_M = 0.04  # sideways distance at which that applies in full
 PLACED_M = 0.015  # scale of how well the cube lies
 REST_M_S = 0.03
 
-# Of the guide.
+# Of the expert.
 LET_GO_M = (0.014, 0.004)  # sideways and up from its place, the cube is let go
 SETTLE = 0.6  # of the speed down: what the arm lags behind would press the cubes together
 WITHDRAW_M = 0.09  # TCP above the cube in the end
@@ -147,7 +147,7 @@ class Stack(TableTask[StackConfig]):
             [*arm, top - tcp, _place(readings) - top, top[2:], sides[:, 2], below[:, 2], fit]
         )
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Grasp the cube; the firmer it is held, the more on to the base, from above; once there, open and rise."""
         del goal
         top, way = readings["upper_position"], _place(readings) - readings["upper_position"]

@@ -36,8 +36,8 @@ TURN_RAD = (-math.pi, math.pi)  # any yaw
 READY_TCP_M = (0.56, 0.0, 0.22)  # above its middle
 START_SPREAD_RAD = 0.05  # of the joints around the ready posture
 
-GUIDE_RATE_1_S = 6.0  # speed of a guide per metre, or radian, of the way left
-# Of a guide that grasps a cube of 4 cm.
+EXPERT_RATE_1_S = 6.0  # speed of an expert per metre, or radian, of the way left
+# Of an expert that grasps a cube of 4 cm.
 HOVER_M = 0.06  # TCP above the cube's centre while the fingers are not lined up: clear of its top
 WIDE_M = 0.055  # opening from which the fingers go down around it
 HOLD_M = (0.010, 0.018)  # the command runs ahead of the fingers: by a swift closing's lag, by a grasp
@@ -125,12 +125,12 @@ class TableTask(Task[C]):
         return features, tcp, rotation
 
     def guide_towards(self, way: Array) -> Array:
-        """Of a guide: the action [3] that goes straight along way [3] m and slows down on arrival."""
-        action = GUIDE_RATE_1_S * way / self.config.action.speed_m_s
+        """Of an expert: the action [3] that goes straight along way [3] m and slows down on arrival."""
+        action = EXPERT_RATE_1_S * way / self.config.action.speed_m_s
         return action / jnp.maximum(jnp.linalg.norm(action), 1.0)
 
     def guide_grasp(self, readings: Readings, memory: Any, cube: str) -> tuple[Array, Array]:
-        """Of a guide: the action [5] that grasps the cube of that name, and how firmly it is held, 0 to 1.
+        """Of an expert: the action [5] that grasps the cube of that name, and how firmly it is held, 0 to 1.
 
         The height comes from a funnel: the worse the fingers are lined up, the higher above the cube; while they are
         lower than that, they move up and hardly sideways. They close where the cube is between them.

@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from robolearn import __version__
+from robolearn.cli import log as cli_log
+from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
+from robolearn.cli import security as cli_security
+from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
-from robolearn.errors import RobolearnError, RobotError
+from robolearn.cli.terminal import Terminal
+from robolearn.errors import LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
     from robolearn.sim.randomize import Randomization
+
+START, RESEARCHER, INTEGRATOR, SAFETY = "Start here", "Researcher", "Robot integrator", "Safety engineer"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,12 +36,15 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(invoke_without_command=True)
 robots_app = typer.Typer(invoke_without_command=True)
-app.add_typer(tasks_app, name="tasks")
-app.add_typer(robots_app, name="robots")
-app.add_typer(cli_safety.app, name="safety")
+app.add_typer(tasks_app, name="tasks", rich_help_panel=RESEARCHER)
+app.add_typer(robots_app, name="robots", rich_help_panel=RESEARCHER)
+app.add_typer(cli_safety.app, name="safety", rich_help_panel=SAFETY)
+app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
+app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
+app.add_typer(cli_security.app, name="security", rich_help_panel=INTEGRATOR)
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -96,7 +105,7 @@ _EXTRAS = {
 }
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     run: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of training, evaluation and goals.")] = 0,
@@ -116,17 +125,12 @@ def demo(
     raise typer.Exit(0 if summary.passed else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHER)
 def train(
     task: Task,
     overrides: Overrides = None,
     config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
-    print_slurm: Annotated[
-        str | None,
-        typer.Option(metavar="SITE", help="Print the SLURM script for a site instead of training."),
-    ] = None,
-    nodes: Annotated[int, typer.Option(help="Nodes of the SLURM job.")] = 1,
     bundle: Annotated[
         bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
     ] = True,
@@ -135,24 +139,43 @@ def train(
 
     Example: robolearn train fr3/reach seed=1 num_envs=512
     """
-    if print_slurm is not None:
-        from robolearn.env.naming import file_stem
-        from robolearn.fleet.cluster import slurm_script
-
-        target = run or Path("runs") / file_stem(task)
-        script = slurm_script(
-            task, target, site=print_slurm, nodes=nodes, config=config, overrides=overrides or []
-        )
-        sys.stdout.write(script)
-        return
     from robolearn.cli.train import train_command
 
     train_command(task, config, overrides or [], run, out, bundle=bundle)
 
 
-@app.command(name="eval")
+@app.command(rich_help_panel=RESEARCHER)
+def slurm(
+    task: Task,
+    overrides: Overrides = None,
+    site: Annotated[str, typer.Option(help="A site of configs/cluster, or a YAML of your own.")] = "generic",
+    nodes: Annotated[int, typer.Option(help="Nodes of the job.")] = 1,
+    config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
+) -> None:
+    """Print the SLURM script that trains on a cluster, saves itself when preempted, and continues when requeued.
+
+    Example: robolearn slurm fr3/reach --site leonardo --nodes 2 > reach.sbatch
+    """
+    from robolearn.env.naming import file_stem
+    from robolearn.fleet.cluster import slurm_script
+
+    target = run or Path("runs") / file_stem(task)
+    script = slurm_script(task, target, site=site, nodes=nodes, config=config, overrides=overrides or [])
+    sys.stdout.write(script)
+
+
+@app.command(name="eval", rich_help_panel=RESEARCHER)
 def evaluate(
-    policy: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder or a .robolearn file.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|BUNDLE|TASK", help="A run folder, a .robolearn file; a task with --policy expert."
+        ),
+    ],
+    policy: Annotated[
+        str | None, typer.Option(help="expert: the task's hand-written policy instead of the run's.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
     video: Annotated[
@@ -173,22 +196,24 @@ def evaluate(
     a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot would run.
 
     Example: robolearn eval runs/fr3-reach --episodes 1000
+
+    Example: robolearn eval fr3/pick_cube --policy expert
     """
-    from robolearn.learn.served import evaluate_path
-    from robolearn.show.console import EvaluationBar
+    from robolearn.show.console import EvaluationBar, evaluation_table
+    from robolearn.show.evaluated import evaluate_path
 
     with EvaluationBar(err) as progress:
         done = evaluate_path(
-            policy, episodes, seed, robot=robot, video=video, output=output, progress=progress
+            path, episodes, seed, policy=policy, robot=robot, video=video, output=output, progress=progress
         )
-    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(done.result)
+    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     with EvaluationBar(err) if video else nullcontext() as progress:
         notes = done.notes + done.write_films(progress)
     for note in notes:
         err.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHER)
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Annotated[
@@ -202,14 +227,14 @@ def export(
     Example: robolearn export runs/fr3-reach -o fr3-reach.robolearn
     """
     from robolearn.keys import named_key
-    from robolearn.learn.run import open_run
+    from robolearn.show.results import open_run
 
     opened = open_run(run)
     named_key(key, new_key)
     out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=INTEGRATOR)
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
 ) -> None:
@@ -232,7 +257,7 @@ def inspect(
     out.print(approvals_text(loaded, bundle), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=SAFETY)
 def approve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
@@ -254,7 +279,7 @@ def approve(
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=INTEGRATOR)
 def serve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     robot: Annotated[
@@ -280,9 +305,12 @@ def serve(
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 
-@app.command()
+app.command(rich_help_panel=INTEGRATOR)(controller)
+
+
+@app.command(rich_help_panel=SAFETY)
 def review(
-    log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
+    log: Annotated[Path, typer.Argument(help="Folder of a safety log, or a log folder with many of them.")],
     report: Annotated[
         Path | None, typer.Option(help="Where the page goes (default: LOG/report.html).")
     ] = None,
@@ -297,25 +325,64 @@ def review(
         str | None,
         typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own copy of the recorded robot file, where it draws on files outside the log."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Most time for replay and report (default: 20 times the recorded time and two minutes).",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a safety log, replay it through the same monitor, write the report page.
 
-    Exit status 1 if the log does not verify, is not of the key or the head given, or the replay disagrees.
+    The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
+    the head given, cannot be replayed, or the replay disagrees.
+
+    Of a log folder every session is reviewed, and whether one is missing.
 
     Example: robolearn review runs/demo/safety
     """
-    from robolearn.review.review import review_log
+    from robolearn.review.review import review_log, verdict_text
+    from robolearn.review.sessions import is_log_folder, review_sessions, session_line
 
-    outcome = review_log(log, report, profile, public_key=key, expected_head=head)
-    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome)
+    if is_log_folder(log):
+        if report is not None or profile is not None:
+            raise LogError("--report and --profile are for one session: name its folder.")
+        sessions = review_sessions(
+            log,
+            public_key=key,
+            expected_head=head,
+            robot=robot,
+            time_limit_s=time_limit,
+            on_session=None if as_json else lambda session: out.print(session_line(session), soft_wrap=True),
+        )
+        out.print_json(json.dumps(sessions.to_json())) if as_json else out.print(sessions, soft_wrap=True)
+        raise typer.Exit(0 if sessions.passed else 1)
+    outcome = review_log(
+        log,
+        report,
+        profile,
+        public_key=key,
+        expected_head=head,
+        robot=robot,
+        time_limit_s=time_limit,
+        on_verdict=None if as_json else lambda verdict: out.print(verdict_text(verdict)),
+    )
+    out.print_json(json.dumps(outcome.to_json())) if as_json else out.print(outcome.rest_text())
     raise typer.Exit(0 if outcome.passed else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHER)
 def view(
     task: Task,
-    policy: Annotated[str, typer.Option(help="zero, random, or the path of a bundle.")] = "zero",
+    policy: Annotated[str, typer.Option(help="zero, random, expert, or the path of a bundle.")] = "zero",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write an mp4 instead.")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
@@ -325,8 +392,8 @@ def view(
     Example: robolearn view fr3/pick_cube --policy random
     """
     from robolearn.show.console import EvaluationBar
-    from robolearn.show.render import has_display
     from robolearn.show.view import view as show
+    from robolearn.sim.render import has_display
 
     with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
         written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)
@@ -334,9 +401,10 @@ def view(
         out.print(f"wrote {written}", highlight=False)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
+    deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",
     as_json: Json = False,
 ) -> None:
     """What this machine can do, and what to do about what it cannot.
@@ -347,7 +415,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder)
+    found = checks.diagnose(folder, deploy)
     out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
     raise typer.Exit(0 if found.fit else 1)
 
@@ -400,7 +468,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"A guide to imitate: {'yes' if type(shown).guide is not tasks.Task.guide else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

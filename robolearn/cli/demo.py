@@ -82,7 +82,8 @@ class DemoSummary:
             rows.append(("Error", f"[red]{self.driven['error']}[/]"))
         if self.review is not None:
             rows.append(("Log", self.review.verdict.summary))
-            rows.append(("Replay", self.review.replayed.summary))
+            replayed = self.review.replayed
+            rows.append(("Replay", replayed.summary if replayed is not None else "not made"))
             rows.append(("Report", f"{self.review.report} (open it in a browser)"))
         if self.video is not None:
             rows.append(("Video", str(self.video)))
@@ -105,9 +106,10 @@ def run_demo(
 ) -> DemoSummary:
     """The demo in a folder of its own. An interrupted training is continued; a finished demo is kept beside."""
     require_ros()
-    from robolearn.cli.train import train_config
+    from robolearn.learn.train_config import train_config
     from robolearn.learn.trainer import train
     from robolearn.show.console import TrainingBar, stop_on_signals
+    from robolearn.show.results import Run
 
     _keep_finished(run, console)
     overrides = [f"seed={seed}"] + ([] if total_steps is None else [f"total_steps={total_steps}"])
@@ -115,7 +117,7 @@ def run_demo(
     summary = DemoSummary(run)
     console.print(f"[bold]1/5 Train[/] {TASK} with PPO, {config.num_envs} simulated arms at a time")
     with _timed(summary, "train"), stop_on_signals() as stop, TrainingBar(console, config) as bar:
-        trained = train(config, run / "train", resume=True, progress=bar, stop=stop)
+        trained = Run.of(train(config, run / "train", resume=True, progress=bar, stop=stop))
     if trained.outcome == "stopped":
         raise RobolearnError("Stopped during training, nothing is lost. Continue with: robolearn demo")
     summary.steps = trained.metrics[-1]["steps"]

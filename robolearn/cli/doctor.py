@@ -11,14 +11,29 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 
+from robolearn.deploy.deployment import Deployment, load_deployment, node_environment, require_operators
+from robolearn.deploy.discovery import describe, discovery_environment, not_followed
+from robolearn.deploy.keystore import SOON, Rights, create_keystore, expires
+from robolearn.deploy.security import (
+    KEYSTORE,
+    enabled,
+    enclave_environment,
+    middleware_problem,
+    own_domain,
+    require_security,
+    security_environment,
+)
+from robolearn.deploy.serving import ros_environment
 from robolearn.errors import RobolearnError
 from robolearn.keys import key_directory, load_key
 from robolearn.robots import load_robot
@@ -26,6 +41,7 @@ from robolearn.robots import load_robot
 State = Literal["ok", "missing", "optional"]
 DISK_FREE_MIN_GB = 5.0  # one training with video and an hour of safety log at 500 Hz
 RT_PRIORITY = 40  # what the nodes ask for
+ENFORCED_NODES = ("safety_node", "policy_node")
 PROBE_TIMEOUT_S = 120.0  # the first import of jax on a slow disk
 
 
@@ -66,9 +82,16 @@ class Diagnosis:
         return table
 
 
-def diagnose(folder: str | Path = ".") -> Diagnosis:
-    """Look at this machine. folder: where runs and logs would go."""
-    return Diagnosis(tuple(check() for check in (*CHECKS, lambda: disk(Path(folder)))))
+def diagnose(folder: str | Path = ".", deploy: str = "") -> Diagnosis:
+    """Look at this machine. folder: where runs and logs would go.  deploy: also look at what a deployment asks for.
+
+    Raises ConfigError where there is no such deployment.
+    """
+    deployment = load_deployment(deploy) if deploy else None
+    found = [check() for check in CHECKS]
+    found += [ros_security(deployment), ros_discovery(deployment)]
+    found += [operators(deployment)] if deployment is not None else []
+    return Diagnosis((*found, disk(Path(folder))))
 
 
 def python_version() -> Finding:
@@ -139,6 +162,66 @@ def ros() -> Finding:
     worked, text = _probe("import os, rclpy, robolearn_ros.messages; print(os.path.dirname(rclpy.__file__))")
     todo = "" if worked else "source the setup.bash of ROS 2 in this terminal, then look again"
     return Finding("ROS 2", "ok" if worked else "optional", text, todo)
+
+
+def ros_security(deployment: Deployment | None) -> Finding:
+    """SROS 2: a keystore that is asked for is in order and a node joins with it; else whether it could be used."""
+    what = "ROS 2 security"
+    if not _has("rclpy"):
+        return Finding(what, "optional", "no rclpy", "only for arms")
+    asked = security_environment(deployment.security_keystore if deployment is not None else "")
+    if not enabled(asked):
+        return _security_on_offer(what)
+    try:
+        require_security(ros_environment(None, asked), ENFORCED_NODES)
+    except RobolearnError as error:
+        return Finding(what, "missing", _first_line(error), "robolearn security check KEYSTORE")
+    keystore = Path(asked.get(KEYSTORE) or os.environ[KEYSTORE])
+    until = min(expires(keystore, name) for name in ENFORCED_NODES)
+    found = f"enforced; keys count until {until:%Y-%m-%d}"
+    if until - datetime.now(UTC) < SOON:
+        return Finding(what, "optional", found, "robolearn security init KEYSTORE --renew")
+    private = keystore / "private"
+    todo = f"keep {private} off the robot's computer" if private.is_dir() else ""
+    return Finding(what, "ok", found, todo)
+
+
+def _security_on_offer(what: str) -> Finding:
+    """Whether the installed middleware could enforce SROS 2, tried with a keystore that is thrown away."""
+    viewer = Rights("/robolearn/viewer", "looks whether it can join")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            keystore = create_keystore(Path(folder) / "keys", [viewer], own_domain())
+        except RobolearnError as error:
+            return Finding(what, "missing", _first_line(error), "correct the environment")
+        environment = ros_environment() | security_environment(keystore)
+        problem = middleware_problem(environment | enclave_environment("viewer", environment))
+    if problem:
+        return Finding(what, "optional", f"off, and not available: {problem}", "a network of the arm's own")
+    todo = "for a real arm: robolearn security init, and security_keystore in the deployment file"
+    return Finding(what, "optional", "off, and available", todo)
+
+
+def ros_discovery(deployment: Deployment | None) -> Finding:
+    """With whom the nodes would speak, and whether the environment says otherwise."""
+    what = "ROS 2 discovery"
+    d = deployment
+    try:
+        changes = node_environment(d) if d is not None else discovery_environment()
+    except RobolearnError as error:
+        return Finding(what, "missing", _first_line(error), "correct the deployment file")
+    found = describe(d.discovery_range, d.static_peers, d.interface) if d is not None else "this machine only"
+    ignored = ", ".join(not_followed(changes))
+    return Finding(what, "ok", found, f"not followed: {ignored} of this environment" if ignored else "")
+
+
+def operators(deployment: Deployment) -> Finding:
+    """Whether anybody could start the arm."""
+    try:
+        require_operators(deployment)
+    except RobolearnError as error:
+        return Finding("Operators", "missing", _first_line(error), "robolearn operate key")
+    return Finding("Operators", "ok", ", ".join(deployment.operators))
 
 
 def real_time() -> Finding:

@@ -10,32 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from robolearn.config import apply_overrides, build, config_dir, config_path, read_yaml
-from robolearn.env.naming import absolute, file_stem, split_task
+from robolearn.env.naming import file_stem
 from robolearn.errors import BundleError
 from robolearn.learn import folder
 from robolearn.learn.distributed import connect, is_first
-from robolearn.learn.run import Run
-from robolearn.learn.train_config import TrainConfig
+from robolearn.learn.train_config import train_config
 from robolearn.learn.trainer import train
 from robolearn.policy.bundle import PolicyBundle
-from robolearn.robots import is_robot_path
 from robolearn.show.console import TrainingBar, stop_on_signals
-
-
-def train_config(task: str, config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
-    """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` or `train/TASK.yaml`, else the
-    defaults; then overrides. The path of a robot file is made absolute: the run may be continued from anywhere.
-    """
-    robot, kind = split_task(task)
-    packaged = [
-        f"train/{name}.yaml" for name in (*([] if is_robot_path(robot) else [f"{robot}-{kind}"]), kind)
-    ]
-    chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
-    data = read_yaml(config_path(chosen)) if chosen else {}
-    return build(
-        TrainConfig, apply_overrides({**data, "task": absolute(task)}, overrides), str(chosen or task)
-    )
+from robolearn.show.results import Run
 
 
 def train_command(
@@ -59,7 +42,7 @@ def train_command(
     if folder.is_run(target):
         console.print(f"Continuing the run in {target}.")
     with stop_on_signals() as stop, TrainingBar(console, resolved) as progress:
-        run = train(resolved, target, resume=True, progress=progress, stop=stop)
+        run = Run.of(train(resolved, target, resume=True, progress=progress, stop=stop))
     last = run.metrics[-1]
     how = (run.outcome or "").capitalize()
     console.print(f"{how} after {last['steps']:,} steps in {last['time/wall_s']:.1f} s. Run folder: {target}")

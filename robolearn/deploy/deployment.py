@@ -5,16 +5,19 @@ Whoever starts the nodes, `robolearn serve` or a launch file, gets their paramet
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field
 
-from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
+from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
 from robolearn.deploy.command_grid import check_command_grid
+from robolearn.deploy.discovery import Range, discovery_environment
+from robolearn.deploy.ending import lifeline
+from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
+from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
 from robolearn.robots import load_robot, robot_names
 from robolearn.safety.profile import SafetyProfile
@@ -50,6 +53,9 @@ class Deployment(Config):
         0.0, ge=0, le=10000, description="Hz at which a forward controller takes them; 0 for the robot file's"
     )
     person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
+    wrench_topic: str = Field(
+        "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
+    )
     base_frame: str = Field("base", description="frame of goals and object poses")
     slot_topics: dict[str, str] = Field(
         {}, description="slot source: topic, where it differs from the default"
@@ -62,10 +68,25 @@ class Deployment(Config):
     )
     require_approval: bool = Field(True, description="serve only what one of approver_keys has approved")
     approver_keys: list[str] = Field([], description="key ids or public keys of those who may approve")
-    operator: str = Field("operator", description="pseudonym in the log")
+    operator: str = Field(
+        "operator", description="pseudonym of who starts the nodes, in the first line of the log"
+    )
+    operators: dict[str, str] = Field(
+        {}, description="who may start, reset and change the mode: pseudonym: public key or key id"
+    )
     rt_priority: int = Field(40, ge=0, le=95, description="SCHED_FIFO priority, 0 for none")
-    discovery_range: Literal["", "LOCALHOST", "SUBNET", "OFF", "SYSTEM_DEFAULT"] = Field(
-        "", description="ROS_AUTOMATIC_DISCOVERY_RANGE of the nodes; empty leaves the environment as it is"
+    discovery_range: Range = Field(
+        "LOCALHOST",
+        description="LOCALHOST: this machine and static_peers; SUBNET: whoever interface reaches; SYSTEM_DEFAULT: as "
+        "the environment has it",
+    )
+    static_peers: list[str] = Field([], description="other hosts, such as the arm driver's; needs interface")
+    interface: str = Field(
+        "", description="network interface to other hosts, by name or IPv4 address; `all` only with SUBNET"
+    )
+    security_keystore: str = Field(
+        "",
+        description="SROS 2 keystore, beside this file or an absolute path; nodes then start only with it enforced",
     )
 
 
@@ -101,7 +122,8 @@ def node_parameters(
 ) -> dict[str, dict[str, Any]]:
     """Parameters by node, in the order in which the nodes start. Empty lists, which ROS 2 cannot pass, are left out.
 
-    sim: also a simulated arm, which then is what the joint states come from, and for which nobody need approve.
+    sim: also a simulated arm, which then is what the joint states come from. It needs no approval, and this account's
+        own key may operate it.
     log_dir: new or empty folder of the safety log; empty for no log.
     Raises ConfigError where the arm's controller takes commands at another rate and does not interpolate.
     """
@@ -120,9 +142,11 @@ def node_parameters(
         "controller": controller,
         "controller_rate_hz": controller_rate_hz,
         "person_topic": d.person_topic,
+        "wrench_topic": d.wrench_topic,
         "log_dir": str(log_dir),
         "deployment_id": d.deployment_id,
         "operator": d.operator,
+        "operators": operators_as_list(with_local_operator(d.operators) if sim else d.operators),
     }
     policy = {
         **shared,
@@ -142,16 +166,23 @@ def node_parameters(
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
 
 
-def node_environment(deployment: Deployment, *, sim: bool = False) -> dict[str, str]:
-    """What the nodes' environment has in place of this process's: which machines ROS 2 looks for others on.
+def node_environment(deployment: Deployment) -> dict[str, str]:
+    """What the nodes' environment has in place of this process's: with which machines they speak, and SROS 2.
 
-    A simulated arm keeps to this machine, unless the environment or the deployment says otherwise; for a real arm,
-    whose driver may run elsewhere, the environment stays as it is unless the deployment says otherwise.
+    Raises ConfigError for an interface or a host that there is not.
     """
-    name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-    if deployment.discovery_range:
-        return {name: deployment.discovery_range}
-    return {name: "LOCALHOST"} if sim and name not in os.environ else {}
+    d = deployment
+    discovery = discovery_environment(d.discovery_range, d.static_peers, d.interface)
+    return {**discovery, **security_environment(d.security_keystore)}
+
+
+def require_operators(deployment: Deployment) -> None:
+    """Raises ConfigError for a deployment of a real arm that nobody could start."""
+    if not deployment.operators:
+        raise ConfigError(
+            "operators is empty: nobody could start this arm. Each operator runs `robolearn operate key` and gives "
+            "you the line that it prints, for `operators` in the deployment file."
+        )
 
 
 def profile_line(profile: SafetyProfile, mode: str) -> str:
@@ -165,9 +196,12 @@ _OF_A_LAUNCH = {
     "deploy": "deployment file; empty for the packaged one of the robot",
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
-    "log_dir": "new or empty folder of the safety log; empty for no log",
-    "sim": "true: also start a simulated arm, for which nobody need approve",
+    "log_dir": "new or empty folder of the safety log; empty for one below runs/launch, named by the time; none for no "
+    "log",
+    "sim": "true: also start a simulated arm; no approval required",
 }
+
+_OF_ROS2_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty")
 
 
 def launch_arguments() -> dict[str, str]:
@@ -177,38 +211,47 @@ def launch_arguments() -> dict[str, str]:
                            if name not in _OF_A_LAUNCH}  # fmt: skip
 
 
-def from_launch(arguments: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def from_launch(
+    arguments: Mapping[str, str], words: Iterable[str] = ()
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Node parameters, and the nodes' environment, from a launch file's arguments.
 
-    Empty text is an argument that was not given. Raises ConfigError or RobotError.
+    Empty text is an argument that was not given.
+    words: `name:=value` as they stand on the command line; `ros2 launch` itself ignores a name that no file declares.
+    The nodes end with this process. Raises ConfigError or RobotError.
     """
     given = {name: text for name, text in arguments.items() if text}
-    for name in given:
-        if name not in launch_arguments():
+    for name in [*given, *(word.partition(":=")[0] for word in words)]:
+        if name not in launch_arguments() and name not in _OF_ROS2_LAUNCH:
             raise ConfigError(unknown("launch argument", name, launch_arguments()))
     sim = _value("sim", given.pop("sim", "false"))
     if not isinstance(sim, bool):
         raise ConfigError(f"Launch argument 'sim' is '{sim}', expected true or false.")
     if "bundle" not in given:
         raise ConfigError("Launch argument 'bundle' is missing: bundle:=/path/policy.robolearn")
-    bundle, log_dir = given.pop("bundle"), given.pop("log_dir", "")
+    bundle, log_dir = given.pop("bundle"), _log_of_launch(given.pop("log_dir", ""))
     robot, deploy = given.pop("robot", ""), given.pop("deploy", "")
     changes = {name: _value(name, text) for name, text in given.items()}
     deployment = deployment_for(robot, deploy, changes)
-    return node_parameters(deployment, bundle, sim=sim, log_dir=log_dir), node_environment(
-        deployment, sim=sim
-    )
+    environment = node_environment(deployment)
+    parameters = node_parameters(deployment, bundle, sim=sim, log_dir=log_dir)
+    require_security(environment, parameters)
+    return parameters, environment | lifeline()
+
+
+def _log_of_launch(given: str) -> str:
+    """The folder of a launch's log: what was given, or a new one; empty for none."""
+    if given == "none":
+        return ""
+    return given or str(Path("runs/launch", datetime.now().strftime("%Y%m%d-%H%M%S"), "safety").absolute())
 
 
 def _value(name: str, text: str) -> Any:
-    """An argument's text as a value: YAML, unless the key holds text, which is taken as it stands."""
+    """An argument's text as a value, read like an override; a key that holds text takes it as it stands."""
     field = Deployment.model_fields.get(name)
     if field is not None and field.annotation is str:
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"Launch argument '{name}' is '{text}', which is no YAML value.") from None
+    return scalar(text)
 
 
 # -- files --
@@ -218,11 +261,19 @@ def _load(
     path: str | Path, change: Callable[[dict[str, Any]], dict[str, Any]], said: list[str]
 ) -> Deployment:
     file = config_path(path)
-    data = read_yaml(file)
+    document = read_document(file)
+    data = dict(document.data)
     for key in ("robot", "profile"):
         if isinstance(data.get(key), str):
             data[key] = _beside(file, data[key])
-    return build(Deployment, change(data), f"{path}, with {', '.join(said)}" if said else str(path))
+    if isinstance(data.get("security_keystore"), str) and data["security_keystore"]:
+        data["security_keystore"] = str(file.parent / Path(data["security_keystore"]).expanduser())
+    if said:
+        deployment = build(Deployment, change(data), f"{path}, with {', '.join(said)}")
+    else:
+        deployment = build(Deployment, change(data), str(path), document.line)
+    check_operators(deployment.operators)
+    return deployment
 
 
 def _beside(file: Path, name: str) -> str:

@@ -55,7 +55,7 @@ def exercise(
         for line in driver.stdout:
             event = json.loads(line)
             if "request" in event:
-                driver.stdin.write(json.dumps(_obey(serving, event)) + "\n")
+                driver.stdin.write(json.dumps(_carry_out(serving, event)) + "\n")
                 driver.stdin.flush()
             else:
                 on_event(event)
@@ -72,7 +72,7 @@ def exercise(
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def _obey(serving: Serving, event: Event) -> dict[str, int]:
+def _carry_out(serving: Serving, event: Event) -> dict[str, int]:
     """Kill or start a node for the driver; tells when that was."""
     now_ns = time.monotonic_ns()
     if event["request"] == "kill":

@@ -1,4 +1,4 @@
-"""Gymnasium's faces of the same environments: one at a time, or a batch on one engine.
+"""Gymnasium interfaces of the environments: one at a time, or a batch on one engine.
 
     import gymnasium
     import robolearn.env.gym  # registers robolearn/ROBOT-TASK-v0
@@ -8,7 +8,7 @@
     mine = gymnasium.make(robolearn.env.gym.register("my_arm.yaml/reach"))  # an arm of your own
 
 Gymnasium 1.x loads no plugins by itself; without the import, "robolearn.env.gym:robolearn/fr3-reach-v0" does it too.
-Both faces take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.learn.sb3`.
+Both take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.learn.sb3`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from jax.stages import Compiled
 from robolearn.env.naming import absolute, file_stem
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv, make
-from robolearn.show.render import HumanView, SceneRenderer, has_display
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
+from robolearn.sim.render import HumanView, SceneRenderer, has_display
 
 RENDER_MODES = ["rgb_array", *(["human"] if has_display() else [])]  # what can be shown here
 SEEDS = 2**31 - 1

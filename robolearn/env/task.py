@@ -143,7 +143,7 @@ class Task(ABC, Generic[T]):
         del readings, goal
         return jnp.zeros((), bool)
 
-    def guide(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
+    def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
         """A hand-written policy, action [A] in [-1, 1], that learning may start from; None where there is none.
 
         It depends on nothing but its arguments, so that a network that sees `observe` can imitate it, and acts

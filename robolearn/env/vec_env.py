@@ -23,7 +23,8 @@ from flax import struct
 from robolearn.env.task import Array, Readings, Reset, Task, load_task
 from robolearn.errors import TaskError
 from robolearn.sim.constants import DRAWN
-from robolearn.sim.physics import ModelFields, Physics, PhysicsState, make_physics, sensor_columns
+from robolearn.sim.engines import make_physics
+from robolearn.sim.physics import ModelFields, Physics, PhysicsState, sensor_columns
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.sim.threefry import as_usual, written_out
@@ -39,7 +40,7 @@ class EnvState:
     first_success [N] the control period in which the hold was first complete (-1: not yet), of the finished
     episode where done. metrics: {name: [N]}, among them every reward term, weighted, as `reward/<name>`.
     fields: the drawn physics of each episode, {MjModel field: [N, ...]}, what the engine derives from it and, as
-    `drawn`, the key of the draw: who changes values by hand changes the key too.
+    `drawn`, the key of the draw: when overriding fields, also change the key.
     sensing, commands: what the sensors and the command line remember; empty where nothing is declared.
     """
 
@@ -186,11 +187,13 @@ class VecEnv:
             first_success=first, metrics=metrics, **after._asdict(),
         )  # fmt: skip
 
-    def guide(self, state: EnvState) -> Array:
-        """What the task's guide would do, [N, A]. Raises TaskError where the task has none."""
-        advice = jax.vmap(self.task.guide)(self.readings(state.physics), state.memory, state.goal)
+    def expert(self, state: EnvState) -> Array:
+        """What the task's expert would do, [N, A]. Raises TaskError where the task has none."""
+        advice = jax.vmap(self.task.expert)(self.readings(state.physics), state.memory, state.goal)
         if advice is None:
-            raise TaskError(f"Task '{self.task.name}' has no guide to imitate: set imitate to 0.")
+            raise TaskError(
+                f"Task '{self.task.name}' has no expert to play or imitate (imitation_fraction=0)."
+            )
         return advice
 
     def readings(self, physics: PhysicsState) -> Readings:

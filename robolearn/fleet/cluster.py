@@ -79,7 +79,7 @@ def _resolved(
 
     Raises ConfigError where the run would not start on so many devices, with what to set.
     """
-    from robolearn.cli.train import train_config
+    from robolearn.learn.train_config import train_config
 
     resolved = train_config(task, config, overrides)
     if resolved.groups % devices == 0:
@@ -105,7 +105,7 @@ def _check_engine(config: TrainConfig, site: str) -> None:
     An engine that is not installed here cannot be asked: it need not be where the script is written.
     """
     from robolearn.env.vec_env import make
-    from robolearn.sim.physics import make_physics
+    from robolearn.sim.engines import make_physics
 
     model = make(config.task, 1, "native", config.env).model
     if config.engine in ("auto", "native"):

@@ -1,11 +1,14 @@
 """Data-parallel training: one mesh over every device of every process, environments spread over it.
 
-JAX finds SLURM, Open MPI and Kubernetes settings by itself; nothing here reads them. Parameters, normalisers and the
-random key are the same on every device; each device owns num_envs / devices environments.
+Processes find each other by three environment variables, ROBOLEARN_COORDINATOR, ROBOLEARN_PROCESSES and
+ROBOLEARN_RANK, or, without these, by the settings of srun and mpirun, which JAX reads itself. Parameters,
+normalisers and the random key are the same on every device; each device owns num_envs / devices environments.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,6 +24,8 @@ from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 
+VARIABLES = ("ROBOLEARN_COORDINATOR", "ROBOLEARN_PROCESSES", "ROBOLEARN_RANK")
+
 
 def connect(
     coordinator: str | None = None,
@@ -31,16 +36,47 @@ def connect(
 ) -> None:
     """Join the other processes of this run. Call before JAX is first used.
 
-    With no arguments JAX reads the launcher's settings (srun, mpirun, a Kubernetes Job). A process that dies is
+    With no arguments they come from ROBOLEARN_COORDINATOR (`host:port` of rank 0), ROBOLEARN_PROCESSES and
+    ROBOLEARN_RANK; where none of these is set, JAX reads the settings of srun or mpirun. A process that dies is
     noticed after timeout_s. Raises ConfigError if there is no launcher, or the others cannot be reached.
     """
+    if coordinator is None:
+        coordinator, processes, rank = settings_of(os.environ)
     try:
         jax.distributed.initialize(coordinator, processes, rank, heartbeat_timeout_seconds=timeout_s)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"Cannot join the other processes of this run: {error} Start it with srun, mpirun or a Kubernetes Job, "
-            "or leave `distributed` out."
+            f"Cannot join the other processes of this run: {error} Start it with srun or mpirun, set "
+            f"{', '.join(VARIABLES)}, or leave `distributed` out."
         ) from error
+
+
+def settings_of(environment: Mapping[str, str]) -> tuple[str | None, int | None, int | None]:
+    """Coordinator, number of processes and rank from the three variables; all None where none is set.
+
+    Raises ConfigError where only some are set, or one has a wrong value.
+    """
+    given = {name: environment[name] for name in VARIABLES if environment.get(name)}
+    if not given:
+        return None, None, None
+    missing = [name for name in VARIABLES if name not in given]
+    if missing:
+        raise ConfigError(f"{', '.join(given)} set, but not {', '.join(missing)}: set all three, or none.")
+    coordinator, *counts = given.values()
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(
+            f"{VARIABLES[0]} is '{coordinator}', expected host:port of the process with rank 0."
+        )
+    for name, text in zip(VARIABLES[1:], counts, strict=True):
+        if not text.isdecimal():
+            raise ConfigError(f"{name} is '{text}', expected a whole number.")
+    processes, rank = map(int, counts)
+    if not rank < processes:
+        raise ConfigError(
+            f"{VARIABLES[2]} is {rank}, expected 0 to {processes - 1}: there are {processes} processes."
+        )
+    return coordinator, processes, rank
 
 
 def is_first() -> bool:

@@ -6,10 +6,8 @@ more often than long ones.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,106 +16,16 @@ import numpy as np
 from jax import Array
 
 from robolearn.errors import TaskError
-from robolearn.show.film import Film, shown_of
-from robolearn.show.notebook import html
-from robolearn.show.render import Progress
+from robolearn.learn.clips import EpisodeClips, posture_of
+from robolearn.learn.evaluation import Evaluation, Progress, stratum_order, thirds, wilson
 from robolearn.sim.jit import jit
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Z_95 = 1.959963984540054
-STRATUM_MIN = 20  # episodes; a rate over fewer is not worth a line
 FINGERS = ("gripper_left", "gripper_right")  # joints of the gripper
 CHUNKS = 10  # looks at what has ended, in the time of one episode
 
 Carry = Any  # see `_begin`
 Emitted = dict[str, Any]
 Rows = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A success rate with its 95 % Wilson interval."""
-
-    name: str
-    episodes: int
-    successes: int
-    rate: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Results over fresh episodes.
-
-    time_to_success_s: median and 95th percentile over successful episodes of the time until the goal had been held
-    (None without success). peaks: {figure: {"max", "p95"}} of each episode's largest value, or for a margin
-    {"min", "p05"} of its smallest. strata: success by thirds of whatever differed between episodes: goal, start,
-    mass, size and friction of what the task handles, latencies; worst: the one lowest in rate, of many, so read its
-    interval (None where every episode succeeded).
-    times_s: the time to success of every success; not in the JSON. episode_return: None for a bundle, which does
-    not tell the action that some reward terms weigh.
-    """
-
-    task: str
-    seed: int
-    success: Rate
-    terminated: int
-    physics_failures: int
-    episode_return: float | None
-    time_to_success_s: dict[str, float] | None
-    peaks: dict[str, dict[str, float]]
-    limit_hits: dict[str, int]
-    strata: tuple[Rate, ...]
-    worst: str | None
-    times_s: tuple[float, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        values = asdict(self)
-        del values["times_s"]
-        return values
-
-    def lowest(self, count: int) -> list[Rate]:
-        """The strata lowest in rate, worst first."""
-        return sorted(self.strata, key=_rank)[:count]
-
-    def plot(self) -> Figure:
-        """Success in the lowest strata, and how long success took, as a matplotlib figure."""
-        from robolearn.show.plots import evaluation_figure
-
-        return evaluation_figure(self)
-
-    def __rich__(self) -> Any:
-        """A table for a terminal."""
-        from robolearn.show.console import evaluation_table
-
-        return evaluation_table(self)
-
-    def _repr_html_(self) -> str:
-        return html(self)
-
-
-def wilson(name: str, successes: int, episodes: int) -> Rate:
-    """Rate and 95 % Wilson score interval (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    if episodes == 0:
-        return Rate(name, 0, 0, 0.0, 0.0, 1.0)
-    share, z2 = successes / episodes, Z_95**2
-    centre = share + z2 / (2 * episodes)
-    spread = Z_95 * math.sqrt(share * (1 - share) / episodes + z2 / (4 * episodes**2))
-    scale = 1 + z2 / episodes
-    low, high = (centre - spread) / scale, (centre + spread) / scale
-    # At the ends the formula is exact but for rounding.
-    return Rate(
-        name,
-        episodes,
-        successes,
-        share,
-        0.0 if successes == 0 else low,
-        1.0 if successes == episodes else high,
-    )
 
 
 def evaluate(
@@ -127,19 +35,52 @@ def evaluate(
     seed: int = 1_000_000,
     *,
     progress: Progress | None = None,
-    film: Film | None = None,
+    clips: EpisodeClips | None = None,
 ) -> Evaluation:
     """Run `episodes` fresh episodes of a VecEnv. actor: raw obs [N, D] -> action [N, A].
 
-    The draws depend on seed and num_envs only. film: keeps the first few successes and failures, to be watched.
+    The draws depend on seed and num_envs only. clips: keeps the first few successes and failures, to be watched.
     Raises TaskError for fewer than one episode.
     """
 
+    return evaluate_steps(
+        env, lambda s: env.step(s, actor(s.obs)), episodes, seed, progress=progress, clips=clips
+    )
+
+
+def evaluate_expert(
+    env: Any,
+    episodes: int = 1000,
+    seed: int = 1_000_000,
+    *,
+    progress: Progress | None = None,
+    clips: EpisodeClips | None = None,
+) -> Evaluation:
+    """As `evaluate`, of the task's expert, which sees the world without noise or latency, privileged slots included.
+
+    Raises TaskError where the task has no expert.
+    """
+    return evaluate_steps(
+        env, lambda s: env.step(s, env.expert(s)), episodes, seed, progress=progress, clips=clips
+    )
+
+
+def evaluate_steps(
+    env: Any,
+    advance: Callable[[Any], Any],
+    episodes: int,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    clips: EpisodeClips | None = None,
+) -> Evaluation:
+    """As `evaluate`, of whatever takes a state of the VecEnv to the next one."""
+
     def one(carry: Carry, _: None) -> tuple[Carry, Emitted]:
-        return control_period(env, carry, lambda s: env.step(s, actor(s.obs)), filmed=film is not None)
+        return control_period(env, carry, advance, filmed=clips is not None)
 
     chunk = jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
-    rows = play_episodes(env, chunk, episodes, seed, progress=progress, film=film)
+    rows = play_episodes(env, chunk, episodes, seed, progress=progress, clips=clips)
     return summarise(env, rows, seed)
 
 
@@ -155,7 +96,7 @@ def play_episodes(
     seed: int,
     *,
     progress: Progress | None = None,
-    film: Film | None = None,
+    clips: EpisodeClips | None = None,
 ) -> Rows:
     """The first `episodes` episodes, every environment's first ones before its second: {figure: [episodes]}.
 
@@ -171,17 +112,17 @@ def play_episodes(
         carry, emitted = chunk(carry)
         emitted = jax.tree.map(np.asarray, emitted)
         done, shown = emitted.pop("done"), emitted.pop("shown", None)
-        if film is not None:
-            film.push(shown, env.episode_steps)
+        if clips is not None:
+            clips.push(shown, env.episode_steps)
         for step, index in zip(*np.nonzero(done), strict=True):
             if counts[index] < each:
                 order = counts[index] * n + index
                 for name, value in emitted.items():
                     kept = rows.setdefault(name, np.zeros(each * n, value.dtype))
                     kept[order] = value[step, index]
-                if film is not None and order < episodes:
+                if clips is not None and order < episodes:
                     length = int(emitted["length"][step, index])
-                    film.keep(order, bool(emitted["success"][step, index]), step, index, length)
+                    clips.keep(order, bool(emitted["success"][step, index]), step, index, length)
                 counts[index] += 1
         played = min(played + done.size, most)
         if progress is not None:
@@ -221,7 +162,7 @@ def control_period(
         **{f"stratum/{name}": value for name, value in conditions.items()},
     }
     if filmed:
-        emitted["shown"] = shown_of(state)
+        emitted["shown"] = posture_of(state)
     _, start, zero, fresh = _begin(env, after)
     peaks = {name: jnp.where(done, start[name], seen[name]) for name in seen}
     conditions = {name: jnp.where(done, fresh[name], conditions[name]) for name in conditions}
@@ -362,7 +303,7 @@ def summarise(env: Any, rows: Rows, seed: int) -> Evaluation:
         if name.startswith("stratum/")
         for rate in thirds(name.removeprefix("stratum/"), rows[name], success)
     )
-    worst = min(strata, key=_rank, default=None)
+    worst = min(strata, key=stratum_order, default=None)
     figures = {name.removeprefix("peak/"): rows[name] for name in rows if name.startswith("peak/")}
     return Evaluation(
         task=getattr(getattr(env, "task", None), "full_name", type(env).__name__),
@@ -384,25 +325,6 @@ def summarise(env: Any, rows: Rows, seed: int) -> Evaluation:
         worst=worst.name if worst is not None and worst.rate < 1.0 else None,
         times_s=tuple(float(time) for time in times),
     )
-
-
-def _rank(rate: Rate) -> tuple[float, float]:
-    return rate.rate, rate.low
-
-
-def thirds(name: str, values: np.ndarray, success: np.ndarray) -> list[Rate]:
-    """Success by the lower, middle and upper third of a quantity; none where it does not vary. All [E]."""
-    edges = np.quantile(values, [0.0, 1 / 3, 2 / 3, 1.0])
-    if not edges[0] < edges[1] < edges[2] < edges[3]:
-        return []
-    group = np.digitize(values, edges[1:3])
-    rates = []
-    for third in range(3):
-        inside = group == third
-        label = f"{name} {edges[third]:.3g}..{edges[third + 1]:.3g}"
-        if inside.sum() >= STRATUM_MIN:
-            rates.append(wilson(label, int(success[inside].sum()), int(inside.sum())))
-    return rates
 
 
 def _extremes(name: str, values: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """A run folder: enough to repeat the run and to know what it ran on.
 
-config.yaml     the resolved config: `robolearn train` of it repeats the run
+config.yaml     the resolved config, every key of the task included: `robolearn train` of it repeats the run
 run.json        versions, git commit, machine, sizes, one entry per start
 metrics.jsonl   one line per iteration, the record of truth; keys under `time/` differ between runs
 evaluation.json what the newest evaluation found, and after which iteration
@@ -28,6 +28,7 @@ import jax
 from robolearn import __version__
 from robolearn.config import load_config
 from robolearn.errors import ConfigError, unknown
+from robolearn.files.writing import replace_file
 from robolearn.learn.train_config import TrainConfig
 
 CONFIG = "config.yaml"
@@ -110,9 +111,7 @@ def read_evaluation(run_dir: Path) -> dict[str, Any]:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file at once, so that a reader or a crash never sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, text)
 
 
 def provenance() -> dict[str, Any]:
@@ -179,7 +178,11 @@ def _processor() -> str:
 
 def _first_difference(key: str, old: Any, new: Any) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
-        for inner in old.keys() | new.keys():
+        for inner in sorted(old.keys() | new.keys()):
             if old.get(inner) != new.get(inner):
                 return _first_difference(f"{key}.{inner}", old.get(inner), new.get(inner))
-    return f"{key} ({old!r}, now {new!r})"
+    return f"{key} ({_text(old)}, now {_text(new)})"
+
+
+def _text(value: Any) -> str:
+    return "not recorded" if value is None else repr(value)

@@ -15,7 +15,7 @@ def gae(
     truncated: Array,
     *,
     discount: float,
-    trace_decay: float,
+    gae_lambda: float,
 ) -> tuple[Array, Array]:
     """Advantage and value target of every step (arXiv:1506.02438).
 
@@ -30,7 +30,7 @@ def gae(
 
     def backward(following: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         step_delta, step_not_done = step
-        advantage = step_delta + discount * trace_decay * step_not_done * following
+        advantage = step_delta + discount * gae_lambda * step_not_done * following
         return advantage, advantage
 
     _, advantage = jax.lax.scan(backward, jnp.zeros_like(reward[0]), (delta, not_done), reverse=True)

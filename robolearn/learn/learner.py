@@ -17,7 +17,7 @@ from robolearn.learn.gae import gae
 from robolearn.learn.networks import Layer, PolicyParams, apply_mlp, init_mlp, init_policy
 from robolearn.learn.normalize import Normalizer, init_normalizer, normalize, update_normalizer
 from robolearn.learn.ppo import adapt_learning_rate, gaussian_entropy, gaussian_log_prob, ppo_losses
-from robolearn.learn.rollout import Guide, Rollout, Transition, rollout
+from robolearn.learn.rollout import Expert, Rollout, Transition, rollout
 from robolearn.learn.train_config import PpoConfig, TrainConfig
 from robolearn.sim.jit import jit
 
@@ -62,8 +62,8 @@ class Env(Protocol):
         """The next EnvState."""
         ...
 
-    def guide(self, state: Any) -> Array:
-        """What the task's guide would do, [N, A]; asked only where `imitate` is above 0."""
+    def expert(self, state: Any) -> Array:
+        """What the task's expert would do, [N, A]; asked only where `imitation_fraction` is above 0."""
         ...
 
 
@@ -108,7 +108,7 @@ class Samples(NamedTuple):
     log_prob: Array
     advantage: Array
     value_target: Array
-    guide: Array | None
+    expert: Array | None
 
 
 def init_learner(config: TrainConfig, env: Env, key: Array) -> LearnerState:
@@ -189,8 +189,9 @@ def iteration(
         log_std,
         state.env,
         state.episode_return,
-        _noise(keys[0], groups, ppo.rollout_steps, env) * _loudness(config, env, groups, progress)[:, None],
-        _guide(config, env, groups, progress),
+        _noise(keys[0], groups, ppo.rollout_steps, env)
+        * _noise_scale(config, env, groups, progress)[:, None],
+        _expert(config, env, groups, progress),
     )
     samples, explained = _samples(ppo, learner, rolled.steps)
     rows = _minibatch_rows(keys[1], groups, env, ppo)
@@ -215,7 +216,7 @@ def make_iteration(
 ) -> Any:
     """The jitted iteration over a mesh: (state, stop [devices] bool) -> (state, metrics).
 
-    `stop` is each device's wish to end; metrics["stop"] is 1 on all of them as soon as one has it, so that
+    `stop` is each device's request to end; metrics["stop"] is 1 on all of them as soon as one has it, so that
     processes that were told at different moments end after the same iteration.
     """
 
@@ -247,7 +248,7 @@ def make_iteration(
 
 def _optimizer(ppo: PpoConfig) -> optax.GradientTransformation:
     """Adam for actor and critic; each is clipped by itself, since returns have a scale of their own."""
-    part = optax.chain(optax.clip_by_global_norm(ppo.gradient_norm_max), optax.scale_by_adam(eps=1e-5))
+    part = optax.chain(optax.clip_by_global_norm(ppo.max_grad_norm), optax.scale_by_adam(eps=1e-5))
     return optax.partition({"actor": part, "critic": part}, PolicyParams._make(("actor", "critic", "actor")))
 
 
@@ -278,21 +279,23 @@ def _member(env: Env, groups: Array) -> Array:
     return jnp.arange(env.num_envs) % (env.num_envs // len(groups))
 
 
-def _guide(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Guide | None:
-    """The task's guide; it leads in every environment at first, and in fewer and fewer until imitation ends."""
-    if not config.imitate:
+def _expert(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Expert | None:
+    """The task's expert; it acts in every environment at first, and in fewer and fewer until imitation ends."""
+    if not config.imitation_fraction:
         return None
     place = (_member(env, groups) + 0.5) * len(groups) / env.num_envs
-    return Guide(env.guide, place > progress / config.imitate, progress < config.imitate)
+    return Expert(
+        env.expert, place > progress / config.imitation_fraction, progress < config.imitation_fraction
+    )
 
 
-def _loudness(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Array:
+def _noise_scale(config: TrainConfig, env: Env, groups: Array, progress: Array) -> Array:
     """Factor [B] of the action noise: while it imitates, every second environment acts without.
 
-    A policy without noise comes to rest where one with noise is shaken loose; the guide has to be seen there too.
+    A policy without noise can get stuck in states that noise would leave; the expert has to be seen there too.
     """
-    silent = (progress < config.imitate) & (_member(env, groups) % 2 == 0)
-    return jnp.where(silent, 0.0, 1.0)
+    deterministic = (progress < config.imitation_fraction) & (_member(env, groups) % 2 == 0)
+    return jnp.where(deterministic, 0.0, 1.0)
 
 
 def _minibatch_rows(key: Array, groups: Array, env: Env, ppo: PpoConfig) -> Array:
@@ -330,7 +333,7 @@ def _samples(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tuple[
         steps.terminated,
         steps.truncated,
         discount=ppo.discount,
-        trace_decay=ppo.trace_decay,
+        gae_lambda=ppo.gae_lambda,
     )
     explained = 1.0 - _variance(target - value) / jnp.maximum(_variance(target), 1e-8)
     advantage = (advantage - _mean(advantage)) / jnp.sqrt(jnp.maximum(_variance(advantage), 1e-8))
@@ -341,7 +344,7 @@ def _samples(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tuple[
         log_prob=steps.log_prob,
         advantage=advantage,
         value_target=target,
-        guide=steps.guide,
+        expert=steps.expert,
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples), explained
 
@@ -372,14 +375,14 @@ def _epochs(
     """Gradient steps over minibatches, gradients averaged over shards; then the learning rate adapts.
 
     While the policy imitates, the imitation error takes the place of PPO's loss, and the rate is the highest: the
-    critic learns what the states are worth that the guide and the policy come to together.
+    critic learns what the states are worth that the expert and the policy come to together.
     """
     ppo = config.ppo
     optimizer = _optimizer(ppo)
-    imitating = progress < config.imitate
+    imitating = progress < config.imitation_fraction
     # PPO's gradients are of another size than imitation's: Adam's averages of those would make its first steps huge,
     # and the rate that its KL allows is not known yet.
-    starting = ~imitating & (progress - 1.0 / config.iterations < config.imitate)
+    starting = ~imitating & (progress - 1.0 / config.iterations < config.imitation_fraction)
     fresh = optimizer.init(learner.params)
     adam = jax.tree.map(lambda old, new: jnp.where(starting, new, old), learner.optimizer, fresh)
     fraction = 1.0 - (1.0 - ppo.final_learning_rate_fraction) * progress
@@ -401,10 +404,10 @@ def _epochs(
         )
         total = losses.policy - ppo.entropy_coef * losses.entropy
         found = losses._asdict()
-        if batch.guide is not None:
-            found["imitation"] = jnp.square(mean - batch.guide).mean()
+        if batch.expert is not None:
+            found["imitation"] = jnp.square(mean - batch.expert).mean()
             total = jnp.where(imitating, found["imitation"], total)
-            # of the guide's actions these say nothing: the policy would hardly have taken them
+            # of the expert's actions these say nothing: the policy would hardly have taken them
             found |= {
                 name: jnp.where(imitating, 0.0, found[name]) for name in ("policy", "kl", "clip_fraction")
             }

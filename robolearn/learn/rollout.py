@@ -15,7 +15,7 @@ from robolearn.learn.ppo import gaussian_log_prob
 class Transition(NamedTuple):
     """What learning keeps of every step, [T, B, ...]. Observations are raw; final_critic_obs is from before a reset.
 
-    guide: what the task's guide would have done; None where it is not asked.
+    expert: what the task's expert would have done; None where there is none.
     """
 
     obs: Array
@@ -26,18 +26,18 @@ class Transition(NamedTuple):
     reward: Array
     terminated: Array
     truncated: Array
-    guide: Array | None = None
+    expert: Array | None = None
 
 
-class Guide(NamedTuple):
-    """A task's guide. act: EnvState -> [B, A] in [-1, 1]. leads: [B] bool, the environments in which it acts.
+class Expert(NamedTuple):
+    """A task's expert. act: EnvState -> [B, A] in [-1, 1]. active: [B] bool, the environments in which it acts.
 
-    asked: [] bool, whether anybody wants to know; where not, its advice is 0.
+    needed: [] bool, whether its actions are used; where not, they are 0.
     """
 
     act: Callable[[Any], Array]
-    leads: Array
-    asked: Array
+    active: Array
+    needed: Array
 
 
 class EpisodeSums(NamedTuple):
@@ -67,7 +67,7 @@ def rollout(
     env: Any,
     episode_return: Array,
     noise: Array,
-    guide: Guide | None = None,
+    expert: Expert | None = None,
 ) -> Rollout:
     """Act for T steps.
 
@@ -78,11 +78,11 @@ def rollout(
     def one(carry: tuple[Any, Array], unit: Array) -> tuple[tuple[Any, Array], tuple[Any, ...]]:
         env, running = carry
         mean = mean_action(env.obs)
-        led, advice = mean, None
-        if guide is not None:
-            advice = jax.lax.cond(guide.asked, guide.act, lambda _, mean=mean: jnp.zeros_like(mean), env)
-            led = jnp.where(guide.leads[:, None], advice, mean)
-        action = led + jnp.exp(log_std) * unit
+        acted, advice = mean, None
+        if expert is not None:
+            advice = jax.lax.cond(expert.needed, expert.act, lambda _, mean=mean: jnp.zeros_like(mean), env)
+            acted = jnp.where(expert.active[:, None], advice, mean)
+        action = acted + jnp.exp(log_std) * unit
         after = step(env, action)
         running = running + after.reward
         done = after.terminated | after.truncated
@@ -95,7 +95,7 @@ def rollout(
             reward=after.reward,
             terminated=after.terminated,
             truncated=after.truncated,
-            guide=advice,
+            expert=advice,
         )
         sums = EpisodeSums(
             episodes=done.sum(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +13,17 @@ import jax
 from jax import Array
 
 from robolearn.config import merged
-from robolearn.env.naming import file_stem, short_name
+from robolearn.env.naming import file_stem
 from robolearn.errors import CheckpointError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
-from robolearn.learn.evaluate import Evaluation, evaluate
+from robolearn.learn.evaluate import evaluate
+from robolearn.learn.evaluation import Evaluation, write_evaluation
 from robolearn.learn.learner import Policy, empty_policy
 from robolearn.learn.trackers import read_metrics
 from robolearn.learn.train_config import TrainConfig
-from robolearn.show.notebook import Video, html
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.table import Table
-
     from robolearn.policy.bundle import PolicyBundle
 
 EVALUATED_AT_ONCE = 1000  # environments; fewer where fewer episodes are asked for
@@ -88,7 +84,7 @@ class Run:
         env: Any = None,
         conditions: dict[str, Any] | None = None,
     ) -> Evaluation:
-        """Success and more over fresh episodes; kept as evaluation.json and evaluation.png in the run folder.
+        """Success and more over fresh episodes; kept as evaluation.json in the run folder.
 
         conditions: changes of the task's config, such as {"randomization": {"friction_scale": [0.5, 0.5]}}; what
         holds under them is not kept as this policy's evaluation.
@@ -127,28 +123,6 @@ class Run:
             signing_key=load_or_create_key(key_path),
         )
 
-    def video(self, path: str | Path | None = None, episodes: int = 4, seed: int = 0) -> Video:
-        """Write an mp4 of a few episodes (default: video.mp4 in the run folder); a notebook plays it."""
-        from robolearn.show.render import record_video
-
-        env = self._make_env(1)
-        path = path or self.run_dir / "video.mp4"
-        return Video(record_video(env, self.actor(), path, episodes=episodes, seed=seed))
-
-    def plot(self) -> Figure:
-        """Success and return of the training's episodes against control steps, as a matplotlib figure."""
-        from robolearn.show.plots import training_figure
-
-        return training_figure(self.metrics, short_name(self.config.task))
-
-    def __rich__(self) -> Table:
-        from robolearn.show.console import run_table
-
-        return run_table(self)
-
-    def _repr_html_(self) -> str:
-        return html(self)
-
     def summary(self) -> dict[str, Any]:
         """How the policy was trained: config, steps, time, versions and machine; plain JSON values."""
         last = self.metrics[-1] if self.metrics else {}
@@ -159,15 +133,6 @@ class Run:
             "wall_s": last.get("time/wall_s", 0.0),
             "start": folder.read_record(self.run_dir)["starts"][-1],
         }
-
-
-def write_evaluation(result: Evaluation, head: dict[str, Any], target: Path, prefix: str = "") -> list[Path]:
-    """Write evaluation.json, head first, and evaluation.png into a folder; returns both paths."""
-    target.mkdir(parents=True, exist_ok=True)
-    report, picture = target / f"{prefix}{folder.EVALUATION}", target / f"{prefix}evaluation.png"
-    folder.write_whole(report, json.dumps(head | result.to_json(), indent=2) + "\n")
-    result.plot().savefig(picture, dpi=150)
-    return [report, picture]
 
 
 def open_run(run_dir: str | Path) -> Run:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from robolearn.config import Config
+from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
+from robolearn.env.naming import absolute, split_task
+from robolearn.robots import is_robot_path
 
 
 class PpoConfig(Config):
@@ -19,11 +23,11 @@ class PpoConfig(Config):
     epochs: PositiveInt = Field(default=4, description="passes over one iteration's samples")
     minibatches: PositiveInt = Field(default=16, description="gradient steps per epoch")
     discount: float = Field(default=0.97, ge=0, le=1)
-    trace_decay: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantage estimate")
+    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantage estimate")
     clip_ratio: PositiveFloat = 0.2
     value_coef: PositiveFloat = 0.5
     entropy_coef: float = Field(default=0.0, ge=0)
-    gradient_norm_max: PositiveFloat = 1.0
+    max_grad_norm: PositiveFloat = 1.0
     learning_rate: PositiveFloat = Field(
         default=1e-3, description="the rate at the start, and the highest ever used"
     )
@@ -75,11 +79,11 @@ class TrainConfig(Config):
     )
     env: dict[str, Any] = Field(default_factory=dict, description="overrides of the task's own config")
     ppo: PpoConfig = PpoConfig()
-    imitate: float = Field(
+    imitation_fraction: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="first share of the run, in which the policy imitates the task's guide; then PPO. 0: PPO alone",
+        description="first share of the run, in which the policy imitates the task's expert; then PPO. 0: PPO alone",
     )
     groups: PositiveInt = Field(
         default=8,
@@ -124,3 +128,18 @@ class TrainConfig(Config):
     def iterations(self) -> int:
         """Iterations of the whole run: total_steps rounded up to whole rollouts."""
         return -(-self.total_steps // self.steps_per_iteration)
+
+
+def train_config(task: str, config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` or `train/TASK.yaml`, else the
+    defaults; then overrides. The path of a robot file is made absolute: the run may be continued from anywhere.
+    """
+    robot, kind = split_task(task)
+    packaged = [
+        f"train/{name}.yaml" for name in (*([] if is_robot_path(robot) else [f"{robot}-{kind}"]), kind)
+    ]
+    chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
+    data = read_yaml(config_path(chosen)) if chosen else {}
+    return build(
+        TrainConfig, apply_overrides({**data, "task": absolute(task)}, overrides), str(chosen or task)
+    )

@@ -84,12 +84,16 @@ def train(
 ) -> Run:
     """Train until total_steps, the time budget, or stop() is true after an iteration; always leaves a checkpoint.
 
-    env: built from the config unless given. resume: continue the run in run_dir bit for bit, if there is one; without
-    it, a folder that holds a run is refused. Run.outcome is `finished`, `time budget` or `stopped`.
+    env: built from the config unless given; the run then keeps every key of its task's config (`pinned`).
+    resume: continue the run in run_dir bit for bit, if there is one; without it, a folder that holds a run is
+    refused.
+    Run.outcome is `finished`, `time budget` or `stopped`.
     Raises ConfigError for a folder in use or a config that changed, CheckpointError where the disk is full.
     """
     started_s = time.monotonic()
     run_dir, progress = Path(run_dir), progress or Silent()
+    if env is None:
+        config = pinned(config)
     if folder.is_run(run_dir):
         if not resume:
             raise ConfigError(f"'{run_dir}' already holds a run. Resume it, or choose another run folder.")
@@ -196,6 +200,18 @@ def _restored(state: TrainState, checkpoints: Checkpoints | None) -> tuple[Train
         return state, 0.0
     state, meta = restored
     return state, float(meta["wall_s"])
+
+
+def pinned(config: TrainConfig) -> TrainConfig:
+    """The config with every key of its task, defaults included.
+
+    A run keeps these values: later changes of the task's defaults in code do not reach it.
+    Raises TaskError, ConfigError or RobotError.
+    """
+    from robolearn.env.task import load_task
+
+    task = load_task(config.task, config.env)
+    return config.model_copy(update={"env": task.config.model_dump(mode="json")})
 
 
 def _make_env(config: TrainConfig) -> Env:

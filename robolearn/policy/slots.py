@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from robolearn.policy.sources import check_slot
+
 
 @dataclass(frozen=True)
 class Slot:
     """One named measurement, goal or memory field of a policy.
 
-    source says where the value comes from on the robot:
-    `joint_state.position`, `joint_state.velocity` (in the manifest's joint order), `gripper.width`,
-    `pose.<object>.position` [3] m, `pose.<object>.orientation` [4] (w, x, y, z), `goal.<name>`, or, for a
-    memory slot, what it starts from: `zeros` or `joint_state.position`.
+    source says where the value comes from on the robot, or what a memory slot starts from: a name of the table in
+    `robolearn.policy.sources`, whose shape and unit the slot must have. Raises SlotError.
     """
 
     name: str
@@ -21,6 +21,9 @@ class Slot:
     unit: str
     source: str
     description: str = ""
+
+    def __post_init__(self) -> None:
+        check_slot(self.name, self.shape, self.unit, self.source)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

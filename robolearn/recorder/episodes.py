@@ -5,16 +5,14 @@ Runs in the log writer, so that the control thread pays for no bookkeeping.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
-from robolearn.recorder.cycle_codec import STATES, Layout
+from robolearn.recorder.cycle_codec import Layout, cycle_monotonic_ns, cycle_now_s
 from robolearn.recorder.hash_chain import plain
 from robolearn.safety.command_source import policy_digest
 from robolearn.safety.types import Record, State, Verdict
 
-_LIMIT, _STOP = 1, 2
 _QUIET_NS = 200_000_000
 _LONGEST_NS = 5_000_000_000
 _IDLE_SOURCE_NS = 1_000_000_000
@@ -26,7 +24,6 @@ class Episodes:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._verdict_at = layout.fixed_bytes - 8
         self._running = False
         self._latched = False
         self._stops = 0
@@ -37,20 +34,21 @@ class Episodes:
 
     def see(self, number: int, payload: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events that cycle `number` brings about."""
-        at = self._verdict_at
-        verdict, state, latched = payload[at], STATES[payload[at + 1]], bool(payload[at + 5])
+        verdict, state, latched = self._layout.outcome(payload)
         source = self._layout.source(payload)
         if source is not None and source != self._source:
             yield from self._new_source(number, payload, source, self._running or state is State.RUNNING)
-        if verdict == _STOP:
+        if verdict is Verdict.STOP:
             if (latched and not self._latched) or (self._running and state is not State.RUNNING):
                 yield from self._finish_limiting()
                 yield "stop", self._stop(number, payload)
             elif latched:
                 yield from self._further(number, payload)
-        elif verdict == _LIMIT:
+        elif verdict is Verdict.LIMIT:
             yield from self._limit(number, payload)
-        elif self._limiting is not None and _monotonic(payload) - self._limiting["last_ns"] > _QUIET_NS:
+        elif (
+            self._limiting is not None and cycle_monotonic_ns(payload) - self._limiting["last_ns"] > _QUIET_NS
+        ):
             yield from self._finish_limiting()
         self._running, self._latched = state is State.RUNNING, latched
 
@@ -71,7 +69,7 @@ class Episodes:
         Told at once where commands are followed: there a strange source brings a stop, so that it cannot go on. Where
         they are not, two publishers in turn would fill the log: once a second is enough.
         """
-        now_ns = _monotonic(payload)
+        now_ns = cycle_monotonic_ns(payload)
         if not followed and now_ns - self._source_ns < _IDLE_SOURCE_NS:
             return
         before, self._source, self._source_ns = self._source, source, now_ns
@@ -120,19 +118,18 @@ class Episodes:
             yield "stop_cause", plain({"stop": self._stops, "at_cycle": number, "records": fresh})
 
     def _limit(self, number: int, payload: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        now_ns = _monotonic(payload)
+        now_ns = cycle_monotonic_ns(payload)
         spell = self._limiting
         if spell is not None and (
             now_ns - spell["last_ns"] > _QUIET_NS or now_ns - spell["first_ns"] > _LONGEST_NS
         ):
             yield from self._finish_limiting()
             spell = None
-        (now_s,) = struct.unpack_from("<d", payload, 20)
         if spell is None:
             spell = self._limiting = {
                 "first_ns": now_ns,
                 "first_cycle": number,
-                "now_s": now_s,
+                "now_s": cycle_now_s(payload),
                 "cycles": 0,
                 "rules": {},
             }
@@ -159,10 +156,6 @@ class Episodes:
                 }
             ),
         )
-
-
-def _monotonic(payload: bytes) -> int:
-    return int.from_bytes(payload[12:20], "little")
 
 
 def _note(rules: dict[tuple[str, str], tuple[Record, int]], record: Record) -> None:

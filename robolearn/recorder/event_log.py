@@ -2,7 +2,8 @@
 
 What reaches the disk when: every `flush_s` to the operating system (what a killed process may lose), every `fsync_s`
 to the disk itself, in a thread of its own (what a power cut may lose). A heartbeat with the trace's digest every
-`heartbeat_s`, a signed segment every `segment_s`, after `segment_events` events, and soon after each stop or start.
+`heartbeat_s`, a signed segment every `segment_s`, after `segment_events` events, and soon after each stop or start. A
+new trace file is begun after `rotate_bytes` or `rotate_s`, so that old ones can be removed while a session goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from robolearn import keys
-from robolearn.recorder.cycle_codec import Layout
+from robolearn.files.writing import replace_file
+from robolearn.recorder.cycle_codec import Layout, cycle_monotonic_ns, cycle_number
 from robolearn.recorder.episodes import Episodes
 from robolearn.recorder.hash_chain import EVENTS_FILE, HEAD_FILE, SCHEMA, Chain, canonical, signed_part
 from robolearn.recorder.mcap_file import AppendFile, TraceFile
@@ -50,6 +52,7 @@ class Options:
     sign_soon_s: float = 0.1
     poll_s: float = 0.01
     rotate_bytes: int = 256 << 20
+    rotate_s: float = 86_400.0
     min_free_bytes: int = 64 << 20
 
     @classmethod
@@ -81,11 +84,14 @@ class LogWriter:
         self._session_id: str = genesis["session_id"]
         self._digests = {"robot": genesis["robot"]["digest"], "profile": genesis["profile"]["digest"]}
         self._layout = Layout(tuple(genesis["joint_names"]))
+        self._period_s = float(genesis["period_s"])
         self._episodes = Episodes(self._layout)
         self._chain = Chain()
         self._events = AppendFile(directory / EVENTS_FILE, write)
         self._trace: TraceFile | None = None
         self._trace_number = 0
+        self._trace_began_ns = 0
+        self._unpacked = 0  # of the trace file, as far as it was said
         self.cycles = 0
         self.losses = 0
         self._cycle = 0
@@ -113,12 +119,10 @@ class LogWriter:
 
     def cycle(self, payload: bytes) -> None:
         """Stores one packed cycle and the events that follow from it."""
-        number, monotonic_ns = (
-            int.from_bytes(payload[4:12], "little"),
-            int.from_bytes(payload[12:20], "little"),
-        )
+        number, monotonic_ns = cycle_number(payload), cycle_monotonic_ns(payload)
         if self._trace is None:
             self._trace = self._open_trace()
+            self._trace_began_ns, self._unpacked = cycle_monotonic_ns(payload), 0
         self._trace.add(number, monotonic_ns + self._utc_offset, payload)
         self.cycles += 1
         self._cycle = number + 1
@@ -188,12 +192,22 @@ class LogWriter:
             )
 
     def _beat(self, now_ns: int) -> None:
-        if self._trace is not None:
-            self._trace.settle()
+        trace = self._trace
+        if trace is not None:
+            trace.settle()
+            if trace.unpacked > self._unpacked:
+                text = (
+                    f"{trace.unpacked - self._unpacked} cycles could not be packed and are stored as they are"
+                )
+                self.event("problem", {"text": text}, now_ns)
+                self._unpacked = trace.unpacked
         found = {"cycles": self.cycles, "losses": self.losses, "trace": self._checkpoint()}
         self.event("heartbeat", found, now_ns)
         self._head_wanted = True
-        if self._trace is not None and self._trace.file.size >= self.options.rotate_bytes:
+        if trace is not None and (
+            trace.file.size >= self.options.rotate_bytes
+            or now_ns - self._trace_began_ns >= self.options.rotate_s * 1e9
+        ):
             self._close_trace(now_ns)
 
     def _checkpoint(self) -> dict[str, Any] | None:
@@ -233,7 +247,7 @@ class LogWriter:
         if self._trace is not None:
             self._trace.flush()
         self._events.flush()
-        if self._head_wanted:
+        if self._head_wanted and self.directory.exists():  # where it was removed, the files have said so
             self._write_head()
 
     def _write_head(self) -> None:
@@ -241,13 +255,7 @@ class LogWriter:
         found = {"seq": self._chain.seq - 1, "cycles": self.cycles, "key_id": keys.key_id(self._key)}
         found["signature"] = keys.sign(self._key, signed_part(self._session_id, found, self._chain.prev))
         head = {"schema": SCHEMA, "session_id": self._session_id, "hash": self._chain.prev, **found}
-        partial = self.directory / (HEAD_FILE + ".partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            self._write(descriptor, canonical(head))
-        finally:
-            os.close(descriptor)
-        partial.replace(self.directory / HEAD_FILE)
+        replace_file(self.directory / HEAD_FILE, canonical(head), write=self._write)
         self._head_wanted = False
 
     def _start_sync(self) -> None:
@@ -271,7 +279,7 @@ class LogWriter:
         number = self._trace_number + 1
         path = self.directory / f"trace-{number:04d}.mcap"
         metadata = {"session_id": self._session_id, **{f"{k}_sha256": v for k, v in self._digests.items()}}
-        trace = TraceFile(path, self._layout.schema, metadata, self._write)
+        trace = TraceFile(path, self._layout, self._period_s, metadata, self._write)
         self._trace_number = number
         return trace
 

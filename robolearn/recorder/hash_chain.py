@@ -19,10 +19,12 @@ from typing import Any
 import rfc8785
 
 from robolearn.errors import LogError
+from robolearn.files.strict_json import check_depth
 
-SCHEMA = "robolearn.safety_log/1"
+SCHEMA = "robolearn.safety_log/2"
 EVENTS_FILE = "events.jsonl"
 HEAD_FILE = "head.json"
+TOMBSTONES_FILE = "tombstones.jsonl"
 GENESIS_PREV = "0" * 64
 _INTEGER_MAX = 2**53 - 1
 
@@ -48,6 +50,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "limit": (_DECISION, ("1.2.1(a)", "1.2.1(b)")),
     "loss": (_DECISION, ("1.2.1(b)",)),
     "finding": (_DECISION, ("1.2.1(b)",)),
+    "wrench_frame": (_DECISION, ("1.2.1(b)",)),
     "stop_request": (_DECISION, ("1.2.1(b)", "1.2.4.1")),
     "test": (_VERSION, ("1.1.2(e)",)),
     "clock": (_DECISION, ("1.2.1(b)",)),
@@ -117,7 +120,8 @@ def open_line(line: bytes) -> tuple[dict[str, Any], str]:
 
     Raises ValueError, with the reason, for what is no JSON object in canonical form or lacks its hash.
     """
-    record = json.loads(line)
+    check_depth(line)
+    record = json.loads(line)  # a key given twice, or NaN, is no canonical form
     if not isinstance(record, dict) or not isinstance(record.get("hash"), str):
         raise ValueError("no record with a hash")
     try:
@@ -144,9 +148,14 @@ class Chain:
     def append(
         self, kind: str, fields: dict[str, Any], *, cycle: int, monotonic_ns: int, utc_ns: int
     ) -> bytes:
-        """The next line, newline included. monotonic_ns never runs backwards inside a chain: it is held instead."""
+        """The next line, newline included.
+
+        monotonic_ns never runs backwards inside a chain: an event that waited behind later ones (a full disk)
+        gets their time. utc_ns, of the same moment, moves by as much: a clock that was set looks otherwise.
+        """
         retention, requirements = KINDS.get(kind, (_VERSION, ()))
-        self._monotonic_us = max(self._monotonic_us, monotonic_ns // 1000)
+        held_us = max(0, self._monotonic_us - monotonic_ns // 1000)
+        self._monotonic_us = monotonic_ns // 1000 + held_us
         line, self.prev = seal(
             {
                 "seq": self.seq,
@@ -154,7 +163,7 @@ class Chain:
                 "kind": kind,
                 "cycle": cycle,
                 "monotonic_us": self._monotonic_us,
-                "utc": utc_text(utc_ns),
+                "utc": utc_text(utc_ns + 1000 * held_us),
                 "retention": {
                     "class": retention,
                     "days": RETENTION_DAYS[retention],

@@ -33,9 +33,10 @@ from robolearn.config import config_path
 from robolearn.errors import ConfigError, LogError
 from robolearn.recorder import shm_queue as ring_module
 from robolearn.recorder.clocks import system_offset_ns
-from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.cycle_codec import Layout, Wrench
 from robolearn.recorder.event_log import Options
-from robolearn.recorder.hash_chain import EVENTS_FILE, plain
+from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE, plain
+from robolearn.recorder.session_chain import chain_fields
 from robolearn.recorder.shm_queue import Ring
 from robolearn.robots import Robot, load_robot
 from robolearn.safety.profile import SafetyProfile
@@ -84,6 +85,8 @@ class SafetyLog:
     ) -> SafetyLog:
         """Starts the log writer and returns when it has stored and signed the first event.
 
+        The first event names the session before this one of the same deployment (`session_chain`).
+
         directory: new or empty.
         session: `mode` and `period_s` (a replay builds the monitor from them), and what else identifies the session:
             `deployment_id`, `robot_serial`, `policy_digest`, `risk_assessment_ref`, `operator` (a pseudonym) ...
@@ -110,6 +113,7 @@ class SafetyLog:
         except OSError as error:
             raise LogError(f"Cannot make the log directory {directory}: {error.strerror}.") from error
         options = options or Options()
+        genesis["chain"] = chain_fields(directory, genesis["deployment_id"])
         genesis["writer"] = dataclasses.asdict(options)
         genesis["files"] = {
             name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -151,8 +155,9 @@ class SafetyLog:
         measured: Measured | None,
         surroundings: Surroundings,
         decision: Decision,
+        wrench: Wrench | None = None,
     ) -> bool:
-        """Records one cycle, with all commands that arrived in it.
+        """Records one cycle, with all commands that arrived in it. wrench: the newest one, where a sensor tells it.
 
         False: hold the arm, because this cycle is not recorded or the log is not well.
 
@@ -162,7 +167,7 @@ class SafetyLog:
         now_ns = time.monotonic_ns()
         number = self._number
         self._number = number + 1
-        payload = self._layout.pack(number, now_ns, now_s, commands, measured, surroundings, decision)
+        payload = self._layout.pack(number, now_ns, now_s, commands, measured, surroundings, decision, wrench)
         # After an overflow nothing is pushed until there is room for a good while, and then the loss record first: no
         # cycle stands behind a gap without a word about the gap.
         held = self._lost and not (self._ring.fill < 0.5 and self._push_loss())
@@ -223,7 +228,7 @@ class SafetyLog:
         digests: what the following segments name as in force, for example {"profile": digest}. Raises LogError.
         """
         path = self.directory / name
-        if Path(name).name != name or name == EVENTS_FILE or name.startswith("trace-"):
+        if Path(name).name != name or name in (EVENTS_FILE, TOMBSTONES_FILE) or name.startswith("trace-"):
             raise LogError(
                 f"'{name}' is no file name for an attachment. Use a plain name, such as profile-2.yaml."
             )
@@ -325,7 +330,7 @@ def _genesis(robot: Robot, profile: SafetyProfile, session: dict[str, Any]) -> d
             )
     return {
         "session_id": uuid.uuid4().hex,
-        "deployment_id": session.get("deployment_id", "not stated"),
+        "deployment_id": str(session.get("deployment_id", "not stated")),
         "mode": session["mode"],
         "period_s": session["period_s"],
         "session": {k: v for k, v in session.items() if k not in ("mode", "period_s", "deployment_id")},

@@ -26,6 +26,7 @@ from robolearn.errors import RobolearnError
 from robolearn.recorder import shm_queue as ring_module
 from robolearn.recorder.clocks import system_offset_ns
 from robolearn.recorder.event_log import LogWriter, Options
+from robolearn.recorder.mcap_file import FileChanged
 from robolearn.recorder.shm_queue import Ring
 
 _LOST_GRACE_NS = 500_000_000
@@ -43,7 +44,9 @@ class Service:
         self._alive = alive
         self._failing = False
         self._refused = False
-        self._worn = False  # the disk lost data that it had taken: no later success makes that good
+        self._data_lost = (
+            False  # data that had been stored is lost or changed: no later success makes that good
+        )
         self._stuck_since_ns: int | None = None
         self._orphan_since_ns: int | None = None
         self._ending: tuple[str, dict[str, Any]] | None = None
@@ -69,15 +72,27 @@ class Service:
 
     def _fail(self, error: OSError, now_ns: int) -> None:
         self._failing = self._refused = True
-        if error.errno == errno.EIO and not self._worn:
-            self._worn = True
+        if isinstance(error, FileChanged):
+            self._damaged(f"somebody else changed the log: {error.strerror}; this session stays held", now_ns)
+            self.ring.tell(
+                ring_module.FAILED,
+                f"Somebody else changed the safety log in {self.writer.directory}: {error.strerror}. The arm is "
+                "held. Start a new session.",
+            )
+            return
+        if error.errno == errno.EIO and not self._data_lost:
             text = "the disk reports an error: what it had taken may be lost; this session stays held"
-            self.writer.event("problem", {"text": text}, now_ns)
+            self._damaged(text, now_ns)
         self.ring.tell(
             ring_module.FAILED,
             f"The safety log in {self.writer.directory} cannot be written: {error.strerror or error}. The arm is "
             "held. Make room or mend the disk, then reset.",
         )
+
+    def _damaged(self, text: str, now_ns: int) -> None:
+        """What had been stored is not what was written any more."""
+        self._data_lost = True
+        self.writer.event("problem", {"text": text}, now_ns)
 
     def _abandoned(self, now_ns: int) -> bool:
         """Nobody is left to hold an arm for, and the disk has refused for a minute."""
@@ -140,7 +155,7 @@ class Service:
             # Reading resumes with the next round. Only when that goes well too, all is well.
             self._failing = False
             return
-        if self._worn:
+        if self._data_lost:
             return
         if now_ns < self._next_space_check_ns and self.ring.status == ring_module.WRITING:
             return

@@ -16,6 +16,7 @@ from robolearn.robots import Robot
 from robolearn.safety.contact import REGIONS, SOURCE, ContactSpeed, Region, contact_speed, region
 from robolearn.safety.profile import (
     MAKER,
+    Assessed,
     Contact,
     EnablingDevice,
     ModeLimits,
@@ -24,7 +25,6 @@ from robolearn.safety.profile import (
     Numbers,
     SafetyProfile,
     Separation,
-    Sourced,
     Workspace,
 )
 from robolearn.safety.separation import PROTECTIVE_FORMULA, ProtectiveDistance, protective_distance
@@ -291,7 +291,7 @@ def _number_rows(field: str, group: Separation | Contact) -> list[LimitRow]:
     return [_row(f"{field}.{name}", "", number) for name, number in named if isinstance(number, Number)]
 
 
-def _words(field: str, text: str, origin: Sourced) -> LimitRow:
+def _words(field: str, text: str, origin: Assessed) -> LimitRow:
     """A limit that is no number."""
     return LimitRow(
         field, "", None, "1", None, None, origin.source, origin.trust, origin.risk_assessment_ref, text=text

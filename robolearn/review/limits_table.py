@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from robolearn.recorder.hash_chain import plain
@@ -22,9 +23,10 @@ _INSTEAD = {
 }
 
 
-def look_again(statistics: Statistics, again: Again) -> None:
+def look_again(statistics: Statistics, again: Again, check_time: Callable[[], None]) -> None:
     """Adds the margins that take the monitor's own code, of the cycles that were chosen for it."""
     for mode, three in statistics.looks:
+        check_time()
         cycle = int(three["cycle"][-1])
         for found in again.look(mode, three):
             statistics.keep(mode, Worst(**vars(found), cycle=cycle, every=statistics.looks_every))

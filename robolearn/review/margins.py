@@ -20,6 +20,7 @@ from robolearn.safety.mode_limits import compile_limits
 from robolearn.safety.profile import NotChecked, SafetyProfile, Separation
 
 Columns = NDArray[np.void]
+_BEYOND, _BEYOND_RAD = 4.0, 100.0  # times the largest velocity, and positions, that a forged trace alone has
 _WAY_LOOKS = 8  # postures of one braking motion, for how far the TCP goes in it
 
 
@@ -59,6 +60,9 @@ class Again:
         if not in_a_row or not (np.isfinite(position).all() and np.isfinite(velocity).all()):
             return []
         envelope, dt = self._envelope(mode), self._period_s
+        beyond = np.abs(velocity) > _BEYOND * envelope.limits.velocity_max_rad_s
+        if beyond.any() or np.abs(position).max() > _BEYOND_RAD:
+            return []  # no monitor sent that: no posture and no braking motion follow from it
         limits, arm, space = envelope.limits, envelope.arm, envelope.space
         acceleration = np.diff(velocity, axis=0) / dt
         before = arm.posture(position[1])

@@ -20,9 +20,7 @@ import numpy as np
 
 from robolearn.errors import LogError
 from robolearn.recorder.cycle_codec import Cycle, Layout
-from robolearn.recorder.mcap_file import Chunk, read_trace
-from robolearn.review.stored import session_start, stored
-from robolearn.review.verify import read_events
+from robolearn.review.recorded_log import Block, RecordedLog
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import Answer, Decision, Measured, State, Vector, Verdict
@@ -85,12 +83,12 @@ class Replay:
                 f"differ, {self.stops} further stops, {self.skipped} cycles after them not judged."
             )
         if self.agrees:
-            rounded = (
+            exactly = (
                 f", {self.rounded} of them within rounding ({ROUNDING:g} rad)"
                 if self.rounded
-                else ", bit for bit"
+                else " bit-exactly"
             )
-            return f"All {self.cycles} recorded decisions come out again{rounded}."
+            return f"All {self.cycles} recorded decisions reproduced{exactly}."
         first = self.disagreements[0]
         return (
             f"{self.total} of {self.cycles} decisions come out differently, the first in cycle {first.cycle}: "
@@ -98,52 +96,66 @@ class Replay:
         )
 
 
-def cycles(directory: str | Path, layout: Layout) -> Iterator[Cycle]:
+def cycles(directory: str | Path | RecordedLog, layout: Layout) -> Iterator[Cycle]:
     """Every readable cycle of a log, in order."""
-    for path in sorted(Path(directory).glob("trace-*.mcap")):
-        for part in read_trace(path):
-            if isinstance(part, Chunk):
-                for message in part.messages:
-                    yield layout.unpack(message)
+    del layout  # the log knows
+    for block in RecordedLog.of(directory).blocks():
+        yield from (cycle for cycle in block.cycles if isinstance(cycle, Cycle))
 
 
 def replay(
-    directory: str | Path,
+    log: str | Path | RecordedLog,
     profile: str | Path | SafetyProfile | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Replay:
-    """Runs the log in `directory` through the monitor again, or through the same monitor under another profile.
+    """Runs a log, a folder or one that is open, through the monitor again, or through it under another profile.
 
     progress: called with (cycles done, cycles in all) now and then. Raises LogError where the log cannot be replayed.
     """
-    directory = Path(directory)
-    events = read_events(directory)
-    start = session_start(directory, events)
-    made_with = stored(directory, start)
-    robot, chosen = made_with.robot, made_with.profile
-    if profile is not None:
-        chosen = profile if isinstance(profile, SafetyProfile) else SafetyProfile.load(profile)
-    other = chosen.digest != made_with.profile.digest
-    arguments = {"mode": start["mode"], "period_s": float(start["period_s"])}
-    if "gripper" in start["session"]:
-        arguments["gripper"] = start["session"]["gripper"]
-    result = Replay(start["profile"]["name"] if not other else chosen.name, chosen.digest, other)
-    result.note = made_with.note
-    run = _Run(lambda: SafetyMonitor(robot, chosen, **arguments), result)
-    total = next((e["fields"]["cycles"] for e in reversed(events) if "cycles" in e["fields"]), 0)
-    calls = [event for event in events if event["kind"] in ("reset", "start", "mode")]
-    at = 0
-    for cycle in cycles(directory, Layout(tuple(start["joint_names"]))):
-        while at < len(calls) and calls[at]["cycle"] <= cycle.number:
-            run.call(calls[at])
-            at += 1
-        run.cycle(cycle)
-        if progress is not None and result.cycles % 1000 == 0:
-            progress(result.cycles, total)
+    run = Replaying(RecordedLog.of(log), profile)
+    for block in run.log.blocks():
+        run.take(block)
+        if progress is not None:
+            progress(run.result.cycles, run.log.cycles_stated)
     if progress is not None:
-        progress(result.cycles, max(total, result.cycles))
-    return result
+        progress(run.result.cycles, max(run.log.cycles_stated, run.result.cycles))
+    return run.result
+
+
+class Replaying:
+    """A replay that takes the cycles block by block, so that others can read the same blocks."""
+
+    def __init__(self, log: RecordedLog, profile: str | Path | SafetyProfile | None = None) -> None:
+        """profile: another one to run the log through. Raises LogError where the log cannot be replayed."""
+        self.log = log
+        start, made_with = log.start, log.made_with
+        robot, chosen = made_with.robot, made_with.profile
+        if profile is not None:
+            chosen = profile if isinstance(profile, SafetyProfile) else SafetyProfile.load(profile)
+        other = chosen.digest != made_with.profile.digest
+        arguments = {"mode": start["mode"], "period_s": log.period_s}
+        if "gripper" in start["session"]:
+            arguments["gripper"] = start["session"]["gripper"]
+        self.result = Replay(start["profile"]["name"] if not other else chosen.name, chosen.digest, other)
+        self.result.note = made_with.note
+        self._run = _Run(lambda: SafetyMonitor(robot, chosen, **arguments), self.result)
+        self._calls = [event for event in log.events if event["kind"] in ("reset", "start", "mode")]
+        self._at = 0
+
+    def take(self, block: Block) -> None:
+        """The next cycles, and the calls of operators between them. Raises LogError when the log's time is up."""
+        calls = self._calls
+        for cycle in block.cycles:
+            number = cycle if isinstance(cycle, int) else cycle.number
+            while self._at < len(calls) and calls[self._at]["cycle"] <= number:
+                self._run.call(calls[self._at])
+                self._at += 1
+            if isinstance(cycle, int):
+                self._run.unreadable(number)
+            else:
+                self._run.cycle(cycle)
+            self.log.budget.check()
 
 
 class _Run:
@@ -198,11 +210,18 @@ class _Run:
         measured = self._follow(cycle.measured) if self._other else cycle.measured
         decision = self._monitor.check(cycle.commands, measured, cycle.surroundings, cycle.now_s)
         result.verdicts[decision.verdict] += 1
-        for what, was, now in _differences(cycle.decision, decision, result):
-            self._add(Disagreement(cycle.number, cycle.now_s, what, was, now, self._gap))
-            break  # one finding per cycle: the first says it
+        if not _same(cycle.decision, decision):
+            found = next(_differences(cycle.decision, decision, result), None)  # the first says it
+            if found is not None:
+                self._add(Disagreement(cycle.number, cycle.now_s, *found, self._gap))
         if self._other:
             self._note_other(cycle, decision)
+
+    def unreadable(self, number: int) -> None:
+        """A recorded cycle whose bytes are none: there is nothing to compare, so it does not agree."""
+        self._result.cycles += 1
+        self._gap, self._expected = True, number + 1
+        self._add(Disagreement(number, float("nan"), "bytes", "a cycle", "bytes that are no cycle"))
 
     def _note_other(self, cycle: Cycle, decision: Decision) -> None:
         then = cycle.decision
@@ -256,6 +275,21 @@ class _Run:
             self._result.disagreements.append(disagreement)
 
 
+def _same(then: Decision, now: Decision) -> bool:
+    """Whether two decisions are the same, bit for bit: at once, because nearly all are."""
+    return (
+        then.verdict is now.verdict
+        and then.state is now.state
+        and then.latched == now.latched
+        and then.publish == now.publish
+        and then.command_index == now.command_index
+        and then.command_rad.tobytes() == now.command_rad.tobytes()
+        and then.velocity_rad_s.tobytes() == now.velocity_rad_s.tobytes()
+        and len(then.records) == len(now.records)
+        and all(was.rule == is_now.rule for was, is_now in zip(then.records, now.records, strict=True))
+    )
+
+
 def _differences(then: Decision, now: Decision, result: Replay) -> Iterator[tuple[str, str, str]]:
     for what in ("verdict", "state", "latched", "publish"):
         if getattr(then, what) != getattr(now, what):
@@ -264,7 +298,7 @@ def _differences(then: Decision, now: Decision, result: Replay) -> Iterator[tupl
         rounded = False
         for what in ("command_rad", "velocity_rad_s"):
             was, is_now = getattr(then, what), getattr(now, what)
-            if not np.array_equal(was, is_now):
+            if was.tobytes() != is_now.tobytes() and not np.array_equal(was, is_now):
                 rounded = True
                 if not (np.abs(was - is_now) <= ROUNDING).all():
                     joint = int(np.argmax(np.abs(was - is_now)))

@@ -8,36 +8,52 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import math
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 import robolearn
 from robolearn.errors import LogError
-from robolearn.recorder.cycle_codec import Layout
+from robolearn.files.printable import spreadsheet_cell
+from robolearn.files.strict_yaml import parse_yaml
+from robolearn.files.writing import replace_file
 from robolearn.recorder.hash_chain import plain
 from robolearn.review.command_sources import listed
 from robolearn.review.evidence import NONE, Findings, sentences
 from robolearn.review.limits_table import limit_tables, look_again
 from robolearn.review.margins import Again
+from robolearn.review.recorded_log import Block, RecordedLog
 from robolearn.review.replay import Replay
-from robolearn.review.statistics import Pass, Statistics, Window, blocks, mode_spans, tcp_speeds
+from robolearn.review.statistics import Pass, Statistics, Window, mode_spans, tcp_speeds
 from robolearn.review.stop_margins import LOOKS, LOOKS_ALL, nearness
-from robolearn.review.stored import session_start, stored
-from robolearn.review.verify import Verdict, read_events, verify
+from robolearn.review.verify import Verdict, verify
 from robolearn.robots import Robot
 from robolearn.safety.profile import ModeLimits, SafetyProfile
 
 _BEFORE_S, _AFTER_S, _AFTER_MOST_S = 1.0, 0.5, 3.0
 _SAMPLES, _SAMPLES_ALL = 600, 120_000
+_WINDOWS_MAX = 2000  # stops with a timeline; whoever made more stops than a day has does not flood the page
+_CSV_COLUMNS = (
+    "seq",
+    "utc",
+    "monotonic_us",
+    "cycle",
+    "kind",
+    "retention",
+    "retention_days",
+    "fields",
+    "hash",
+)
 # Braking uses all of the first two by design; a person may come as near as they like, and the arm then stops.
 _USED_UP = ("acceleration_max_rad_s2", "jerk_max_rad_s3", "separation")
 _SERIES = (
@@ -50,7 +66,7 @@ _SERIES = (
 
 
 def write_report(
-    directory: str | Path,
+    log: str | Path | RecordedLog,
     out_html: str | Path,
     *,
     verdict: Verdict | None = None,
@@ -58,13 +74,13 @@ def write_report(
     others: tuple[Replay, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Writes the page about the log in `directory` to `out_html`; its path.
+    """Writes the page about a log, a folder or one that is open, to `out_html`; its path.
 
     verdict: of `verify`, made here if not given.  replayed: of `replay`, shown as not made if not given.
     others: replays through other profiles.  progress: called with (cycles done, cycles in all) now and then.
     Raises LogError where there is nothing to report on or the page cannot be written.
     """
-    return write_page(report_data(Path(directory), verdict, replayed, others, progress), out_html)
+    return write_page(report_data(log, verdict, replayed, others, progress), out_html)
 
 
 def write_page(data: dict[str, Any], out_html: str | Path) -> Path:
@@ -77,46 +93,57 @@ def write_page(data: dict[str, Any], out_html: str | Path) -> Path:
         html = html.replace(f"/*{name}*/", page.joinpath(name).read_text("utf-8"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(html.replace('"__DATA__"', text), "utf-8")
+        replace_file(out, html.replace('"__DATA__"', text))
     except OSError as error:
         raise LogError(f"Cannot write the report {out}: {error.strerror}.") from error
     return out
 
 
-def write_events_csv(directory: str | Path, out_csv: str | Path) -> Path:
-    """The events as CSV, one line each, fields as JSON; for a spreadsheet."""
+def write_events_csv(log: str | Path | RecordedLog, out_csv: str | Path) -> Path:
+    """The events as CSV, one line each, fields as JSON; for a spreadsheet. Raises LogError.
+
+    Text that a spreadsheet would run as a formula begins with an apostrophe.
+    """
     out = Path(out_csv)
-    events = read_events(directory)
-    with out.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ("seq", "utc", "monotonic_us", "cycle", "kind", "retention", "retention_days", "fields", "hash")
-        )
-        for event in events:
-            keep = event.get("retention", {})
-            row = [event.get(key) for key in ("seq", "utc", "monotonic_us", "cycle", "kind")]
-            fields = json.dumps(event["fields"], sort_keys=True)
-            writer.writerow([*row, keep.get("class"), keep.get("days"), fields, event.get("hash")])
-    return out
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(_CSV_COLUMNS)
+    for event in RecordedLog.of(log).events:
+        keep = event.get("retention") or {}
+        row = [event.get(key) for key in ("seq", "utc", "monotonic_us", "cycle", "kind")]
+        fields = json.dumps(event["fields"], sort_keys=True)
+        cells = [*row, keep.get("class"), keep.get("days"), fields, event.get("hash")]
+        writer.writerow([spreadsheet_cell(cell) for cell in cells])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return replace_file(out, table.getvalue())
+    except OSError as error:
+        raise LogError(f"Cannot write the table {out}: {error.strerror}.") from error
 
 
 def report_data(
-    directory: Path,
+    log: str | Path | RecordedLog,
     verdict: Verdict | None = None,
     replayed: Replay | None = None,
     others: tuple[Replay, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    measuring: Measuring | None = None,
 ) -> dict[str, Any]:
-    """Everything the page shows, as JSON."""
-    verdict = verdict or verify(directory)
-    events = read_events(directory)
-    start = session_start(directory, events)
-    made_with = stored(directory, start)
+    """Everything the page shows, as JSON. measuring: one that has taken every block of the log already."""
+    log = RecordedLog.of(log)
+    verdict = verdict or verify(log)
+    events, start, made_with = log.events, log.start, log.made_with
     robot, profile = made_with.robot, made_with.profile
-    statistics = _statistics(directory, events, robot, profile, progress)
-    again = None if made_with.note else Again(robot, profile, float(start["period_s"]), _gripper(start))
+    if measuring is None:
+        measuring = Measuring(log)
+        for block in log.blocks():
+            measuring.take(block)
+            if progress is not None:
+                progress(measuring.cycles, log.cycles_stated)
+    statistics = measuring.done()
+    again = None if made_with.note else Again(robot, profile, log.period_s, _gripper(start))
     if again is not None:
-        look_again(statistics, again)
+        look_again(statistics, again, log.budget.check)
     rules = _rules(events)
     tables = limit_tables(profile, robot, statistics, rules, made_with.note)
     found = Findings(start, events, Counter(rules), profile, tables, verdict, statistics)
@@ -126,7 +153,7 @@ def report_data(
                 "utc": datetime.now(UTC).isoformat(timespec="seconds"),
                 "robolearn": robolearn.__version__,
             },
-            "directory": str(directory),
+            "directory": str(log.directory),
             "robot": {"label": robot.label, "joints": list(robot.joint_names), "note": made_with.note},
             "profile": {"title": profile.title, "ref": profile.risk_assessment_ref},
             "start": start,
@@ -145,24 +172,31 @@ def report_data(
     )
 
 
-def _statistics(
-    directory: Path,
-    events: list[dict[str, Any]],
-    robot: Robot,
-    profile: SafetyProfile,
-    progress: Callable[[int, int], None] | None,
-) -> Statistics:
-    start = events[0]["fields"]
-    period_s = float(start["period_s"])
-    total = max((int(event["cycle"]) for event in events), default=1)
-    layout = Layout(tuple(start["joint_names"]))
-    windows = _windows(events, period_s)
-    run = Pass(robot, profile, period_s, mode_spans(start["mode"], events), windows, total, _gripper(start))
-    for rows, names in blocks(directory, layout):
-        run.take(rows, names)
-        if progress is not None:
-            progress(run.result.cycles, total)
-    return run.done()
+class Measuring:
+    """The statistics of a log, from its blocks in order."""
+
+    def __init__(self, log: RecordedLog) -> None:
+        events, start, made_with = log.events, log.start, log.made_with
+        total = max(log.cycles_stated, 1)
+        spans = mode_spans(start["mode"], events)
+        windows = _windows(events, log.period_s)
+        self._pass = Pass(
+            made_with.robot, made_with.profile, log.period_s, spans, windows, total, _gripper(start)
+        )
+
+    @property
+    def cycles(self) -> int:
+        """How many cycles have been taken."""
+        return self._pass.result.cycles
+
+    def take(self, block: Block) -> None:
+        """The next cycles."""
+        with np.errstate(all="ignore"):  # a recorded input may be any number
+            self._pass.take(block.rows, block.sources)
+
+    def done(self) -> Statistics:
+        """The result."""
+        return self._pass.done()
 
 
 def _gripper(start: dict[str, Any]) -> str | None:
@@ -171,31 +205,36 @@ def _gripper(start: dict[str, Any]) -> str | None:
 
 def _windows(events: list[dict[str, Any]], period_s: float) -> list[Window]:
     """One second before each stop until half a second after standstill, where it was measured."""
-    rest = {}
+    rest: dict[int, int] = {}
+    stop_at = _StopsByCycle(events)
     for event in events:
         if event["kind"] == "stop_report":
-            rest.setdefault(_stop_before(events, event), int(event["fields"]["at_cycle"]))
+            at = event["fields"]["at_cycle"]
+            rest.setdefault(stop_at.before(at), at)
     windows = []
     for event in events:
-        if event["kind"] == "stop":
-            number, at = int(event["fields"]["stop"]), int(event["fields"]["at_cycle"])
-            last = rest.get(number, at + round(1.0 / period_s)) + round(_AFTER_S / period_s)
+        if event["kind"] == "stop" and len(windows) < _WINDOWS_MAX:
+            number, at = event["fields"]["stop"], event["fields"]["at_cycle"]
+            still = rest[number] if number in rest else at + round(1.0 / period_s)
+            last = still + round(_AFTER_S / period_s)
             last = min(last, at + round(_AFTER_MOST_S / period_s))
             windows.append(Window(number, at, at - round(_BEFORE_S / period_s), last))
     return windows
 
 
-def _stop_before(events: list[dict[str, Any]], report: dict[str, Any]) -> int:
-    """The number of the stop that a stop report belongs to: the last one that began before it."""
-    at = int(report["fields"]["at_cycle"])
-    return max(
-        (
-            int(e["fields"]["stop"])
-            for e in events
-            if e["kind"] == "stop" and int(e["fields"]["at_cycle"]) <= at
-        ),
-        default=0,
-    )
+class _StopsByCycle:
+    """Which stop something at a cycle belongs to: the last one that began before it."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        stops = [event["fields"] for event in events if event["kind"] == "stop"]
+        began = sorted((fields["at_cycle"], fields["stop"]) for fields in stops)
+        self._at = [at for at, _ in began]
+        self._number = list(accumulate((number for _, number in began), max))
+
+    def before(self, cycle: int) -> int:
+        """Its number; 0 where none had begun."""
+        k = bisect_right(self._at, cycle)
+        return self._number[k - 1] if k else 0
 
 
 def _rules(events: list[dict[str, Any]]) -> dict[str, int]:
@@ -262,31 +301,30 @@ def _stops(
     again: Again | None,
 ) -> list[dict[str, Any]]:
     windows = {window.stop: window for window in statistics.windows}
-    reports = {
-        _stop_before(events, event): event["fields"]["report"]
-        for event in events
-        if event["kind"] == "stop_report"
-    }
+    stop_at = _StopsByCycle(events)
+    reports: dict[int, Any] = {}
+    causes: dict[int, list[Any]] = defaultdict(list)
+    for event in events:
+        if event["kind"] == "stop_report":
+            reports[stop_at.before(event["fields"]["at_cycle"])] = event["fields"]["report"]
+        elif event["kind"] == "stop_cause":
+            causes[event["fields"]["stop"]] += event["fields"]["records"]
     spans = mode_spans(start["mode"], events)
+    first_cycles = [first for first, _ in spans]
     most = max(60, min(_SAMPLES, _SAMPLES_ALL // max(1, len(windows))))
     stops = []
     for event in events:
         if event["kind"] != "stop":
             continue
-        number, at = int(event["fields"]["stop"]), int(event["fields"]["at_cycle"])
-        mode = next(name for first, name in reversed(spans) if first <= at)
-        causes = [
-            e["fields"]["records"]
-            for e in events
-            if e["kind"] == "stop_cause" and e["fields"]["stop"] == number
-        ]
-        window = windows[number]
+        number, at = event["fields"]["stop"], event["fields"]["at_cycle"]
+        mode = spans[bisect_right(first_cycles, at) - 1][1]
+        window = windows.get(number)
         timeline = None
-        if window.parts:
+        if window is not None and window.parts:
             timeline = _timeline(window, robot, profile.mode(mode), most, _gripper(start))
             if again is not None:
                 rows, _ = window.rows(most)
-                looks = max(10, min(LOOKS, LOOKS_ALL // len(windows)))
+                looks = max(3, min(LOOKS, LOOKS_ALL // len(windows)))
                 timeline["near"] = _near(nearness(window, rows, mode, again, looks))
         stops.append(
             {
@@ -295,7 +333,7 @@ def _stops(
                 "seq": event["seq"],
                 "mode": mode,
                 "fields": event["fields"],
-                "further": [record for records in causes for record in records],
+                "further": causes[number],
                 "report": reports.get(number),
                 "timeline": timeline,
             }
@@ -352,7 +390,7 @@ def _clauses(found: Findings) -> list[dict[str, Any]]:
     known = sentences(found)
     return [
         {**clause, "evidence": [known[key] for key in clause["evidence"]] or [NONE]}
-        for clause in yaml.safe_load(text)["clauses"]
+        for clause in parse_yaml(text, "clauses.yaml").data["clauses"]
     ]
 
 

@@ -5,6 +5,7 @@ Works on blocks of columns, so that a million cycles take seconds and constant m
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.recorder.cycle_codec import HAS_COMMAND, STATES, VERDICTS, Layout
-from robolearn.recorder.mcap_file import Chunk, read_trace
 from robolearn.review.command_sources import Tally
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
-from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation, Sourced
+from robolearn.safety.profile import MODES, Assessed, ModeLimits, SafetyProfile, Separation
 from robolearn.safety.types import State
 
 Columns = NDArray[np.void]
 Array = NDArray[np.float64]
 BUCKETS = 1200
-_BLOCK = 8192
 _LOOKS = 4000
 _RUNNING = STATES.index(State.RUNNING)
 _BINS = 2000
@@ -95,19 +95,12 @@ class Statistics:
 
 
 def blocks(
-    directory: Path, layout: Layout, size: int = _BLOCK
+    directory: str | Path | RecordedLog, layout: Layout
 ) -> Iterator[tuple[Columns, list[bytes | None]]]:
-    """The fixed columns of every readable cycle and the source of its command, about `size` cycles at a time."""
-    waiting: list[bytes] = []
-    for path in sorted(directory.glob("trace-*.mcap")):
-        for part in read_trace(path):
-            if isinstance(part, Chunk):
-                waiting += part.messages
-                if len(waiting) >= size:
-                    yield layout.columns(waiting), [layout.source(message) for message in waiting]
-                    waiting = []
-    if waiting:
-        yield layout.columns(waiting), [layout.source(message) for message in waiting]
+    """The fixed columns of every readable cycle and the source of its command, some thousand cycles at a time."""
+    del layout  # the log knows
+    for block in RecordedLog.of(directory).blocks():
+        yield block.rows, block.sources
 
 
 def tcp_speeds(robot: Robot, q: Array, qd: Array, gripper: str | None = "parallel") -> Array:
@@ -224,8 +217,11 @@ class Pass:
 
     def _by_mode(self, rows: Columns) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """Each mode that held somewhere in these rows, and in which of them."""
-        starts = [first for first, _ in self._modes] + [np.iinfo(np.int64).max]
-        for (first, mode), until in zip(self._modes, starts[1:], strict=True):
+        starts = [*(first for first, _ in self._modes), np.iinfo(np.int64).max]
+        low, high = int(rows["cycle"].min()), int(rows["cycle"].max())
+        begin, end = max(0, bisect_right(starts, low) - 1), bisect_right(starts, high)
+        for k in range(begin, min(end, len(self._modes))):
+            (first, mode), until = self._modes[k], starts[k + 1]
             inside = (rows["cycle"] >= first) & (rows["cycle"] < until)
             if inside.any():
                 yield mode, inside
@@ -397,12 +393,13 @@ def mode_spans(start_mode: str, events: list[dict[str, Any]]) -> list[tuple[int,
     spans = [(0, start_mode)]
     for event in events:
         fields = event["fields"]
-        if (
-            event["kind"] == "mode"
-            and "mode" in fields
-            and (fields.get("answer") or {}).get("accepted", True)
-        ):
-            spans.append((int(event["cycle"]), str(fields["mode"])))
+        if event["kind"] != "mode" or not (fields.get("answer") or {}).get("accepted", True):
+            continue
+        mode, cycle = fields["mode"], event["cycle"]
+        if mode in MODES and cycle >= spans[-1][0]:
+            if cycle == spans[-1][0]:
+                spans.pop()  # no cycle came in between
+            spans.append((cycle, mode))
     return spans
 
 
@@ -447,9 +444,9 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
                 yield from _rows_of(key, part, joint_names)
     else:
         # a group may say for itself where what is no number comes from
-        origin = _origin(item) if isinstance(item, Sourced) else {}
+        origin = _origin(item) if isinstance(item, Assessed) else {}
         for name, part in item:
-            if name not in Sourced.model_fields:
+            if name not in Assessed.model_fields:
                 for row in _rows_of(f"{key}.{name}", part, joint_names):
                     yield {**origin, **row}
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from robolearn.errors import LogError, RobolearnError
+from robolearn.files.printable import printable
+from robolearn.files.reading import MIB, open_regular, read_regular
 from robolearn.recorder.safety_log import PROFILE_FILE, ROBOT_FILE
 from robolearn.robots import Robot, load_robot
+from robolearn.robots.robot import read_robot_file
 from robolearn.safety.profile import SafetyProfile
 
 
@@ -30,13 +34,31 @@ def session_start(directory: Path, events: list[dict[str, Any]]) -> dict[str, An
     return events[0]["fields"]
 
 
-def stored(directory: Path, start: dict[str, Any]) -> Stored:
-    """Loads robot.yaml and profile.yaml of a log. Raises LogError."""
+def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None = None) -> Stored:
+    """Loads robot.yaml and profile.yaml of a log. Raises LogError.
+
+    own_robot: a name or file of the reviewer's own in place of robot.yaml; it must be the robot that was recorded.
+    """
     try:
-        robot = load_robot(directory / ROBOT_FILE)
+        for name in (ROBOT_FILE, PROFILE_FILE):
+            open_regular(directory / name, follow=False).close()
+        if own_robot is None:
+            _own_model(directory)
+        robot = load_robot(own_robot or directory / ROBOT_FILE)
         profile = SafetyProfile.load(directory / PROFILE_FILE)
-    except RobolearnError as error:
+    except OSError as error:
+        raise LogError(
+            f"The robot or the profile stored in {directory} cannot be read: {error.filename}: {error.strerror}."
+        ) from None
+    except LogError:
+        raise
+    except (RobolearnError, ValueError) as error:
         raise LogError(f"The robot or the profile stored in {directory} cannot be loaded: {error}") from error
+    if own_robot is not None and robot.digest != start["robot"]["digest"]:
+        raise LogError(
+            f"{own_robot} gives a robot with digest {robot.digest[:12]}, recorded was "
+            f"{start['robot']['digest'][:12]}: another arm, or a file that was changed since."
+        )
     note = ""
     if robot.digest != start["robot"]["digest"]:
         note = (
@@ -44,3 +66,35 @@ def stored(directory: Path, start: dict[str, Any]) -> Stored:
             f"{start['robot']['digest'][:12]}: a file that it draws on (gripper, MJCF, URDF) was changed since."
         )
     return Stored(robot, profile, note)
+
+
+def _own_model(directory: Path) -> None:
+    """An MJCF or URDF file that the stored robot names lies in the log, and draws on nothing outside it.
+
+    MuJoCo reads whatever a model file names, endless devices too, and makes as many elements as it asks for. So such
+    a file of a log may hold bodies, joints and simple geometry only. Raises LogError.
+    """
+    model = read_robot_file(directory / ROBOT_FILE).model
+    if model is None:
+        return
+    path = directory / str(model.mjcf or model.urdf)
+    name = printable(str(model.mjcf or model.urdf))[:200]
+    if path.resolve().parent != directory.resolve():
+        raise LogError(f"Its robot names the model file {name}, which is not in the log. {_OWN}")
+    try:
+        root = ElementTree.fromstring(read_regular(path, _MODEL_MAX, follow=False))
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise LogError(f"The model file {name} of the log is no XML: {error}. {_OWN}") from None
+    for count, element in enumerate(root.iter()):
+        names_a_file = any(key.endswith(("file", "filename", "dir")) for key in element.attrib)
+        if element.tag in _UNBOUNDED or names_a_file or count > _ELEMENTS_MAX:
+            tag = printable(str(element.tag))[:40]
+            raise LogError(
+                f"The model file {name} of the log holds <{tag}>, which is not read from a log. {_OWN}"
+            )
+
+
+_OWN = "Name your own copy of the robot file with --robot."
+_MODEL_MAX, _ELEMENTS_MAX = 4 * MIB, 20_000
+_UNBOUNDED = {"include", "hfield", "mesh", "texture", "skin", "flex", "flexcomp", "composite", "replicate", "plugin",
+              "extension", "deformable", "attach", "model"}  # fmt: skip

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from robolearn.files.printable import printable
+
+FINDINGS_MAX = 10_000
+_TEXT_MAX = 500
 Weight = Literal["altered", "incomplete", "note"]
 
 
@@ -37,16 +42,18 @@ class Verdict:
     cycles: int = 0
     trace_bytes: int = 0
     losses: int = 0
+    purged: int = 0  # cycles that were removed under their retention class, by a signed tombstone
     ended: bool = False
     head: dict[str, Any] = field(default_factory=dict)
     not_shown: list[str] = field(default_factory=list)
     events_s: float = 0.0
     trace_s: float = 0.0
+    counted: Counter[str] = field(default_factory=Counter)  # findings by weight, also those that are not kept
 
     @property
     def status(self) -> Literal["intact", "incomplete", "altered"]:
         """The gravest of the findings, in one word."""
-        weights = {finding.weight for finding in self.findings}
+        weights = self.counted.keys()
         return "altered" if "altered" in weights else "incomplete" if "incomplete" in weights else "intact"
 
     @property
@@ -58,16 +65,24 @@ class Verdict:
     def summary(self) -> str:
         """One sentence."""
         counted = f"{self.events} events in {self.segments} signed segments, {self.cycles} cycles"
+        counted += f" and {self.purged} purged" if self.purged else ""
         if self.status == "intact":
             return f"Intact: {counted}; nothing changed, nothing missing, ended in order."
         first = next(f for f in self.findings if f.weight == self.status)
-        more = sum(f.weight == self.status for f in self.findings) - 1
+        more = self.counted[self.status] - 1
         tail = f" ({more} more)" if more else ""
         return f"{self.status.capitalize()}: {first.where}: {first.text}{tail} [{counted}]"
 
     def add(self, weight: Weight, kind: str, where: str, text: str) -> None:
-        """Notes one finding."""
-        self.findings.append(Finding(weight, kind, where, text))
+        """Notes one finding. Text of the log is cut and made printable; of very many findings the first are kept."""
+        self.counted[weight] += 1
+        if len(self.findings) < FINDINGS_MAX or self.counted[weight] == 1:
+            self.findings.append(Finding(weight, kind, _brief(where), _brief(text)))
+
+
+def _brief(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}..."
 
 
 def not_shown(verdict: Verdict) -> Iterator[str]:

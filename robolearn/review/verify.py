@@ -7,10 +7,10 @@ example because the computer lost power) or `altered`. The verdict also lists wh
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,73 +19,92 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from robolearn import keys
 from robolearn.errors import LogError
-from robolearn.recorder.hash_chain import EVENTS_FILE, GENESIS_PREV, HEAD_FILE, digest, open_line, signed_part
+from robolearn.files.printable import printable
+from robolearn.files.reading import MIB, open_regular, read_regular
+from robolearn.files.strict_json import parse_json
+from robolearn.recorder.hash_chain import (
+    EVENTS_FILE,
+    GENESIS_PREV,
+    HEAD_FILE,
+    SCHEMA,
+    TOMBSTONES_FILE,
+    signed_part,
+)
+from robolearn.review.recorded_log import Line, RecordedLog, read_events
+from robolearn.review.tombstones import read_tombstones
 from robolearn.review.verdict import Finding, Verdict, not_shown
 from robolearn.review.verify_trace import Checkpoint, check_traces
 
 _CLOCK_US = 100_000
+_HEAD_MAX = MIB
 _HASH = re.compile("[0-9a-fA-F]{64}")
 
 
-def read_events(directory: str | Path) -> list[dict[str, Any]]:
-    """The records of a log, unchecked; lines that are no records are left out (`verify` names them).
-
-    Raises LogError where there is no log to read.
-    """
-    path = Path(directory) / EVENTS_FILE
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise LogError(
-            f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
-        ) from error
-    events = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-            known = {"cycle": int(record["cycle"]), "kind": str(record["kind"]), "utc": str(record["utc"])}
-            events.append({**record, **known, "fields": dict(record["fields"])})
-        except (ValueError, KeyError, TypeError):
-            continue
-    return events
-
-
 def verify(
-    directory: str | Path,
+    log: str | Path | RecordedLog,
     public_key: str | bytes | Path | Ed25519PublicKey | None = None,
     expected_head: str | Path | dict[str, Any] | None = None,
 ) -> Verdict:
-    """Checks every event, signature, file digest and trace of the log in `directory`.
+    """Checks every event, signature, file digest and trace of a log: a folder, or one that is open already.
 
     public_key: whose log it should be; without it the log's own word is taken, and the verdict says so.
     expected_head: a copy of `head.json` (path or content) taken off the machine earlier, or its `hash` alone (64 hex
     digits): finds a log that was cut, rewritten from there on, or put back to an older session. Raises LogError where
     there is no log to read, or the head is none; KeyFileError for the key.
     """
-    directory = Path(directory)
-    verdict = Verdict(directory)
+    started = time.perf_counter()
+    log = RecordedLog.of(log)
+    verdict = Verdict(log.directory)
     verdict.key_expected, verdict.head_expected = public_key is not None, expected_head is not None
     wanted = str(expected_head).lower() if _HASH.fullmatch(str(expected_head)) else None
     heads = _heads(verdict, None if wanted else expected_head)
-    started = time.perf_counter()
     walk = _Walk(verdict, heads, None if public_key is None else keys.load_public(public_key), wanted)
-    try:
-        with (directory / EVENTS_FILE).open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                walk.line(number, line)
-    except OSError as error:
-        raise LogError(
-            f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
-        ) from error
+    _check_schema(log)
+    for line in log.lines:
+        walk.line(line)
     walk.end()
     verdict.events_s = time.perf_counter() - started
     for name, (size, expected, where) in walk.files.items():
-        _check_file(verdict, directory / name, size, expected, where)
+        _check_file(verdict, name, size, expected, where)
     started = time.perf_counter()
-    check_traces(verdict, walk.checkpoints, walk.losses, walk.cycles_stated)
+    purged = _purged(verdict, walk.key)
+    check_traces(verdict, log, walk.checkpoints, walk.losses, walk.cycles_stated, purged)
     verdict.trace_s = time.perf_counter() - started
     verdict.not_shown = list(not_shown(verdict))
     return verdict
+
+
+def _check_schema(log: RecordedLog) -> None:
+    """Raises LogError for a log of another version, unless somebody only changed that word."""
+    first = log.lines[0] if log.lines else None
+    if first is None or first.record is None or first.digest != first.record["hash"]:
+        return
+    fields = first.record.get("fields")
+    schema = fields.get("schema") if isinstance(fields, dict) else None
+    if isinstance(schema, str) and schema != SCHEMA and schema.startswith(SCHEMA.partition("/")[0]):
+        raise LogError(
+            f"The log in {log.directory} is a {printable(schema[:60])}; this robolearn reads {SCHEMA}. Review it "
+            "with the version that wrote it."
+        )
+
+
+def _purged(verdict: Verdict, key: Ed25519PublicKey | None) -> dict[str, tuple[int, str]]:
+    """Files that a signed tombstone says were removed: (bytes, sha256) by name; each tombstone is a finding."""
+    try:
+        stones = read_tombstones(verdict.directory, key)
+    except OSError as error:
+        verdict.add("altered", "tombstone", TOMBSTONES_FILE, f"cannot be read: {error.strerror}")
+        return {}
+    found = {}
+    for stone in stones:
+        if not stone.problem and stone.session["first"]["fields"].get("session_id") != verdict.session_id:
+            stone = replace(stone, problem="is of another session: it was put here")
+        if stone.problem:
+            verdict.add("altered", "tombstone", stone.where, stone.problem)
+        else:
+            verdict.add("note", "purged", ", ".join(stone.files), stone.text)
+            found |= stone.files
+    return found
 
 
 @dataclass
@@ -106,21 +125,21 @@ def _heads(verdict: Verdict, expected: str | Path | dict[str, Any] | None) -> li
     found = []
     if expected is not None:
         try:
-            data = expected if isinstance(expected, dict) else json.loads(Path(expected).read_bytes())
+            data = expected if isinstance(expected, dict) else parse_json(read_regular(expected, _HEAD_MAX))
             found.append(_Head(data, "the expected head", True))
             _ = found[-1].seq
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise LogError(
                 f"The expected head {expected} cannot be read: {error}. Give a copy of a head.json, or its hash."
             ) from error
     beside = verdict.directory / HEAD_FILE
     try:
-        data = json.loads(beside.read_bytes())
+        data = parse_json(read_regular(beside, _HEAD_MAX, follow=False))
         found.append(_Head(data, HEAD_FILE, False))
         _ = found[-1].seq
     except FileNotFoundError:
         verdict.add("note", "no_head", HEAD_FILE, "the signed head beside the log is missing")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         found = [head for head in found if head.expected]
         verdict.add("altered", "head", HEAD_FILE, f"the head cannot be read ({error})")
     return found
@@ -140,7 +159,7 @@ class _Walk:
         self.losses: list[tuple[int, int]] = []
         self.cycles_stated: int | None = None
         self._heads = heads
-        self._key = key
+        self.key = key
         self._hash_at = {head.seq: "" for head in heads}
         self._seq = -1
         self._prev = GENESIS_PREV
@@ -153,26 +172,33 @@ class _Walk:
         self._final = False
         self._torn = False
 
-    def line(self, number: int, line: bytes) -> None:
+    def line(self, line: Line) -> None:
         """Checks one line against the one before."""
-        where = f"{EVENTS_FILE} line {number}"
-        if not line.endswith(b"\n"):
+        where = f"{EVENTS_FILE} line {line.number}"
+        if not line.complete:
             self._torn = True
-            self.verdict.add("incomplete", "torn_line", where, "the last line was not written to its end")
+            self.verdict.add("incomplete", "torn_line", where, line.problem)
             return
-        try:
-            record, real = open_line(line[:-1])
-            seq, prev, kind, fields = record["seq"], record["prev"], record["kind"], record["fields"]
-            monotonic_us = int(record["monotonic_us"])
-            if not isinstance(seq, int) or not isinstance(fields, dict):
-                raise TypeError("seq or fields of another type")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            self.verdict.add(
-                "altered", "unreadable", where, f"is no event record as robolearn writes it: {error}"
+        record, real = line.record or {}, line.digest
+        seq, prev, kind, fields = (record.get(key) for key in ("seq", "prev", "kind", "fields"))
+        monotonic_us = record.get("monotonic_us")
+        whole = type(seq) is int and type(monotonic_us) is int
+        if (
+            not whole
+            or not isinstance(fields, dict)
+            or not isinstance(prev, str)
+            or not isinstance(kind, str)
+        ):
+            problem = (
+                line.problem
+                or "is no event record as robolearn writes it: a field lacks or is of another type"
             )
+            self.verdict.add("altered", "unreadable", where, problem)
             self._seq += 1
             self._prev = ""
             return
+        assert type(seq) is int
+        assert type(monotonic_us) is int
         where = f"{where} (seq {seq})"
         self.verdict.events += 1
         if real != record["hash"]:
@@ -182,12 +208,22 @@ class _Walk:
         self._check_place(where, seq, prev, kind)
         if real == self._wanted:
             self._wanted = None
+        if line.problem:
+            text = f"this {kind} record is not as robolearn writes it: {line.problem}"
+            self.verdict.add("altered", "unreadable", where, text)
         if seq in self._hash_at:
             self._hash_at[seq] = record["hash"]
         self._check_time(where, kind, monotonic_us, str(record.get("utc")))
         try:
             self._take(where, seq, prev, kind, fields)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, keys.KeyFileError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            keys.KeyFileError,
+        ) as error:
             self.verdict.add(
                 "altered",
                 "unreadable",
@@ -231,6 +267,8 @@ class _Walk:
         except ValueError:
             self.verdict.add("altered", "unreadable", where, f"utc is no time: {utc}")
             return
+        if monotonic_us == self._monotonic_us and self._seq >= 0 and kind != "clock":
+            return  # held, because it waited behind the one before (a full disk): its system time is its own
         if self._clock_us is not None and kind != "clock" and abs(clock_us - self._clock_us) > _CLOCK_US:
             step = (clock_us - self._clock_us) / 1e6
             if self._kinds[1] != "clock":
@@ -277,14 +315,14 @@ class _Walk:
         for name, file in fields["files"].items():
             self.files[name] = (int(file["bytes"]), str(file["sha256"]), where)
         self._silence_us = int(float(fields["writer"]["heartbeat_s"]) * 3e6 + 2e6)
-        if self._key is not None:
-            verdict.key_trusted = keys.key_id(self._key) == verdict.key_id
+        if self.key is not None:
+            verdict.key_trusted = keys.key_id(self.key) == verdict.key_id
             if not verdict.key_trusted:
-                text = f"signed with key {verdict.key_id}, expected key {keys.key_id(self._key)}"
+                text = f"signed with key {verdict.key_id}, expected key {keys.key_id(self.key)}"
                 verdict.add("altered", "wrong_key", where, text)
         else:
-            self._key = keys.load_public(str(fields["public_key"]))
-            if keys.key_id(self._key) != verdict.key_id:
+            self.key = keys.load_public(str(fields["public_key"]))
+            if keys.key_id(self.key) != verdict.key_id:
                 verdict.add(
                     "altered", "wrong_key", where, "the key's name does not belong to the key beside it"
                 )
@@ -292,7 +330,7 @@ class _Walk:
     def _check_segment(self, where: str, seq: int, prev: str, fields: dict[str, Any]) -> None:
         add = self.verdict.add
         signed = signed_part(self.verdict.session_id, fields, prev)
-        if self._key is None or not keys.verify(self._key, signed, str(fields["signature"])):
+        if self.key is None or not keys.verify(self.key, signed, str(fields["signature"])):
             add("altered", "signature", where, f"the signature of segment {fields['segment']} does not fit")
         else:
             self.verdict.signed_through = seq - 1
@@ -354,8 +392,8 @@ class _Walk:
             return
         fields = {key: data.get(key) for key in ("seq", "cycles", "key_id")}
         signature = str(data.get("signature"))
-        if self._key is None or not keys.verify(
-            self._key, signed_part(verdict.session_id, fields, str(data.get("hash"))), signature
+        if self.key is None or not keys.verify(
+            self.key, signed_part(verdict.session_id, fields, str(data.get("hash"))), signature
         ):
             verdict.add("altered", "head", head.where, "its signature does not fit")
         elif head.seq > self._seq:
@@ -376,15 +414,28 @@ def _utc_us(text: str) -> int:
     return int(stamp.timestamp()) * 1_000_000 + stamp.microsecond
 
 
-def _check_file(verdict: Verdict, path: Path, size: int, expected: str, where: str) -> None:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        verdict.add("altered", "missing_file", path.name, f"named in {where}, is not there")
+def _check_file(verdict: Verdict, name: str, size: int, expected: str, where: str) -> None:
+    """Whether a file beside the events has the digest that an event states; of more than `size` bytes it has not."""
+    if Path(name).name != name or name in ("", ".", ".."):
+        verdict.add("altered", "changed_file", name[:200], f"named in {where}, is no plain file name")
         return
-    if digest(data) != expected:
-        text = f"is not the file that {where} names ({len(data)} bytes, expected {size})"
-        verdict.add("altered", "changed_file", path.name, text)
+    try:
+        with open_regular(verdict.directory / name, follow=False) as stream:
+            running, count = hashlib.sha256(), 0
+            while count <= size and (block := stream.read(MIB)):
+                running.update(block)
+                count += len(block)
+    except FileNotFoundError:
+        verdict.add("altered", "missing_file", name[:200], f"named in {where}, is not there")
+        return
+    except OSError as error:
+        verdict.add(
+            "altered", "missing_file", name[:200], f"named in {where}, cannot be read: {error.strerror}"
+        )
+        return
+    if running.hexdigest() != expected or count > size:
+        text = f"is not the file that {where} names ({count} bytes, expected {size})"
+        verdict.add("altered", "changed_file", name, text)
 
 
 __all__ = ["Finding", "Verdict", "read_events", "verify"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robolearn.errors import unknown
 from robolearn.robots.schema import LimitFacts, RobotFile
 
 _NEEDED = ("position_min_rad", "position_max_rad", "velocity_rad_s", "torque_nm")
@@ -17,7 +18,8 @@ def contradictions(file: RobotFile) -> list[str]:
     vectors = {"home_rad": file.home_rad.value if file.home_rad else None}
     if file.servo:
         servo = file.servo.model_dump()
-        vectors |= {f"servo.{key}": value for key, value in servo.items() if isinstance(value, list)}
+        lists = {key: value for key, value in servo.items() if isinstance(value, list)}
+        vectors |= {f"servo.{key}": value for key, value in lists.items() if value or key != "friction_nm"}
     problems += _length_faults(vectors, n)
     if not problems:
         problems += _home_faults(file)
@@ -35,6 +37,12 @@ def missing(file: RobotFile) -> list[str]:
     for key in ("payload_kg", "reach_m", "moving_mass_kg", "home_rad", "ros"):
         if getattr(file, key) is None:
             findings.append(f"{key} is missing.")
+    for link in file.links.bodies if file.links else ():
+        if link.hull is None:
+            findings.append(
+                f"Link '{link.name}' has no hull: the monitor watches its geometry. Give it shapes that contain the "
+                "real link, with the margin by which they do."
+            )
     if file.servo is None:
         findings.append(
             "servo is missing: the simulated drives are worked out from the inertia at mid-range."
@@ -125,4 +133,16 @@ def _structure_faults(file: RobotFile) -> list[str]:
     for link in file.links.bodies:
         for color in sorted({item.color for item in link.geometry} - set(file.links.colors)):
             problems.append(f"Link '{link.name}' uses color '{color}', which links.colors does not name.")
-    return problems
+    return problems + _pair_faults(file)
+
+
+def _pair_faults(file: RobotFile) -> list[str]:
+    """Names in self_distance that are no link and no shape of one. Those of a model file are checked later."""
+    if file.self_distance is None or file.links is None:
+        return []
+    known = ["gripper", *(link.name for link in file.links.bodies)]
+    for link in file.links.bodies:
+        shapes = link.hull.shapes if link.hull else link.geometry
+        known += [f"{link.name}_{k}" for k, shape in enumerate(shapes) if shape.type != "accent"]
+    named = [name for pair in file.self_distance.pairs for name in pair]
+    return [f"self_distance.pairs: {unknown('link', name, known)}" for name in named if name not in known]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import mujoco
 import numpy as np
@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 from robolearn.errors import RobotError
 from robolearn.robots import triples
 from robolearn.robots.triples import Number
-
-if TYPE_CHECKING:
-    from robolearn.robots.robot import Robot
 
 Triple = tuple[float, float, float]
 Line = list[triples.Triple]
@@ -42,6 +39,19 @@ class ChainStep(NamedTuple):
     name: str
 
 
+class Chain(Protocol):
+    """What kinematics needs of a `Robot`."""
+
+    @property
+    def chain(self) -> tuple[ChainStep, ...]:
+        """The steps from the base to the flange."""
+        ...
+
+    def tool_steps(self, gripper: str | None) -> tuple[ChainStep, ...]:
+        """The steps from the flange to the TCP."""
+        ...
+
+
 class Frames(NamedTuple):
     """The TCP's position [3] m and rotation [3, 3] in the base frame, and its Jacobian: linear, angular [3, n]."""
 
@@ -51,7 +61,7 @@ class Frames(NamedTuple):
     angular: Any
 
 
-def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> tuple[Any, Any]:
+def forward(robot: Chain, q: Any, xp: Any = np, gripper: str | None = "parallel") -> tuple[Any, Any]:
     """The tool centre point at joint positions q [..., n] rad: position [..., 3] m and rotation [..., 3, 3].
 
     Both in the base frame. xp: numpy or jax.numpy; with jax.numpy it can be jitted, differentiated and vmapped.
@@ -64,7 +74,7 @@ def forward(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel"
     return _matrix([position], q, xp)[..., 0], _matrix(tool, q, xp)
 
 
-def frames(robot: Robot, q: Any, xp: Any = np, gripper: str | None = "parallel") -> Frames:
+def frames(robot: Chain, q: Any, xp: Any = np, gripper: str | None = "parallel") -> Frames:
     """The tool centre point and its Jacobian at joint positions q [n] rad; arguments as of `forward`."""
     chain, q = _chain(robot, gripper), xp.asarray(q, dtype=float)
     if takes_few_operations():
@@ -100,7 +110,7 @@ def cross(a: Any, b: Any) -> Any:
     return a[_NEXT] * b[_AFTER] - a[_AFTER] * b[_NEXT]
 
 
-def _chain(robot: Robot, gripper: str | None) -> Screws:
+def _chain(robot: Chain, gripper: str | None) -> Screws:
     return _screws((*robot.chain, *robot.tool_steps(gripper)))
 
 

@@ -13,9 +13,18 @@ import mujoco
 import numpy as np
 
 from robolearn.errors import RobotError, unknown
+from robolearn.robots.hull import add_hull_shape, set_shape
 from robolearn.robots.kinematics import rotation_from_rpy
 from robolearn.robots.limits import JointLimits
-from robolearn.robots.schema import Accent, Box, Capsule, Inertia, Link, Links, ModelFile, RobotFile, Servo
+from robolearn.robots.schema import (
+    Accent,
+    Inertia,
+    Link,
+    Links,
+    ModelFile,
+    RobotFile,
+    Servo,
+)
 
 _TRUE = mujoco.mjtLimited.mjLIMITED_TRUE
 
@@ -45,12 +54,23 @@ def add_drives(spec: mujoco.MjSpec, names: tuple[str, ...], limits: JointLimits,
         joint = spec.joint(name)
         joint.armature = servo.armature_kgm2[index]
         joint.damping = [servo.damping_nms_rad[index], 0.0, 0.0]
+        if servo.friction_nm:
+            joint.frictionloss = servo.friction_nm[index]
         torque = float(limits.torque_nm[index])
         actuator = spec.add_actuator(
             name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=_TRUE, forcelimited=_TRUE,
             ctrlrange=[limits.position_min_rad[index], limits.position_max_rad[index]], forcerange=[-torque, torque],
         )  # fmt: skip
         actuator.set_to_position(kp=servo.kp_nm_rad[index], kv=servo.kv_nms_rad[index])
+
+
+def add_payload(parent: mujoco.MjsBody, flange: mujoco.MjsSite, mass_kg: float, com_m: list[float]) -> None:
+    """A mass on the flange that the arm's gravity compensation does not know of: a ball of 3 cm at com_m [3]."""
+    frame = parent.add_frame(pos=flange.pos, quat=flange.quat)
+    body = parent.add_body(name="payload", mass=mass_kg, ipos=com_m)
+    body.set_frame(frame)
+    body.explicitinertial = True
+    body.inertia = [0.4 * mass_kg * 0.03**2] * 3
 
 
 def add_sensors(spec: mujoco.MjSpec, names: tuple[str, ...], base: str) -> None:
@@ -159,9 +179,25 @@ def _add_link(
     if link.inertia_kgm2 is not None and link.com_m is not None:
         body.mass, body.ipos, body.fullinertia = link.mass_kg, link.com_m, _inertia(link, link.inertia_kgm2)
         body.explicitinertial = True
-    for number, geometry in enumerate(link.geometry):
-        _add_geom(body, f"{link.name}_{number}", geometry)
+    _add_geoms(body, link)
     return body
+
+
+def _add_geoms(body: mujoco.MjsBody, link: Link) -> None:
+    """The hull, not seen, and the geometry, which then touches nothing; without a hull the geometry is it."""
+    shapes = [] if link.hull is None else link.hull.shapes
+    for number, shape in enumerate(shapes):
+        add_hull_shape(body, f"{link.name}_{number}", shape)
+    for number, geometry in enumerate(link.geometry):
+        name = f"{link.name}_seen_{number}" if shapes else f"{link.name}_{number}"
+        geom = body.add_geom(name=name, material=f"arm_{geometry.color}", contype=0, conaffinity=1)
+        if isinstance(geometry, Accent):
+            _set_accent(geom, geometry)
+        else:
+            set_shape(geom, geometry)
+        if shapes or isinstance(geometry, Accent):
+            geom.contype = geom.conaffinity = 0
+            geom.group = 1
 
 
 def _inertia(link: Link, given: Inertia) -> np.ndarray:
@@ -173,22 +209,12 @@ def _inertia(link: Link, given: Inertia) -> np.ndarray:
     return (turn @ tensor @ turn.T)[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
 
 
-def _add_geom(body: mujoco.MjsBody, name: str, geometry: Capsule | Box | Accent) -> None:
-    geom = body.add_geom(name=name, material=f"arm_{geometry.color}", contype=0, conaffinity=1)
-    if isinstance(geometry, Capsule):
-        geom.type = mujoco.mjtGeom.mjGEOM_CAPSULE
-        geom.fromto = [*geometry.from_m, *geometry.to_m]
-        geom.size = [geometry.radius_m, 0.0, 0.0]
-    elif isinstance(geometry, Box):
-        geom.type, geom.pos, geom.size = mujoco.mjtGeom.mjGEOM_BOX, geometry.center_m, geometry.half_size_m
-    else:
-        geom.type = mujoco.mjtGeom.mjGEOM_ELLIPSOID
-        geom.pos, geom.size = geometry.center_m, [geometry.radius_m, geometry.radius_m, geometry.half_width_m]
-        quaternion = np.zeros(4)
-        mujoco.mju_quatZ2Vec(quaternion, np.array(geometry.axis))
-        geom.quat = quaternion
-        geom.contype = geom.conaffinity = 0
-        geom.group = 1
+def _set_accent(geom: mujoco.MjsGeom, accent: Accent) -> None:
+    geom.type = mujoco.mjtGeom.mjGEOM_ELLIPSOID
+    geom.pos, geom.size = accent.center_m, [accent.radius_m, accent.radius_m, accent.half_width_m]
+    quaternion = np.zeros(4)
+    mujoco.mju_quatZ2Vec(quaternion, np.array(accent.axis))
+    geom.quat = quaternion
 
 
 def _quaternion(rotation: np.ndarray) -> np.ndarray:

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.config import read_yaml
-from robolearn.errors import ConfigError, RobotError, unknown
+from robolearn.config import build, read_document
+from robolearn.errors import CalibrationError, ConfigError, RobotError, unknown
+from robolearn.files.reading import MIB, read_regular
+from robolearn.robots.calibration import Calibration, is_calibration, read_calibration
 from robolearn.robots.consistency import contradictions
 from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
 from robolearn.robots.kinematics import ChainStep, chain_from_model
 from robolearn.robots.limits import JointLimits, joint_limits, read_only
-from robolearn.robots.model import add_drives, add_sensors, build_arm
-from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo, parse
+from robolearn.robots.model import add_drives, add_payload, add_sensors, build_arm
+from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo
 
 _FOLDER = Path(__file__).parent
 _GRIPPER_PATH = _FOLDER / "parallel_gripper.yaml"
+_DIGESTED_MAX = 64 * MIB
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +40,8 @@ class Robot:
 
     chain: fixed and revolute steps from the base to the flange. cartesian: published limits of the TCP and elbow,
     unit in the key. digest: SHA-256 of the robot file followed by the gripper's file and, where the arm is an
-    MJCF or URDF file, that file (meshes not included). None: not known; `file` has the notes and sources.
+    MJCF or URDF file, that file (meshes not included); a calibration leaves it as it is. None: not known; `file` has
+    the notes and sources. calibration: what logs of the arm changed of the model.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Robot:
     path: Path
     file: RobotFile = field(repr=False)
     servo: Servo = field(repr=False)
+    calibration: Calibration | None = field(default=None, repr=False)
 
     @property
     def dof(self) -> int:
@@ -72,6 +78,9 @@ class Robot:
         spec, base, last = build_arm(self.file, self.limits, self.path.parent)
         add_drives(spec, self.joint_names, self.limits, self.servo)
         flange = spec.site("flange")
+        if self.calibration is not None and self.calibration.payload is not None:
+            payload = self.calibration.payload
+            add_payload(last, flange, payload.mass_kg, payload.com_m)
         ctrl, qpos = list(self.home_rad), list(self.home_rad)
         if gripper is None:
             last.add_site(name="tcp", pos=flange.pos, quat=flange.quat, size=[0.005] * 3, rgba=[0, 0, 0, 0])
@@ -112,24 +121,35 @@ def is_robot_path(name: str | Path) -> bool:
 
 
 def read_robot_file(path: Path) -> RobotFile:
-    """The parsed robot file, its keys and types checked. Raises RobotError."""
+    """The parsed robot file, or the one that a calibration is for, keys and types checked. Raises RobotError."""
     try:
-        return parse(RobotFile, read_yaml(path), str(path))
+        document = read_document(path)
+        if is_calibration(document.data):
+            return calibrated(path).file
+        return build(RobotFile, document.data, str(path), document.line)
     except ConfigError as error:
         raise RobotError(str(error)) from None
 
 
+@lru_cache(maxsize=1)
+def _gripper_file() -> GripperFile:
+    return build(GripperFile, read_document(_GRIPPER_PATH).data, _GRIPPER_PATH.name)
+
+
 def robot_from_file(path: Path) -> Robot:
-    """The robot that a file describes. Raises RobotError where the file contradicts itself or lacks a part."""
+    """The robot that a file describes; of a calibration, the calibrated robot.
+
+    Raises RobotError where the file contradicts itself or lacks a part, CalibrationError for another base file.
+    """
+    if is_calibration(_yaml(path)):
+        return calibrated(path)
     file = read_robot_file(path)
     problems = contradictions(file)
     if problems:
         raise RobotError(f"{path}: " + " ".join(problems))
     limits = joint_limits(file.limits)
     names = tuple(file.joint_names)
-    gripper = gripper_facts(
-        parse(GripperFile, read_yaml(_GRIPPER_PATH), _GRIPPER_PATH.name), file.gripper_mount
-    )
+    gripper = gripper_facts(_gripper_file(), file.gripper_mount)
     chain = _chain(file, limits, path.parent)
     middle = (limits.position_min_rad + limits.position_max_rad) / 2
     home = file.home_rad.value if file.home_rad else None
@@ -153,6 +173,36 @@ def robot_from_file(path: Path) -> Robot:
         file=file,
         servo=file.servo or _default_servo(file, limits, path.parent),
     )
+
+
+def calibrated(path: str | Path) -> Robot:
+    """The robot of a calibration file, with the drives that were identified.
+
+    Raises CalibrationError where the file is none, or where the robot file is another than the one it was made with.
+    """
+    calibration = read_calibration(path)
+    base = calibration.base.file
+    beside = Path(path).expanduser().absolute().parent / base
+    try:
+        robot = load_robot(beside if is_robot_path(base) else base)
+    except RobotError as error:
+        raise CalibrationError(f"{path}: the robot file it is for cannot be loaded: {error}") from None
+    if robot.digest != calibration.base.digest:
+        raise CalibrationError(
+            f"Calibration '{path}' was made with another robot file '{base}' (sha256 {calibration.base.digest[:12]}, "
+            f"here {robot.digest[:12]}). Fit the log again with the file of this arm."
+        )
+    servo = calibration.servo
+    if len(servo.kp_nm_rad) != robot.dof:
+        raise CalibrationError(f"Calibration '{path}' has drives for {len(servo.kp_nm_rad)} joints.")
+    return replace(robot, servo=servo, calibration=calibration, path=Path(calibration.path))
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        return read_document(path).data
+    except ConfigError as error:
+        raise RobotError(str(error)) from None
 
 
 @lru_cache(maxsize=16)
@@ -211,4 +261,4 @@ def _digest(file: RobotFile, path: Path) -> str:
     paths = [path, _GRIPPER_PATH]
     if file.model is not None:
         paths.append(path.parent / str(file.model.mjcf or file.model.urdf))
-    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
+    return hashlib.sha256(b"".join(read_regular(p, _DIGESTED_MAX) for p in paths)).hexdigest()

@@ -1,33 +1,30 @@
 """The format of a robot file: typed, closed to unknown keys, every number with its source and trust.
 
-Trust, from the strongest: `primary` the maker's own publication; `secondary` someone quoting it; `computed` worked
-out from primary numbers; `memory` recalled, not looked up; `model` a choice of robolearn's simulation, no fact.
-A number that nobody published is `value: null` with a `note`.
+Trust: see `robolearn.robots.sourced`. A number that nobody published is `value: null` with a `note`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from robolearn.config import Config
-from robolearn.errors import RobotError, unknown
+from robolearn.robots.sourced import Sourced, Text
 
-Trust = Literal["primary", "secondary", "computed", "memory", "model"]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Point = Annotated[list[Number], Field(min_length=3, max_length=3)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Sourced(Config):
-    """Where something comes from and how far to trust it."""
-
-    source: Text
-    trust: Trust
-    note: str | None = None
+# Bounds that any arm keeps by far; beyond them a file is a slip of the unit or made to do harm.
+JOINTS_MAX = 64
+_METRES, _KILOGRAMS = 100.0, 1e5
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
+Mass = Annotated[float, Field(gt=0.0, le=_KILOGRAMS, allow_inf_nan=False)]
+Point = Annotated[
+    list[Annotated[float, Field(ge=-_METRES, le=_METRES, allow_inf_nan=False)]],
+    Field(min_length=3, max_length=3),
+]
+Numbers = Annotated[list[Number], Field(max_length=JOINTS_MAX)]
+Positives = Annotated[list[Positive], Field(max_length=JOINTS_MAX)]
 
 
 class _Value(Sourced):
@@ -49,7 +46,7 @@ class Scalar(_Value):
 class Vector(_Value):
     """One number for each joint, in the order of joint_names."""
 
-    value: list[Number] | None
+    value: Numbers | None
 
 
 class Step(Config):
@@ -65,7 +62,7 @@ class Step(Config):
 class Kinematics(Sourced):
     """The chain from the base to the flange."""
 
-    steps: list[Step]
+    steps: Annotated[list[Step], Field(max_length=4 * JOINTS_MAX)]
 
 
 class Inertia(Config):
@@ -79,22 +76,32 @@ class Inertia(Config):
     yz: Number
 
 
-class Capsule(Config):
+class CapsuleShape(Config):
     """A capsule between two points of the link's frame."""
 
     type: Literal["capsule"]
     from_m: Point
     to_m: Point
     radius_m: Positive
-    color: Text
 
 
-class Box(Config):
-    """A box in the link's frame."""
+class BoxShape(Config):
+    """A box along the axes of the link's frame."""
 
     type: Literal["box"]
     center_m: Point
     half_size_m: Point
+
+
+class Capsule(CapsuleShape):
+    """A capsule that is seen."""
+
+    color: Text
+
+
+class Box(BoxShape):
+    """A box that is seen."""
+
     color: Text
 
 
@@ -112,19 +119,34 @@ class Accent(Config):
 Geometry = Annotated[Capsule | Box | Accent, Field(discriminator="type")]
 
 
+Shape = Annotated[CapsuleShape | BoxShape, Field(discriminator="type")]
+
+
+class Hull(Sourced):
+    """Shapes that together contain a link: what touches the world in simulation, and what the safety monitor watches.
+
+    margin_m: how far at least they reach beyond the geometry that `source` names, on every side.
+    """
+
+    margin_m: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    shapes: Annotated[list[Shape], Field(min_length=1)]
+
+
 class Link(Config):
     """A rigid body; joint is the joint that moves it, none for the base. Its frame is that joint's frame.
 
     The base does not move, so its centre of mass and inertia may be null.
+    geometry is what is seen. Where there is no hull, its capsules and boxes are the hull.
     """
 
     name: Text
     joint: str | None
-    mass_kg: Positive
+    mass_kg: Mass
     com_m: Point | None
     inertia_kgm2: Inertia | None
     inertia_frame_rpy_rad: Point = [0.0, 0.0, 0.0]
-    geometry: list[Geometry]
+    geometry: Annotated[list[Geometry], Field(max_length=256)]
+    hull: Hull | None = None
 
     @model_validator(mode="after")
     def _moving_links_need_inertia(self):
@@ -139,7 +161,7 @@ class Links(Config):
     inertia_source: Sourced
     geometry_source: Sourced
     colors: dict[str, Point]
-    bodies: list[Link]
+    bodies: Annotated[list[Link], Field(max_length=JOINTS_MAX + 1)]
 
 
 class ModelFile(Config):
@@ -161,23 +183,23 @@ class ModelFile(Config):
 class VelocityCurve(Config):
     """Position-dependent speed limit: |v| <= max(0, sqrt(2 decel d) - offset), d = distance to q_max or q_min."""
 
-    q_min_rad: list[Number]
-    q_max_rad: list[Number]
-    offset_rad_s: list[Number]
-    decel_rad_s2: list[Number]
+    q_min_rad: Numbers
+    q_max_rad: Numbers
+    offset_rad_s: Numbers
+    decel_rad_s2: Numbers
 
 
 class LimitSetFacts(Sourced):
     """One set of limits as a maker published it; a file may hold several that disagree."""
 
     applies_to: Text
-    position_min_rad: list[Number]
-    position_max_rad: list[Number]
-    velocity_rad_s: list[Number]
-    acceleration_rad_s2: list[Number] | None = None
-    jerk_rad_s3: list[Number] | None = None
-    torque_nm: list[Number] | None = None
-    torque_rate_nm_s: list[Number] | None = None
+    position_min_rad: Numbers
+    position_max_rad: Numbers
+    velocity_rad_s: Numbers
+    acceleration_rad_s2: Numbers | None = None
+    jerk_rad_s3: Numbers | None = None
+    torque_nm: Numbers | None = None
+    torque_rate_nm_s: Numbers | None = None
     velocity_curve: VelocityCurve | None = None
 
 
@@ -196,19 +218,38 @@ class LimitFacts(Config):
 
 
 class Servo(Sourced):
-    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous friction."""
+    """The simulated joint drives: stiffness and damping of a position servo, rotor inertia, viscous friction.
 
-    kp_nm_rad: list[Positive]
-    kv_nms_rad: list[Positive]
-    armature_kgm2: list[Number]
-    damping_nms_rad: list[Number]
+    friction_nm: Coulomb friction; empty for none.
+    """
+
+    kp_nm_rad: Positives
+    kv_nms_rad: Positives
+    armature_kgm2: Numbers
+    damping_nms_rad: Numbers
+    friction_nm: list[Number] = []
+
+
+class SelfDistance(Sourced):
+    """Pairs of links that are fewer than three joints apart and can touch, watched by the monitor as all others are.
+
+    A name is that of a link, of one shape of its hull (`LINK_0`, `LINK_1`, ...) or `gripper`, which stands for all
+    parts of the gripper, and for none where none is mounted.
+    """
+
+    pairs: list[Annotated[list[Text], Field(min_length=2, max_length=2)]]
 
 
 class Mount(Sourced):
-    """Where the gripper sits on the flange."""
+    """Where the gripper sits on the flange.
+
+    hull: in the gripper's frame, shapes that contain it and the tools that may be mounted in its place. The safety
+    monitor watches them instead of the gripper's parts; nothing touches them in simulation.
+    """
 
     xyz_m: Point = [0.0, 0.0, 0.0]
     rpy_rad: Point = [0.0, 0.0, 0.0]
+    hull: Hull | None = None
 
 
 class Qos(Config):
@@ -238,6 +279,7 @@ class RosInterface(Sourced):
     controller: Text
     controller_type: Text
     other_controllers: list[str] = []
+    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped, recorded and not judged
     status_topics: dict[str, str] = {}
     recovery: list[str] = []
     beware: list[str] = []
@@ -249,7 +291,7 @@ class RobotFile(Config):
     schema_: Annotated[Literal["robolearn.robot/1"], Field(alias="schema")]
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     label: Text
-    joint_names: Annotated[list[Text], Field(min_length=1)]
+    joint_names: Annotated[list[Name], Field(min_length=1, max_length=JOINTS_MAX)]
     joint_names_elsewhere: dict[str, str] = {}
     payload_kg: Scalar | None = None
     reach_m: Scalar | None = None
@@ -263,6 +305,7 @@ class RobotFile(Config):
     cartesian: dict[str, Scalar] = {}
     servo: Servo | None = None
     gripper_mount: Mount | None = None
+    self_distance: SelfDistance | None = None
     ros: RosInterface | None = None
     traps: list[str] = []
 
@@ -280,10 +323,10 @@ class GripperFile(Config):
     width_max_m: Positive
     tcp_z_m: Positive
     collar_radius_m: Positive
-    palm_mass_kg: Positive
+    palm_mass_kg: Mass
     palm_center_m: Point
     palm_half_size_m: Point
-    finger_mass_kg: Positive
+    finger_mass_kg: Mass
     finger_center_m: Point
     finger_half_size_m: Point
     pad_center_m: Point
@@ -295,41 +338,3 @@ class GripperFile(Config):
     finger_armature_kg: Positive
     finger_damping_ns_m: Positive
     colors: dict[str, Point]
-
-
-def parse(kind: type[BaseModel], data: dict[str, Any], where: str) -> Any:
-    """Data as a file type. Raises RobotError that names every wrong key and the nearest right one."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise RobotError(" ".join(_explain(kind, item, where) for item in error.errors())) from None
-
-
-def _explain(kind: type[BaseModel], item: Any, where: str) -> str:
-    *parents, leaf = [str(part) for part in item["loc"] if part not in ("capsule", "box", "accent")]
-    key = ".".join([*parents, leaf])
-    if item["type"] == "extra_forbidden":
-        known = [".".join([*parents, name]) for name in _fields(kind, parents)]
-        return f"{where}: {unknown('key', key, known)}"
-    if item["type"] == "missing":
-        return f"{where}: key '{key}' is missing."
-    message = str(item["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(item["input"], dict) else f" is {item['input']!r}"
-    return f"{where}: key '{key}'{given}: {message}."
-
-
-def _fields(kind: type[BaseModel], parents: list[str]) -> list[str]:
-    """The keys that exist below parents; indices of lists and names in mappings are passed over."""
-    current = [kind]
-    for part in parents:
-        fields = [model.model_fields[part] for model in current if part in model.model_fields]
-        if fields:
-            current = list(_models(fields[0].annotation))
-    return [field.alias or name for model in current for name, field in model.model_fields.items()]
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _models(part)

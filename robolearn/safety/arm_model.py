@@ -15,13 +15,14 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.errors import ProfileError
+from robolearn.errors import ProfileError, RobotError
 from robolearn.robots import Robot
+from robolearn.robots.gripper import GRIPPER, GRIPPER_HULL
 from robolearn.safety.distances import Gaps
 from robolearn.safety.types import Vector
 
 _SITE = "point:{}"
-_SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their capsules overlap by design
+_SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their hulls overlap by design
 _SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
 _ENDED = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _SOLID = (*_ENDED, _SPHERE, _BOX)
@@ -43,7 +44,7 @@ class ArmModel:
     """
 
     def __init__(self, robot: Robot, keep_out: dict[str, tuple[Vector, Vector]], gripper: str | None):
-        spec = robot.spec(gripper)
+        self._robot, spec = robot, robot.spec(gripper)
         for name, (low, high) in keep_out.items():
             spec.worldbody.add_geom(
                 name=f"keep_out:{name}",
@@ -55,6 +56,8 @@ class ArmModel:
         joints = [model.joint(name).id for name in robot.joint_names]
         self._bodies = [int(model.jnt_bodyid[j]) for j in joints]
         self.dof = len(joints)
+        names = [model.geom(g).name for g in range(model.ngeom)]
+        self._gripper_hull = any(name.startswith(GRIPPER_HULL) for name in names)
         self._geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
         if not self._geoms:
             raise ProfileError(
@@ -131,9 +134,14 @@ class ArmModel:
         return np.minimum(self.longest, self._levers + change[::-1].cumsum()[::-1] - change)
 
     def _solid(self, geom: int) -> bool:
-        """Whether a geom is part of the arm's surface: of a known shape, and meant to collide."""
-        model = self.model
+        """Whether a geom is part of the arm's surface: of a known shape, and meant to collide.
+
+        Where the gripper has a hull, that is watched instead of its parts.
+        """
+        model, name = self.model, self.model.geom(geom).name
         collides = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
+        if self._gripper_hull and name.startswith(GRIPPER):
+            collides = name.startswith(GRIPPER_HULL)
         return collides and int(model.geom_type[geom]) in _SOLID
 
     def _depth(self, geom: int) -> int:
@@ -226,18 +234,20 @@ class ArmModel:
     def gaps(self, apart_m: float) -> Gaps:
         """The gaps between links and keep-out boxes, and those of at least apart_m between links, the base included.
 
-        Links that are neighbours are left out.
+        Links that are neighbours are left out, but for the pairs that the robot file names under self_distance.
         """
         model = self.model
         parts = list(enumerate(self._geoms))
         cell = [((-1, box), part) for box in self._boxes for part in parts]
         base = [g for g in range(model.ngeom) if model.geom_bodyid[g] and self._depth(g) == 0]
         parts = [*((-1, g) for g in base if self._solid(g)), *parts]
+        near = self._near_pairs()
         own = [
             (first, second)
             for k, first in enumerate(parts)
             for second in parts[k + 1 :]
             if self._depth(second[1]) - self._depth(first[1]) >= _SELF_GAP_JOINTS
+            or frozenset((first[1], second[1])) in near
         ]
         pairs, still, reach = cell + own, np.zeros(self.dof), []
         for (i, _), (j, _) in pairs:
@@ -253,6 +263,33 @@ class ArmModel:
             slack=np.array([sum(float(np.linalg.norm(self._slide(g))) for _, g in pair) for pair in pairs]),
             needed=np.array([0.0] * len(cell) + [apart_m] * len(own)),
         )
+
+    def _near_pairs(self) -> set[frozenset[int]]:
+        """Pairs of geoms of neighbouring links that can touch: those that the robot file names."""
+        named = self._robot.file.self_distance
+        pairs = named.pairs if named else []
+        return {
+            frozenset((g, h))
+            for first, second in pairs
+            for g in self._called(first)
+            for h in self._called(second)
+        }
+
+    def _called(self, name: str) -> list[int]:
+        """The solid geoms that a name of a link, of a shape or `gripper` stands for."""
+        if name == "gripper":
+            return [g for g in self._geoms if self._label(g).startswith(GRIPPER)]
+        model = self.model
+        names = (
+            (g, model.geom(g).name, model.body(int(model.geom_bodyid[g])).name) for g in range(model.ngeom)
+        )
+        found = [g for g, *both in names if name in both and self._solid(g)]
+        if not found:
+            raise RobotError(
+                f"Robot '{self._robot.name}': self_distance.pairs names '{name}', which is no link, and no "
+                f"capsule or box of one. Links: {', '.join(model.body(body).name for body in range(1, model.nbody))}."
+            )
+        return found
 
     def _label(self, geom: int) -> str:
         name = self.model.geom(geom).name

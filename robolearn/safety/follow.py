@@ -137,6 +137,11 @@ class CommandFilter:
         """How long the braking motion that is kept ready still takes."""
         return max(self._braking.duration_s - self._step * self.period_s, 0.0)
 
+    @property
+    def braking(self) -> tuple[Braking, int]:
+        """The braking motion that is kept ready, and how many of its samples have been sent."""
+        return self._braking, self._step
+
     def remaining_travel(self) -> Vector:
         """Signed travel [n] rad until rest along the braking motion that is kept ready."""
         path, _ = self._braking.trajectory

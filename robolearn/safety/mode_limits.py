@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robolearn.robots import Robot
 from robolearn.safety import comparisons
-from robolearn.safety.profile import ModeLimits, Sourced
+from robolearn.safety.profile import Assessed, ModeLimits
 from robolearn.safety.types import Vector
 
 _CELLS = 512  # per joint, of the table that bounds the maker's speed curve from below
@@ -114,6 +114,6 @@ def compile_limits(mode: ModeLimits, robot: Robot) -> Limits:
         sources={
             field: value.source
             for field in type(mode).model_fields
-            if isinstance(value := getattr(mode, field), Sourced)
+            if isinstance(value := getattr(mode, field), Assessed)
         },
     )

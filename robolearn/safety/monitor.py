@@ -22,6 +22,7 @@ from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.braking import Braking
 from robolearn.safety.cycle_clock import CycleClock, Tick
 from robolearn.safety.envelope import Envelope
 from robolearn.safety.follow import CommandFilter
@@ -101,6 +102,11 @@ class SafetyMonitor:
     def limits(self) -> Limits:
         """The limits of the current mode."""
         return self._envelope.limits
+
+    @property
+    def braking(self) -> tuple[Braking, int] | None:
+        """The braking motion behind the last sample, and how many of its samples were sent; None where none was."""
+        return None if self._filter is None else self._filter.braking
 
     # -- calls by a person --
 

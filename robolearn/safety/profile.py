@@ -11,38 +11,47 @@ and a check that cannot be made says so: `{not_checked: why, risk_assessment_ref
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from robolearn.config import Config, build, config_path, read_yaml
+from robolearn.config import Config, build, config_path, read_document
 from robolearn.errors import ConfigError, ProfileError, unknown
+from robolearn.files.strict_yaml import Document
 from robolearn.robots import Robot
+from robolearn.robots.schema import JOINTS_MAX
+from robolearn.robots.sourced import Sourced, Text, Trust
 from robolearn.safety.contact import region
 from robolearn.safety.home_check import forbidden_at_home
+from robolearn.safety.plausible import BRAKING_MAX_S, implausible, slowest_braking_s
 from robolearn.safety.types import Vector
 
 MODES = ("manual_reduced", "automatic", "collaborative")
 REDUCED_SPEED_M_S = 0.25
 REDUCED_SOURCE = "ISO 10218-1, 2011 and 2025 editions, quoted by Mitsubishi and Universal Robots"
 HOLD_SOURCE = "Regulation (EU) 2023/1230 Annex III 1.2.5, Directive 2006/42/EC Annex I 1.2.5"
-Trust = Literal["primary", "secondary", "single", "memory", "computed", "integrator"]
+REGIONS_MAX = 100
 Finite = Field(allow_inf_nan=False)
 
 
-class Sourced(Config):
-    """Where a number comes from. trust `integrator`: chosen for the cell, confirmed by its risk assessment only."""
+class Assessed(Sourced):
+    """A number or a choice of a profile: where it comes from, and which part of the risk assessment covers it."""
 
-    source: str = Field(min_length=1)
-    trust: Trust
-    risk_assessment_ref: str = Field(min_length=1)
+    risk_assessment_ref: Text
+
+    @field_validator("trust")
+    @classmethod
+    def _not_of_a_model(cls, trust: Trust) -> Trust:
+        if trust == "model":
+            raise ValueError("a limit never comes from the simulation; 'integrator' is a choice for the cell")
+        return trust
 
 
-class Number(Sourced):
+class Number(Assessed):
     """One number; its unit is in the key."""
 
     value: float = Finite
@@ -60,17 +69,10 @@ class NotNegative(Number):
     value: float = Field(ge=0.0, allow_inf_nan=False)
 
 
-class Numbers(Sourced):
+class Numbers(Assessed):
     """One number per joint, in the robot's joint order."""
 
-    value: tuple[float, ...]
-
-    @field_validator("value")
-    @classmethod
-    def _finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not np.isfinite(value).all():
-            raise ValueError("every number must be finite")
-        return value
+    value: tuple[float, ...] = Field(min_length=1, max_length=JOINTS_MAX)
 
     @property
     def array(self) -> Vector:
@@ -80,7 +82,7 @@ class Numbers(Sourced):
         return array
 
 
-class EnablingDevice(Sourced):
+class EnablingDevice(Assessed):
     """Whether motion needs the enabling device to be held, and who decided so."""
 
     value: Literal["required", "not_used"]
@@ -98,14 +100,24 @@ class EnablingDevice(Sourced):
 class NotChecked(Config):
     """A check that is not made, and why; the risk assessment must cover it by other means."""
 
-    not_checked: str = Field(min_length=1)
-    risk_assessment_ref: str = Field(min_length=1)
+    not_checked: Text
+    risk_assessment_ref: Text
 
 
-class Plane(Sourced):
-    """A wall: every capsule stays where normal . x >= offset_m, in the base frame."""
+def _limit_or_not(data: Any) -> str:
+    given = data if isinstance(data, dict) else vars(data) if isinstance(data, Config) else {}
+    return "not_checked" if "not_checked" in given else "limit"
 
-    name: str = Field(min_length=1)
+
+# A check, or why it is not made: which of the two is told by the key, so that an error names the right one's faults.
+_Not = Annotated[NotChecked, Tag("not_checked")]
+_ByKey = Discriminator(_limit_or_not)
+
+
+class Plane(Assessed):
+    """A wall: every link stays where normal . x >= offset_m, in the base frame."""
+
+    name: Text
     normal: tuple[float, float, float]
     offset_m: float = Finite
 
@@ -117,17 +129,15 @@ class Plane(Sourced):
         return normal
 
 
-class Box(Sourced):
+class Box(Assessed):
     """An axis-aligned box in the base frame, from corner min_m to corner max_m."""
 
-    name: str = Field(min_length=1)
+    name: Text
     min_m: tuple[float, float, float]
     max_m: tuple[float, float, float]
 
     @model_validator(mode="after")
     def _ordered(self) -> Box:
-        if not (np.isfinite(self.min_m).all() and np.isfinite(self.max_m).all()):
-            raise ValueError("every corner must be finite")
         if not np.less(self.min_m, self.max_m).all():
             raise ValueError("min_m must be below max_m on every axis")
         return self
@@ -137,8 +147,8 @@ class Workspace(Config):
     """Where the arm may be: inside `stay_in`, on the right side of every plane, outside every `keep_out` box."""
 
     stay_in: Box
-    planes: tuple[Plane, ...] = ()
-    keep_out: tuple[Box, ...] = ()
+    planes: tuple[Plane, ...] = Field((), max_length=REGIONS_MAX)
+    keep_out: tuple[Box, ...] = Field((), max_length=REGIONS_MAX)
 
     @model_validator(mode="after")
     def _distinct(self) -> Workspace:
@@ -151,7 +161,7 @@ class Workspace(Config):
 class Separation(Config):
     """Speed and separation monitoring: S >= Sh + Sr + Ss + C + Zd + Zr, from a sensor at the robot's base."""
 
-    edition: str = Field(min_length=1)
+    edition: Text
     human_speed_m_s: Positive
     reaction_time_s: Positive
     stopping_time_extra_s: NotNegative
@@ -161,15 +171,15 @@ class Separation(Config):
     person_age_max_s: Positive
 
 
-class Contact(Sourced):
+class Contact(Assessed):
     """Power and force limiting: the body regions that may be touched, and how. Head and face are never allowed.
 
     edition: where the figures of the regions come from.  source, trust, risk_assessment_ref: of the choice of
     regions and kind.
     """
 
-    edition: str = Field(min_length=1)
-    regions: tuple[str, ...] = Field(min_length=1)
+    edition: Text
+    regions: tuple[str, ...] = Field(min_length=1, max_length=REGIONS_MAX)
     kind: Literal["quasi_static", "transient"]
     contact_area_cm2: Positive
     payload_kg: NotNegative
@@ -193,8 +203,8 @@ class ModeLimits(Config):
     velocity_max_rad_s: Numbers
     acceleration_max_rad_s2: Numbers
     jerk_max_rad_s3: Numbers
-    torque_max_nm: Numbers | NotChecked
-    torque_rate_max_nm_s: Numbers | NotChecked
+    torque_max_nm: Annotated[Annotated[Numbers, Tag("limit")] | _Not, _ByKey]
+    torque_rate_max_nm_s: Annotated[Annotated[Numbers, Tag("limit")] | _Not, _ByKey]
     tcp_speed_max_m_s: Positive
     elbow_speed_max_m_s: Positive
     link_speed_max_m_s: Positive
@@ -219,8 +229,8 @@ class ModeLimits(Config):
     enabling_device: EnablingDevice
     enabling_age_max_s: Positive
     workspace: Workspace
-    separation: Separation | NotChecked
-    contact: Contact | NotChecked
+    separation: Annotated[Annotated[Separation, Tag("limit")] | _Not, _ByKey]
+    contact: Annotated[Annotated[Contact, Tag("limit")] | _Not, _ByKey]
 
     @property
     def tightest_speed_m_s(self) -> float:
@@ -234,9 +244,9 @@ class SafetyProfile(Config):
     """One robot's profile: limits per mode, and the digest of the file they came from."""
 
     name: str
-    robot: str
-    title: str
-    risk_assessment_ref: str
+    robot: Text
+    title: Text
+    risk_assessment_ref: Text
     modes: dict[str, ModeLimits]
     digest: str
 
@@ -250,54 +260,40 @@ class SafetyProfile(Config):
         try:
             plain = not name.endswith((".yaml", ".yml"))
             path = config_path(f"safety/{name}.yaml" if plain else path_or_name)
-            data = read_yaml(path)
+            document = read_document(path)
         except ConfigError as error:
             raise ProfileError(str(error)) from None
-        return cls.from_data(data, Path(path).stem, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        return cls.from_data(document.data, Path(path).stem, document.digest, document)
 
     @classmethod
-    def from_data(cls, data: dict[str, Any], name: str, digest: str) -> SafetyProfile:
-        """A profile from the content of its file. Raises ProfileError."""
-        schema = data.get("schema")
-        if schema != "robolearn.safety_profile/1":
-            raise ProfileError(
-                f"Profile '{name}': schema is {schema!r}, expected robolearn.safety_profile/1."
-            )
-        allowed = {"schema", "robot", "title", "risk_assessment_ref", "common", "modes"}
-        for key in data.keys() - allowed:
-            raise ProfileError(f"Profile '{name}': " + unknown("key", str(key), allowed))
-        common, modes = data.get("common"), data.get("modes")
-        if not isinstance(modes, dict) or set(modes) != set(MODES):
-            raise ProfileError(f"Profile '{name}': modes must be exactly {', '.join(MODES)}.")
-        for key, group in (("common", common), *((f"modes.{mode}", extra) for mode, extra in modes.items())):
-            if not isinstance(group, dict | None):
-                raise ProfileError(
-                    f"Profile '{name}': {key} must hold `limit: ...` lines, not a {type(group).__name__}."
-                )
+    def from_data(
+        cls, data: dict[str, Any], name: str, digest: str, document: Document | None = None
+    ) -> SafetyProfile:
+        """A profile from the content of its file; document: where each key stands in it. Raises ProfileError."""
+        line = None if document is None else document.line
+        common, modes = _groups(data, name)
         try:
             resolved = {
-                mode: build(ModeLimits, {**(common or {}), **(extra or {})}, f"profile '{name}', mode {mode}")
+                mode: build(
+                    ModeLimits,
+                    {**common, **extra},
+                    f"profile '{name}', mode {mode}",
+                    _in_mode(line, mode, extra),
+                )
                 for mode, extra in modes.items()
             }
+            facts = {key: data.get(key) for key in ("robot", "title", "risk_assessment_ref")}
             profile = build(
-                cls,
-                {
-                    "name": name,
-                    "robot": data.get("robot"),
-                    "title": data.get("title"),
-                    "risk_assessment_ref": data.get("risk_assessment_ref"),
-                    "modes": resolved,
-                    "digest": digest,
-                },
-                f"profile '{name}'",
+                cls, {"name": name, **facts, "modes": resolved, "digest": digest}, f"profile '{name}'", line
             )
         except ConfigError as error:
             raise ProfileError(str(error)) from None
         for mode, limits in profile.modes.items():
             where = f"Profile '{name}', mode {mode}"
-            _consistent(limits, where)
+            _plausible(limits, where, _in_mode(line, mode, modes[mode]))
             if mode == "manual_reduced":
                 _reduced(limits, where)
+            _consistent(limits, where)
         return profile
 
     def mode(self, mode: str) -> ModeLimits:
@@ -326,10 +322,46 @@ class SafetyProfile(Config):
                 )
 
 
+def _groups(data: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What all modes share, and what each mode adds, from a file whose outline is as it must be."""
+    schema = data.get("schema")
+    if schema != "robolearn.safety_profile/1":
+        raise ProfileError(
+            f"Profile '{name}': schema is {str(schema)[:80]!r}, expected robolearn.safety_profile/1."
+        )
+    allowed = {"schema", "robot", "title", "risk_assessment_ref", "common", "modes"}
+    for key in data.keys() - allowed:
+        raise ProfileError(f"Profile '{name}': " + unknown("key", str(key), allowed))
+    common, modes = data.get("common"), data.get("modes")
+    if not isinstance(modes, dict) or set(modes) != set(MODES):
+        raise ProfileError(f"Profile '{name}': modes must be exactly {', '.join(MODES)}.")
+    for key, group in (("common", common), *((f"modes.{mode}", extra) for mode, extra in modes.items())):
+        if not isinstance(group, dict | None):
+            raise ProfileError(
+                f"Profile '{name}': {key} must hold `limit: ...` lines, not a {type(group).__name__}."
+            )
+    return common or {}, {mode: extra or {} for mode, extra in modes.items()}
+
+
+def _in_mode(
+    line: Callable[..., int | None] | None, mode: str, extra: dict[str, Any]
+) -> Callable[..., int | None] | None:
+    """Lines of a mode's keys: its own, or those of what all modes share."""
+    if line is None:
+        return None
+    return lambda *path: line(*(("modes", mode) if path and path[0] in extra else ("common",)), *path)
+
+
 SPEEDS = ("tcp_speed_max_m_s", "elbow_speed_max_m_s", "link_speed_max_m_s")
-_ABOVE_ZERO = (
-    "velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3", "torque_max_nm", "torque_rate_max_nm_s",
-)  # fmt: skip
+
+
+def _plausible(limits: ModeLimits, where: str, line: Callable[..., int | None] | None) -> None:
+    """Refuse a number that no arm has."""
+    found = implausible(limits)
+    if found is not None:
+        text, path = found
+        at = line(*path) if line is not None else None
+        raise ProfileError(f"{where}{f', line {at}' if at else ''}: {text}. Check the unit.")
 
 
 def _consistent(limits: ModeLimits, where: str) -> None:
@@ -341,8 +373,12 @@ def _consistent(limits: ModeLimits, where: str) -> None:
             raise ProfileError(
                 f"{where}: {field} has {len(array)} numbers, the others {joints}: one for each joint."
             )
-        if field in _ABOVE_ZERO and not (array > 0.0).all():
-            raise ProfileError(f"{where}: {field} must be above zero for every joint.")
+    motion = (arrays[key] for key in ("velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3"))
+    if (braking_s := slowest_braking_s(*motion)) > BRAKING_MAX_S:
+        raise ProfileError(
+            f"{where}: from velocity_max_rad_s a joint takes {braking_s:.3g} s to rest within "
+            f"acceleration_max_rad_s2 and jerk_max_rad_s3, more than {BRAKING_MAX_S:g} s. Lower the velocity."
+        )
     if not np.less(arrays["position_min_rad"], arrays["position_max_rad"]).all():
         raise ProfileError(f"{where}: position_min_rad must be below position_max_rad for every joint.")
     if limits.command_lag_max_rad.value < limits.command_jump_max_rad.value:

@@ -49,12 +49,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the arm reports: position_rad, velocity_rad_s: [n], in the order of joint_names."""
+    """What the arm reports: position_rad, velocity_rad_s, effort_nm: [n], in the order of joint_names.
+
+    effort_nm: joint torques as the arm reports them, None where it does not. Recorded, not judged.
+    """
 
     joint_names: tuple[str, ...]
     position_rad: Vector
     velocity_rad_s: Vector
     stamp_s: float
+    effort_nm: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Record:
     unit: str
     source: str
     text: str
-    where: str = ""  # joint, capsule or region
+    where: str = ""  # joint, shape of a hull or region
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from robolearn.env.naming import short_name
 from robolearn.learn import folder
-from robolearn.learn.evaluate import Evaluation
+from robolearn.learn.evaluation import Evaluation
 from robolearn.learn.train_config import TrainConfig
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ except ImportError:
     raise MissingDependency("Figures need matplotlib: pip install 'robolearn[train]'.") from None
 
 if TYPE_CHECKING:
-    from robolearn.learn.evaluate import Evaluation, Rate
+    from robolearn.learn.evaluation import Evaluation, Rate
 
 INK, BLUE, GREEN, ORANGE, RED = "#2b2f36", "#2f6db3", "#2e8b57", "#d98324", "#c0392b"
 STYLE = "robolearn.show.plots"  # plots.mplstyle beside this file

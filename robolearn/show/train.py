@@ -7,15 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from robolearn.cli.train import train_config
 from robolearn.config import build, merged
 from robolearn.env.naming import file_stem, short_name
-from robolearn.learn.run import Run
-from robolearn.learn.train_config import TrainConfig
+from robolearn.learn.train_config import TrainConfig, train_config
 from robolearn.learn.trainer import Progress
 from robolearn.learn.trainer import train as train_from_config
 from robolearn.show.console import stop_on_signals
 from robolearn.show.notebook import LiveCurve, in_notebook
+from robolearn.show.results import Run
 
 
 def train(
@@ -44,7 +43,9 @@ def train(
         on_main = threading.current_thread() is threading.main_thread()
         stop = stack.enter_context(stop_on_signals()) if on_main else None
         target = run_dir or Path("runs") / file_stem(task)
-        run = train_from_config(resolved, target, resume=resume, progress=progress or curve, stop=stop)
+        run = Run.of(
+            train_from_config(resolved, target, resume=resume, progress=progress or curve, stop=stop)
+        )
     if curve is not None:
         curve.draw(run.metrics)
     return run

@@ -12,10 +12,12 @@ import numpy as np
 from robolearn.env.naming import file_stem
 from robolearn.env.vec_env import EnvState, VecEnv, make
 from robolearn.errors import BundleError, ConfigError
+from robolearn.learn.evaluation import Progress
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
-from robolearn.show.render import HumanView, Progress, check_video_path, film_steps, has_display, play
+from robolearn.show.film import check_video_path, film_steps, play
 from robolearn.sim.jit import jit
+from robolearn.sim.render import HumanView, has_display
 
 Stepper = Callable[[EnvState], EnvState]
 
@@ -31,7 +33,7 @@ def view(
 ) -> Path | None:
     """Show episodes of `robot/task` in a window, or write them to output and return it.
 
-    policy: `zero`, `random` or the path of a bundle. Without a display and without output, the video goes to
+    policy: `zero`, `random`, `expert` or the path of a bundle. Without a display and without output, the video goes to
     ROBOT-TASK.mp4 in the working directory. progress: told of the pictures of a video.
     Raises ConfigError for fewer than one episode or another ending than .mp4, TaskError, BundleError, PhysicsError.
     """
@@ -55,16 +57,23 @@ def view(
 
 
 def policy_step(env: VecEnv, policy: str, seed: int) -> Stepper:
-    """One control period under a policy: `zero` (hold still), `random`, or a bundle's path."""
+    """One control period under a policy: `zero` (hold still), `random`, the task's `expert`, or a bundle's path.
+
+    Raises TaskError where the task has no expert.
+    """
     shape = (env.num_envs, env.action_size)
     if policy == "zero":
         return jit(lambda state: env.step(state, jnp.zeros(shape)))
+    if policy == "expert":
+        return jit(lambda state: env.step(state, env.expert(state)))
     if policy == "random":
         random = np.random.default_rng(seed)
         step = jit(env.step)
         return lambda state: step(state, random.uniform(-1.0, 1.0, shape).astype(np.float32))
     if not Path(policy).is_file():
-        raise ConfigError(f"No policy '{policy}': give zero, random or the path of a .robolearn file.")
+        raise ConfigError(
+            f"No policy '{policy}': give zero, random, expert or the path of a .robolearn file."
+        )
     return bundle_step(env, PolicyBundle.load(policy))
 
 

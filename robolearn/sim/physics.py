@@ -128,18 +128,3 @@ _WHOLE_PASS = [
         _SENSOR.mjSENS_USER,
     )
 ]
-
-
-def make_physics(engine: str, model: mujoco.MjModel, num_envs: int) -> Physics:
-    """The engine by name. `auto` is `warp` where JAX has an NVIDIA GPU, `native` elsewhere."""
-    if engine == "auto":
-        engine = "warp" if jax.default_backend() in ("gpu", "cuda") else "native"
-    if engine == "native":
-        from robolearn.sim.native import NativePhysics
-
-        return NativePhysics(model, num_envs)
-    if engine in ("jax", "warp"):
-        from robolearn.sim.mjx import MjxPhysics
-
-        return MjxPhysics(model, num_envs, engine)
-    raise PhysicsError(unknown("engine", engine, [*ENGINES, "auto"]))

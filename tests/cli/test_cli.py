@@ -112,13 +112,34 @@ def test_wrong_mode_and_region_are_named(capsys):
     assert "Did you mean 'automatic'?" in err
 
 
+def test_help_is_grouped_by_user(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    for panel in ("Start here", "Researcher", "Robot integrator", "Safety engineer"):
+        assert panel in out
+    assert " Commands " not in out  # every command is in a group
+
+
+def test_the_expert_alone_is_evaluated_where_a_task_has_one(capsys, tmp_path):
+    status, out, _ = run(
+        capsys, "eval", "fr3/reach", "--policy", "expert", "--episodes", "4", "--json", "-o", tmp_path
+    )
+    assert status == 0
+    assert json.loads(out)["success"]["episodes"] == 4
+    assert json.loads((tmp_path / "expert-evaluation.json").read_text())["policy"] == "expert"
+    status, _, err = run(capsys, "eval", "fr3/reach", "--policy", "export")
+    assert (status, "Did you mean 'expert'" in err) == (2, True)
+    status, _, err = run(capsys, "eval", "fr3/reach_pose", "--policy", "expert", "--episodes", "1")
+    assert (status, "Task 'reach_pose' has no expert" in err) == (2, True)
+
+
 def test_a_slurm_script_is_printed_for_a_site(capsys):
-    status, out, _ = run(capsys, "train", "fr3/reach", "seed=3", "--print-slurm", "leonardo", "--nodes", "2")
+    status, out, _ = run(capsys, "slurm", "fr3/reach", "seed=3", "--site", "leonardo", "--nodes", "2")
     assert status == 0
     assert out.startswith("#!")
     assert "robolearn train fr3/reach" in out
     assert "seed=3" in out
-    status, _, err = run(capsys, "train", "fr3/reach", "--print-slurm", "leonard")
+    status, _, err = run(capsys, "slurm", "fr3/reach", "--site", "leonard")
     assert status == 2
     assert "leonardo" in err
 
@@ -126,10 +147,10 @@ def test_a_slurm_script_is_printed_for_a_site(capsys):
 def test_a_slurm_script_has_the_config_and_is_not_printed_for_a_run_that_would_not_start(capsys, tmp_path):
     config = tmp_path / "c.yaml"
     config.write_text("num_envs: 64\n")
-    given = ["--config", str(config), "--print-slurm", "generic"]
-    status, out, _ = run(capsys, "train", "fr3/reach", *given)
+    given = ["--config", str(config)]
+    status, out, _ = run(capsys, "slurm", "fr3/reach", *given)
     assert (status, f"--config {config}" in out) == (0, True)
-    status, out, err = run(capsys, "train", "fr3/nope", "--print-slurm", "lumi")
+    status, out, err = run(capsys, "slurm", "fr3/nope", "--site", "lumi")
     assert (status, out, "Unknown task 'fr3/nope'" in err) == (2, "", True)
-    status, out, err = run(capsys, "train", "fr3/reach", "bogus=3", "--print-slurm", "lumi")
+    status, out, err = run(capsys, "slurm", "fr3/reach", "bogus=3", "--site", "lumi")
     assert (status, out, "Unknown key 'bogus'" in err) == (2, "", True)

@@ -7,6 +7,9 @@ import pytest
 from robolearn.cli import app as cli
 from robolearn.cli import doctor
 from robolearn.cli.doctor import Diagnosis, Finding
+from robolearn.deploy.deployment import deployment_for
+from robolearn.deploy.keystore import create_keystore
+from robolearn.deploy.ros_policies import rights
 
 
 def run(capsys, *arguments):
@@ -27,7 +30,7 @@ def test_only_something_required_makes_a_machine_unfit():
 
 @pytest.mark.parametrize(("findings", "status"), [((FINE, LACKS), 0), ((FINE, BROKEN), 1)])
 def test_the_command_says_what_and_what_to_do(capsys, monkeypatch, findings, status):
-    monkeypatch.setattr(doctor, "diagnose", lambda folder: Diagnosis(findings))
+    monkeypatch.setattr(doctor, "diagnose", lambda folder, deploy: Diagnosis(findings))
     code, out = run(capsys, "doctor")
     assert code == status
     assert findings[1].what in out
@@ -41,7 +44,7 @@ def test_the_command_says_what_and_what_to_do(capsys, monkeypatch, findings, sta
 def test_every_finding_that_is_not_ok_says_what_to_do(tmp_path):
     diagnosis = doctor.diagnose(tmp_path)
     assert diagnosis.fit, diagnosis.findings
-    assert len(diagnosis.findings) == len(doctor.CHECKS) + 1
+    assert len(diagnosis.findings) == len(doctor.CHECKS) + 3
     assert all(finding.todo for finding in diagnosis.findings if finding.state != "ok")
     assert all(finding.found for finding in diagnosis.findings)
 
@@ -99,3 +102,58 @@ def test_a_full_disk_or_a_folder_that_is_not_there(monkeypatch, tmp_path):
     assert doctor.disk(tmp_path / "nowhere").state == "missing"
     monkeypatch.setattr(doctor, "DISK_FREE_MIN_GB", 1e9)
     assert doctor.disk(tmp_path).state == "optional"
+
+
+def test_what_a_deployment_asks_for_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    monkeypatch.setattr(doctor, "_security_on_offer", lambda what: FINE)
+    cell = tmp_path / "cell.yaml"
+    cell.write_text("robot: fr3\ndeployment_id: cell 7\n")
+    found = {f.what: f for f in doctor.diagnose(tmp_path, str(cell)).findings}
+    assert (found["ROS 2 discovery"].state, found["ROS 2 discovery"].found) == ("ok", "this machine only")
+    assert found["Operators"].state == "missing"
+    assert "nobody could start this arm" in found["Operators"].found
+    cell.write_text(
+        "robot: fr3\ndeployment_id: cell 7\nstatic_peers: [10.0.0.7]\noperators: {anna: 0123456789abcdef}\n"
+    )
+    found = {f.what: f for f in doctor.diagnose(tmp_path, str(cell)).findings}
+    assert found["ROS 2 discovery"].state == "missing"
+    assert "not the interface that leads to them" in found["ROS 2 discovery"].found
+    assert (found["Operators"].state, found["Operators"].found) == ("ok", "anna")
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "todo"), [(5, "optional", "--renew"), (400, "ok", "off the robot's computer")]
+)
+def test_a_keystore_is_looked_at_and_its_end_told_in_time(tmp_path, monkeypatch, days, state, todo):
+    monkeypatch.setattr(doctor, "_has", lambda module: True)
+    create_keystore(tmp_path / "keys", rights(deployment_for("fr3")), 0, days=days)
+    deployment = deployment_for("fr3", changes={"security_keystore": str(tmp_path / "keys")})
+    monkeypatch.setattr(doctor, "require_security", lambda environment, nodes: None)
+    finding = doctor.ros_security(deployment)
+    assert finding.state == state
+    assert finding.found.startswith("enforced; keys count until 20")
+    assert todo in finding.todo
+
+
+def test_a_keystore_that_cannot_be_enforced_makes_the_machine_unfit(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "_has", lambda module: True)
+    deployment = deployment_for("fr3", changes={"security_keystore": str(tmp_path)})
+    finding = doctor.ros_security(deployment)
+    assert finding.state == "missing"
+    assert "is no keystore" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("problem", "found"), [("", "off, and available"), ("no keys", "not available: no keys")]
+)
+def test_without_a_keystore_it_is_told_whether_there_could_be_one(monkeypatch, problem, found):
+    monkeypatch.setattr(doctor, "_has", lambda module: True)
+    monkeypatch.setattr(doctor, "middleware_problem", lambda environment: problem)
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    finding = doctor.ros_security(None)
+    assert finding.state == "optional"
+    assert found in finding.found
+    assert finding.todo
+    monkeypatch.setenv("ROS_DOMAIN_ID", "kitchen")
+    assert "ROS_DOMAIN_ID is 'kitchen'" in doctor.ros_security(None).found

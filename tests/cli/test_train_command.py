@@ -29,6 +29,7 @@ def said(monkeypatch, run_dir, outcome="finished", export=None, overrides=(), bu
         resume_command="robolearn train ...", bundle_path=run_dir / "fr3-reach.robolearn", export=write,
     )  # fmt: skip
     monkeypatch.setattr(command, "train", lambda *_, **__: run)
+    monkeypatch.setattr(command.Run, "of", lambda run: run)
     monkeypatch.setattr(command, "connect", lambda: None)
     text = io.StringIO()
     found = command.train_command(

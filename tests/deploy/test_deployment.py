@@ -2,10 +2,20 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from robolearn import keys
 from robolearn.config import config_dir, config_path
 from robolearn.deploy import serving as serve
-from robolearn.deploy.deployment import deployment_for, load_deployment, node_environment, node_parameters
+from robolearn.deploy.deployment import (
+    deployment_for,
+    load_deployment,
+    node_environment,
+    node_parameters,
+    require_operators,
+)
+from robolearn.deploy.discovery import discovery_environment
+from robolearn.deploy.operators import local_operator, operators_as_list
 from robolearn.deploy.serving import parameter_arguments, ros_environment
 from robolearn.errors import ConfigError, MissingDependency, RobotError
 from robolearn.robots import load_robot
@@ -27,40 +37,63 @@ def test_without_ros_it_is_said_how_to_get_it(monkeypatch):
 
 
 def test_the_environment_keeps_to_this_machine_and_one_domain(monkeypatch):
-    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     environment = ros_environment(17)
     assert environment["ROS_DOMAIN_ID"] == "17"
-    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    assert ros_environment()["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+    assert environment["FASTRTPS_DEFAULT_PROFILES_FILE"].endswith("configs/ros2/this_machine.xml")
+    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SYSTEM_DEFAULT"  # as the profile has it
 
 
-def test_nodes_that_keep_to_this_machine_announce_themselves_often(monkeypatch):
-    name, mine = "FASTRTPS_DEFAULT_PROFILES_FILE", "/my/profiles.xml"
-    monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    assert name not in ros_environment()
-    environment = ros_environment(changes={"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
-    period = ElementTree.parse(environment[name]).find(".//{*}leaseAnnouncement")
+def test_nodes_announce_themselves_often():
+    environment = ros_environment()
+    period = ElementTree.parse(environment["FASTRTPS_DEFAULT_PROFILES_FILE"]).find(".//{*}leaseAnnouncement")
     assert period is not None
     assert [part.text for part in period] == ["0", "300000000"]  # s, ns
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv(name, mine)
-    assert ros_environment()[name] == mine
 
 
-def test_only_a_simulated_arm_keeps_to_this_machine_unless_told_otherwise(monkeypatch):
-    name, fr3 = "ROS_AUTOMATIC_DISCOVERY_RANGE", load_deployment("deploy/fr3.yaml")
-    monkeypatch.delenv(name, raising=False)
-    assert node_environment(fr3, sim=True) == {name: "LOCALHOST"}
-    assert node_environment(fr3) == {}
-    assert name not in ros_environment(None, node_environment(fr3))
-    subnet = deployment_for("fr3", changes={"discovery_range": "SUBNET"})
-    assert node_environment(subnet) == node_environment(subnet, sim=True) == {name: "SUBNET"}
-    monkeypatch.setenv(name, "OFF")
-    assert node_environment(fr3, sim=True) == {}
-    assert ros_environment(None, node_environment(fr3))[name] == "OFF"
-    assert ros_environment(None, node_environment(subnet))[name] == "SUBNET"
+def test_a_real_arm_keeps_to_this_machine_as_a_simulated_one_does_unless_its_deployment_says_more(
+    monkeypatch,
+):
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    for robot in ("fr3", "ur5e", "iiwa14"):
+        assert node_environment(deployment_for(robot)) == discovery_environment()
+    subnet = deployment_for("fr3", changes={"discovery_range": "SUBNET", "interface": "all"})
+    assert node_environment(subnet) == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    own = deployment_for("fr3", changes={"discovery_range": "SYSTEM_DEFAULT"})
+    assert node_environment(own) == {}
+
+
+@pytest.mark.parametrize("former", ["", "OFF"])
+def test_a_discovery_range_of_before_names_what_is_expected(former):
+    with pytest.raises(ConfigError, match="Input should be 'LOCALHOST', 'SUBNET' or 'SYSTEM_DEFAULT'"):
+        deployment_for("fr3", changes={"discovery_range": former})
+
+
+def test_operators_are_checked_when_the_deployment_is_read():
+    with pytest.raises(ConfigError, match="operators: the key of 'anna' is 'AAAA'"):
+        deployment_for("fr3", changes={"operators": {"anna": "AAAA"}})
+    with pytest.raises(
+        ConfigError, match="nobody could start this arm. Each operator runs `robolearn operate key`"
+    ):
+        require_operators(deployment_for("fr3"))
+
+
+def test_a_simulated_arm_may_be_operated_by_this_account_and_a_real_one_by_its_operators_only(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path))
+    anna = Ed25519PrivateKey.generate()
+    deployment = deployment_for("fr3", changes={"operators": {"anna": keys.key_id(anna)}})
+    require_operators(deployment)
+    listed = [f"anna={keys.key_id(anna)}"]
+    assert node_parameters(deployment, "b")["safety_node"]["operators"] == listed
+    (local,) = operators_as_list(local_operator())
+    assert node_parameters(deployment, "b", sim=True)["safety_node"]["operators"] == [*listed, local]
+    assert "operators" not in node_parameters(deployment_for("fr3"), "b")["safety_node"]
+    mine = deployment_for("fr3", changes={"operators": {"me": local.partition("=")[2]}})
+    assert node_parameters(mine, "b", sim=True)["safety_node"]["operators"] == [
+        "me=" + local.partition("=")[2]
+    ]
 
 
 def test_what_wheels_leak_is_cleared_only_where_wheels_are(monkeypatch):

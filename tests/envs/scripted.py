@@ -1,4 +1,4 @@
-"""Policies that solve the tasks, to show that they can be solved: the guides, and scripts for what has none.
+"""Policies that solve the tasks, to show that they can be solved: the experts, and scripts for what has none.
 
 They act through the same action space as a learned policy. Arrays are [N, ...] over environments.
 """
@@ -20,18 +20,18 @@ def play(env, step, state, policy):
     return float(np.mean(np.asarray(state.success)))
 
 
-class Guide:
-    """The task's own guide."""
+class Expert:
+    """The task's own expert."""
 
     def start(self, env):
-        self.guide = jax.jit(jax.vmap(env.task.guide))
+        self.expert = jax.jit(jax.vmap(env.task.expert))
 
     def act(self, readings, goal, memory):
-        return self.guide(readings, memory, goal)
+        return self.expert(readings, memory, goal)
 
 
 class Script:
-    """A policy written here, for tasks that have no guide."""
+    """A policy written here, for tasks that have no expert."""
 
     def start(self, env):
         self.env = env

@@ -1,13 +1,13 @@
 """The contract of a task, checked on every installed task and every arm. A new task needs no test of its own here.
 
-That it can be solved, its guide shows; a task without one needs a script in `SCRIPTS`.
+That it can be solved, its expert shows; a task without one needs a script in `SCRIPTS`.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scripted import Guide, ReachPoseScript, play
+from scripted import Expert, ReachPoseScript, play
 
 import robolearn
 from robolearn.env.task import load_task, task_classes, task_names
@@ -24,7 +24,7 @@ CHOSEN = [
     for name in task_names()
     if name.split("/")[0] == "fr3" or name.split("/")[1] in ("reach", "pick_cube")
 ] + ["iiwa14/push", "iiwa14/reach_pose"]
-SCRIPTS = {"reach_pose": ReachPoseScript}  # task: what solves it where it has no guide
+SCRIPTS = {"reach_pose": ReachPoseScript}  # task: what solves it where it has no expert
 SUCCESS_MIN = {"push": 0.9, "reach_pose": 0.85}  # share of the 16 episodes; of other tasks 0.95
 
 
@@ -159,13 +159,13 @@ def test_doing_nothing_does_not_solve_it(env, played, stay):
 
 
 def test_its_guide_or_a_script_solves_it(env, step, played):
-    policy = SCRIPTS.get(env.task.name, Guide)
+    policy = SCRIPTS.get(env.task.name, Expert)
     assert play(env, step, played[0][0], policy()) >= SUCCESS_MIN.get(env.task.name, 0.95)
 
 
 def test_a_guide_gives_an_action_in_any_state(env, played):
     last = played[0][1]
-    action = jax.vmap(env.task.guide)(env.readings(last.physics), last.memory, last.goal)
+    action = jax.vmap(env.task.expert)(env.readings(last.physics), last.memory, last.goal)
     if action is not None:
         assert action.shape == (ENVS, env.action_size)
         assert (np.abs(np.asarray(action)) <= 1.0 + 1e-5).all()

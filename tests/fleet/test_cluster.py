@@ -1,16 +1,19 @@
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Literal
 
+import kubernetes_validate
 import pytest
 import yaml
+from pydantic import BaseModel, ConfigDict
 
-from robolearn.cli.train import train_config
 from robolearn.config import apply_overrides, build, config_dir, load_config
 from robolearn.errors import ConfigError, MissingDependency, PhysicsError, TaskError
 from robolearn.fleet.cluster import Site, slurm_script
-from robolearn.learn.train_config import TrainConfig
-from robolearn.sim import physics
+from robolearn.learn.distributed import settings_of
+from robolearn.learn.train_config import TrainConfig, train_config
+from robolearn.sim import engines
 
 SITES = ["generic", "lumi", "leonardo", "marenostrum5"]
 
@@ -137,7 +140,7 @@ def test_a_site_whose_engine_cannot_run_the_task_is_refused(tmp_path, monkeypatc
     def refuse(engine, model, num_envs):
         raise PhysicsError(f"The '{engine}' engine cannot run this model: it is odd. Use the native engine.")
 
-    monkeypatch.setattr(physics, "make_physics", refuse)
+    monkeypatch.setattr(engines, "make_physics", refuse)
     with pytest.raises(ConfigError, match="engine that 'lumi' uses.*it is odd.*engine=native"):
         slurm_script("fr3/reach", tmp_path, site="lumi")
     assert trained(slurm_script("fr3/reach", tmp_path, site="lumi", overrides=["engine=native"]))
@@ -145,8 +148,96 @@ def test_a_site_whose_engine_cannot_run_the_task_is_refused(tmp_path, monkeypatc
     def missing(engine, model, num_envs):
         raise MissingDependency("The 'warp' engine needs warp-lang.")
 
-    monkeypatch.setattr(physics, "make_physics", missing)
+    monkeypatch.setattr(engines, "make_physics", missing)
     assert trained(slurm_script("fr3/reach", tmp_path, site="leonardo")).engine == "warp"
+
+
+@pytest.mark.parametrize(("variables", "message"), [
+    ({"ROBOLEARN_COORDINATOR": "a:1"}, "set, but not ROBOLEARN_PROCESSES, ROBOLEARN_RANK"),
+    ({"ROBOLEARN_COORDINATOR": "a", "ROBOLEARN_PROCESSES": "2", "ROBOLEARN_RANK": "0"}, "expected host:port"),
+    ({"ROBOLEARN_COORDINATOR": "a:1", "ROBOLEARN_PROCESSES": "two", "ROBOLEARN_RANK": "0"}, "expected a whole number"),
+    ({"ROBOLEARN_COORDINATOR": "a:1", "ROBOLEARN_PROCESSES": "2", "ROBOLEARN_RANK": "2"}, "expected 0 to 1"),
+])  # fmt: skip
+def test_wrong_variables_of_a_launcher_are_refused(variables, message):
+    with pytest.raises(ConfigError, match=message):
+        settings_of(variables)
+
+
+def test_without_variables_the_launcher_is_left_to_jax():
+    assert settings_of({"PATH": "/bin"}) == (None, None, None)
+    given = {"ROBOLEARN_COORDINATOR": "[::1]:8476", "ROBOLEARN_PROCESSES": "2", "ROBOLEARN_RANK": "1"}
+    assert settings_of(given) == ("[::1]:8476", 2, 1)
+
+
+# Field names of jobset.x-k8s.io/v1alpha2, source: kubernetes-sigs/jobset, api/jobset/v1alpha2/jobset_types.go, commit
+# 0336a8f (primary). The Job in it is checked against Kubernetes' own schema.
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Network(_Closed):
+    enableDNSHostnames: bool | None = None
+    subdomain: str | None = None
+    publishNotReadyAddresses: bool | None = None
+
+
+class _FailurePolicy(_Closed):
+    maxRestarts: int = 0
+    restartStrategy: str | None = None
+    rules: list[dict] | None = None
+
+
+class _JobTemplate(_Closed):
+    metadata: dict | None = None
+    spec: dict
+
+
+class _ReplicatedJob(_Closed):
+    name: str
+    groupName: str | None = None
+    replicas: int = 1
+    template: _JobTemplate
+    dependsOn: list[dict] | None = None
+
+
+class _JobSetSpec(_Closed):
+    replicatedJobs: list[_ReplicatedJob]
+    network: _Network | None = None
+    successPolicy: dict | None = None
+    failurePolicy: _FailurePolicy | None = None
+    startupPolicy: dict | None = None
+    suspend: bool | None = None
+    coordinator: dict | None = None
+    managedBy: str | None = None
+    ttlSecondsAfterFinished: int | None = None
+    volumeClaimPolicies: list[dict] | None = None
+
+
+class _JobSet(_Closed):
+    apiVersion: Literal["jobset.x-k8s.io/v1alpha2"]
+    kind: Literal["JobSet"]
+    metadata: dict
+    spec: _JobSetSpec
+
+
+def check_job_set(manifest):
+    """Raises ValueError for a key or a type that JobSet or Kubernetes does not know."""
+    for replicated in _JobSet.model_validate(manifest).spec.replicatedJobs:
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": replicated.name}}
+        kubernetes_validate.validate(job | {"spec": replicated.template.spec}, "1.37", strict=True)
+
+
+def test_the_job_set_is_valid_and_a_misspelt_key_is_not():
+    text = (config_dir() / "cluster/jobset.yaml").read_text()
+    check_job_set(yaml.safe_load(text))
+    for right, wrong in (
+        ("maxRestarts: 100", "maxRestarts: many"), ("maxRestarts", "maxRestart"), ("replicas: 1", "replica: 1"),
+        ("parallelism", "paralelism"), ("completionMode", "completionmode"), ("containerPort", "containerport"),
+        ("fieldPath", "fieldpath"), ("enableDNSHostnames", "enableDnsHostnames"),
+    ):  # fmt: skip
+        assert right in text
+        with pytest.raises((ValueError, kubernetes_validate.ValidationError)):
+            check_job_set(yaml.safe_load(text.replace(right, wrong)))
 
 
 def test_kubernetes_job_set_asks_for_a_config_that_exists():

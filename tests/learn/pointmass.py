@@ -76,7 +76,7 @@ class PointMass:
             goal={"point": new_goal}, key=keys, metrics={"reward/distance": reward},
         )  # fmt: skip
 
-    def guide(self, state: PointState) -> jax.Array:
+    def expert(self, state: PointState) -> jax.Array:
         return jnp.clip(5.0 * (state.goal["point"] - state.physics), -1.0, 1.0)
 
     def _draw(self, keys: jax.Array) -> tuple[jax.Array, jax.Array]:

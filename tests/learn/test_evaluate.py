@@ -7,7 +7,10 @@ from pointmass import PointMass
 from rich.console import Console
 
 from robolearn.errors import TaskError
-from robolearn.learn.evaluate import evaluate, thirds, wilson
+from robolearn.learn.evaluate import evaluate
+from robolearn.learn.evaluation import thirds, wilson
+from robolearn.show.console import evaluation_table
+from robolearn.show.plots import evaluation_figure
 
 
 @pytest.mark.parametrize(
@@ -77,11 +80,11 @@ def test_strata_find_where_it_fails():
 
 def test_the_picture_shows_the_worst_stratum_first_and_every_success_time():
     result = evaluate(PointMass(600), leave_if_right, 600, seed=1)
-    strata, times = result.plot().axes
+    strata, times = evaluation_figure(result).axes
     assert strata.get_yticklabels()[0].get_text().startswith("point 0  0.")
     assert sum(bar.get_height() for bar in times.patches) == result.success.successes == len(result.times_s)
     assert "times_s" not in result.to_json()
-    nothing = evaluate(PointMass(4), stand_still, 4, seed=3).plot()
+    nothing = evaluation_figure(evaluate(PointMass(4), stand_still, 4, seed=3))
     assert [text.get_text()[:9] for axes in nothing.axes for text in axes.texts] == ["no strata", "no succes"]
 
 
@@ -115,7 +118,7 @@ def test_thirds_leave_out_what_does_not_vary_and_what_is_too_few():
 
 def test_table_shows_the_interval_and_the_worst_stratum():
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(evaluate(PointMass(600), leave_if_right, 600, seed=1))
+    console.print(evaluation_table(evaluate(PointMass(600), leave_if_right, 600, seed=1)))
     text = console.export_text()
     assert "95 % interval" in text
     assert "worst stratum" in text

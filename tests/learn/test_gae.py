@@ -6,7 +6,7 @@ import pytest
 from robolearn.learn.gae import gae
 
 
-def slow_gae(reward, value, next_value, terminated, truncated, discount, trace_decay):
+def slow_gae(reward, value, next_value, terminated, truncated, discount, gae_lambda):
     steps, batch = reward.shape
     advantage = np.zeros((steps, batch))
     for b in range(batch):
@@ -17,7 +17,7 @@ def slow_gae(reward, value, next_value, terminated, truncated, discount, trace_d
                 advantage[start, b] += weight * (reward[t, b] + discount * follow - value[t, b])
                 if terminated[t, b] or truncated[t, b]:
                     break
-                weight *= discount * trace_decay
+                weight *= discount * gae_lambda
     return advantage, advantage + value
 
 
@@ -32,7 +32,7 @@ def flags(*numbers):
 def test_numbers_worked_by_hand():
     # delta_1 = 2 + 0.5 * 3 - 1 = 2.5; delta_0 = 1 + 0.5 * 1 - 2 = -0.5; advantage_0 = -0.5 + 0.5 * 0.8 * 2.5 = 0.5
     advantage, target = gae(
-        column(1, 2), column(2, 1), column(1, 3), flags(0, 0), flags(0, 0), discount=0.5, trace_decay=0.8
+        column(1, 2), column(2, 1), column(1, 3), flags(0, 0), flags(0, 0), discount=0.5, gae_lambda=0.8
     )
     np.testing.assert_allclose(advantage[:, 0], [0.5, 2.5])
     np.testing.assert_allclose(target[:, 0], [2.5, 3.5])
@@ -40,9 +40,9 @@ def test_numbers_worked_by_hand():
 
 def test_termination_has_no_future_and_truncation_bootstraps():
     given = (column(1, 1), column(0, 0), column(10, 10))
-    ended, _ = gae(*given, flags(1, 0), flags(0, 0), discount=0.5, trace_decay=1.0)
-    cut, _ = gae(*given, flags(0, 0), flags(1, 0), discount=0.5, trace_decay=1.0)
-    running, _ = gae(*given, flags(0, 0), flags(0, 0), discount=0.5, trace_decay=1.0)
+    ended, _ = gae(*given, flags(1, 0), flags(0, 0), discount=0.5, gae_lambda=1.0)
+    cut, _ = gae(*given, flags(0, 0), flags(1, 0), discount=0.5, gae_lambda=1.0)
+    running, _ = gae(*given, flags(0, 0), flags(0, 0), discount=0.5, gae_lambda=1.0)
     assert float(ended[0, 0]) == 1.0
     assert float(cut[0, 0]) == 6.0
     assert float(running[0, 0]) == 9.0
@@ -55,7 +55,7 @@ def test_agrees_with_a_slow_loop(seed):
     reward, value, next_value = rng.normal(size=(3, 20, 7)).astype(np.float32)
     terminated = rng.random((20, 7)) < 0.1
     truncated = (rng.random((20, 7)) < 0.1) & ~terminated
-    fast = jax.jit(lambda *a: gae(*a, discount=0.97, trace_decay=0.95))(
+    fast = jax.jit(lambda *a: gae(*a, discount=0.97, gae_lambda=0.95))(
         reward, value, next_value, terminated, truncated
     )
     slow = slow_gae(reward, value, next_value, terminated, truncated, 0.97, 0.95)

@@ -7,10 +7,15 @@ import time
 
 import numpy as np
 import pytest
+from robolearn_envs.reach import Reach
 
+from robolearn.config import load_config
+from robolearn.env.task import load_task
+from robolearn.errors import ConfigError
+from robolearn.learn import folder
 from robolearn.learn.run import open_run
 from robolearn.learn.train_config import PpoConfig, TrainConfig
-from robolearn.learn.trainer import train
+from robolearn.learn.trainer import pinned, train
 
 
 def prints(run_dir, iteration):
@@ -47,6 +52,23 @@ def test_native_engine_continues_bit_for_bit_and_exports_what_acts(tmp_path):
     assert bundle.manifest.evaluation["success"]["episodes"] == 16
     assert bundle.manifest.evaluation["iteration"] == 6
     assert bundle.manifest.training["config"]["task"] == "fr3/reach"
+    # The run pins its whole task: in its config, in what evaluates it, in the manifest.
+    env = bundle.manifest.training["config"]["env"]
+    assert env == load_config(TrainConfig, tmp_path / "parts" / "config.yaml").env
+    assert env == opened.env.task.config.model_dump(mode="json")
+    assert env["reward"] == load_task("fr3/reach").config.reward
+
+
+def test_a_changed_default_of_the_task_does_not_continue_the_run(tmp_path, monkeypatch):
+    config = TrainConfig(task="fr3/reach", env={"episode_s": 0.5})
+    folder.begin(tmp_path, pinned(config), {"obs": 1, "critic_obs": 1, "action": 1})
+    folder.check_same_run(tmp_path, pinned(config))
+    monkeypatch.setattr(Reach.config_type.model_fields["success_hold_s"], "default", 0.3)
+    with pytest.raises(ConfigError, match=r"another env\.success_hold_s \(0\.5, now 0\.3\)"):
+        folder.check_same_run(tmp_path, pinned(config))
+    folder.check_same_run(
+        tmp_path, pinned(folder.read_run_config(tmp_path))
+    )  # with its own config it goes on
 
 
 ITERATIONS = 150

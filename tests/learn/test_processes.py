@@ -13,16 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from robolearn.config import config_dir
 from robolearn.learn.trackers import read_metrics
 
 HERE = Path(__file__).parent
 LIMIT_S = 180
 
 
-def start(run_dir: Path, *arguments: str) -> subprocess.Popen:
-    foreign = ("SLURM_", "OMPI_", "JAX_")
+def start(run_dir: Path, *arguments: str, **variables: str) -> subprocess.Popen:
+    foreign = ("SLURM_", "OMPI_", "JAX_", "ROBOLEARN_")
     env = {k: v for k, v in os.environ.items() if "_CACHE" in k or not k.startswith(foreign)}
+    env |= variables
     env["PYTHONPATH"] = os.pathsep.join([str(HERE), env.get("PYTHONPATH", "")])
     command = [sys.executable, str(HERE / "train_point.py"), str(run_dir), *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -69,6 +72,36 @@ def run_together(run_dir: Path, *arguments: str) -> list[subprocess.Popen]:
         start(run_dir, "--processes", "2", "--coordinator", coordinator, "--rank", str(rank), *arguments)
         for rank in range(2)
     ]
+
+
+def pod_environment(rank: int, coordinator: str) -> dict[str, str]:
+    """The environment that configs/cluster/jobset.yaml gives a pod; its DNS name for rank 0 stands for this machine."""
+    (job,) = yaml.safe_load((config_dir() / "cluster/jobset.yaml").read_text())["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    found = {}
+    for entry in container["env"]:
+        if "value" in entry:
+            found[entry["name"]] = entry["value"]
+        else:
+            field = entry["valueFrom"]["fieldRef"]["fieldPath"]
+            assert field == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+            found[entry["name"]] = str(rank)
+    host, _, port = found["ROBOLEARN_COORDINATOR"].partition(":")
+    assert (host, port) == (
+        "robolearn-train-train-0-0.robolearn-train",
+        str(container["ports"][0]["containerPort"]),
+    )
+    return found | {"ROBOLEARN_COORDINATOR": coordinator}
+
+
+def test_two_pods_of_the_job_set_train_together(whole, tmp_path):
+    coordinator = f"127.0.0.1:{free_port()}"
+    # as in a pod: JAX's own detection would ask the Kubernetes API
+    shared = {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}
+    pods = [start(tmp_path / "run", **shared, **pod_environment(rank, coordinator)) for rank in range(2)]
+    for pod in pods:
+        assert "outcome: finished" in finish(pod)
+    assert numbers(tmp_path / "run")[-1]["iteration"] == 40
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from robolearn.config import load_config
 from robolearn.errors import CheckpointError, ConfigError
 from robolearn.learn import folder, trainer
 from robolearn.learn.checkpoint import Checkpoints
-from robolearn.learn.learner import _guide, _loudness
+from robolearn.learn.learner import _expert, _noise_scale
 from robolearn.learn.run import open_run
 from robolearn.learn.train_config import PpoConfig, TrainConfig
 from robolearn.learn.trainer import train
@@ -66,11 +66,11 @@ def test_learns_a_trivial_task(tmp_path):
 
 
 def test_imitation_makes_the_policy_the_guide_and_ppo_goes_on_from_there(whole, tmp_path):
-    config = point_config(40).model_copy(update={"imitate": 0.5})
+    config = point_config(40).model_copy(update={"imitation_fraction": 0.5})
     run = train(config, tmp_path / "run", env=PointMass(64))
     rows = run.metrics
     assert rows[19]["loss/imitation"] < 0.2 * rows[0]["loss/imitation"]
-    # the guide leads at first, and comes nearer to the goals than a policy that has learned little
+    # the expert acts at first, and comes nearer to the goals than a policy that has learned little
     assert rows[2]["reward"] > 0.8 * whole.metrics[2]["reward"]  # both negative
     assert run.evaluate(500, env=PointMass(500)).success.rate > 0.85
     # afterwards the policy acts alone, and its rate adapts again
@@ -79,15 +79,15 @@ def test_imitation_makes_the_policy_the_guide_and_ppo_goes_on_from_there(whole, 
 
 
 def test_the_guide_leads_in_fewer_and_fewer_environments():
-    config = TrainConfig(task="test/point", num_envs=64, groups=4, imitate=0.5)
+    config = TrainConfig(task="test/point", num_envs=64, groups=4, imitation_fraction=0.5)
     groups = np.arange(4)
     for progress, led in ((0.0, 64), (0.25, 32), (0.4375, 8), (0.5, 0), (1.0, 0)):
-        guide = _guide(config, PointMass(64), groups, progress)
-        assert int(guide.leads.sum()) == led
-        assert len(set(np.asarray(guide.leads).reshape(4, 16).sum(1).tolist())) == 1  # alike in every group
-    assert _guide(config.model_copy(update={"imitate": 0.0}), PointMass(64), groups, 0.0) is None
-    assert np.asarray(_loudness(config, PointMass(4), groups[:1], 0.49)).tolist() == [0.0, 1.0, 0.0, 1.0]
-    assert np.asarray(_loudness(config, PointMass(4), groups[:1], 0.5)).tolist() == [1.0] * 4
+        expert = _expert(config, PointMass(64), groups, progress)
+        assert int(expert.active.sum()) == led
+        assert len(set(np.asarray(expert.active).reshape(4, 16).sum(1).tolist())) == 1  # alike in every group
+    assert _expert(config.model_copy(update={"imitation_fraction": 0.0}), PointMass(64), groups, 0.0) is None
+    assert np.asarray(_noise_scale(config, PointMass(4), groups[:1], 0.49)).tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert np.asarray(_noise_scale(config, PointMass(4), groups[:1], 0.5)).tolist() == [1.0] * 4
 
 
 def test_same_seed_gives_the_same_numbers_and_another_seed_others(whole, tmp_path):

@@ -43,6 +43,8 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", arguments.devices)
     if arguments.processes > 1:
         distributed.connect(arguments.coordinator, arguments.processes, arguments.rank)
+    elif "ROBOLEARN_COORDINATOR" in os.environ:
+        distributed.connect()
     config = point_config(arguments.iterations, wandb={"mode": arguments.wandb})
     with stop_on_signals() as stop:
         run = train(

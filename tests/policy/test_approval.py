@@ -85,7 +85,7 @@ def test_no_key_is_made_for_a_bundle_that_is_none(tmp_path, capsys):
 
 
 def test_export_makes_no_key_under_a_misspelt_name(tmp_path, capsys, monkeypatch):
-    from robolearn.learn import run as runs
+    from robolearn.show import results as runs
 
     monkeypatch.setattr(runs, "open_run", lambda folder: None)
     status, _, err = run(capsys, "export", tmp_path, "--key", tmp_path / "typo.pem")

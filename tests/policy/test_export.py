@@ -51,7 +51,7 @@ def test_memory_slots_and_fields_must_match(tmp_path):
 
 
 def test_random_inputs_stay_in_the_ranges_of_the_arm():
-    slots = (*policy_standin.StandIn.slots, Slot("pose", (4,), "", "pose.cube.orientation"))
+    slots = (*policy_standin.StandIn.slots, Slot("pose", (4,), "1", "pose.cube.orientation"))
     drawn = list(random_inputs(slots, policy_standin.ROBOT, 200, seed=0))
     position = np.array([values["joint_position"] for values in drawn])
     assert (np.abs(position) <= [1.0, 2.0]).all()

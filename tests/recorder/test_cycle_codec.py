@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from robolearn.errors import LogError
-from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.cycle_codec import Layout, Wrench
 from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
 
 NAMES = ("a", "b", "c")
@@ -45,7 +45,8 @@ COMMAND = command_of(NAMES, VECTOR) | command_of(("a", "b"), npst.arrays(np.floa
 
 @given(
     commands=st.lists(COMMAND, max_size=4),
-    measured=st.none() | st.builds(Measured, st.just(NAMES), VECTOR, VECTOR, ANY),
+    measured=st.none() | st.builds(Measured, st.just(NAMES), VECTOR, VECTOR, ANY, st.none() | VECTOR),
+    wrench=st.none() | st.builds(Wrench, VECTOR, VECTOR, ANY),
     surroundings=st.builds(
         Surroundings,
         st.none() | ANY,
@@ -67,13 +68,14 @@ COMMAND = command_of(NAMES, VECTOR) | command_of(("a", "b"), npst.arrays(np.floa
     ),
     now_s=ANY,
 )
-def test_a_cycle_comes_back_bit_for_bit(commands, measured, surroundings, decision, now_s):
-    data = LAYOUT.pack(7, 8, now_s, commands, measured, surroundings, decision)
+def test_a_cycle_comes_back_bit_for_bit(commands, measured, surroundings, decision, now_s, wrench):
+    data = LAYOUT.pack(7, 8, now_s, commands, measured, surroundings, decision, wrench)
     cycle = LAYOUT.unpack(data)
     assert (cycle.number, cycle.monotonic_ns) == (7, 8)
     assert same(cycle.now_s, float(now_s))
     assert same(cycle.commands, tuple(commands))
     assert same(cycle.measured, measured)
+    assert same(cycle.wrench, wrench)
     assert same(cycle.surroundings, surroundings)
     assert same(cycle.decision, decision)
     assert same(LAYOUT.records(data), decision.records)
@@ -129,6 +131,51 @@ def test_a_cycle_with_nothing_to_publish_comes_back_as_such():
     assert same(cycle.decision, nothing)
 
 
+def test_efforts_that_did_not_come_are_none_and_those_that_are_no_number_stay_such():
+    zeros = np.zeros(3)
+    for effort in (
+        None,
+        np.array([1.0, np.nan, -0.0]),
+        np.full(3, np.nan),
+        np.array([1.0, 2.0]),
+        np.zeros(0),
+    ):
+        data = LAYOUT.pack(
+            0, 0, 0.0, (), Measured(NAMES, zeros, zeros, 1.0, effort), Surroundings(), decided()
+        )
+        measured = LAYOUT.unpack(data).measured
+        assert measured is not None
+        assert same(measured.effort_nm, effort)
+        assert same(measured.position_rad, zeros)
+    strange = Measured(("z",), np.zeros(1), np.zeros(1), 1.0, np.array([7.0]))
+    assert same(
+        LAYOUT.unpack(LAYOUT.pack(0, 0, 0.0, (), strange, Surroundings(), decided())).measured, strange
+    )
+
+
+def test_a_wrench_of_another_shape_is_refused():
+    wrench = Wrench(np.zeros(3), np.zeros(2), 0.0)
+    with pytest.raises(LogError, match="The wrench has 5 numbers, expected 3 and 3"):
+        LAYOUT.pack(0, 0, 0.0, (), None, Surroundings(), decided(), wrench)
+
+
+def test_effort_and_wrench_are_columns():
+    measured = Measured(NAMES, np.zeros(3), np.zeros(3), 1.0, np.array([1.0, 2.0, 3.0]))
+    wrench = Wrench(np.array([4.0, 5.0, 6.0]), np.array([7.0, 8.0, 9.0]), 0.5)
+    data = [
+        LAYOUT.pack(0, 0, 0.0, (), measured, Surroundings(), decided(), wrench),
+        LAYOUT.pack(1, 1, 0.0, (), None, Surroundings(), decided()),
+    ]
+    rows = LAYOUT.columns(data)
+    assert rows["measured_effort_nm"][0].tolist() == [1.0, 2.0, 3.0]
+    assert rows["wrench_force_n"][0].tolist() == [4.0, 5.0, 6.0]
+    assert rows["wrench_torque_nm"][0].tolist() == [7.0, 8.0, 9.0]
+    assert rows["wrench_stamp_s"][0] == 0.5
+    assert rows["also_present"].tolist() == [3, 0]
+    assert np.isnan(rows["measured_effort_nm"][1]).all()
+    assert np.isnan(rows["wrench_force_n"][1]).all()
+
+
 def test_a_decision_for_another_arm_is_refused():
     with pytest.raises(LogError, match="for 2 joints, the log for 3"):
         LAYOUT.pack(0, 0, 0.0, (), None, Surroundings(), decided(command_rad=np.zeros(2)))
@@ -152,7 +199,7 @@ def test_every_field_of_the_inputs_and_of_the_decision_is_recorded():
     """A field that someone adds must be packed too, or a replay would go another way."""
     known = {
         Command: {"joint_names", "position_rad", "stamp_s", "velocity_rad_s", "source"},
-        Measured: {"joint_names", "position_rad", "velocity_rad_s", "stamp_s"},
+        Measured: {"joint_names", "position_rad", "velocity_rad_s", "stamp_s", "effort_nm"},
         Surroundings: {
             "person_distance_m", "person_stamp_s", "stop_requested", "enabling_device", "enabling_stamp_s",
         },

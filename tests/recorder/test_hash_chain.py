@@ -182,11 +182,11 @@ def test_two_lines_of_a_chain_byte_by_byte():
         ),
         (
             '{"cycle":8,"fields":{},"kind":"strange","monotonic_us":1,"prev":"PREV","retention":{"class":'
-            '"intervention_and_version_log","days":1826,"ehsr":[]},"seq":1,"utc":"2023-11-14T22:13:21.000000Z"}'
+            '"intervention_and_version_log","days":1826,"ehsr":[]},"seq":1,"utc":"2023-11-14T22:13:21.000001Z"}'
         ),
         (
             '{"cycle":9,"fields":{},"kind":"clock","monotonic_us":1,"prev":"PREV","retention":{"class":'
-            '"safety_decision_data","days":366,"ehsr":["1.2.1(b)"]},"seq":2,"utc":"1970-01-01T00:00:00.000000Z"}'
+            '"safety_decision_data","days":366,"ehsr":["1.2.1(b)"]},"seq":2,"utc":"1970-01-01T00:00:00.000001Z"}'
         ),
     ]
 
@@ -197,7 +197,7 @@ def test_a_fresh_chain_counts_time_from_zero():
 
 def test_what_a_signature_covers_byte_by_byte():
     assert signed_part("s1", {"head": "h", "signature": "x", "seq": 3}, "p") == (
-        b'{"fields":{"head":"h","seq":3},"prev":"p","schema":"robolearn.safety_log/1","session_id":"s1"}'
+        b'{"fields":{"head":"h","seq":3},"prev":"p","schema":"robolearn.safety_log/2","session_id":"s1"}'
     )
 
 

@@ -370,8 +370,12 @@ def writer_on(directory: Path, disk: Disk, **options) -> LogWriter:
         "session_id": "s1",
         "deployment_id": "d",
         "joint_names": list(NAMES),
-        "robot": {"digest": "r"},
-        "profile": {"digest": "p"},
+        "period_s": 0.002,
+        "mode": "automatic",
+        "session": {},
+        "software": {},
+        "robot": {"name": "r", "digest": "r"},
+        "profile": {"name": "p", "digest": "p"},
         "files": {},
         "writer": {"heartbeat_s": 1.0},
     }
@@ -427,7 +431,7 @@ def test_a_full_disk_at_the_end_is_overcome_by_closing_again(tmp_path, cycles):
 
 def test_trace_files_rotate_and_verify_across(tmp_path):
     disk = Disk()
-    writer = writer_on(tmp_path / "log", disk, rotate_bytes=4000)
+    writer = writer_on(tmp_path / "log", disk, rotate_bytes=1000)
     for number in range(3000):
         writer.cycle(payload(number))
         writer.tick(number * 2_000_000, 10**18 + number * 2_000_000)
@@ -480,8 +484,12 @@ def test_a_failing_fsync_is_reported(tmp_path):
     genesis = {
         "session_id": "s",
         "joint_names": list(NAMES),
-        "robot": {"digest": "r"},
-        "profile": {"digest": "p"},
+        "period_s": 0.002,
+        "mode": "automatic",
+        "session": {},
+        "software": {},
+        "robot": {"name": "r", "digest": "r"},
+        "profile": {"name": "p", "digest": "p"},
         "files": {},
         "writer": {"heartbeat_s": 1.0},
     }
@@ -513,6 +521,18 @@ def test_segments_come_after_so_many_events_and_soon_after_a_stop(tmp_path):
     assert verify(tmp_path / "log").intact
 
 
+def test_a_trace_file_is_not_used_for_longer_than_a_day(tmp_path):
+    writer = writer_on(tmp_path / "log", Disk(), rotate_s=2.0)
+    for number in range(2000):
+        writer.cycle(payload(number))
+        writer.tick(number * 2_000_000, 10**18 + number * 2_000_000)
+    writer.close(4 * SECOND, "closed", {})
+    assert len(list((tmp_path / "log").glob("trace-*.mcap"))) == 2
+    verdict = verify(tmp_path / "log")
+    assert verdict.intact, verdict.findings
+    assert verdict.cycles == 2000
+
+
 def test_a_trace_opens_with_the_mcap_library(tmp_path):
     from mcap.reader import make_reader
 
@@ -520,11 +540,14 @@ def test_a_trace_opens_with_the_mcap_library(tmp_path):
     with (tmp_path / "log" / "trace-0001.mcap").open("rb") as stream:
         reader = make_reader(stream)
         summary = reader.get_summary()
-        messages = list(reader.iter_messages(topics=["/robolearn/cycle"]))
+        plain = list(reader.iter_messages(topics=["/robolearn/cycle"]))
+        blocks = list(reader.iter_messages(topics=["/robolearn/cycle_block"]))
     assert summary is not None
     assert summary.statistics is not None
-    assert summary.statistics.message_count == len(messages) == session.log.counts["cycles"]
-    schema, channel, message = messages[3]
+    assert summary.statistics.message_count == len(plain) + len(blocks)
+    counts = [int.from_bytes(message.data[12:16], "little") for _, _, message in blocks]
+    assert len(plain) + sum(counts) == session.log.counts["cycles"]
+    schema, channel, message = plain[0]
     assert schema is not None
     assert (schema.name, schema.encoding, channel.message_encoding) == (
         "robolearn_msgs/msg/Cycle",
@@ -532,6 +555,7 @@ def test_a_trace_opens_with_the_mcap_library(tmp_path):
         "cdr",
     )
     assert b"float64[7] sent_position_rad" in schema.data
-    assert Layout(session.robot.joint_names).unpack(message.data).number == 3
+    assert b"float64[3] wrench_force_n" in schema.data
+    assert Layout(session.robot.joint_names).unpack(message.data).number == 0
     head = json.loads((tmp_path / "log" / "head.json").read_text())
     assert head["seq"] == read_events(tmp_path / "log")[-1]["seq"]

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import threading
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
 
 from robolearn import keys
 from robolearn.errors import LogError
@@ -24,11 +26,11 @@ from robolearn.recorder import writer_process as writer_module
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.episodes import Episodes
 from robolearn.recorder.event_log import LogWriter, Options
-from robolearn.recorder.mcap_file import MAGIC, AppendFile, Chunk, Flaw, TraceFile, read_trace
+from robolearn.recorder.mcap_file import MAGIC, AppendFile, Chunk, Flaw, TraceFile, export_cycles, read_trace
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.recorder.shm_queue import Ring
 from robolearn.review.verify import read_events, verify
-from robolearn.safety.types import Command, Decision, Record, State, Surroundings, Verdict
+from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
 
 SECOND = 1_000_000_000
 NAMES = ("a", "b")
@@ -36,8 +38,12 @@ LAYOUT = Layout(NAMES)
 GENESIS = {
     "session_id": "s1",
     "joint_names": list(NAMES),
-    "robot": {"digest": "r"},
-    "profile": {"digest": "p"},
+    "period_s": 0.002,
+    "mode": "automatic",
+    "session": {},
+    "software": {},
+    "robot": {"name": "r", "digest": "r"},
+    "profile": {"name": "p", "digest": "p"},
     "files": {},
     "writer": {"heartbeat_s": 1.0},
 }
@@ -292,6 +298,63 @@ def test_a_disk_that_lost_what_it_had_taken_stays_a_failure(tmp_path):
     verdict = verify(rig.directory)
     assert verdict.cycles == 2
     assert ["the disk reports an error" in finding.text for finding in verdict.findings] == [True]
+
+
+def _shorten(directory: Path) -> None:
+    (directory / "events.jsonl").write_bytes(b"")
+
+
+def _replace(directory: Path) -> None:
+    copy = directory / "copy"
+    copy.write_bytes((directory / "trace-0001.mcap").read_bytes())
+    copy.replace(directory / "trace-0001.mcap")
+
+
+def _append(directory: Path) -> None:
+    with (directory / "events.jsonl").open("ab") as stream:
+        stream.write(b"{}\n")
+
+
+def _move(directory: Path) -> None:
+    directory.rename(directory.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (_shorten, "events.jsonl has 0 bytes, but "),
+    (_append, "events.jsonl has "),
+    (_replace, "trace-0001.mcap was removed or replaced"),
+    (lambda directory: (directory / "events.jsonl").unlink(), "events.jsonl was removed or replaced"),
+    (shutil.rmtree, "events.jsonl was removed or replaced"),
+    (_move, "events.jsonl was removed or replaced"),
+])  # fmt: skip
+def test_a_log_that_somebody_else_changes_is_a_failure_and_stays_one(tmp_path, change, message):
+    rig = Rig(tmp_path / "log")
+    rig.push(0)
+    rig.rounds(2)
+    assert rig.ring.status == ring_module.WRITING
+    change(rig.directory)
+    rig.rounds(2)
+    assert rig.ring.status == ring_module.FAILED
+    assert f"Somebody else changed the safety log in {rig.directory}: {message}" in rig.ring.problem
+    rig.push(1)
+    assert rig.rounds(30, step=SECOND)
+    assert rig.ring.status == ring_module.FAILED
+    assert rig.ring.fill == 0.0  # the writer goes on with what is left of it
+    rig.end()
+    assert not rig.rounds(2)
+
+
+def test_what_comes_after_a_change_is_kept_and_the_review_sees_the_change(tmp_path):
+    rig = Rig(tmp_path / "log")
+    rig.push(0)
+    rig.rounds(2)
+    _shorten(rig.directory)
+    rig.push(1)
+    rig.end()
+    assert not rig.rounds(3)
+    verdict = verify(rig.directory)
+    assert verdict.status == "altered"
+    assert b"somebody else changed the log" in (rig.directory / "events.jsonl").read_bytes()
 
 
 def test_an_orphan_gives_a_dead_disk_up_after_a_minute(tmp_path):
@@ -583,36 +646,127 @@ def parts_of(path: Path) -> list[Chunk | Flaw]:
     return list(read_trace(path))
 
 
-def test_damaged_traces_are_read_as_far_as_they_go(tmp_path):
+@pytest.fixture
+def whole(tmp_path) -> tuple[Path, bytes, list[Chunk]]:
+    """A trace of a plain cycle and two blocks: its path, its bytes, its parts."""
     path = tmp_path / "t.mcap"
-    trace = TraceFile(path, LAYOUT.schema, {}, os.write)
-    trace.add(0, 0, payload(0))
-    trace.flush()
-    trace.add(1, 1, payload(1))
+    trace = TraceFile(path, LAYOUT, 0.002, {}, os.write)
+    for number in range(7):
+        trace.add(number, number, payload(number))
+        if number % 3 == 0:
+            trace.flush()
     trace.finish()
-    whole = path.read_bytes()
-    first, second = (part for part in parts_of(path) if isinstance(part, Chunk))
-    assert LAYOUT.unpack(first.messages[0]).number == 0
+    parts = parts_of(path)
+    assert all(isinstance(part, Chunk) for part in parts)
+    return path, path.read_bytes(), parts  # type: ignore[return-value]
+
+
+def test_damaged_traces_are_read_as_far_as_they_go(whole):
+    path, data, (first, second, third) = whole
+    assert [len(part.messages) for part in (first, second, third)] == [1, 3, 3]
+    assert [LAYOUT.unpack(message).number for part in whole[2] for message in part.messages] == list(range(7))
 
     def flaws(data: bytes) -> list[str]:
         path.write_bytes(data)
         return [part.text for part in parts_of(path) if isinstance(part, Flaw)]
 
-    assert flaws(whole) == []
-    assert flaws(b"x" + whole[1:]) == ["does not begin as an MCAP file"]
-    assert flaws(whole[: second.end]) == ["stops without an end record"]
-    assert flaws(whole[: second.end - 5]) == ["stops in the middle of a record"]
-    assert flaws(whole[: -len(MAGIC)]) == ["has bytes after its end, or lacks the closing mark"]
-    # The chunk's own checksum lies after its two times and its size.
-    at = first.start + 9 + 24
-    assert flaws(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]) == [
-        "a chunk whose checksum does not fit"
+    def changed(at: int, new: bytes) -> bytes:
+        return data[:at] + new + data[at + len(new) :]
+
+    assert flaws(data) == []
+    assert flaws(b"x" + data[1:]) == ["does not begin as an MCAP file"]
+    assert flaws(data[: third.end]) == ["stops without an end record"]
+    assert flaws(data[: third.end - 5]) == ["stops in the middle of a record"]
+    assert flaws(data[: -len(MAGIC)]) == ["has bytes after its end, or lacks the closing mark"]
+    # Every block after a damaged one needs it, up to the next plain cycle.
+    needs = "a block that needs what is missing or damaged before it"
+    assert flaws(changed(second.end - 1, bytes([data[second.end - 1] ^ 255])))[1:] == [needs]
+    assert flaws(data[: first.start] + data[first.end :]) == [needs, needs]
+    head = second.start + 9 + 22
+    assert flaws(changed(head + 4, b"\x05")) == ["a block of other cycles than it states", needs]
+    assert flaws(changed(head + 12, b"\x05")) == ["a block of other cycles than it states", needs]
+    assert flaws(changed(head + 16, b"\x05")) == ["a block of another size than it states", needs]
+    assert flaws(changed(second.start + 1, struct.pack("<Q", 1 << 40))) == ["stops in the middle of a record"]
+    old = data[: first.start] + b"\x06" + struct.pack("<Q", 4) + b"rest" + data[first.start :]
+    assert flaws(old) == [
+        "a chunk of cycles, as robolearn.safety_log/1 had them: this robolearn reads blocks"
     ]
-    assert flaws(whole[: at + 20] + b"\xff" * 8 + whole[at + 28 :])[0].startswith(
-        "a chunk that cannot be read"
+    short = b"\x05" + struct.pack("<Q", 24) + data[head - 22 : head + 2]
+    assert "unpack_from requires" in flaws(data[: second.start] + short + data[second.end :])[0]
+
+
+def test_a_plain_cycle_comes_once_a_second_and_the_rest_in_blocks(tmp_path):
+    trace = TraceFile(tmp_path / "t.mcap", LAYOUT, 0.002, {}, os.write)
+    for number in range(1, 1101):
+        trace.add(number, number, payload(number))
+        if number % 25 == 0:
+            trace.flush()
+    trace.finish()
+    sizes = [len(part.messages) for part in parts_of(tmp_path / "t.mcap") if isinstance(part, Chunk)]
+    assert sizes == [1, 24, *[25] * 19, 1, 24, *[25] * 19, 1, 24, *[25] * 3]
+    assert trace.unpacked == 0
+
+
+def test_many_cycles_or_large_ones_do_not_wait_for_a_flush(tmp_path):
+    trace = TraceFile(tmp_path / "t.mcap", LAYOUT, 0.002, {}, os.write)
+    for number in range(4096):
+        trace.add(number, number, payload(number))
+    before = trace.file.size
+    assert before > 1000
+    large = Measured(("x" * 3_000_000,), np.zeros(1), np.zeros(1), 0.0)
+    decision = Decision(Verdict.PASS, np.zeros(2), np.zeros(2), False, State.RUNNING)
+    data = LAYOUT.pack(4096, 0, 0.0, (), large, Surroundings(), decision)
+    trace.add(4096, 0, data)
+    assert trace.file.size == before
+    trace.add(4097, 0, LAYOUT.pack(4097, 0, 0.0, (), large, Surroundings(), decision))
+    assert trace.file.size > before
+    trace.finish()
+    found = [
+        message
+        for part in parts_of(tmp_path / "t.mcap")
+        if isinstance(part, Chunk)
+        for message in part.messages
+    ]
+    assert len(found) == 4098
+    assert found[4096] == data
+
+
+@pytest.mark.parametrize("fault", [lambda *_: b"other", lambda *_: 1 / 0])
+def test_cycles_that_the_codec_does_not_give_back_are_stored_plain_and_said(tmp_path, monkeypatch, fault):
+    disk_writer = LogWriter(tmp_path, GENESIS, keys.load_or_create_key(tmp_path / "k.pem"), Options())
+    disk_writer.start(0, 10**18)
+    monkeypatch.setattr("robolearn.recorder.mcap_file.BlockEncoder.encode", fault)
+    for number in range(20):
+        disk_writer.cycle(payload(number))
+    disk_writer.tick(SECOND, 10**18 + SECOND)
+    monkeypatch.undo()
+    for number in range(20, 40):
+        disk_writer.cycle(payload(number))
+    disk_writer.close(2 * SECOND, "closed", {})
+    found = [part for part in parts_of(tmp_path / "trace-0001.mcap") if isinstance(part, Chunk)]
+    assert [message for part in found for message in part.messages] == [
+        payload(number) for number in range(40)
+    ]
+    problems = [event["fields"]["text"] for event in read_events(tmp_path) if event["kind"] == "problem"]
+    assert problems == ["19 cycles could not be packed and are stored as they are"]
+
+
+def test_an_export_holds_every_cycle_as_it_is(tmp_path):
+    writer = LogWriter(
+        tmp_path, GENESIS, keys.load_or_create_key(tmp_path / "k.pem"), Options(rotate_bytes=1)
     )
-    huge = whole[: first.start + 1] + struct.pack("<Q", 1 << 40) + whole[first.start + 9 :]
-    assert flaws(huge) == ["stops in the middle of a record"]
+    writer.start(0, 10**18)
+    for number in range(50):
+        writer.cycle(payload(number))
+        writer.tick(number * SECOND // 10, 10**18 + number * SECOND // 10)
+    writer.close(5 * SECOND, "closed", {})
+    assert len(list(tmp_path.glob("trace-*.mcap"))) > 1
+    (tmp_path / "trace-0009.mcap").write_bytes(b"no trace")
+    assert export_cycles(tmp_path, tmp_path / "all.mcap", LAYOUT, 10**18) == 50
+    with (tmp_path / "all.mcap").open("rb") as stream:
+        messages = [message for _, _, message in make_reader(stream).iter_messages()]
+    assert [message.data for message in messages] == [payload(number) for number in range(50)]
+    assert messages[3].log_time == 10**18 + 3 * 2_000_000
 
 
 # -- the control side where something is wrong --
@@ -696,7 +850,7 @@ def test_a_close_waits_for_room(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_finds_no_room_is_tried_again(tmp_path):
-    log = stuck_log(tmp_path, capacity=512)
+    log = stuck_log(tmp_path, capacity=400)
     log._ring.beat_ns = 1 << 62
     decision = Decision(Verdict.PASS, np.zeros(2), np.zeros(2), False, State.RUNNING)
     kept = [log.cycle(0.0, (), None, Surroundings(), decision) for _ in range(6)]

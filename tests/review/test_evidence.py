@@ -11,6 +11,7 @@ from log_sessions import Session
 
 from robolearn.review import report
 from robolearn.review.evidence import Findings, sentences
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.report import report_data
 from robolearn.review.review import review_log
 from robolearn.safety.command_source import after_swap, policy_source
@@ -84,8 +85,8 @@ def test_calls_are_counted_by_their_answer(said):
         "them right after an accepted start."
     )
     assert said["sources"] == (
-        "Pseudonyms that made an operator's call: 1; calls without one: 0. Sources of commands: 4; stops because a "
-        "second one spoke: 0."
+        "Pseudonyms that made an operator's call: 1; calls without one: 0; signed with an operator's key: 0. "
+        "Sources of commands: 4; stops because a second one spoke: 0."
     )
 
 
@@ -94,7 +95,7 @@ def test_a_call_without_an_answer_is_neither(found):
     events = [*findings.events, {"kind": "reset", "fields": {"who": ""}, "cycle": 0, "retention": {}}]
     other = Findings(**{**vars_of(findings), "events": events})
     assert other.counted_calls("reset") == "2 accepted, 1 refused, 1 without an answer"
-    assert "calls without one: 1." in sentences(other)["sources"]
+    assert "calls without one: 1;" in sentences(other)["sources"]
 
 
 def vars_of(findings: Findings) -> dict:
@@ -229,13 +230,10 @@ def test_the_review_says_which_policies_ran(log, tmp_path):
     assert found.passed
 
 
-def test_a_log_without_the_events_has_its_policies_from_the_trace(log, found, monkeypatch):
-    def old(directory):
-        return [event for event in read(directory) if event["kind"] != "command_source"]
-
-    read = report.read_events
-    monkeypatch.setattr(report, "read_events", old)
-    listed = report_data(log)["sources"]["listed"]
+def test_a_log_without_the_events_has_its_policies_from_the_trace(log, found):
+    old = RecordedLog(log)
+    old.events = [event for event in old.events if event["kind"] != "command_source"]
+    listed = report_data(old)["sources"]["listed"]
     expected = [{**source, "event_seq": None} for source in found[0]["sources"]["listed"]]
     for source in (*listed, *expected):
         for turn in source[

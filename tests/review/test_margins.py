@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,11 @@ from log_sessions import PERIOD_S, story
 
 from robolearn.config import config_path
 from robolearn.recorder.cycle_codec import Layout
-from robolearn.review import report
 from robolearn.review.command_sources import Tally, listed
 from robolearn.review.margins import Again
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.report import report_data
 from robolearn.review.statistics import blocks
-from robolearn.review.stored import session_start, stored
 from robolearn.review.verify import read_events
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
@@ -110,11 +110,10 @@ def test_the_timeline_of_a_stop_has_distances_and_their_limits(log, separation_s
     assert (column(near["series"]["links"]["limit"])[10:-10] == np.float32(0.01)).all()
 
 
-def test_another_arm_than_the_recorded_one_gives_no_distances_and_says_why(log, monkeypatch):
-    made_with = stored(log, session_start(log, read_events(log)))
-    changed = type(made_with)(made_with.robot, made_with.profile, "the gripper file was changed since")
-    monkeypatch.setattr(report, "stored", lambda *_: changed)
-    data = report_data(log)
+def test_another_arm_than_the_recorded_one_gives_no_distances_and_says_why(log):
+    opened = RecordedLog(log)
+    opened.made_with = replace(opened.made_with, note="the gripper file was changed since")
+    data = report_data(opened)
     assert data["not_again"] == "the gripper file was changed since"
     assert "near" not in data["stops"][0]["timeline"]
     limits = {row["key"]: row for row in data["limits"][0]["rows"]}

@@ -16,12 +16,11 @@ from browser import dump_dom, needs_chromium
 from log_sessions import story
 
 from robolearn.errors import LogError
-from robolearn.review import report
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.replay import replay
 from robolearn.review.report import report_data, write_events_csv, write_report
 from robolearn.review.statistics import limit_rows, tcp_speeds
-from robolearn.review.stored import session_start, stored
-from robolearn.review.verify import read_events, verify
+from robolearn.review.verify import verify
 from robolearn.robots import forward, load_robot
 from robolearn.safety.profile import SafetyProfile
 
@@ -175,12 +174,11 @@ def test_a_report_needs_a_log_and_a_place(log, tmp_path):
         write_report(log, tmp_path / "file" / "out.html")
 
 
-def test_a_robot_that_is_no_longer_the_recorded_one_is_said(log, monkeypatch):
-    made_with = stored(log, session_start(log, read_events(log)))
+def test_a_robot_that_is_no_longer_the_recorded_one_is_said(log):
     assert report_data(log)["robot"]["note"] == ""
-    changed = replace(made_with, note="a file that it draws on was changed since")
-    monkeypatch.setattr(report, "stored", lambda *_: changed)
-    assert report_data(log)["robot"]["note"] == changed.note
+    changed = RecordedLog(log)
+    changed.made_with = replace(changed.made_with, note="a file that it draws on was changed since")
+    assert report_data(changed)["robot"]["note"] == changed.made_with.note
 
 
 def test_a_damaged_log_still_gives_a_page(log, tmp_path):

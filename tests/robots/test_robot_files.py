@@ -121,7 +121,7 @@ def change(data, path, value):
         ("limits.velocity_rad_s.value", None, "a null value needs a note"),
         ("limits.velocity_curves", ["set_C_rectangular"], "no such set with a curve"),
         ("home_rad.value", [0.0] * 7, "home_rad: fr3_joint4 is 0.0, outside"),
-        ("home_rad.value", [float("nan")] * 7, "finite number"),
+        ("home_rad.value", [float("nan")] * 7, "line .* is not finite"),
         ("limits.torque_nm.trust", "gossip", "'primary', 'secondary'"),
         ("kinematics.steps.0.name", "elsewhere", "The revolute steps of kinematics are"),
         ("links.bodies.2.joint", "fr3_joint9", "links.bodies must be the base"),

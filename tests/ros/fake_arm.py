@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from functools import cached_property
 
 import numpy as np
 import rclpy
@@ -18,10 +19,12 @@ from rclpy.publisher import Publisher
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.loop import promote_other_threads, set_fifo
 from robolearn_ros.messages import Polled, qos
+from robolearn_ros.operator_client import OperatorClient
 from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
 
+from robolearn.deploy.operators import operator_key_path
+from robolearn.keys import load_or_create_key
 from robolearn.robots import load_robot
 
 RATE_HZ = 250.0
@@ -52,12 +55,9 @@ class FakeArm:
             str, list[tuple[bytes, str, dict[str, str]]]
         ] = {}  # level, message, values by status
         self.policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(10))
-        self.policy_out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(100))
         self.people = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
         self.goals = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
-        self.clients = {
-            n: self.node.create_client(Trigger, f"/safety_node/{n}") for n in ("reset", "start", "stop")
-        }
+        self.operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self.position = self.robot.home_rad.copy()
         self.velocity = np.zeros(self.robot.dof)
         self.largest_step = 0.0
@@ -158,12 +158,20 @@ class FakeArm:
             assert time.monotonic() < deadline, f"{what} did not happen; the monitor said {said}"
             time.sleep(0.005)
 
-    def call(self, name):
-        client = self.clients[name]
-        self.wait(f"service {name}", client.service_is_ready)
-        future = client.call_async(Trigger.Request())
-        self.wait(f"answer to {name}", future.done)
-        return future.result().success, future.result().message
+    def call(self, name, **given):
+        self.wait(f"services for {name}", lambda: self.operator.ready(name))
+        call = self.operator.call(name, **given)
+        self.wait(f"answer to {name}", call.done)
+        return call.result()
+
+    @cached_property
+    def policy_out(self):
+        """A second publisher of the policy's commands, from when it is first asked for."""
+        publisher = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(100))
+        self.wait(
+            "discovery", lambda: publisher.get_subscription_count() >= 2
+        )  # the safety node, and self.policy
+        return publisher
 
     def goal(self, *position):
         message = PointStamped()

@@ -17,10 +17,7 @@ pytestmark = pytest.mark.ros
 
 SHOWN = [words for words in once(FOUND) if words[0] == "serve"]
 TUTORIAL = (ROOT / "docs" / "tutorials" / "integrator.md").read_text()
-OPERATE = [
-    shlex.split(words)
-    for words in re.findall(r"^python -m robolearn_ros.operate (.*)$", TUTORIAL, re.MULTILINE)
-]
+OPERATE = [shlex.split(words) for words in re.findall(r"^robolearn operate (.*)$", TUTORIAL, re.MULTILINE)]
 
 
 def test_there_are_some():
@@ -31,7 +28,7 @@ def test_there_are_some():
 def operate(words, environment):
     """Exit status; a moment later the arm has got to where that takes it."""
     done = subprocess.run(
-        [sys.executable, "-m", "robolearn_ros.operate", *words], env=environment, check=False, timeout=60
+        [sys.executable, "-m", "robolearn", "operate", *words], env=environment, check=False, timeout=60
     )
     time.sleep(1.0)
     return done.returncode

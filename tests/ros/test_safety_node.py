@@ -5,13 +5,18 @@ import time
 
 import pytest
 import rclpy
+from rclpy.parameter import Parameter
 from robolearn_ros.messages import joint_state, qos, time_message
 from robolearn_ros.safety_node import SafetyNode
-from std_msgs.msg import Bool
+from sensor_msgs.msg import Joy, Range
 
+from robolearn.deploy.operators import OperatorRequest
 from robolearn.safety.types import State
 
 pytestmark = pytest.mark.ros
+
+START = OperatorRequest("start", "", "anna", "", "0123456789abcdef")
+RESET = OperatorRequest("reset", "", "anna", "cell checked", "0123456789abcdef")
 
 
 @pytest.fixture
@@ -33,6 +38,26 @@ def watch(safety, monkeypatch):
 
     monkeypatch.setattr(safety.monitor, "check", checked)
     return asked
+
+
+class Listened:
+    """A node of which the graph says that a controller listens."""
+
+    def __init__(self, node):
+        self.node = node
+
+    def count_subscribers(self, topic):
+        return 1
+
+
+def hear_person(safety, monkeypatch):
+    """One message of a person sensor that says 5 m."""
+    message = Range(range=5.0, max_range=20.0)
+    message.header.stamp = time_message(safety.clock, time.monotonic_ns())
+    polled = safety.signals.polled[0]
+    monkeypatch.setattr(polled, "take_numbered", lambda: [(1, message)])
+    safety._take()
+    monkeypatch.setattr(polled, "take_numbered", list)
 
 
 def hear_policy(safety, monkeypatch):
@@ -94,7 +119,7 @@ def test_a_service_call_that_fails_is_answered_and_stops(safety):
 
 def test_whoever_cannot_be_heard_on_the_enabling_device_is_named(safety):
     stranger = rclpy.create_node("stranger")
-    stranger.create_publisher(Bool, "/robolearn/enabling_device", qos(1, reliable=False))
+    stranger.create_publisher(Joy, "/robolearn/enabling_device", qos(1, reliable=False))
     until = time.monotonic() + 10.0
     while "fit" not in safety._problems and time.monotonic() < until:
         safety._watch_fit()
@@ -111,35 +136,79 @@ def test_stop_at_rest_has_nothing_to_do(safety):
 
 
 def test_no_start_while_no_controller_listens(safety):
-    answer = safety._start(1.0)
+    answer = safety._start(1.0, START)
     assert not answer.accepted
     assert "nobody listens on" in answer.text
     assert safety.monitor.state is State.HOLDING
 
 
 def test_no_start_before_the_person_sensor_was_heard(safety, monkeypatch):
-    monkeypatch.setattr(safety, "_deaf", lambda: "")
-    answer = safety._start(1.0)
+    monkeypatch.setattr(safety.publishers, "_node", Listened(safety.node))
+    answer = safety._start(1.0, START)
     assert answer.text == "No start: nothing was received from the person sensor on /robolearn/person_range."
     assert safety.monitor.state is State.HOLDING
-    safety._person = 5.0, 1.0
+    hear_person(safety, monkeypatch)
     heard_s = hear_policy(safety, monkeypatch)
-    assert "no position of the arm" in safety._start(heard_s).text
+    assert "no position of the arm" in safety._start(heard_s, START).text
 
 
 def test_no_start_while_no_policy_is_heard(safety, monkeypatch):
-    monkeypatch.setattr(safety, "_deaf", lambda: "")
-    safety._person = 5.0, 1.0
+    monkeypatch.setattr(safety.publishers, "_node", Listened(safety.node))
+    hear_person(safety, monkeypatch)
     topic = "/robolearn/policy_command"
     assert (
-        safety._start(1.0).text
+        safety._start(1.0, START).text
         == f"No start: no command has come on {topic} yet: is the policy node running?"
     )
     heard_s = hear_policy(safety, monkeypatch)
     wait_s = safety.monitor.limits.mode.first_command_wait_max_s.value
-    assert "no position of the arm" in safety._start(heard_s + wait_s - 1e-6).text  # beside rounding
-    answer = safety._start(heard_s + wait_s + 1.0)
+    assert "no position of the arm" in safety._start(heard_s + wait_s - 1e-6, START).text  # beside rounding
+    answer = safety._start(heard_s + wait_s + 1.0, START)
     assert answer.text == f"No start: no command has come on {topic} for 3.0 s: is the policy node running?"
     assert safety.monitor.state is State.HOLDING
     safety.monitor._state = State.STOPPED
-    assert safety._start(heard_s + wait_s + 1.0).text.endswith("the monitor is stopped. Reset first.")
+    assert safety._start(heard_s + wait_s + 1.0, START).text.endswith("the monitor is stopped. Reset first.")
+
+
+def test_neither_start_nor_reset_while_somebody_else_publishes_what_the_monitor_reads(safety, monkeypatch):
+    monkeypatch.setattr(safety.publishers, "_node", Listened(safety.node))
+    found = "2 publishers on /robolearn/person_range, expected one (a, b)"
+    safety.publishers.findings = {"person": found}
+    assert safety._start(1.0, START).text == f"No start: {found}"
+    assert safety._reset(1.0, RESET).text == f"No reset: {found}"
+    safety.publishers.findings = {}
+    assert "Nothing to reset" in safety._reset(1.0, RESET).text
+
+
+def test_a_signal_that_goes_back_while_the_arm_moves_asks_for_a_stop(safety, monkeypatch):
+    hear_person(safety, monkeypatch)
+    safety.monitor._state = State.RUNNING
+    message = Range(range=9.0, max_range=20.0)
+    message.header.stamp = time_message(safety.clock, time.monotonic_ns())
+    monkeypatch.setattr(safety.signals.polled[0], "take_numbered", lambda: [(1, message)])
+    safety._take()
+    assert "the sequence on /robolearn/person_range went back from 1 to 1" in safety._stop_asked
+    assert safety.signals.person.value == 5.0
+
+
+def test_an_enabling_device_is_told_with_the_time_of_its_message(safety, monkeypatch):
+    def hear(number, *buttons):
+        message = Joy(buttons=list(buttons))
+        message.header.stamp = time_message(safety.clock, time.monotonic_ns())
+        monkeypatch.setattr(safety.signals.polled[1], "take_numbered", lambda: [(number, message)])
+        safety._take()
+        return safety._surroundings()
+
+    nothing = safety._surroundings()
+    assert (nothing.enabling_device, nothing.enabling_stamp_s) == (None, None)
+    told = hear(1, 1)
+    assert told.enabling_device is True
+    assert told.enabling_stamp_s == pytest.approx(time.monotonic(), abs=5.0)
+    for number, buttons in ((2, (0,)), (3, ()), (4, (2,))):
+        assert hear(number, *buttons).enabling_device is False
+
+
+def test_no_parameter_changes_while_the_node_runs(safety):
+    for name, value in (("operator", "chief"), ("use_sim_time", True), ("mode", "collaborative")):
+        (result,) = safety.node.set_parameters([Parameter(name, value=value)])
+        assert not result.successful

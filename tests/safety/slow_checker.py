@@ -51,6 +51,7 @@ class SlowChecker:
         self.limits = {**data["common"], **data["modes"][mode]}
         self.dt, self.rounding = period_s, rounding
         self.chance = np.random.default_rng(0)
+        self.near = (facts.get("self_distance") or {}).get("pairs") or []
         self.curves = [
             {
                 key: np.array(numbers, float)
@@ -328,18 +329,28 @@ class SlowChecker:
                     outside = np.maximum(np.maximum(low - centres, centres - high), 0.0)
                     distance = _lengths(outside).min(axis=0) - part["radius"]
                     found += _over(f"{part['name']} in {region['name']}", -distance, CLOSE_M)
-        return found + self.judge_self(strung) + self.judge_contact(before, q)
+        return found + self.judge_self(here, strung) + self.judge_contact(before, q)
 
-    def judge_self(self, strung):
-        """Distances between links that are no neighbours, from spheres strung along them."""
+    def judge_self(self, here, strung):
+        """Distances between links that can touch: of spheres strung along each from the other, both ways."""
         needed, found = float(self.number("self_distance_min_m")), []
         for one, centres in zip(self.parts, strung, strict=True):
             for other, others in zip(self.parts, strung, strict=True):
-                if other["depth"] - one["depth"] >= NEIGHBOUR_JOINTS and one["solid"] and other["solid"]:
-                    gaps = _lengths(centres[:, None] - others[None, :]).min(axis=(0, 1))
-                    nearest = gaps - one["radius"] - other["radius"]
+                if self.can_touch(one, other):
+                    nearest = np.minimum(
+                        _outside(other, here[other["body"]], centres).min(axis=0) - one["radius"],
+                        _outside(one, here[one["body"]], others).min(axis=0) - other["radius"],
+                    )
                     found += _over(f"{one['name']} near {other['name']}", needed - nearest, CLOSE_M)
         return found
+
+    def can_touch(self, one, other):
+        """Whether two parts are to be kept apart: of links that are no neighbours, or named in the robot's file."""
+        if not (one["solid"] and other["solid"]) or other["depth"] <= one["depth"]:
+            return False
+        called = [{part["name"], part["link"], part["name"].partition("_hull_")[0]} for part in (one, other)]
+        named = any(all(names & set(pair) for names in called) for pair in self.near)
+        return named or other["depth"] - one["depth"] >= NEIGHBOUR_JOINTS
 
     def surface_speed(self, old, new, old_turn, turn, radius):
         """[k] m/s: of the fastest of some points on each sphere."""
@@ -384,8 +395,13 @@ def _tree(model, joint_names):
             "mass": float(model.body_mass[body]), "centre": model.body_ipos[body].copy(),
             "inertia": _turned(model.body_inertia[body], _matrix(model.body_iquat[body])),
         })  # fmt: skip
-    for geom in range(model.ngeom):
-        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+    names = [model.geom(geom).name for geom in range(model.ngeom)]
+    hull = any(name.startswith("gripper_hull_") for name in names)  # stands for all parts of the gripper
+    for geom, name in enumerate(names):
+        touches = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
+        if name.startswith("gripper_") and hull:
+            touches = name.startswith("gripper_hull_")
+        if not touches:
             continue
         body, size = int(model.geom_bodyid[geom]), model.geom_size[geom]
         box = int(model.geom_type[geom]) == int(mujoco.mjtGeom.mjGEOM_BOX)
@@ -394,7 +410,8 @@ def _tree(model, joint_names):
         points = model.geom_pos[geom] + (corners if box else ends) @ _matrix(model.geom_quat[geom]).T
         parts.append({
             "name": model.geom(geom).name, "body": body, "depth": bodies[body]["depth"], "points": points,
-            "radius": 0.0 if box else float(size[0]), "solid": True,
+            "radius": 0.0 if box else float(size[0]), "solid": True, "link": model.body(body).name,
+            "box": (model.geom_pos[geom].copy(), _matrix(model.geom_quat[geom]), size.copy()) if box else None,
         })  # fmt: skip
     elbow = next(k for k, body in enumerate(bodies) if body["joint"] == (3 if len(joint_names) == 7 else 2))
     tcp = model.site("tcp").id
@@ -450,6 +467,18 @@ def _along(frame, part):
         points if len(points) != 2 else points[0] + np.linspace(0, 1, 7)[:, None] * (points[1] - points[0])
     )
     return np.array([place + turn @ point for point in between])
+
+
+def _outside(part, frame, points):
+    """How far [s, k] m the points [s, k, 3] are outside of a part; 0 inside."""
+    turn, place = frame
+    local = np.einsum("skj,kji->ski", points - place, turn)
+    if part["box"] is not None:
+        centre, own, half = part["box"]
+        return _lengths(np.maximum(np.abs((local - centre) @ own) - half, 0.0))
+    first, way = part["points"][0], part["points"][1] - part["points"][0]
+    share = np.clip((local - first) @ way / (way @ way), 0.0, 1.0)
+    return np.maximum(_lengths(local - first - share[..., None] * way) - part["radius"], 0.0)
 
 
 class Found(str):

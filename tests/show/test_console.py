@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from robolearn.learn.evaluate import Evaluation, wilson
+from robolearn.learn.evaluation import Evaluation, wilson
 from robolearn.show import console
 
 

@@ -13,8 +13,9 @@ from mujoco.rendering.classic import gl_context
 import robolearn
 from robolearn.cli import app as cli
 from robolearn.errors import ConfigError, PhysicsError
-from robolearn.show import render
+from robolearn.show import film
 from robolearn.show.view import policy_step, view
+from robolearn.sim import render
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,13 @@ def test_a_picture_without_a_display_needs_no_setting(env, headless):
 def test_a_users_choice_stands(env, headless, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(PhysicsError, match=r"no display\).*libegl1.*set MUJOCO_GL=egl"):
-        render.check_filming(env)
+        film.check_filming(env)
     assert gl_context.GLContext is Broken
 
 
 def test_importing_robolearn_sets_nothing():
     clean = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
-    code = "import os, robolearn.show.render; assert 'MUJOCO_GL' not in os.environ"
+    code = "import os, robolearn.sim.render; assert 'MUJOCO_GL' not in os.environ"
     subprocess.run([sys.executable, "-c", code], env=clean, check=True)
 
 
@@ -88,9 +89,9 @@ def test_a_video_is_written_as_it_is_drawn(env, tmp_path, monkeypatch):
         target.write_bytes(b"video")
         assert fps == 25.0
 
-    monkeypatch.setattr(render, "_encode", encode)
+    monkeypatch.setattr(film, "_encode", encode)
     monkeypatch.setattr(render, "SceneRenderer", Blank)
-    path = render.film_steps(env, counted, tmp_path / "x.mp4", 2, 0, lambda *said: told.append(said))
+    path = film.film_steps(env, counted, tmp_path / "x.mp4", 2, 0, lambda *said: told.append(said))
     assert path.read_bytes() == b"video"
     # 2 episodes of 20 control periods, a picture in two of them, and never more in memory than one.
     assert [played for _, played, _ in seen] == list(range(0, 41, 2))
@@ -105,7 +106,7 @@ def test_another_ending_than_mp4_is_refused_before_anything_is_drawn(tmp_path, p
         yield np.zeros((16, 16, 3), np.uint8)
 
     with pytest.raises(ConfigError, match=f"{path}' does not end in .mp4"):
-        render.write_video(frames(), tmp_path / path, 25.0)
+        film.write_video(frames(), tmp_path / path, 25.0)
     assert not list(tmp_path.iterdir())
 
 

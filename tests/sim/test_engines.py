@@ -15,7 +15,7 @@ import pytest
 import robolearn
 from robolearn.env.task import task_classes
 from robolearn.errors import PhysicsError
-from robolearn.sim.physics import make_physics
+from robolearn.sim.engines import make_physics
 
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3

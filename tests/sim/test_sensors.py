@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from robolearn.env.task import load_task, task_names
-from robolearn.sim.physics import make_physics
+from robolearn.sim.engines import make_physics
 from robolearn.sim.sensors import covers, sensors
 
 # Every kind of joint and of offset that a frame may hang from, and every kind of frame it may be seen from.

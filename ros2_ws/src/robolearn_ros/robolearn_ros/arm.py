@@ -25,6 +25,7 @@ class ArmTopics:
     fast_state_rate_hz: float | None
     command: str
     reliable: bool
+    wrench: str
 
     @property
     def best_state(self) -> str:
@@ -60,4 +61,5 @@ def arm_topics(robot: Robot) -> ArmTopics:
         fast_state_rate_hz=ros.raw_state_rate_hz,
         command=ros.command_topic,
         reliable=fast_qos.reliability == "reliable",
+        wrench=ros.wrench_topic or "",
     )

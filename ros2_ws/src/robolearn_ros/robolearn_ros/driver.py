@@ -20,6 +20,9 @@ from robolearn_ros.loop import Samples
 Vector = NDArray[np.float64]
 
 CATCH_UP_PERIODS = 3
+# The grid of commands in motion, 2.3e-10 rad: finer bits would be noise that the log must keep. It adds at most
+# 8 * half a step / dt^3 to the jerk: 0.12 rad/s^3 at 500 Hz.
+POSITION_STEP_RAD, VELOCITY_STEP_RAD_S = 2.0**-32, 2.0**-24
 
 
 class Go(Enum):
@@ -81,7 +84,11 @@ class PolicyDriver:
         while self._period < period - (phase == 0):
             self._next_period(go, sources)
         at_end = self._period < period
-        return self._stream.sample(self._stream.period_s if at_end else phase * self._tick_s)
+        position, velocity = self._stream.sample(self._stream.period_s if at_end else phase * self._tick_s)
+        # A joint at rest stays exactly where it is held.
+        on_grid = np.rint(position / POSITION_STEP_RAD) * POSITION_STEP_RAD
+        velocity = np.rint(velocity / VELOCITY_STEP_RAD_S) * VELOCITY_STEP_RAD_S
+        return np.where(velocity == 0.0, position, on_grid), velocity
 
     @property
     def at_rest(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import WrenchStamped
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
 from rclpy.duration import Duration
@@ -23,11 +24,13 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import JointState, Range
 
+from robolearn.recorder.cycle_codec import Wrench
 from robolearn.safety.types import Command, Measured
 from robolearn_ros.loop import StampClock
 
 Vector = NDArray[np.float64]
 M = TypeVar("M")
+Numbered = tuple[int, M]  # a publisher's number of a message, and the message
 
 _INFINITE_NS = 2**62
 
@@ -99,14 +102,19 @@ class Polled(Generic[M]):
 
     def take(self) -> list[M]:
         """Every message that came since the last call, at most the queue's depth."""
-        messages: list[M] = []
+        return [message for _, message in self.take_numbered()]
+
+    def take_numbered(self) -> list[Numbered[M]]:
+        """The same, each with the number that the middleware gave it: per publisher, one higher with each message."""
+        messages: list[Numbered[M]] = []
         handle = self._subscription.handle
         with handle:
             while len(messages) < self.depth:
                 taken = handle.take_message(self._kind, False)
                 if taken is None:
                     break
-                messages.append(taken[0])
+                message, info = taken
+                messages.append((info["publication_sequence_number"] or 0, message))
         return messages
 
 
@@ -142,7 +150,8 @@ class JointReader:
             self._order = [found.index(name) for name in self._names if name in found]
         stamp = self._clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
         names = tuple(found[i] for i in self._order) if self._order else tuple(found)
-        return Measured(names, self._pick(message.position), self._pick(message.velocity), stamp)
+        effort = self._pick(message.effort) if len(message.effort) else None
+        return Measured(names, self._pick(message.position), self._pick(message.velocity), stamp, effort)
 
     def missing(self, message: JointState) -> list[str]:
         """Joints of the robot that the message lacks."""
@@ -161,6 +170,13 @@ def command(message: JointState, clock: StampClock) -> Command:
     velocity = np.array(message.velocity, float) if len(message.velocity) else None
     source = message.header.frame_id or "unnamed"
     return Command(tuple(message.name), np.array(message.position, float), stamp, velocity, source)
+
+
+def wrench(message: WrenchStamped, clock: StampClock) -> Wrench:
+    """A WrenchStamped as values."""
+    force, torque = message.wrench.force, message.wrench.torque
+    stamp = clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
+    return Wrench(np.array([force.x, force.y, force.z]), np.array([torque.x, torque.y, torque.z]), stamp)
 
 
 def distance_m(message: Range) -> float:

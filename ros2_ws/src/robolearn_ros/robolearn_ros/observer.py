@@ -1,4 +1,4 @@
-"""The demo driver's eyes and hands: what the arm does, what the monitor decided, goals, person, services."""
+"""The demo driver's topics and services: arm state, decisions, goals, person sensor, operator requests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from geometry_msgs.msg import PointStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, Range
-from std_srvs.srv import Trigger
 
+from robolearn.deploy.operators import operator_key_path
 from robolearn.errors import RobolearnError
+from robolearn.keys import load_or_create_key
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.loop import StampClock
 from robolearn_ros.messages import JointReader, Polled, qos
+from robolearn_ros.operator_client import OperatorClient
 
 Vector = NDArray[np.float64]
 
@@ -69,10 +71,7 @@ class Observer:
         self._policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(50))
         self._goal_out = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
         self._person_out = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
-        self._clients = {
-            name: self.node.create_client(Trigger, f"/safety_node/{name}")
-            for name in ("reset", "start", "stop")
-        }
+        self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self.person_m = 5.0
         self.person_told: list[tuple[float, float]] = []  # when, and which distance, was published
         self.goal: Vector | None = None
@@ -122,14 +121,11 @@ class Observer:
         self._publish_goal(goal, time.monotonic())
 
     def call(self, name: str) -> tuple[bool, str]:
-        """Call a service of the safety node: reset, start or stop. Returns its answer."""
-        client = self._clients[name]
-        self.wait(f"Service /safety_node/{name}", client.service_is_ready, 10.0)
-        future = client.call_async(Trigger.Request())
-        self.wait(f"An answer to {name}", future.done, 5.0)
-        answer = future.result()
-        assert answer is not None
-        return answer.success, answer.message
+        """Ask the safety node for a reset, a start or a stop, as this account's operator. Returns its answer."""
+        self.wait(f"Services of the safety node for {name}", lambda: self._operator.ready(name), 10.0)
+        call = self._operator.call(name, reason="demo driver")
+        self.wait(f"An answer to {name}", call.done, 5.0)
+        return call.result()
 
     @property
     def state(self) -> str:

@@ -1,4 +1,4 @@
-"""An operator's calls from the command line, where `ros2 service call` is not installed.
+"""An operator's requests as a process: `robolearn operate` runs it with the environment of the deployment.
 
 python -m robolearn_ros.operate start
 python -m robolearn_ros.operate goal 0.5 0.2 0.4
@@ -10,40 +10,45 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PointStamped
 from rclpy.node import Node
-from std_srvs.srv import Trigger
 
+from robolearn.deploy.operators import operator_key_path
+from robolearn.errors import RobolearnError
+from robolearn.files.printable import printable
+from robolearn.keys import load_key, load_or_create_key
 from robolearn_ros.messages import Polled, qos
+from robolearn_ros.operator_client import OperatorClient
+from robolearn_ros.sources import GOAL_TOPIC
 
 WAIT_S = 5.0
+Answer = tuple[bool, str]
 
 
-def call(node: Node, name: str) -> tuple[bool, str]:
-    """Call a Trigger service of the safety node; (accepted, answer)."""
-    client = node.create_client(Trigger, f"/safety_node/{name}")
-    if not client.wait_for_service(WAIT_S):
-        return (
-            False,
-            f"No service /safety_node/{name}: is the safety node running, in the same ROS_DOMAIN_ID?",
-        )
-    future = client.call_async(Trigger.Request())
-    rclpy.spin_until_future_complete(node, future, timeout_sec=WAIT_S)
-    answer = future.result()
-    return (answer.success, answer.message) if answer is not None else (False, "No answer came.")
+def ask(node: Node, options: argparse.Namespace) -> Answer:
+    """Ask the safety node for a stop, or, signed, for a start, a reset or a mode; (accepted, answer)."""
+    key = None
+    if options.verb != "stop":
+        key = load_key(options.key) if options.key else load_or_create_key(operator_key_path())
+    client = OperatorClient(node, key, options.operator)
+    if not _wait(node, lambda: client.ready(options.verb)):
+        return False, "No safety node was found: is it running, in the same ROS_DOMAIN_ID?"
+    call = client.call(options.verb, mode=getattr(options, "name", ""), reason=options.reason)
+    if not _wait(node, call.done):
+        return False, "No answer came."
+    return call.result()
 
 
-def send_goal(node: Node, position: list[float]) -> tuple[bool, str]:
+def send_goal(node: Node, position: list[float]) -> Answer:
     """Publish a goal [3] m in the base frame once somebody listens."""
-    publisher = node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
-    deadline = time.monotonic() + WAIT_S
-    while publisher.get_subscription_count() == 0:
-        if time.monotonic() > deadline:
-            return False, "Nobody listens on /robolearn/goal: is the policy node configured?"
-        time.sleep(0.02)
+    publisher = node.create_publisher(PointStamped, GOAL_TOPIC, qos(1))
+    if not _wait(node, lambda: publisher.get_subscription_count() > 0):
+        return False, f"Nobody listens on {GOAL_TOPIC}: is the policy node configured?"
     message = PointStamped()
     message.header.frame_id = "base"
     message.header.stamp = node.get_clock().now().to_msg()
@@ -53,47 +58,70 @@ def send_goal(node: Node, position: list[float]) -> tuple[bool, str]:
     return True, f"Goal {position} m sent."
 
 
-def read_status(node: Node) -> tuple[bool, str]:
+def read_status(node: Node) -> Answer:
     """The monitor's newest decision."""
     decisions = Polled(node, DiagnosticStatus, "/robolearn/decision", qos(1, latched=True))
+    found: list[DiagnosticStatus] = []
+
+    def heard() -> bool:
+        found.extend(decisions.take())
+        return bool(found)
+
+    if not _wait(node, heard):
+        return False, "No decision came: is the safety node running, in the same ROS_DOMAIN_ID?"
+    values = {pair.key: pair.value for pair in found[-1].values}
+    return True, f"{values['state']}, {values['verdict']}: {found[-1].message} (mode {values['mode']})"
+
+
+def _wait(node: Node, until: Callable[[], bool]) -> bool:
+    """Spin until something holds; False where it does not in time."""
     deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        for message in decisions.take():
-            values = {pair.key: pair.value for pair in message.values}
-            return True, f"{values['state']}, {values['verdict']}: {message.message} (mode {values['mode']})"
-        time.sleep(0.02)
-    return False, "No decision came: is the safety node running, in the same ROS_DOMAIN_ID?"
+    while not until():
+        if time.monotonic() > deadline:
+            return False
+        rclpy.spin_once(node, timeout_sec=0.02)
+    return True
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point. Exit status 0 accepted, 1 refused or no answer."""
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--key", type=Path, help="operator's key file (default: this account's)")
+    parser.add_argument("--operator", default="", help="pseudonym (default: the one your key is known by)")
+    parser.add_argument("--reason", default="", help="recorded in the safety log")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name in ("start", "stop", "reset"):
-        verbs.add_parser(name, help=f"call /safety_node/{name}")
+        verbs.add_parser(name, help=f"ask the safety node for a {name}")
     verbs.add_parser("mode", help="change the mode, at rest").add_argument("name")
     verbs.add_parser("goal", help="send a goal for the TCP").add_argument(
         "position", nargs=3, type=float, help="x y z in m, base frame"
     )
     verbs.add_parser("status", help="the monitor's newest decision")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point. Exit status 0 accepted, 1 refused or no answer, 2 wrong input."""
+    options = _options(arguments)
     rclpy.init()
-    node = Node("operate")
+    node = None
     try:
+        node = Node("operate")
         if options.verb == "goal":
             accepted, text = send_goal(node, options.position)
         elif options.verb == "status":
             accepted, text = read_status(node)
         else:
-            accepted, text = call(
-                node, f"set_mode_{options.name}" if options.verb == "mode" else options.verb
-            )
+            accepted, text = ask(node, options)
+    except RobolearnError as error:
+        sys.stderr.write(printable(str(error)) + "\n")
+        return 2
     finally:
-        node.destroy_node()
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     return 0 if accepted else 1
 
 

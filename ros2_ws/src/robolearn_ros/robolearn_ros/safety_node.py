@@ -1,13 +1,14 @@
 """The safety monitor as a process of its own, sole publisher to the arm's controller.
 
 Every cycle: take every message, ask the monitor, publish what it decided, record it. It never goes silent: without
-a start it holds, on an error in the loop it brakes. Services reset, start, stop and change the mode; they are carried
-out between two cycles.
+a start it holds, on an error in the loop it brakes. Operators reset, start and change the mode, anybody may stop
+(`operator_service`); calls are carried out between two cycles.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import queue
 import sys
 import time
@@ -16,33 +17,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
-from sensor_msgs.msg import JointState, Range
-from std_msgs.msg import Bool, Float64, Float64MultiArray
-from std_srvs.srv import Trigger
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, Float64MultiArray
 
+from robolearn.deploy.claim import Claim
 from robolearn.deploy.command_grid import CONTROLLERS, check_command_grid
 from robolearn.deploy.deployment import profile_line
+from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
+from robolearn.recorder.cycle_codec import Wrench
+from robolearn.recorder.resolution import STEPS, measured_on_grid, wrench_on_grid
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
-from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
+from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.brake_guard import BrakeGuard, node_name
+from robolearn_ros.decision_report import DecisionReport, NodeLog
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import (
     JointReader,
     Polled,
     command,
-    distance_m,
     joint_state,
     misfits,
     qos,
     time_message,
+    wrench,
 )
 from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.publishers import PublisherWatch
+from robolearn_ros.signals import CellSignals
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
@@ -58,13 +68,15 @@ PARAMETERS = (
               "Hz", 0, 10000),
     Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
     Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
+    Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
     Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
     Parameter("log_key", "", "key file that signs the log; empty for the default"),
     Parameter("deployment_id", "not stated", "what this installation is called in the log"),
-    Parameter("operator", "operator", "pseudonym recorded with reset, start and mode; may be changed while running",
-              read_only=False),
-    Parameter("reset_reason", "service call", "why, recorded with a reset; may be changed while running",
-              read_only=False),
+    Parameter("operator", "operator", "pseudonym of who starts the nodes, in the first line of the log"),
+    Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
+    Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
+              "device stops; false: it is only reported"),
+    Parameter("brake_guard", True, "a second process that brakes the arm where this one is killed"),
     replace(PHASE, default=0.6),
     RT_PRIORITY,
     STATS_PATH,
@@ -72,7 +84,8 @@ PARAMETERS = (
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
-DECISION_PERIOD_NS = 100_000_000
+NOT_WRITTEN = "the safety log is not written"
+LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
 
@@ -89,56 +102,64 @@ class SafetyNode:
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
+        self._command_topic = p["command_topic"] or arm_topics(self.robot).command
+        commanded = self.node.resolve_topic_name(self._command_topic)
+        self._claim = Claim("commands an arm", commanded, self.node.context.get_domain_id())
+        self._ending = ""  # why this node has been asked to end
         self.log = self._open_log(p)
         self._reader = JointReader(self.robot.joint_names, self.clock)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
-        self._log_well = True
+        self._log_problem = ""  # why cycles are not recorded
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
-        self._person: tuple[float, float] | None = None
-        self._enabled: tuple[bool, float] | None = None
-        self._decision: Decision | None = None
-        self._told: tuple[Any, ...] = ()
-        self._told_ns = 0
+        self._wrench: Wrench | None = None
         self._problems: dict[str, str] = {}
         self.check_time = Samples()
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
         self.command_latency = Samples()  # from the stamp of the policy's command to the arm's
         self._connect(p)
+        self._guard: BrakeGuard | None = None
+        if p["brake_guard"]:
+            self._guard = BrakeGuard(commanded, self.robot.dof, 1.0 / p["rate_hz"], p["rt_priority"])
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
         node, topics = self.node, arm_topics(self.robot)
-        self._command_topic = p["command_topic"] or topics.command
         self._policy_topic = p["policy_topic"]
         self._states = Polled(
             node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(QUEUE)
         )
         self._commands = Polled(node, JointState, p["policy_topic"], qos(QUEUE))
-        self._ranges = Polled(node, Range, p["person_topic"], qos(QUEUE))
-        self._enabling = Polled(node, Bool, "/robolearn/enabling_device", qos(QUEUE))
+        self.signals = CellSignals(
+            node, self.clock, p["person_topic"], self.monitor.limits.mode.clock_ahead_max_s.value
+        )
+        wrench_topic = p["wrench_topic"] or topics.wrench
+        # Best effort hears every publisher; a lost wrench matters to nobody but who reads the record.
+        self._wrenches = (
+            Polled(node, WrenchStamped, wrench_topic, qos(QUEUE, reliable=False)) if wrench_topic else None
+        )
+        self._wrench_frame: str | None = None
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
         self._out_qos = qos(1)
         self._out = node.create_publisher(Float64MultiArray, self._command_topic, self._out_qos)
         self._sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
-        self._decisions = node.create_publisher(
-            DiagnosticStatus, "/robolearn/decision", qos(50, latched=True)
-        )
+        self.said = NodeLog(node)
+        self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
-        calls: dict[str, Callable[[float], Answer]] = {
-            "reset": self._reset,
-            "start": self._start,
-            "stop": self._stop,
-        }
-        for mode in self.profile.modes:
-            calls[f"set_mode_{mode}"] = lambda now_s, mode=mode: self._set_mode(now_s, mode)
-        for name, call in calls.items():
-            node.create_service(
-                Trigger, f"~/{name}", lambda _, response, call=call: self._ask(call, response)
-            )
+        inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
+        self.publishers = PublisherWatch(
+            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"], guard=node_name(os.getpid())
+        )
+        gate = OperatorGate(operators_from_list(p["operators"]))
+        if gate.empty:
+            node.get_logger().warning("No operator is known: nobody can start this arm. Set `operators`.")
+        OperatorService(
+            node, gate, self._carry_out, lambda: self._ask(self._stop),
+            lambda text: self._event("finding", about="operator", text=text),
+        )  # fmt: skip
         node.create_timer(1.0, self._publish_diagnostics)
         node.create_timer(0.2, self._watch_publishers)
 
@@ -163,10 +184,10 @@ class SafetyNode:
         surroundings = self._surroundings()
         decision = self.monitor.check(self._arrived, self._measured, surroundings, now_s)
         self.check_time.add(time.monotonic_ns() - now_ns)
-        self._stop_asked = ""
+        asked, self._stop_asked = self._stop_asked or self._log_problem, ""
         stamp = time_message(self.clock, tick_ns)
         if decision.publish:
-            self._out.publish(Float64MultiArray(data=decision.command_rad.tolist()))
+            self._send(tick_ns, decision)
             published_ns = time.monotonic_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
@@ -177,7 +198,19 @@ class SafetyNode:
             )
         self._relay_gripper()
         self._record(now_s, surroundings, decision)
-        self._tell(decision, now_ns, now_s)
+        self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
+
+    def _send(self, tick_ns: int, decision: Decision) -> None:
+        """The decided sample to the arm's controller; the guard first learns how to brake after it."""
+        message, ahead = Float64MultiArray(data=decision.command_rad.tolist()), self.monitor.braking
+        if self._guard is None or ahead is None:
+            self._out.publish(message)
+            return
+        limits = self.monitor.limits
+        rates = limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3
+        self._guard.plan(tick_ns, decision.command_rad, ahead, rates)
+        self._out.publish(message)
+        self._guard.sent()
 
     def _relay_gripper(self) -> None:
         """Pass on the gripper's opening while commands are followed; at a stop it keeps what it holds."""
@@ -190,81 +223,57 @@ class SafetyNode:
         """Every message that came since the last cycle."""
         self._measured_new, self._arrived = False, []
         for message in self._states.take():
-            self._measured, self._measured_new = self._reader.measured(message), True
+            self._measured = measured_on_grid(self._reader.measured(message))
+            self._measured_new = True
         self._arrived = [command(message, self.clock) for message in self._commands.take()]
         if self._arrived:
             self._command = self._arrived[-1]
-        ranges = self._ranges.take()
-        if ranges:  # the nearest of those that came in this cycle; NaN wins
-            nearest = min(ranges, key=lambda r: -math.inf if math.isnan(r.range) else distance_m(r))
-            stamp = nearest.header.stamp
-            self._person = distance_m(nearest), self.clock.monotonic_s(stamp.sec, stamp.nanosec)
-        for message in self._enabling.take():
-            self._enabled = bool(message.data), time.monotonic_ns() / 1e9
+        self._take_wrench()
+        problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
+        if problem:
+            self._stop_because(problem)
+
+    def _take_wrench(self) -> None:
+        """The newest wrench, for the record only."""
+        messages = self._wrenches.take() if self._wrenches is not None else []
+        if self._wrenches is not None and messages:
+            self._wrench = wrench_on_grid(wrench(messages[-1], self.clock))
+            frame = messages[-1].header.frame_id
+            if frame != self._wrench_frame:
+                self._wrench_frame = frame
+                self._event("wrench_frame", topic=self._wrenches.topic, frame_id=frame)
 
     def _surroundings(self) -> Surroundings:
-        held, held_s = self._enabled or (None, None)
-        distance, stamp = self._person or (None, None)
-        stop = bool(self._stop_asked) or not self._log_well
-        return Surroundings(distance, stamp, stop, held, held_s)
+        return self.signals.surroundings(bool(self._stop_asked or self._log_problem))
 
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
-        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision)
-        if well != self._log_well:
-            self._log_well = well
-            self._note(
-                "log",
-                "" if well else f"the safety log is not written: {self.log.problem or 'its queue is full'}",
-            )
+        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision, self._wrench)
+        if well == bool(self._log_problem):
+            self._log_problem = "" if well else self._unwell_log() or f"{NOT_WRITTEN}: its queue is full"
+            self._note("log", self._log_problem)
 
-    def _tell(self, decision: Decision, now_ns: int, now_s: float) -> None:
-        """The decision on change and at 10 Hz."""
-        record = decision.records[0] if decision.records else None
-        key = (decision.verdict, decision.state, record and record.rule, self.monitor.mode)
-        changed = key != self._told
-        self._decision = decision
-        if not changed and now_ns - self._told_ns < DECISION_PERIOD_NS:
-            return
-        self._told, self._told_ns = key, now_ns
-        values: dict[str, Any] = {
-            "verdict": decision.verdict,
-            "state": decision.state,
-            "latched": decision.latched,
-            "mode": self.monitor.mode,
-            "monotonic_ns": now_ns,
-            "stopping_time_s": decision.stopping_time_s,
-            "profile_digest": self.profile.digest,
-        }
-        if record is not None:
-            values |= {
-                "rule": record.rule,
-                "where": record.where,
-                "value": record.value,
-                "limit": record.limit,
-                "margin": record.margin,
-                "unit": record.unit,
-                "source": record.source,
-            }
-        level = {Verdict.PASS: OK, Verdict.LIMIT: WARN, Verdict.STOP: ERROR if decision.latched else WARN}
-        text = record.text if record is not None else str(decision.state)
-        self._decisions.publish(
-            status("robolearn: decision", level[decision.verdict], text, self.robot.name, values)
-        )
+    def _unwell_log(self) -> str:
+        """What is wrong with the log at this moment; empty if nothing is."""
+        problem = self.log.problem if self.log is not None else ""
+        return f"{NOT_WRITTEN}: {problem}" if problem else ""
 
     # -- services --
 
-    def _ask(self, call: Callable[[float], Answer], response: Trigger.Response) -> Trigger.Response:
+    def _ask(self, call: Callable[[float], Answer]) -> Answer:
         """Hand a call to the control loop and wait for its answer (executor thread)."""
         reply: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._requests.put((call, reply))
         try:
-            answer = reply.get(timeout=SERVICE_WAIT_S)
+            return reply.get(timeout=SERVICE_WAIT_S)
         except queue.Empty:
-            answer = Answer(False, "The control loop did not answer. Look at /diagnostics.")
-        response.success, response.message = answer.accepted, answer.text
-        return response
+            return Answer(False, "The control loop did not answer. Look at /diagnostics.")
+
+    def _carry_out(self, request: OperatorRequest) -> Answer:
+        """An operator's request, admitted by its signature (executor thread)."""
+        call = {"start": self._start, "reset": self._reset, "mode": self._set_mode}[request.verb]
+        return self._ask(lambda now_s: call(now_s, request))
 
     def _answer(self, now_s: float) -> None:
         """Carry out what services asked for, between two cycles."""
@@ -276,24 +285,35 @@ class SafetyNode:
                 self._stop_because(f"a service call failed: {type(error).__name__}: {error}")
                 reply.put(Answer(False, self._stop_asked))
 
-    def _reset(self, now_s: float) -> Answer:
-        who, why = self._text("operator"), self._text("reset_reason")
+    def _reset(self, now_s: float, request: OperatorRequest) -> Answer:
+        lasting = self._lasting() if self.monitor.state is State.STOPPED else ""
+        if lasting:
+            return self._refuse("reset", lasting)
+        who, why = request.operator, request.reason or "no reason given"
         answer = self.monitor.reset(now_s, self._measured, who, why)
-        self._event("reset", now_s=now_s, measured=self._measured, who=who, why=why, answer=answer)
+        self._event(
+            "reset", now_s=now_s, measured=self._measured, who=who, key=request.key_id, why=why, answer=answer
+        )
         return answer
 
-    def _start(self, now_s: float) -> Answer:
+    def _start(self, now_s: float, request: OperatorRequest) -> Answer:
         # A latched stop is for the monitor to refuse, whoever else is missing.
-        unready = (self._deaf() or self._unheard(now_s)) if self.monitor.state is State.HOLDING else ""
+        unready = ""
+        if self.monitor.state is State.HOLDING:
+            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s) or self._unguarded()
         if unready:
-            self._event("finding", about="start", text=unready)
-            return Answer(False, f"No start: {unready}")
-        who = self._text("operator")
+            return self._refuse("start", unready)
+        who = request.operator
         answer = self.monitor.start(now_s, self._measured, who)
-        self._event("start", now_s=now_s, measured=self._measured, who=who, answer=answer)
+        self._event("start", now_s=now_s, measured=self._measured, who=who, key=request.key_id, answer=answer)
         if answer.accepted:
             self._command = None
         return answer
+
+    def _refuse(self, about: str, reason: str) -> Answer:
+        """A refusal by this node, before the monitor is asked."""
+        self._event("finding", about=about, text=reason)
+        return Answer(False, f"No {about}: {reason}")
 
     def _stop(self, now_s: float) -> Answer:
         del now_s
@@ -302,16 +322,54 @@ class SafetyNode:
         self._stop_because("stop service")
         return Answer(True, "Stopping.")
 
-    def _set_mode(self, now_s: float, mode: str) -> Answer:
-        who = self._text("operator")
+    def _set_mode(self, now_s: float, request: OperatorRequest) -> Answer:
+        mode, who = request.mode, request.operator
         answer = self.monitor.set_mode(mode, who)
-        self._event("mode", now_s=now_s, mode=mode, who=who, answer=answer)
+        self._event("mode", now_s=now_s, mode=mode, who=who, key=request.key_id, answer=answer)
         return answer
 
     def _stop_because(self, reason: str) -> None:
         if not self._stop_asked and self.monitor.state is State.RUNNING:
             self._event("stop_request", reason=reason)
         self._stop_asked = reason
+
+    def _lasting(self) -> str:
+        """What would stop the arm again at once after a reset and a start; empty if nothing would."""
+        if self._ending:
+            return f"this node is ending ({self._ending})."
+        self.publishers.look()  # whoever came since the last look is seen before a start, not after it
+        return self._unwell_log() or self.publishers.stops
+
+    def _unguarded(self) -> str:
+        """Why nobody would brake the arm if this process were killed; empty where somebody would."""
+        return self._guard.problem if self._guard is not None else ""
+
+    # -- the end --
+
+    def rest(self, reason: str) -> bool:
+        """Brake to rest, whatever the arm does at that moment."""
+        if not self._ending:
+            self._ending = reason
+            self._event("finding", about="ending", text=f"{reason}; the monitor is {self.monitor.state}")
+            self.said.warning(f"Ending: {reason}. The monitor is {self.monitor.state}.")
+        if self.monitor.state is State.RUNNING:
+            self._stop_because(f"the safety node is ending ({reason})")
+            return False
+        return self.monitor.state is not State.STOPPING
+
+    def close(self) -> None:
+        """End the log in order, and let another process command the arm."""
+        if self._guard is not None:
+            self._guard.close()
+        self.said.write()
+        self._claim.release()
+        if self.log is None:
+            return
+        rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
+        how = "the arm was sent to rest" if rest else "the arm was not sent to rest"
+        # A log that is not well is given less time: whoever waits for this process has a limit too.
+        wait_s = UNWELL_LOG_WAIT_S if self.log.problem else LOG_WAIT_S
+        self.log.close(f"the safety node was ended: {self._ending or 'an error'}; {how}", wait_s)
 
     # -- around it --
 
@@ -324,6 +382,7 @@ class SafetyNode:
             "deployment_id": p["deployment_id"],
             "operator": p["operator"],
             "parameters": p,
+            "measurement_steps": STEPS,
         }
         key = Path(p["log_key"]) if p["log_key"] else None
         return SafetyLog.open(
@@ -339,9 +398,6 @@ class SafetyNode:
         if self.log is not None:
             self.log.event(kind, **fields)
 
-    def _text(self, name: str) -> str:
-        return str(self.node.get_parameter(name).value)
-
     def _note(self, key: str, text: str) -> None:
         """Remember a problem for diagnostics, and record that it came or went; empty text ends it."""
         if self._problems.get(key, "") == text:
@@ -351,31 +407,16 @@ class SafetyNode:
             {**self._problems, key: text} if text else {k: v for k, v in self._problems.items() if k != key}
         )
         if text:
-            self.node.get_logger().warning(text)
+            self.said.warning(text)
 
     def _watch_publishers(self) -> None:
-        others = self.node.count_publishers(self._command_topic) - 1
-        self._note("controller", f"{others} other publisher(s) on {self._command_topic}: this monitor no longer "
-                   "decides alone what the arm does" if others > 0 else "")  # fmt: skip
-        policies = self.node.count_publishers(self._policy_topic)
-        self._note(
-            "policy", f"{policies} publishers on {self._policy_topic}, expected one" if policies > 1 else ""
-        )
-        states = self.node.count_publishers(self._states.topic)
-        self._note(
-            "states", f"{states} publishers on {self._states.topic}, expected one" if states > 1 else ""
-        )
-        self._note("arm", self._deaf())
+        for name, text in self.publishers.look().items():
+            self._note(name, text)
+        if self.publishers.stops:
+            self._stop_because(self.publishers.stops)
+        self._note("arm", self.publishers.deaf)
         stepped = self.clock.stepped_s()
         self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
-        if others > 0:
-            self._stop_because(f"another publisher on {self._command_topic}")
-
-    def _deaf(self) -> str:
-        """Why the arm's controller cannot hear this monitor; empty if it can."""
-        if self.node.count_subscribers(self._command_topic):
-            return ""
-        return f"nobody listens on {self._command_topic}: is the controller active?"
 
     def _unheard(self, now_s: float) -> str:
         """Who must be heard before a start and is not; empty if all are.
@@ -383,8 +424,8 @@ class SafetyNode:
         ROS 2 nodes that have just come up may find each other later than a first command may take after a start.
         """
         mode = self.monitor.limits.mode
-        if self._person is None and isinstance(mode.separation, Separation):
-            return f"nothing was received from the person sensor on {self._ranges.topic}."
+        if self.signals.person.value is None and isinstance(mode.separation, Separation):
+            return f"nothing was received from the person sensor on {self.signals.topics['person']}."
         age_s = math.inf if self._command is None else now_s - self._command.stamp_s
         if age_s > mode.first_command_wait_max_s.value:
             since = f"for {age_s:.1f} s" if self._command is not None else "yet"
@@ -393,7 +434,7 @@ class SafetyNode:
 
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
-        read = (self._states, self._commands, self._ranges, self._enabling, self._gripper)
+        read = (self._states, self._commands, *self.signals.polled, self._gripper)
         given = [text for topic in read for text in topic.misfits()]
         taken = misfits(self.node, self._command_topic, Float64MultiArray, self._out_qos, reading=False)
         self._note("fit", "; ".join(given + taken))
@@ -417,11 +458,6 @@ class SafetyNode:
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-    def close(self) -> None:
-        """End the log in order."""
-        if self.log is not None:
-            self.log.close("the safety node was ended")
 
     def statistics(self) -> dict[str, Any]:
         """Loop, check and latency."""

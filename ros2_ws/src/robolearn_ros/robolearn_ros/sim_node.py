@@ -1,12 +1,14 @@
 """A MuJoCo arm in wall-clock time that speaks what the real arm's driver speaks.
 
-It obeys a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
+It stands behind a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
+With `controller: robolearn` it runs robolearn_controller's own C++ filter instead, once a tick, on the sent commands.
 It stands for the arm and its cell; a simulated person sensor belongs to the cell.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -18,19 +20,21 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from robolearn.deploy.claim import Claim
+from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.simulated_controller import SimulatedController
 from robolearn_ros.simulation import Arm, Trajectory
-from robolearn_ros.sources import GRIPPER_TOPIC
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
     Parameter("task", "", "task whose scene surrounds the arm, such as reach; empty for a bare floor"),
-    Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of obeying commands", "Hz", 50, 1000),
+    Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of applying commands", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states at the driver's slow rate; empty for the robot file's"),
     Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
     Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
@@ -47,6 +51,10 @@ PARAMETERS = (
     Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
+    Parameter("controller", "forward", "what makes targets of commands: a forward command controller, or robolearn's",
+              "", None, None, ("forward", "robolearn")),
+    Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
+    Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
     PHASE,
     RT_PRIORITY,
@@ -55,6 +63,8 @@ PARAMETERS = (
 
 PERSON_RATE_HZ = 20.0
 POSE_RATE_HZ = 50.0
+SILENT_NS = 200_000_000  # nobody commands the arm any more
+WAIT_FOR_SILENCE_NS = 3_000_000_000
 
 
 class SimNode:
@@ -70,8 +80,10 @@ class SimNode:
         self.arm.change_plant(p["damping_share"], p["gain_share"])
         self._base_frame = p["base_frame"]
         topics = arm_topics(self.robot)
-        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         raw_topic = p["raw_state_topic"] or topics.fast_state
+        claimed = self.node.resolve_topic_name(raw_topic or p["state_topic"] or topics.state)
+        self._claim = Claim("simulates an arm", claimed, self.node.context.get_domain_id())
+        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         self._raw = (
             self.node.create_publisher(JointState, raw_topic, topics.state_qos(10)) if raw_topic else None
         )
@@ -80,7 +92,7 @@ class SimNode:
         self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
         self._trajectories = Polled(self.node, JointTrajectory, p["trajectory_topic"], qos(10))
         self._trajectory: tuple[Trajectory, int] | None = None
-        self._width = self.node.create_publisher(Float64, GRIPPER_TOPIC, qos(10))
+        self._width = self.node.create_publisher(Float64, find_source(GRIPPER_WIDTH).topic, qos(10))
         self._poses = {
             name: self.node.create_publisher(PoseStamped, f"/robolearn/pose/{name}", qos(10))
             for name in self.arm.objects()
@@ -100,20 +112,34 @@ class SimNode:
         self.refused = 0
         self.largest_step_rad = 0.0
         self._last_target = self.arm.target_rad.copy()
+        self._commanded_ns = self._asked_ns = 0
+        self.acceleration = CommandAcceleration(p["rate_hz"], self.robot.dof)
+        self.controller: SimulatedController | None = None
+        if p["controller"] == "robolearn":
+            self.controller = SimulatedController(
+                self.node, self.robot, p["profile"], rate_hz=p["rate_hz"], stream_rate_hz=p["stream_rate_hz"],
+                position_rad=self.arm.target_rad,
+            )  # fmt: skip
 
     def tick(self, tick_ns: int) -> None:
-        """Obey, step, tell."""
+        """Apply commands, step the physics, publish."""
         for message in self._commands.take():
-            self._trajectory = None
-            self._obey(np.array(message.data, float))
+            self._commanded_ns = tick_ns
+            if self.controller is None:
+                self._trajectory = None
+                self._apply(np.array(message.data, float))
         for message in self._gripper.take():
             if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
                 self.refused += 1
         for message in self._trajectories.take():
+            self._commanded_ns = tick_ns
             self._follow(message, tick_ns)
         if self._trajectory is not None:
             trajectory, start_ns = self._trajectory
-            self._obey(trajectory.sample((tick_ns - start_ns) / 1e9))
+            self._apply(trajectory.sample((tick_ns - start_ns) / 1e9))
+        if self.controller is not None:
+            self._apply(self.controller.step(tick_ns))
+        self.acceleration.add(self.arm.target_rad)
         self.arm.step()
         position, velocity = self.arm.position_rad, self.arm.velocity_rad_s
         if self._noise.any():
@@ -133,8 +159,17 @@ class SimNode:
         if self.loop.index % self._slow_every == 0:
             self._slow.publish(_with_gripper(message, self.arm.gripper_width_m))
 
+    def rest(self, reason: str) -> bool:
+        """The arm ends last: once nobody commands it any more, or after a while."""
+        del reason
+        now_ns = time.monotonic_ns()
+        self._asked_ns = self._asked_ns or now_ns
+        silent = now_ns - self._commanded_ns > SILENT_NS
+        return silent or now_ns - self._asked_ns > WAIT_FOR_SILENCE_NS
+
     def close(self) -> None:
-        """Nothing to release."""
+        """Let another simulated arm take this one's place."""
+        self._claim.release()
 
     def statistics(self) -> dict[str, Any]:
         """Loop statistics and what was commanded."""
@@ -142,9 +177,11 @@ class SimNode:
             **self.loop.summary(),
             "refused_commands": self.refused,
             "largest_command_step_rad": self.largest_step_rad,
+            "command_acceleration_rad_s2": self.acceleration.summary(),
+            **(self.controller.values() if self.controller is not None else {}),
         }
 
-    def _obey(self, target: np.ndarray) -> None:
+    def _apply(self, target: np.ndarray) -> None:
         if not self.arm.command(target):
             self.refused += 1
             return
@@ -198,6 +235,8 @@ class SimNode:
             "refused_commands": self.refused,
             "largest_command_step_rad": self.largest_step_rad,
         }
+        if self.controller is not None:
+            values |= self.controller.values()
         level, text = (
             (WARN, f"{self.refused} commands were no finite joint targets")
             if self.refused
@@ -206,6 +245,33 @@ class SimNode:
         message = DiagnosticArray(status=[status("sim_node: arm", level, text, self.robot.name, values)])
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+class CommandAcceleration:
+    """The targets of the newest ticks, and how hard they accelerate any joint, by differences on the loop's grid."""
+
+    def __init__(self, rate_hz: float, joints: int, capacity: int = 1 << 17):
+        self._rate = rate_hz
+        self._ring = np.zeros((capacity, joints))
+        self._count = 0
+
+    def add(self, position_rad: np.ndarray) -> None:
+        """The target [n] of one more tick."""
+        self._ring[self._count % len(self._ring)] = position_rad
+        self._count += 1
+
+    def summary(self) -> dict[str, float]:
+        """p50, p90, p99 and largest of the ticks with motion, rad/s2; empty without motion."""
+        begin = self._count % len(self._ring) if self._count > len(self._ring) else 0
+        kept = np.roll(self._ring, -begin, axis=0)[: self._count]
+        if len(kept) < 3:
+            return {}
+        acceleration = np.abs(np.diff(kept, 2, axis=0)).max(axis=1) * self._rate**2
+        moved = acceleration[acceleration > 1e-3]
+        if not len(moved):
+            return {}
+        p50, p90, p99 = np.percentile(moved, [50, 90, 99])
+        return {"p50": p50, "p90": p90, "p99": p99, "max": float(moved.max()), "ticks": len(moved)}
 
 
 def _with_gripper(message: JointState, width_m: float) -> JointState:

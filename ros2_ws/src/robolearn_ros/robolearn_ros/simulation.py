@@ -1,4 +1,4 @@
-"""The physics behind sim_node: an arm that obeys joint, gripper and trajectory targets. Knows no ROS."""
+"""The physics behind sim_node: an arm that follows joint, gripper and trajectory targets. Knows no ROS."""
 
 from __future__ import annotations
 

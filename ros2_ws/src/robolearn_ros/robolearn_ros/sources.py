@@ -1,37 +1,34 @@
-"""Where a policy's slots come from on the robot, beyond the arm's own joint states.
+"""Subscribes to the topics behind a policy's slots, by the table `robolearn.policy.sources`.
 
-| source | topic | message |
-|---|---|---|
-| `goal.position` | `/robolearn/goal` | geometry_msgs/PointStamped; PoseStamped where orientation is read too |
-| `goal.orientation` | `/robolearn/goal` | geometry_msgs/PoseStamped |
-| `pose.<object>.position`, `pose.<object>.orientation` | `/robolearn/pose/<object>` | geometry_msgs/PoseStamped |
-| `gripper.width` | `/robolearn/gripper_width` | std_msgs/Float64, m |
-
-Units are those of the messages: m and rad, rad/s, and 1 for quaternions; a slot in another unit is refused.
-Any of these topics can be changed by the parameter slot_topics, such as `pose.cube=/tracker/cube`.
+Units are those of the messages. Any of the topics can be changed by the parameter slot_topics, such as
+`pose.cube=/tracker/cube`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PointStamped, PoseStamped
 from rclpy.node import Node
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, Float64MultiArray
 
 from robolearn.errors import BundleError, ConfigError
 from robolearn.policy.bundle import Manifest
+from robolearn.policy.slots import Slot
+from robolearn.policy.sources import JOINT_POSITION, JOINT_VELOCITY, find_source
 from robolearn_ros.messages import Polled, qos
 
-ARM = ("joint_state.position", "joint_state.velocity")
-GRIPPER = "gripper.width"
-GRIPPER_TOPIC = "/robolearn/gripper_width"
-GOAL_TOPIC = "/robolearn/goal"
+ARM = (JOINT_POSITION, JOINT_VELOCITY)
+MESSAGES = {
+    "geometry_msgs/PointStamped": PointStamped,
+    "geometry_msgs/PoseStamped": PoseStamped,
+    "std_msgs/Float64": Float64,
+    "std_msgs/Float64MultiArray": Float64MultiArray,
+}
 _PARTS = ("position", "orientation")
-_UNITS = {"joint_state.position": "rad", "joint_state.velocity": "rad/s", GRIPPER: "m"}
-_UNIT_OF_PART = {"position": "m", "orientation": "1"}
 _UNITS_OF_TARGETS = {
     "joint_position_target": "rad",
     "joint_velocity_target": "rad/s",
@@ -39,18 +36,11 @@ _UNITS_OF_TARGETS = {
 }
 
 
-def check_units(name: str, manifest: Manifest) -> None:
-    """Raises BundleError where a slot or target is in another unit than the message that carries it has.
+def check_targets(name: str, manifest: Manifest) -> None:
+    """Raises BundleError where a target is in another unit than the message that carries it has. name: of the bundle.
 
-    name: of the bundle.
+    Slots need no such check: one in another unit cannot be made.
     """
-    for slot in (*manifest.slots, *manifest.goal_slots):
-        expected = _UNITS.get(slot.source) or _UNIT_OF_PART.get(slot.source.rpartition(".")[2])
-        if expected is not None and slot.unit != expected:
-            raise BundleError(
-                f"Bundle '{name}': slot '{slot.name}' is in '{slot.unit}', but {slot.source} comes in '{expected}'. "
-                "Export the policy with slots in the units of the messages."
-            )
     for output in manifest.outputs:
         expected = _UNITS_OF_TARGETS.get(output.name)
         if expected is not None and output.unit != expected:
@@ -61,7 +51,7 @@ def check_units(name: str, manifest: Manifest) -> None:
 
 
 class Sources:
-    """Polls the topics behind the sources that a policy needs. Values are [3] m, [4] (w, x, y, z), [1] m."""
+    """Polls the topics behind the slots that a policy needs; values by source, shaped as the table says."""
 
     def __init__(self, node: Node, base_frame: str, changed: Iterable[str] = ()):
         """changed: `stem=topic`. Raises ConfigError for any other form."""
@@ -73,21 +63,21 @@ class Sources:
                 raise ConfigError(f"slot_topics: '{entry}' is not of the form pose.cube=/tracker/cube.")
             self._changed[stem] = topic
         self._polled: dict[str, Polled[Any]] = {}
-        self._needed: list[str] = []
+        self._needed: dict[str, int] = {}  # numbers that each source has
         self._have: set[str] = set()
         self.problem = ""
 
-    def expect(self, sources: Iterable[str]) -> None:
-        """Subscribe to what these sources need. Raises BundleError for a source that has no topic."""
-        self._needed = [source for source in sources if source not in ARM]
+    def expect(self, slots: Iterable[Slot]) -> None:
+        """Subscribe to what these slots need."""
+        self._needed = {slot.source: math.prod(slot.shape) for slot in slots if slot.source not in ARM}
         for source in self._needed:
             stem = _stem(source)
             if stem not in self._polled:
-                self._polled[stem] = Polled(self._node, self._kind(stem), self._topic(stem), qos(1))
+                self._polled[stem] = Polled(self._node, self._kind(source), self._topic(stem), qos(1))
 
-    def lacks(self, sources: Iterable[str]) -> list[str]:
-        """Those sources that nothing has been subscribed for. Raises BundleError for one that has no topic."""
-        return sorted({s for s in sources if s not in ARM and s not in self._needed and _stem(s)})
+    def lacks(self, slots: Iterable[Slot]) -> list[str]:
+        """Sources of those slots that nothing has been subscribed for."""
+        return sorted({slot.source for slot in slots if slot.source not in (*ARM, *self._needed)})
 
     @property
     def missing(self) -> list[str]:
@@ -113,8 +103,12 @@ class Sources:
         return values
 
     def _read(self, stem: str, message: Any) -> dict[str, np.ndarray]:
-        if isinstance(message, Float64):
-            values = {stem: np.array([message.data])}
+        if isinstance(message, Float64 | Float64MultiArray):
+            values = {stem: np.atleast_1d(np.asarray(message.data, dtype=float))}
+            if len(values[stem]) != self._needed[stem]:
+                found, expected = len(values[stem]), self._needed[stem]
+                self.problem = f"{self._topic(stem)} held {found} numbers, expected {expected}; not used"
+                return {}
         else:
             frame = message.header.frame_id
             if frame not in ("", self._base_frame):
@@ -130,28 +124,21 @@ class Sources:
         return values
 
     def _topic(self, stem: str) -> str:
-        default = {"goal": GOAL_TOPIC, GRIPPER: GRIPPER_TOPIC}.get(
-            stem, "/robolearn/" + stem.replace(".", "/")
-        )
-        return self._changed.get(stem, default)
+        """`/robolearn/goal`, `/robolearn/pose/cube`, ...: the table's topic with the task's names, unless changed."""
+        row = find_source(stem if stem in self._needed else f"{stem}.position")
+        topic = row.topic.partition("<")[0] + stem.rpartition(".")[2] if "<" in row.topic else row.topic
+        return self._changed.get(stem, topic)
 
-    def _kind(self, stem: str) -> Any:
-        if stem == GRIPPER:
-            return Float64
-        return PointStamped if stem == "goal" and "goal.orientation" not in self._needed else PoseStamped
+    def _kind(self, source: str) -> Any:
+        if source == "goal.position" and "goal.orientation" in self._needed:
+            return PoseStamped
+        return MESSAGES[find_source(source).message]
 
 
 def _stem(source: str) -> str:
-    """`goal`, `pose.<object>` or `gripper.width`."""
-    parts = source.split(".")
-    if source == GRIPPER:
-        return GRIPPER
-    if parts[-1] in _PARTS and (parts[:-1] == ["goal"] or (parts[0] == "pose" and len(parts) == 3)):
-        return ".".join(parts[:-1])
-    raise BundleError(
-        f"The policy reads '{source}', for which this node has no topic. It knows {', '.join(ARM)}, {GRIPPER}, "
-        "goal.position, pose.<object>.position and the same with .orientation."
-    )
+    """What arrives together: `goal` and `pose.<object>` without `.position` or `.orientation`, else the source."""
+    stem, _, part = source.rpartition(".")
+    return stem if part in _PARTS and (stem == "goal" or stem.startswith("pose.")) else source
 
 
 def _pose(stem: str, message: PointStamped | PoseStamped) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robolearn.show.film import Film
+from robolearn.learn.clips import EpisodeClips
 
 
 def rows(start, steps, envs=3):
@@ -13,26 +13,26 @@ def rows(start, steps, envs=3):
 
 
 def test_an_episode_is_kept_whole_across_chunks():
-    film = Film()
+    clips = EpisodeClips()
     for start in range(0, 40, 4):
-        film.push(rows(start, 4), episode_steps=10)
-    film.keep(order=1, success=True, step=2, index=1, length=10)  # ends in step 38, began in step 29
-    clip = film.clips["success"][0]
+        clips.push(rows(start, 4), episode_steps=10)
+    clips.keep(order=1, success=True, step=2, index=1, length=10)  # ends in step 38, began in step 29
+    clip = clips.clips["success"][0]
     np.testing.assert_array_equal(clip.qpos[:, 0], 10.0 * np.arange(29, 39) + 1)
     assert clip.goal["point"] == 381.0
 
 
 def test_the_first_episodes_are_kept_in_their_order_not_that_of_their_ends():
-    film = Film(count=2)
-    film.push(rows(0, 5), episode_steps=5)
+    clips = EpisodeClips(count=2)
+    clips.push(rows(0, 5), episode_steps=5)
     for order, success in ((7, False), (4, False), (5, False), (0, True)):
-        film.keep(order, success, step=4, index=order % 3, length=5)
-    assert [clip.order for clip in film.clips["failure"]] == [4, 5]
-    assert [clip.order for clip in film.clips["success"]] == [0]
+        clips.keep(order, success, step=4, index=order % 3, length=5)
+    assert [clip.order for clip in clips.clips["failure"]] == [4, 5]
+    assert [clip.order for clip in clips.clips["success"]] == [0]
 
 
 def test_what_is_older_than_an_episode_is_forgotten():
-    film = Film()
+    clips = EpisodeClips()
     for start in range(0, 1000, 3):
-        film.push(rows(start, 3), episode_steps=10)
-    assert sum(map(len, film._qpos)) < 25
+        clips.push(rows(start, 3), episode_steps=10)
+    assert sum(map(len, clips._qpos)) < 25

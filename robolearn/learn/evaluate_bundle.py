@@ -1,4 +1,4 @@
-"""Evaluates what a path leads to: a run folder, or a bundle as it will be served.
+"""Evaluates a bundle as it will be served.
 
 A bundle is played by its own ONNX graph, one arm after the other, with what each arm's sensors measure: noise, bias,
 latency and lost messages included. Only physics, success and figures come from the batched simulation.
@@ -10,7 +10,6 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,110 +20,24 @@ import numpy as np
 from robolearn.env.naming import split_task
 from robolearn.env.task import Task, load_task
 from robolearn.env.vec_env import VecEnv
-from robolearn.errors import BundleError, ConfigError
+from robolearn.errors import BundleError
+from robolearn.learn.clips import EpisodeClips
 from robolearn.learn.evaluate import (
     Carry,
     Emitted,
-    Evaluation,
     chunk_steps,
     control_period,
-    evaluate,
     play_episodes,
     summarise,
 )
-from robolearn.learn.run import EVALUATED_AT_ONCE, open_run, write_evaluation
-from robolearn.policy.bundle import SUFFIX, PolicyBundle
+from robolearn.learn.evaluation import Evaluation, Progress
+from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.policy.slots import Slot
 from robolearn.robots import is_robot_path
-from robolearn.show.film import Film
-from robolearn.show.render import Progress, check_filming
 from robolearn.sim.jit import jit
 
 Values = dict[str, np.ndarray]
-
-
-def evaluate_path(
-    path: Path,
-    episodes: int = 1000,
-    seed: int = 1_000_000,
-    *,
-    robot: str | None = None,
-    video: bool = False,
-    output: Path | None = None,
-    progress: Progress | None = None,
-) -> Evaluated:
-    """Evaluate the run or the bundle at path, and write JSON and picture of what was found.
-
-    robot: the robot file of a bundle's arm, where it is not where the bundle was trained. output: another folder than
-    the run's, or the bundle's. video: keep a few episodes for `Evaluated.write_films`.
-    Raises BundleError, ConfigError, CheckpointError, TaskError, RobotError; with video PhysicsError where none can be
-    made here.
-    """
-    film = Film() if video else None
-    if path.suffix == SUFFIX or path.is_file():
-        bundle = PolicyBundle.load(path)
-        target, prefix = output or path.parent, f"{path.stem}-"
-        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE), robot=robot)
-        if film is not None:
-            check_filming(env)
-        result = evaluate_bundle(bundle, env, episodes, seed, progress=progress, film=film)
-        head = {"bundle": bundle.manifest.name, "digest": bundle.digest}
-    else:
-        if robot is not None:
-            raise ConfigError(
-                "--robot is for a bundle: a run folder knows its robot, see `task` in its config.yaml."
-            )
-        run = open_run(path)
-        target, prefix = output or path, ""
-        env = run.evaluation_env(episodes)
-        if film is not None:
-            check_filming(env)
-        result = evaluate(env, run.actor(), episodes, seed, progress=progress, film=film)
-        head = {"iteration": run.iteration}
-    notes = [f"wrote {file}" for file in write_evaluation(result, head, target, prefix)]
-    return Evaluated(result, notes, env, film, target, prefix)
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """An evaluation whose JSON and picture are written, and whose videos may be. notes: what to say of the files."""
-
-    result: Evaluation
-    notes: list[str]
-    env: VecEnv
-    film: Film | None
-    target: Path
-    prefix: str
-
-    def write_films(self, progress: Progress | None = None) -> list[str]:
-        """Write the videos, if they were asked for; what to say of them."""
-        if self.film is None:
-            return []
-        return write_films(self.film, self.env, self.target, self.prefix, progress)
-
-
-def write_films(
-    film: Film, env: VecEnv, target: Path, prefix: str, progress: Progress | None = None
-) -> list[str]:
-    """success.mp4 and failure.mp4, as far as there is something to show; what to say of each.
-
-    A file of an earlier evaluation does not stay where there is nothing to show now.
-    """
-    notes = []
-    for kind in ("success", "failure"):
-        path = target / f"{prefix}{kind}.mp4"
-        if film.write(env, kind, path, progress):
-            notes.append(f"wrote {path}: {_counted(len(film.clips[kind]), kind)}")
-        else:
-            path.unlink(missing_ok=True)
-            notes.append(f"no {kind} to film")
-    return notes
-
-
-def _counted(count: int, kind: str) -> str:
-    plural = {"success": "successes", "failure": "failures"}[kind]
-    return f"the first {kind}" if count == 1 else f"the first {count} {plural}"
 
 
 def bundle_env(
@@ -159,11 +72,11 @@ def evaluate_bundle(
     seed: int = 1_000_000,
     *,
     progress: Progress | None = None,
-    film: Film | None = None,
+    clips: EpisodeClips | None = None,
 ) -> Evaluation:
     """Like `evaluate`, under the bundle's own graph; env: from `bundle_env`."""
-    chunk = bundle_chunk(bundle, env, filmed=film is not None)
-    rows = play_episodes(env, chunk, episodes, seed, progress=progress, film=film)
+    chunk = bundle_chunk(bundle, env, filmed=clips is not None)
+    rows = play_episodes(env, chunk, episodes, seed, progress=progress, clips=clips)
     return dataclasses.replace(summarise(env, rows, seed), episode_return=None)
 
 

@@ -12,18 +12,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from robolearn.cli import app as cli
 from robolearn.env.vec_env import VecEnv, make
 from robolearn.errors import BundleError, PhysicsError, TaskError
-from robolearn.learn import served
+from robolearn.learn import evaluate_bundle as bundles
 from robolearn.learn.evaluate import (
-    Evaluation,
     _conditions,
     chunk_steps,
     control_period,
     play_episodes,
-    wilson,
 )
+from robolearn.learn.evaluation import Evaluation, wilson
 from robolearn.policy.bundle import PolicyBundle, write_bundle
 from robolearn.policy.export import export_policy
 from robolearn.robots.kinematics import forward
+from robolearn.show import evaluated as evaluated_paths
 
 # Short episodes, easy goals; latency and noise that matter; no reward of the action, which a bundle does not tell.
 ENV = {
@@ -78,16 +78,16 @@ def evaluated(bundle, tmp_path_factory):
     """What `robolearn eval` makes of the bundle, and what the bundle did, episode by episode."""
     folder = tmp_path_factory.mktemp("evaluated")
     (folder / "hand-failure.mp4").write_bytes(b"of an earlier evaluation")
-    kept, summarise = {}, served.summarise
+    kept, summarise = {}, bundles.summarise
 
     def keep(env, rows, seed):
         kept.update(rows)
         return summarise(env, rows, seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(served, "EVALUATED_AT_ONCE", N)
-        patch.setattr(served, "summarise", keep)
-        done = served.evaluate_path(bundle.path, 2 * N, SEED, video=True, output=folder)
+        patch.setattr(evaluated_paths, "EVALUATED_AT_ONCE", N)
+        patch.setattr(bundles, "summarise", keep)
+        done = evaluated_paths.evaluate_path(bundle.path, 2 * N, SEED, video=True, output=folder)
     notes = done.notes + done.write_films()
     return SimpleNamespace(rows=kept, result=done.result, notes=notes, folder=folder)
 
@@ -165,21 +165,21 @@ def test_a_bundle_of_another_world_is_refused(bundle, tmp_path):
     ):
         path = altered(bundle, tmp_path / "other.robolearn", **changes)
         with pytest.raises(BundleError, match=words):
-            served.bundle_env(PolicyBundle.load(path), 1)
+            bundles.bundle_env(PolicyBundle.load(path), 1)
     path = altered(bundle, tmp_path / "unknown.robolearn", task="fr3/reech")
     with pytest.raises(TaskError, match="Did you mean 'fr3/reach'"):
-        served.bundle_env(PolicyBundle.load(path), 1)
+        bundles.bundle_env(PolicyBundle.load(path), 1)
 
 
 def test_a_machine_that_cannot_film_says_so_before_an_episode_is_played(bundle, tmp_path, monkeypatch):
     def play(*_, **__):
         raise AssertionError("was played")
 
-    monkeypatch.setattr(served, "play_episodes", play)
+    monkeypatch.setattr(bundles, "play_episodes", play)
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     monkeypatch.setattr("mujoco.rendering.classic.gl_context.GLContext", play)
     with pytest.raises(PhysicsError, match="Cannot render .*libegl1"):
-        served.evaluate_path(bundle.path, 2, video=True, output=tmp_path)
+        evaluated_paths.evaluate_path(bundle.path, 2, video=True, output=tmp_path)
 
 
 def test_the_result_is_printed_before_the_films_are_made(tmp_path, monkeypatch, capsys):
@@ -196,7 +196,7 @@ def test_the_result_is_printed_before_the_films_are_made(tmp_path, monkeypatch, 
             assert "fr3/reach: 50.0% of 2 episodes" in capsys.readouterr().out
             return ["wrote success.mp4"]
 
-    monkeypatch.setattr(served, "evaluate_path", lambda *_, **__: Done())
+    monkeypatch.setattr(evaluated_paths, "evaluate_path", lambda *_, **__: Done())
     with pytest.raises(SystemExit) as end:
         cli.main(["eval", str(tmp_path), "--video"])
     assert end.value.code == 0

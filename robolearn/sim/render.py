@@ -1,4 +1,4 @@
-"""Pictures and videos of environments, with a display or, by EGL, without one."""
+"""Pictures of a simulation: off screen (by EGL where there is no display), or in MuJoCo's viewer."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import copy
 import os
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import jax
 import mujoco
 import numpy as np
 
-from robolearn.env.vec_env import EnvState, VecEnv
-from robolearn.errors import ConfigError, MissingDependency, PhysicsError
-from robolearn.sim.jit import jit
+from robolearn.errors import PhysicsError
 
 GOAL_RGBA = (0.10, 0.70, 0.35, 0.85)
 GOAL_RADIUS_M = 0.02
@@ -29,16 +23,26 @@ POSED_FIELDS = (
     "site_pos",
 )  # what a picture shows of the physics drawn for an episode
 _EFFECTS = (int(mujoco.mjtRndFlag.mjRND_SHADOW), int(mujoco.mjtRndFlag.mjRND_REFLECTION))
-_PICTURES_HZ = 25.0  # at most: the eye asks for no more, and without a GPU each takes a while
-_SUFFIX = ".mp4"
-Actor = Callable[[Any], Any]
-Progress = Callable[[str, int, int], None]  # what is counted, how many so far, of how many
+
+
+class Scene(Protocol):
+    """What is rendered of a VecEnv."""
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The compiled model."""
+        ...
+
+    @property
+    def control_hz(self) -> float:
+        """Control periods per second."""
+        ...
 
 
 class SceneRenderer:
     """Renders one environment of a VecEnv. Use as `with scene_renderer(env) as renderer`."""
 
-    def __init__(self, env: VecEnv, width: int, height: int, camera: str, *, plain: bool = False):
+    def __init__(self, env: Scene, width: int, height: int, camera: str, *, plain: bool = False):
         self._camera = camera
         self._model = copy.copy(env.model)
         self._data = mujoco.MjData(self._model)
@@ -55,7 +59,7 @@ class SceneRenderer:
         for effect in _EFFECTS if plain else ():
             self._renderer.scene.flags[effect] = False
 
-    def frame(self, state: EnvState, index: int = 0) -> np.ndarray:
+    def frame(self, state: Any, index: int = 0) -> np.ndarray:
         """Environment `index` as [height, width, 3] uint8."""
         fields = {name: state.fields[name][index] for name in POSED_FIELDS if name in state.fields}
         goal = {name: value[index] for name, value in state.goal.items()}
@@ -91,7 +95,7 @@ class SceneRenderer:
 class HumanView:
     """MuJoCo's viewer on the first environment, in real time. Raises PhysicsError without a display."""
 
-    def __init__(self, env: VecEnv):
+    def __init__(self, env: Scene):
         self._model, self._period_s = copy.copy(env.model), 1.0 / env.control_hz
         self._data = mujoco.MjData(self._model)
         self._next_s = time.monotonic()
@@ -109,7 +113,7 @@ class HumanView:
         """Whether the window is still open."""
         return self._viewer.is_running()
 
-    def show(self, state: EnvState) -> None:
+    def show(self, state: Any) -> None:
         """Show the first environment and wait for its control period to pass."""
         with self._viewer.lock():
             fields = {name: state.fields[name][0] for name in POSED_FIELDS if name in state.fields}
@@ -152,7 +156,7 @@ def _pose(model: mujoco.MjModel, data: mujoco.MjData, qpos: Any, fields: Mapping
 
 @contextmanager
 def scene_renderer(
-    env: VecEnv, width: int = 640, height: int = 480, camera: str = "overview", *, plain: bool = False
+    env: Scene, width: int = 640, height: int = 480, camera: str = "overview", *, plain: bool = False
 ) -> Iterator[SceneRenderer]:
     """A renderer that is closed at the end, as its GL context must be. plain: without shadows and reflections, which
     takes a quarter of the time where no GPU draws.
@@ -162,94 +166,3 @@ def scene_renderer(
         yield renderer
     finally:
         renderer.close()
-
-
-def check_filming(env: VecEnv) -> None:
-    """Raise PhysicsError or MissingDependency where no video can be made here, before much is played for one."""
-    _imageio()
-    with scene_renderer(env, 16, 16):
-        pass
-
-
-def check_video_path(path: str | Path) -> Path:
-    """The path of a video to be written. Raises ConfigError where its ending is not that of an mp4 file."""
-    path = Path(path)
-    if path.suffix.lower() != _SUFFIX:
-        raise ConfigError(f"'{path}' does not end in {_SUFFIX}: videos are written as mp4 (H.264).")
-    return path
-
-
-def periods_per_picture(control_hz: float) -> int:
-    """How many control periods pass from one picture of a video to the next."""
-    return max(1, round(control_hz / _PICTURES_HZ))
-
-
-def record_video(env: VecEnv, actor: Actor, path: str | Path, *, episodes: int = 4, seed: int = 0) -> Path:
-    """Play episodes one after another and write them as mp4 (H.264). actor: obs [N, D] -> action [N, A]."""
-    return film_steps(env, jit(lambda state: env.step(state, actor(state.obs))), path, episodes, seed)
-
-
-def film_steps(
-    env: VecEnv,
-    step: Callable[[EnvState], EnvState],
-    path: str | Path,
-    episodes: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> Path:
-    """Write the first environment's episodes as mp4, each picture as soon as it is drawn. step: a control period.
-
-    Raises ConfigError for another ending than .mp4 or no episode, PhysicsError where nothing can be drawn.
-    """
-    path = check_video_path(path)
-    if episodes < 1:
-        raise ConfigError(f"episodes is {episodes}, but at least 1 is needed.")
-    every = periods_per_picture(env.control_hz)
-    total = 1 + episodes * env.episode_steps // every
-
-    def frames() -> Iterator[np.ndarray]:
-        for done, state in enumerate(islice(play(env, step, episodes, seed), 0, None, every)):
-            yield renderer.frame(state)
-            if progress is not None:
-                progress("pictures", done + 1, total)
-
-    with scene_renderer(env, plain=True) as renderer:
-        return write_video(frames(), path, env.control_hz / every)
-
-
-def play(env: VecEnv, step: Callable[[EnvState], EnvState], episodes: int, seed: int) -> Iterator[EnvState]:
-    """The first state, then one after each control period of so many full-length episodes."""
-    state = jit(env.reset, quick=True)(jax.random.key(seed))
-    yield state
-    for _ in range(episodes * env.episode_steps):
-        state = step(state)
-        yield state
-
-
-def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: float) -> Path:
-    """Frames [height, width, 3] uint8 as an mp4 file, each written as it comes.
-
-    Raises ConfigError for another ending than .mp4, MissingDependency without imageio-ffmpeg.
-    """
-    target, imageio = check_video_path(path), _imageio()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # JAX warns of any fork; the encoder's process begins another program at once.
-        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-        _encode(imageio, frames, target, fps)
-    return target
-
-
-def _imageio() -> Any:
-    try:
-        import imageio.v2 as imageio
-        import imageio_ffmpeg  # noqa: F401  (the encoder that imageio finds by itself)
-    except ImportError:
-        raise MissingDependency("Videos need imageio: pip install 'robolearn[train]'.") from None
-    return imageio
-
-
-def _encode(imageio: Any, frames: Iterable[np.ndarray], target: Path, fps: float) -> None:
-    with imageio.get_writer(target, format="FFMPEG", fps=fps, codec="libx264", quality=8) as writer:  # pyright: ignore
-        for frame in frames:
-            writer.append_data(frame)

@@ -1,0 +1,89 @@
+"""Which process of a cell may publish, subscribe and call what: the rights that an SROS 2 keystore is made of.
+
+One enclave per process. Whoever is not in the table has no key, and takes no part at all. What an enclave may not do
+the others refuse, whatever the process tries.
+"""
+
+from __future__ import annotations
+
+from robolearn.deploy.deployment import Deployment
+from robolearn.deploy.keystore import Rights
+from robolearn.errors import RobotError
+from robolearn.robots import load_robot
+
+ENCLAVES = "/robolearn"
+GRIPPER_TOPICS = ("/gripper_position_controller/commands",)
+_PARAMETERS = (
+    "describe_parameters", "get_parameter_types", "get_parameters", "list_parameters", "set_parameters",
+    "set_parameters_atomically", "get_type_description",
+)  # fmt: skip
+_LOOK_AT = ("describe_parameters", "get_parameter_types", "get_parameters", "list_parameters")
+_LIFECYCLE = (
+    "change_state", "get_state", "get_available_states", "get_available_transitions", "get_transition_graph",
+)  # fmt: skip
+_OPERATE = ("stop", "challenge", "operate")
+
+
+def rights(deployment: Deployment) -> tuple[Rights, ...]:
+    """The rights of every process of a cell, by the topics of its deployment. Raises RobotError."""
+    d = deployment
+    ros = load_robot(d.robot).ros
+    if ros is None:
+        raise RobotError(f"Robot '{d.robot}' has no `ros` section: add its topics and rates.")
+    command = d.command_topic or ros.command_topic
+    states = tuple(dict.fromkeys(t for t in (ros.raw_state_topic, ros.state_topic, d.state_topic) if t))
+    person, enabling = d.person_topic, "/robolearn/enabling_device"
+    wrench = tuple(filter(None, (d.wrench_topic or ros.wrench_topic,)))
+    poses = ("/robolearn/pose/*", "/robolearn/gripper_width")
+    slots = ("/robolearn/goal", *poses, *d.slot_topics.values())
+    goals = tuple(dict.fromkeys(("/robolearn/goal", *(t for s, t in d.slot_topics.items() if s == "goal"))))
+    shown = ("/robolearn/sent_command", "/robolearn/decision", "/diagnostics")
+    told = (*shown, "/robolearn/policy_command", *states, "/rosout")
+    own = ("/robolearn/policy_command", "/robolearn/policy_gripper", *shown[:2], person, enabling, command)
+    policy = tuple(f"/policy_node/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
+    looked_at = tuple(f"/{node}/{name}" for node in ("safety_node", "policy_node") for name in _LOOK_AT)
+    return (
+        Rights(
+            f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
+            publish=(command, *GRIPPER_TOPICS, *shown),
+            subscribe=(*states, "/robolearn/policy_command", "/robolearn/policy_gripper", person, enabling,
+                       *wrench),
+            serve=_services("safety_node", (*_PARAMETERS, *_OPERATE)),
+        ),
+        Rights(
+            f"{ENCLAVES}/policy_node", "the policy",
+            publish=("/robolearn/policy_command", "/robolearn/policy_gripper", "/diagnostics",
+                     "/policy_node/transition_event"),
+            subscribe=(*states, *shown[:2], *slots),
+            serve=_services("policy_node", (*_PARAMETERS, *_LIFECYCLE, "stage")),
+        ),
+        Rights(
+            f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
+            publish=(*states, person, *poses, "/diagnostics"),
+            subscribe=(command, *GRIPPER_TOPICS, "/joint_trajectory_controller/joint_trajectory"),
+            serve=_services("sim_node", _PARAMETERS),
+        ),
+        Rights(
+            f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: anything but what is robolearn's",
+            publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
+            denied=own, denied_services=("/safety_node/*", "/policy_node/*"),
+        ),
+        Rights(f"{ENCLAVES}/person_sensor", "the person sensor", publish=(person,),
+               serve=_services("person_sensor", _PARAMETERS)),
+        Rights(f"{ENCLAVES}/enabling_device", "the enabling device", publish=(enabling,),
+               serve=_services("enabling_device", _PARAMETERS)),
+        Rights(f"{ENCLAVES}/tracker", "trackers of objects and the gripper's width",
+               publish=(*poses, *(t for t in d.slot_topics.values() if t not in goals)),
+               serve=_services("tracker", _PARAMETERS)),
+        Rights(
+            f"{ENCLAVES}/operator", "`robolearn operate`: goals, and requests, which need an operator's key besides",
+            publish=goals, subscribe=told, serve=_services("operate", _PARAMETERS),
+            call=(*_services("safety_node", _OPERATE), *policy, *looked_at),
+        ),
+        Rights(f"{ENCLAVES}/viewer", "reads what is shown, and may do nothing else", subscribe=told,
+               serve=_services("viewer", _PARAMETERS)),
+    )  # fmt: skip
+
+
+def _services(node: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"/{node}/{name}" for name in names)

@@ -1,0 +1,194 @@
+"""From fitted coordinates to numbers that a person and a model can use, each with its interval and a verdict.
+
+With motor effort: stiffness, servo damping, viscous damping, friction and armature of each joint by itself. Without:
+only what positions tell, lag, inertia over stiffness and friction over stiffness; the stiffness stays nominal, and
+the model's drives then are those with the nominal stiffness and these ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robolearn.robots import Robot
+from robolearn.robots.calibration import Quantity
+from robolearn.sysid.diagnosis import JointDiagnosis
+from robolearn.sysid.parameters import Layout, Name, physical
+
+Array = NDArray[np.float64]
+
+Z_95 = 1.959964
+HALF_WIDTH_MAX = 0.10  # of a 95 % interval, as a share of the value: wider is not identified
+# Absolute half-widths, in the unit, that are enough whatever the value.
+ENOUGH = {"delay": 5e-4, "bias": 5e-5, "payload_com": 0.01}
+RELATED = 0.98  # a correlation of more is named as the reason
+
+
+@dataclass(frozen=True)
+class _Derived:
+    """A number that follows from coordinates. absolute: judged by `ENOUGH`, not relative to its value."""
+
+    kind: str
+    joint: int | None
+    unit: str
+    nominal: float
+    value: Callable[[Array], float]
+    absolute: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The quantities, their estimates and standard deviations [k], and their correlations [k, k]."""
+
+    quantities: tuple[Quantity, ...]
+    estimates: Array
+    deviations: Array
+    correlation: Array
+
+
+def judge(
+    layout: Layout, x: Array, covariance: Array, effort: bool, joints: tuple[JointDiagnosis, ...]
+) -> Judged:
+    """Every number of the fit with its status. joints: what the tests say of each; one that they reject gives none."""
+    derived = [*_of_joints(layout, effort), *_shared(layout, effort)]
+    slopes = np.array([_slope(item.value, x) for item in derived])
+    spread = slopes @ covariance @ slopes.T
+    deviations = np.sqrt(np.maximum(np.diag(spread), 0.0))
+    estimates = np.array([item.value(x) for item in derived])
+    correlation = spread / np.maximum(np.outer(deviations, deviations), 1e-300)
+    names = layout.robot.joint_names
+    labels = [item.kind if item.joint is None else f"{item.kind} of {names[item.joint]}" for item in derived]
+    unexplained = [j for j, joint in enumerate(joints) if not joint.explained]
+    found = []
+    for k, item in enumerate(derived):
+        half = Z_95 * float(deviations[k])
+        wide = _too_wide(item, float(estimates[k]), half)
+        bad = unexplained if item.joint is None else [j for j in unexplained if j == item.joint]
+        joint = None if item.joint is None else names[item.joint]
+        common = {
+            "name": labels[k],
+            "kind": item.kind,
+            "joint": joint,
+            "unit": item.unit,
+            "nominal": item.nominal,
+        }
+        if bad:
+            why = "the model does not explain " + ", ".join(names[j] for j in bad)
+            found.append(Quantity(**common, status="not explained", best_fit=float(estimates[k]), why=why))
+        elif wide:
+            found.append(
+                Quantity(**common, status="not identified", why=wide + _related(correlation, k, labels))
+            )
+        else:
+            interval = (float(estimates[k] - half), float(estimates[k] + half))
+            found.append(
+                Quantity(**common, status="identified", estimate=float(estimates[k]), interval=interval)
+            )
+    if not effort:
+        found += [_without_effort(layout.robot, j) for j in range(layout.robot.dof)]
+    return Judged(tuple(found), estimates, deviations, correlation)
+
+
+def _of_joints(layout: Layout, effort: bool) -> list[_Derived]:
+    found = []
+    for j in range(layout.robot.dof):
+        found += _with_effort(layout, j) if effort else _ratios(layout, j)
+        at = layout.index("bias", j)
+        assert at is not None
+        found.append(_Derived("bias", j, "rad", 0.0, _of(layout, Name("bias", j)), ENOUGH["bias"]))
+    return found
+
+
+def _with_effort(layout: Layout, j: int) -> list[_Derived]:
+    servo = layout.robot.servo
+
+    def part(key: str) -> Callable[[Array], float]:
+        return lambda x: float(physical(layout, x)[key][j])
+
+    friction = servo.friction_nm[j] if servo.friction_nm else 0.0
+    return [
+        _Derived("stiffness", j, "Nm/rad", servo.kp_nm_rad[j], part("stiffness")),
+        _Derived("servo_damping", j, "Nms/rad", servo.kv_nms_rad[j], part("servo_damping")),
+        _Derived("viscous", j, "Nms/rad", servo.damping_nms_rad[j], part("viscous")),
+        _Derived("friction", j, "Nm", friction, part("friction")),
+        _Derived("armature", j, "kg m^2", servo.armature_kgm2[j], part("armature")),
+    ]
+
+
+def _ratios(layout: Layout, j: int) -> list[_Derived]:
+    inertia = float(layout.reference_inertia[j])
+
+    def total(x: Array) -> float:
+        numbers = physical(layout, x)
+        return float((inertia + numbers["armature"][j]) / numbers["stiffness"][j])
+
+    lag, friction = Name("lag", j), Name("friction", j)
+    nominal = (inertia + layout.robot.servo.armature_kgm2[j]) / layout.robot.servo.kp_nm_rad[j]
+    return [
+        _Derived("lag", j, "s", layout.nominal(lag), _of(layout, lag)),
+        _Derived("inertia_per_stiffness", j, "s^2", nominal, total),
+        _Derived("friction_per_stiffness", j, "rad", layout.nominal(friction), _of(layout, friction)),
+    ]
+
+
+def _shared(layout: Layout, effort: bool) -> list[_Derived]:
+    found = [_Derived("delay", None, "s", 0.0, _of(layout, Name("delay")), ENOUGH["delay"])]
+    if effort:
+        mass = _of(layout, Name("payload_mass"))
+        found.append(_Derived("payload_mass", None, "kg", 0.0, mass))
+        for axis in "xyz":
+            moment = _of(layout, Name(f"payload_moment_{axis}"))
+
+            def centre(x: Array, moment: Callable[[Array], float] = moment) -> float:
+                return moment(x) / mass(x)
+
+            found.append(_Derived(f"payload_com_{axis}", None, "m", 0.0, centre, ENOUGH["payload_com"]))
+    return found
+
+
+def _of(layout: Layout, name: Name) -> Callable[[Array], float]:
+    at = layout.index(name.kind, name.joint)
+    assert at is not None
+    return lambda x: layout.value(name, float(x[at]))
+
+
+def _slope(value: Callable[[Array], float], x: Array) -> Array:
+    step = 1e-5
+    return np.array([(value(x + step * e) - value(x - step * e)) / (2 * step) for e in np.eye(len(x))])
+
+
+def _too_wide(item: _Derived, estimate: float, half: float) -> str:
+    """Why a number is not identified; empty where it is."""
+    if item.absolute is not None:
+        if half <= item.absolute:
+            return ""
+        return f"its 95 % interval is {half:.2g} {item.unit} wide on each side, at most {item.absolute:g} would do"
+    if half <= HALF_WIDTH_MAX * abs(estimate):
+        return ""
+    if abs(estimate) <= half:
+        return f"cannot be told from 0: {estimate:.2g} plus or minus {half:.2g} {item.unit}"
+    return (
+        f"its 95 % interval is {100 * half / abs(estimate):.0f} % of its value, at most "
+        f"{100 * HALF_WIDTH_MAX:.0f} % would do"
+    )
+
+
+def _related(correlation: Array, k: int, labels: list[str]) -> str:
+    others = np.abs(correlation[k]).copy()
+    others[k] = 0.0
+    most = int(others.argmax())
+    if others[most] < RELATED:
+        return ""
+    return f"; the data do not tell it from {labels[most]} (correlation {correlation[k, most]:+.3f})"
+
+
+def _without_effort(robot: Robot, j: int) -> Quantity:
+    name = robot.joint_names[j]
+    return Quantity(
+        name=f"stiffness of {name}", kind="stiffness", joint=name, unit="Nm/rad",
+        nominal=robot.servo.kp_nm_rad[j], status="not identified",
+        why="positions and velocities tell only ratios to it; record motor effort",
+    )  # fmt: skip

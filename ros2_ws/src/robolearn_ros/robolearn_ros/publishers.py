@@ -1,0 +1,78 @@
+"""Who else speaks on the topics that decide what an arm does: counted, named, and a reason to stop.
+
+Every input of the monitor has one publisher. A second one on the controller's topic always stops: the monitor no
+longer decides alone what the arm does. On the other topics it stops unless the node was told that it may be there
+(`exclusive_publishers` is false, which a demonstration with faults needs); then it is only reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rclpy.node import Node
+
+CONTROLLER = "controller"
+
+
+class PublisherWatch:
+    """Looks at the ROS graph. One entry per topic: what is wrong there, empty where nothing is."""
+
+    def __init__(
+        self, node: Node, command_topic: str, inputs: Mapping[str, str], *, exclusive: bool, guard: str = ""
+    ):
+        """command_topic: this node publishes on it itself.  inputs: what is read, such as `policy` -> its topic.
+
+        guard: the name of its brake guard, which stands ready on command_topic.
+        """
+        self._guard = guard
+        self._node, self._command_topic = node, command_topic
+        self._inputs, self._exclusive = dict(inputs), exclusive
+        self.findings: dict[str, str] = {}
+
+    def look(self) -> dict[str, str]:
+        """The findings of now, by the name of the topic; also kept in `findings`."""
+        found = {CONTROLLER: self._others_on_command_topic()}
+        found |= {name: self._too_many(topic) for name, topic in self._inputs.items()}
+        self.findings = found
+        return found
+
+    @property
+    def stops(self) -> str:
+        """Why the arm must not move, by the last look; empty where it may."""
+        return "; ".join(
+            text for name, text in self.findings.items() if text and (self._exclusive or name == CONTROLLER)
+        )
+
+    @property
+    def deaf(self) -> str:
+        """Why the arm's controller cannot hear this monitor; empty if it can."""
+        if self._node.count_subscribers(self._command_topic):
+            return ""
+        return f"nobody listens on {self._command_topic}: is the controller active?"
+
+    def _others_on_command_topic(self) -> str:
+        others = self._publishers(self._command_topic)
+        for own in (self._node.get_name(), self._guard):
+            if own in others:
+                others.remove(own)
+        if not others:
+            return ""
+        return (
+            f"{len(others)} other publisher(s) on {self._command_topic}: this monitor no longer decides alone what "
+            f"the arm does ({_names(others)})"
+        )
+
+    def _too_many(self, topic: str) -> str:
+        publishers = self._publishers(topic)
+        if len(publishers) < 2:
+            return ""
+        return f"{len(publishers)} publishers on {topic}, expected one ({_names(publishers)})"
+
+    def _publishers(self, topic: str) -> list[str]:
+        return [found.node_name for found in self._node.get_publishers_info_by_topic(topic)]
+
+
+def _names(nodes: list[str]) -> str:
+    """Names of nodes, at most five: whoever floods the graph does not flood the log."""
+    shown = sorted(nodes)[:5]
+    return ", ".join(shown) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")

@@ -1,0 +1,11 @@
+// Stand-in.
+#pragma once
+
+namespace rclcpp_lifecycle
+{
+
+class State
+{
+};
+
+}  // namespace rclcpp_lifecycle
