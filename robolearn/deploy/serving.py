@@ -219,10 +219,12 @@ class Serving:
         """The safety monitor, and its log in a new or empty folder.
 
         Its operator is this account's, unless operators says otherwise. On a simulated arm a second publisher of an
-        input is only reported, unless exclusive_publishers says otherwise: faults are injected there.
+        input is only reported, unless exclusive_publishers says otherwise: faults are injected there. The arm's
+        controller is taken to run at rate_hz, unless controller_rate_hz says otherwise.
         """
         parameters.setdefault("operators", operators_as_list(local_operator()))
         parameters.setdefault("exclusive_publishers", "sim_node" not in self.nodes)
+        parameters.setdefault("controller_rate_hz", self.rate_hz)
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 

@@ -225,8 +225,11 @@ def replayed(
     monitor = SafetyMonitor(robot, profile, mode, period)
     names, far, now = robot.joint_names, 20.0, 100.0
     at, speed = position[0], np.zeros(robot.dof)
-    around = Surroundings(far, now, False, True)
-    monitor.check([], Measured(names, at, speed, now), around, now)
+    for _ in range(
+        round(monitor.limits.mode.rest_readings_min.value) + 1
+    ):  # until the arm's position is known
+        now += period
+        monitor.check((), Measured(names, at, speed, now), Surroundings(far, now, False, True, now), now)
     answer = monitor.start(now, Measured(names, at, speed, now), "robolearn sysid excite")
     if not answer.accepted:
         return answer.text
@@ -234,7 +237,7 @@ def replayed(
     for k in range(-resting, len(time)):
         now += period
         target, slope = position[max(k, 0)], velocity[k] if k >= 0 else np.zeros(robot.dof)
-        around = Surroundings(far, now, False, True)
+        around = Surroundings(far, now, False, True, now)
         decision = monitor.check(
             (Command(names, target, now, slope),), Measured(names, at, speed, now), around, now
         )

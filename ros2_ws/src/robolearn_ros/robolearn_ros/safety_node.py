@@ -22,6 +22,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 
+from robolearn.deploy.command_grid import CONTROLLERS, check_command_grid
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
 from robolearn.recorder.cycle_codec import Wrench
@@ -58,6 +59,10 @@ PARAMETERS = (
     Parameter("rate_hz", 500.0, "rate of checking and of commands to the arm", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
     Parameter("command_topic", "", "the position controller; empty for the robot file's"),
+    Parameter("controller", "forward", "what takes commands: a forward controller, or robolearn's (interpolates)",
+              "", None, None, CONTROLLERS),
+    Parameter("controller_rate_hz", 0.0, "rate at which a forward controller takes them; 0 for the robot file's",
+              "Hz", 0, 10000),
     Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
     Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
     Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
@@ -90,6 +95,7 @@ class SafetyNode:
         p = declare(self.node, PARAMETERS)
         self.robot = load_robot(p["robot"])
         self.profile = SafetyProfile.load(p["profile"] or self.robot.name)
+        check_command_grid(self.robot, p["rate_hz"], p["controller"], p["controller_rate_hz"])
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
