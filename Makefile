@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench solve fuzz coverage mutants sb3 wheel clean
+.PHONY: help demo test docs check bench solve fuzz fuzz-parsers endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.robolearn-installed
 
 help:  ## say what there is
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
 bench solve sb3: export WANDB_MODE = disabled  # what is timed is the training
 
@@ -37,6 +37,13 @@ solve: $(READY)  ## train and evaluate every task, three seeds each (40 min), an
 
 fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000
+
+endings: $(READY)  ## end the nodes of a moving arm a hundred times, in every way: is the last sample at rest, is nobody left?
+	@$(BIN)/python tests/ros/endings.py --count 100
+
+fuzz-parsers: $(READY)  ## every parser of files of others against a coverage-guided fuzzer (two minutes each)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@$(BIN)/python benchmarks/fuzz_parsers.py --seconds $(or $(SECONDS),120)
 
 coverage: $(READY)  ## every line and branch of robolearn/safety is run by its tests, or this fails
 	@rm -rf build/coverage && mkdir -p build/coverage

@@ -34,10 +34,12 @@ def wave(robot, share, phase, t):
 def run(robot, mode, share, cycles, step=0.0):
     """Times [cycles] s of check, and the verdicts. step: rad, added to every tenth command (to be limited)."""
     monitor = SafetyMonitor(robot, SafetyProfile.load(robot.name), mode, PERIOD_S)
-    surroundings = lambda now: Surroundings(6.0, now, enabling_device=True)  # noqa: E731
+    surroundings = lambda now: Surroundings(6.0, now, enabling_device=True, enabling_stamp_s=now)  # noqa: E731
     sent, speed = robot.home_rad, np.zeros(robot.dof)
-    monitor.check((), Measured(robot.joint_names, sent, speed, 0.0), surroundings(0.0), 0.0)
-    monitor.start(0.0, Measured(robot.joint_names, sent, speed, 0.0), "bench")
+    for k in range(-20, 1):  # until the arm's position is known
+        now = k * PERIOD_S
+        monitor.check((), Measured(robot.joint_names, sent, speed, now), surroundings(now), now)
+    assert monitor.start(0.0, Measured(robot.joint_names, sent, speed, 0.0), "bench").accepted
     times, verdicts = np.empty(cycles), {}
     for k in range(cycles):
         now = (k + 1) * PERIOD_S

@@ -24,8 +24,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "safety"))
 
-from adversary import GENERATORS, Adversary  # noqa: E402
 from slow_checker import SlowChecker  # noqa: E402
+from streams import GENERATORS  # noqa: E402
 
 from robolearn.robots import load_robot  # noqa: E402
 from robolearn.safety.braking import plan_braking  # noqa: E402
@@ -164,8 +164,10 @@ class Monitor:
         self.robot, self.now, self.dt = setup.robot, 0.0, setup.period_s
         self.monitor = SafetyMonitor(setup.robot, setup.profile, setup.mode, self.dt)
         self.sent, self.velocity = setup.robot.home_rad.copy(), np.zeros(setup.robot.dof)
-        self.monitor.check((), self.measured(), Surroundings(6.0, 0.0), 0.0)
-        assert self.monitor.start(0.0, self.measured(), "peers").accepted
+        for _ in range(20):  # until the arm's position is known
+            self.now += self.dt
+            self.monitor.check((), self.measured(), Surroundings(6.0, self.now), self.now)
+        assert self.monitor.start(self.now, self.measured(), "peers").accepted
 
     @property
     def latched(self):
@@ -205,8 +207,6 @@ class Setup:
 class OpenLoop:
     """What a generator sees of an adversary; `sent` is its own last command, whatever a filter makes of it."""
 
-    command = Adversary.command
-
     def __init__(self, setup, seed):
         self.robot, self.dt, self.rng = setup.robot, setup.period_s, np.random.default_rng(seed)
         self.names, self.now = self.robot.joint_names, 0.0
@@ -217,7 +217,7 @@ class OpenLoop:
         stream, commands = GENERATORS[kind](self), []
         for _ in range(cycles):
             self.now += self.dt
-            command = next(stream)
+            (command,) = next(stream)
             self.velocity = (command.position_rad - self.sent) / self.dt
             self.sent = command.position_rad
             commands.append(command)

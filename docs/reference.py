@@ -1,7 +1,7 @@
 """Writes the reference pages from the code, so that they cannot drift: `python docs/reference.py [FOLDER]`.
 
-The documentation's build runs it (`docs/hooks.py`). What a table says about a rule or an event stands here; that
-every rule and event in the code has its line, and no other, is checked while writing.
+The documentation's build runs it (`docs/hooks.py`). What the table of events says stands here, that of rules in
+`robolearn/safety/rules.py`. That every rule and event in the code has its line, and no other, is checked here.
 """
 
 from __future__ import annotations
@@ -17,45 +17,6 @@ from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
 NODES = ROOT / "ros2_ws" / "src" / "robolearn_ros" / "robolearn_ros"
-
-RULES = {
-    "finite": "every number of command and measurement is finite; NaN and infinity are never clamped",
-    "shape": "the joints are exactly the robot's, by name, one number each",
-    "clock": "stamps are not in the future, do not run backwards, and no stamp carries two commands",
-    "source": "commands come from the source that was started",
-    "command_age": "the newest command is fresh enough, and the first one comes soon enough after the start",
-    "state_age": "the newest measurement is fresh enough",
-    "command_flood": "no more commands arrive in one cycle than a policy can have sent",
-    "person_age": "the person sensor is fresh enough",
-    "cycle_gap": "the monitor itself was not away for too long",
-    "timing": "each cycle has its own command; else the last one is extrapolated and checked by every rule: no stop",
-    "stop_request": "nobody has asked for a stop",
-    "enabling_device": "the enabling device is held, where the mode needs one",
-    "enabling_age": "the enabling device was heard a short while ago, where the mode needs one",
-    "start": "a start was given; until then the held position goes out: no stop, nothing to reset",
-    "waiting": "a command came since the start; until then the arm rests: no stop (too long a wait: `command_age`)",
-    "command_jump": "a command is near the one before; an implausible step is a stop, not a limit",
-    "command_lag": "the arm, where it is limited, does not fall too far behind its policy",
-    "tracking": "the measured joints are near what was sent within the allowed delay",
-    "drift": "a held arm stays where it came to rest",
-    "position": "joint position",
-    "velocity": "joint speed, the maker's position-dependent curves included",
-    "acceleration": "joint acceleration, from the sequence that was sent",
-    "jerk": "joint jerk, from the sequence that was sent",
-    "torque": "joint torque that the motion needs, computed",
-    "torque_rate": "change of that torque",
-    "tcp_speed": "speed of the tool centre point",
-    "elbow_speed": "speed of the elbow",
-    "link_speed": "speed of any point of the arm's surface",
-    "workspace": "every capsule stays inside the cell and on its side of each plane",
-    "keep_out": "every capsule stays outside each keep-out box",
-    "self_distance": "links that are not neighbours keep their distance",
-    "separation": "distance to the nearest person, by the speed and separation formula",
-    "contact": "speed that contact with the allowed body regions permits",
-    "stopping_time": "the braking motion behind the command ends in time",
-    "stopping_distance": "the braking motion behind the command ends near enough",
-    "internal_error": "an exception inside the monitor is a stop",
-}
 
 EVENTS = {
     "session_start": "robot, profile, mode, digests, machine, versions; the first event",
@@ -255,15 +216,29 @@ def _type_text(kind: Any) -> str:
 
 
 def rules_page() -> str:
-    """Every rule of the monitor."""
-    _same("rules", set(RULES), found_rules())
-    rows = [(f"`{name}`", what) for name, what in RULES.items()]
+    """Every rule of the monitor, in the order in which they are asked."""
+    from robolearn.safety.rules import RULES
+
+    _same("rules", {rule.name for rule in RULES}, found_rules())
+    rows = [
+        (
+            f"`{rule.name}`",
+            rule.description,
+            "; ".join(f"{stage}: {effect}" for stage, effect in rule.effects.items()),
+            f"`{rule.limit}`" if rule.limit else "",
+            rule.unit,
+        )
+        for rule in RULES
+    ]
     return "\n\n".join(
         [
             "# Safety rules",
-            ("Grouped by subject. A record of a rule has its value, limit, margin (room left), unit and "
-            "source."),
-            table(("rule", "holds that"), rows),
+            ("In the order in which they are asked; of several violations the first is said. A record of a rule "
+            "has its value, limit, margin, unit and source."),
+            ("A `stop` sends the braking motion that was kept ready, and is latched until a reset. A `limit` sends "
+            "as much of the command as the rule allows. `wait`: nothing new goes out, and nothing is latched. "
+            "`note`: it is recorded."),
+            table(("rule", "holds that", "asked of, and effect", "key of the limit", "unit"), rows),
         ]
     ) + "\n"  # fmt: skip
 

@@ -11,13 +11,18 @@ import base64
 import binascii
 import hashlib
 import os
+import stat
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from robolearn.errors import RobolearnError
+from robolearn.files.reading import KIB, open_regular, read_regular
+from robolearn.files.writing import replace_file
+
+_KEY_MAX = 64 * KIB
 
 
 class KeyFileError(RobolearnError):
@@ -66,8 +71,10 @@ def load_key(path: str | Path) -> Ed25519PrivateKey:
     """The private key in `path`; raises KeyFileError like `load_or_create_key`, and where there is none."""
     file = Path(path)
     try:
-        mode = file.stat().st_mode
-        data = file.read_bytes()
+        with open_regular(file) as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            data = stream.read(_KEY_MAX)
+        folder = file.resolve().parent.stat().st_mode
     except OSError as error:
         raise KeyFileError(f"Cannot read the key file {file}: {error.strerror}.") from error
     if os.name == "posix" and mode & 0o077:
@@ -75,9 +82,14 @@ def load_key(path: str | Path) -> Ed25519PrivateKey:
             f"The key file {file} may be read by others (mode {mode & 0o777:o}). Run `chmod 600 {file}`, "
             "and make a new key if anyone else has an account here."
         )
+    if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
+        raise KeyFileError(
+            f"Anybody may replace the key file {file}: its folder is writable for all (mode {folder & 0o7777:o}). "
+            f"Run `chmod o-w {file.resolve().parent}`, and make a new key if anyone else has an account here."
+        )
     try:
         key = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
             f"{file} is no private key in PEM form. Name another file, or move this one away."
         ) from error
@@ -87,7 +99,10 @@ def load_key(path: str | Path) -> Ed25519PrivateKey:
 
 
 def _create(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in reversed(
+        (file.parent, *file.parent.parents)
+    ):  # for the owner alone, each that is made here
+        folder.mkdir(exist_ok=True, mode=0o700)
     key = Ed25519PrivateKey.generate()
     # Written beside and linked into place, so that no other process ever reads half a key.
     partial = file.with_name(f".{file.name}.{os.getpid()}")
@@ -98,7 +113,7 @@ def _create(file: Path) -> None:
         os.link(partial, file)
     finally:
         partial.unlink(missing_ok=True)
-    file.with_suffix(".pub").write_text(public_text(key.public_key()) + "\n", encoding="ascii")
+    replace_file(file.with_suffix(".pub"), public_text(key.public_key()) + "\n")
 
 
 def private_pem(key: Ed25519PrivateKey) -> bytes:
@@ -125,9 +140,13 @@ def load_public(text: str | bytes | Path | Ed25519PublicKey) -> Ed25519PublicKey
         return text
     try:
         if isinstance(text, Path):
-            text = text.read_text(encoding="ascii")
+            text = read_regular(text, _KEY_MAX).decode("ascii")
         raw = text if isinstance(text, bytes) else base64.b64decode(text.strip(), validate=True)
         return Ed25519PublicKey.from_public_bytes(raw)
+    except (TypeError, AttributeError):
+        raise KeyFileError(
+            "Not an Ed25519 public key: expected 32 bytes in base64, not another kind."
+        ) from None
     except OSError as error:
         raise KeyFileError(f"Cannot read the public key {error.filename}: {error.strerror}.") from error
     except (ValueError, binascii.Error) as error:

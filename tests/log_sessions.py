@@ -108,7 +108,7 @@ def story(
 ) -> Session:
     """Work, a NaN, a reset, work, a person comes near, a reset, work, end."""
     session = Session(directory, key, **more)
-    for _ in range(5):
+    for _ in range(12):  # until the arm's position is known
         session.cycle()
     session.start()
     session.wave(waves)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from robolearn import keys
 from robolearn.cli.safety import plain_table
+from robolearn.cli.terminal import Terminal
 from robolearn.errors import LogError
 from robolearn.files.printable import printable
 from robolearn.recorder.mcap_file import export_cycles
@@ -22,7 +22,7 @@ from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="Logs of many sessions: list, purge, export.")
-out = Console()
+out = Terminal()
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A log folder, such as runs/serve.")]
 

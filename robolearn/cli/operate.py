@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from robolearn.cli.terminal import Terminal
 from robolearn.deploy.deployment import deployment_for, node_environment
 from robolearn.deploy.operators import operator_key_path
 from robolearn.deploy.security import enclave_environment, require_security
@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Operate an arm that is served: start, goal, status, stop, reset, mode. A stop needs no key.",
 )
-out = Console()
+out = Terminal()
 
 Deploy = Annotated[
     str,
@@ -111,7 +111,7 @@ def show_key(
     out.print(f'NAME: "{public_text(own)}"', markup=False, highlight=False, soft_wrap=True)
     where = key or operator_key_path()
     text = f"The public half of {where}, key id {key_id(own)}; replace NAME by your pseudonym."
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+    Terminal(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _ask(

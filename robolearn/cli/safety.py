@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from robolearn.cli.terminal import Terminal
 from robolearn.errors import RobotError
 from robolearn.review.calculations import (
     Input,
@@ -25,7 +25,7 @@ from robolearn.safety.profile import SafetyProfile, Separation
 app = typer.Typer(
     no_args_is_help=True, help="Limits, contact speeds and separation distance, worked out with sources."
 )
-out = Console()
+out = Terminal()
 
 RobotName = Annotated[str, typer.Argument(metavar="[ROBOT]", help="The arm: a name or a robot file.")]
 Profile = Annotated[str | None, typer.Option(help="Safety profile (default: the arm's own).")]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from robolearn.cli.safety import plain_table
+from robolearn.cli.terminal import Terminal
 from robolearn.deploy.deployment import deployment_for
 from robolearn.deploy.keystore import DAYS, check_keystore, create_keystore, enclave_names, expires
 from robolearn.deploy.ros_policies import rights
@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="SROS 2: keys and signed rights for every process of a cell; nobody else can then speak there.",
 )
-out = Console()
+out = Terminal()
 
 Keystore = Annotated[Path, typer.Argument(metavar="KEYSTORE", help="Folder of the keystore.")]
 

@@ -26,6 +26,7 @@ TYPE = "robolearn_controller/StreamController"
 SENT_TOPIC = "/robolearn/sent_command"
 INTERFACES = ("position", "effort")
 DELAY_PERIODS = 4.0  # of the stream: two that the path needs, two for messages and loops that are late
+DELAY_MAX_PERIODS = 12.0  # that a machine which delivers late may add up to
 STIFFNESS_TRAVEL_RAD = 0.15  # the deviation at which an impedance would pull with the joint's largest torque
 _PACKAGED = Path(__file__).parent.parent / NAME
 _CHECKOUT = Path(__file__).parents[2] / "ros2_ws" / "src" / NAME
@@ -63,6 +64,7 @@ def controller_parameters(
         "jerk_max_rad_s3": widest("jerk_max_rad_s3"),
         "stream_rate_hz": float(stream_rate_hz),
         "delay_s": DELAY_PERIODS / stream_rate_hz,
+        "delay_max_s": DELAY_MAX_PERIODS / stream_rate_hz,
         # How long the monitor may be away without a stop of its own.
         "late_max_s": min(mode.cycle_gap_max_s.value for mode in modes),
         "follow_error_max_rad": off,

@@ -5,14 +5,17 @@ Whoever starts the nodes, `robolearn serve` or a launch file, gets their paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
+from robolearn.deploy.command_grid import check_command_grid
 from robolearn.deploy.discovery import Range, discovery_environment
+from robolearn.deploy.ending import lifeline
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
 from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
@@ -43,6 +46,12 @@ class Deployment(Config):
         0.0, ge=0, le=10000, description="Hz at which joint states come; 0 for the rate in the robot file"
     )
     command_topic: str = Field("", description="position controller; empty for the robot file's")
+    controller: Literal["forward", "robolearn"] = Field(
+        "forward", description="what takes commands: a forward controller, or robolearn's, which interpolates"
+    )
+    controller_rate_hz: float = Field(
+        0.0, ge=0, le=10000, description="Hz at which a forward controller takes them; 0 for the robot file's"
+    )
     person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
     wrench_topic: str = Field(
         "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
@@ -116,8 +125,12 @@ def node_parameters(
     sim: also a simulated arm, which then is what the joint states come from. It needs no approval, and this account's
         own key may operate it.
     log_dir: new or empty folder of the safety log; empty for no log.
+    Raises ConfigError where the arm's controller takes commands at another rate and does not interpolate.
     """
     d = deployment
+    # a simulated arm takes commands at the rate at which they are sent
+    controller, controller_rate_hz = ("forward", d.rate_hz) if sim else (d.controller, d.controller_rate_hz)
+    check_command_grid(load_robot(d.robot), d.rate_hz, controller, controller_rate_hz)
     shared = {"robot": d.robot, "rt_priority": d.rt_priority}
     safety = {
         **shared,
@@ -126,6 +139,8 @@ def node_parameters(
         "rate_hz": d.rate_hz,
         "state_topic": d.state_topic,
         "command_topic": d.command_topic,
+        "controller": controller,
+        "controller_rate_hz": controller_rate_hz,
         "person_topic": d.person_topic,
         "wrench_topic": d.wrench_topic,
         "log_dir": str(log_dir),
@@ -149,6 +164,32 @@ def node_parameters(
     nodes = {"sim_node": {**shared, **_simulated(d)}} if sim else {}
     nodes |= {"safety_node": safety, "policy_node": policy}
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
+
+
+def motion_parameters(
+    deployment: Deployment,
+    motion: str | Path,
+    *,
+    sim: bool = False,
+    log_dir: str | Path = "",
+    plant: str = "",
+) -> dict[str, dict[str, Any]]:
+    """Like `node_parameters`, with the player of a motion file in the policy's place.
+
+    plant: what the simulated arm is, see `robolearn.sim.plant`; empty for the model. It reports its drives' torques.
+    """
+    nodes = node_parameters(deployment, "", sim=sim, log_dir=log_dir)
+    del nodes["policy_node"]
+    nodes["motion_node"] = {
+        "robot": deployment.robot,
+        "rt_priority": deployment.rt_priority,
+        "motion": str(motion),
+        "command_rate_hz": deployment.rate_hz,
+        "state_topic": deployment.state_topic,
+    }
+    if sim:
+        nodes["sim_node"] |= {"effort": True, "plant": plant}
+    return nodes
 
 
 def node_environment(deployment: Deployment) -> dict[str, str]:
@@ -181,9 +222,12 @@ _OF_A_LAUNCH = {
     "deploy": "deployment file; empty for the packaged one of the robot",
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
-    "log_dir": "new or empty folder of the safety log; empty for no log",
+    "log_dir": "new or empty folder of the safety log; empty for one below runs/launch, named by the time; none for no "
+    "log",
     "sim": "true: also start a simulated arm; no approval required",
 }
+
+_OF_ROS2_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty")
 
 
 def launch_arguments() -> dict[str, str]:
@@ -193,28 +237,39 @@ def launch_arguments() -> dict[str, str]:
                            if name not in _OF_A_LAUNCH}  # fmt: skip
 
 
-def from_launch(arguments: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def from_launch(
+    arguments: Mapping[str, str], words: Iterable[str] = ()
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Node parameters, and the nodes' environment, from a launch file's arguments.
 
-    Empty text is an argument that was not given. Raises ConfigError or RobotError.
+    Empty text is an argument that was not given.
+    words: `name:=value` as they stand on the command line; `ros2 launch` itself ignores a name that no file declares.
+    The nodes end with this process. Raises ConfigError or RobotError.
     """
     given = {name: text for name, text in arguments.items() if text}
-    for name in given:
-        if name not in launch_arguments():
+    for name in [*given, *(word.partition(":=")[0] for word in words)]:
+        if name not in launch_arguments() and name not in _OF_ROS2_LAUNCH:
             raise ConfigError(unknown("launch argument", name, launch_arguments()))
     sim = _value("sim", given.pop("sim", "false"))
     if not isinstance(sim, bool):
         raise ConfigError(f"Launch argument 'sim' is '{sim}', expected true or false.")
     if "bundle" not in given:
         raise ConfigError("Launch argument 'bundle' is missing: bundle:=/path/policy.robolearn")
-    bundle, log_dir = given.pop("bundle"), given.pop("log_dir", "")
+    bundle, log_dir = given.pop("bundle"), _log_of_launch(given.pop("log_dir", ""))
     robot, deploy = given.pop("robot", ""), given.pop("deploy", "")
     changes = {name: _value(name, text) for name, text in given.items()}
     deployment = deployment_for(robot, deploy, changes)
     environment = node_environment(deployment)
     parameters = node_parameters(deployment, bundle, sim=sim, log_dir=log_dir)
     require_security(environment, parameters)
-    return parameters, environment
+    return parameters, environment | lifeline()
+
+
+def _log_of_launch(given: str) -> str:
+    """The folder of a launch's log: what was given, or a new one; empty for none."""
+    if given == "none":
+        return ""
+    return given or str(Path("runs/launch", datetime.now().strftime("%Y%m%d-%H%M%S"), "safety").absolute())
 
 
 def _value(name: str, text: str) -> Any:

@@ -26,6 +26,7 @@ import psutil
 from robolearn import keys
 from robolearn.config import config_dir
 from robolearn.errors import ConfigError
+from robolearn.files.writing import replace_file
 
 Range = Literal["LOCALHOST", "SUBNET", "SYSTEM_DEFAULT"]
 RANGE, PEERS, RMW = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS", "RMW_IMPLEMENTATION"
@@ -184,9 +185,7 @@ def _written(profile: bytes) -> Path:
     try:
         if not file.is_file() or file.read_bytes() != profile:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(profile)
-            partial.replace(file)
+            replace_file(file, profile)
     except OSError as error:
         raise ConfigError(f"Cannot write the Fast DDS profile {file}: {error.strerror}.") from error
     return file

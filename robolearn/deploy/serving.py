@@ -18,35 +18,43 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 
+from robolearn.data.motion_file import read_motion
 from robolearn.deploy.deployment import (
     Deployment,
+    motion_parameters,
     node_environment,
     node_parameters,
     profile_line,
     require_operators,
 )
 from robolearn.deploy.discovery import describe, discovery_environment, not_followed
+from robolearn.deploy.ending import Ending, SignalsHeld, lifeline
 from robolearn.deploy.operators import local_operator, operators_as_list
 from robolearn.deploy.security import enabled, enclave_environment, require_security
-from robolearn.errors import MissingDependency, RobolearnError
+from robolearn.errors import DataError, MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
+from robolearn.sim.plant import load_plant
 
-GRACE_S = 5.0
+GRACE_S = {"safety_node": 25.0}  # it brakes (5 s at most), and ends its log (15 s at most)
+OTHERS_GRACE_S = 8.0
+_ORDER = (
+    "policy_node",
+    "motion_node",
+    "safety_node",
+)  # asked to end at once; everything else afterwards, the arm last
 _WHEELS = "ros_wheels_bootstrapper"
 _INSTALL = (
     "ROS 2 is not installed in this Python environment: pip install 'robolearn[ros]', or, where ROS 2 came from apt, "
@@ -56,6 +64,10 @@ _INSTALL = (
 
 class ServingError(RobolearnError):
     """A node did not start or ended by itself; the message holds its last words."""
+
+
+class EndAsked(Exception):
+    """This process was asked to end while it waited for its nodes; the message says by what."""
 
 
 def require_ros() -> None:
@@ -184,14 +196,20 @@ class Serving:
         domain_id: int | None = None,
         rt_priority: int = 40,
         changes: Mapping[str, str] | None = None,
+        ending: Ending | None = None,
     ):
-        """changes: of the nodes' environment, as `ros_environment` has it."""
+        """changes: of the nodes' environment, as `ros_environment` has it.
+
+        ending: once it is asked for, `start`, `check` and the waits raise EndAsked.
+        """
         require_ros()
         self.run_dir = Path(run_dir)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.robot, self.rate_hz, self.rt_priority = robot, float(rate_hz), rt_priority
-        self.environment = ros_environment(domain_id, changes)
+        # A node whose supervisor is gone, killed or not, brakes and ends by itself.
+        self.environment = ros_environment(domain_id, changes) | lifeline()
         self.nodes: dict[str, NodeProcess] = {}
+        self._ending = Ending() if ending is None else ending
 
     def start_sim(self, **parameters: Any) -> NodeProcess:
         """A simulated arm."""
@@ -201,10 +219,12 @@ class Serving:
         """The safety monitor, and its log in a new or empty folder.
 
         Its operator is this account's, unless operators says otherwise. On a simulated arm a second publisher of an
-        input is only reported, unless exclusive_publishers says otherwise: faults are injected there.
+        input is only reported, unless exclusive_publishers says otherwise: faults are injected there. The arm's
+        controller is taken to run at rate_hz, unless controller_rate_hz says otherwise.
         """
         parameters.setdefault("operators", operators_as_list(local_operator()))
         parameters.setdefault("exclusive_publishers", "sim_node" not in self.nodes)
+        parameters.setdefault("controller_rate_hz", self.rate_hz)
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
@@ -219,6 +239,7 @@ class Serving:
 
     def start(self, name: str, **parameters: Any) -> NodeProcess:
         """One node of robolearn_ros by module name."""
+        self._go_on()
         parameters = {
             "rt_priority": self.rt_priority,
             "stats_path": str(self.run_dir / f"{name}.json"),
@@ -232,10 +253,19 @@ class Serving:
         return node
 
     def check(self) -> None:
-        """Raises ServingError if a node has ended by itself."""
+        """Raises ServingError if a node has ended by itself, EndAsked if this process was asked to end."""
+        self._go_on()
         for node in self.nodes.values():
             if node.exit_code is not None:
                 raise ServingError(f"{node.name} ended with status {node.exit_code}:\n{node.last_words()}")
+
+    def _go_on(self) -> None:
+        if self._ending:
+            raise EndAsked(self._ending.reason)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait, at the longest until this process is asked to end."""
+        self._ending.wait(timeout_s)
 
     def wait_for_output(self, name: str, text: str, timeout_s: float = 20.0) -> None:
         """Wait until a node has written a text. Raises ServingError where it ends, or time runs out, before."""
@@ -255,7 +285,7 @@ class Serving:
         """SIGKILL one node and wait for its end."""
         node = self.nodes[name]
         node.send(signal.SIGKILL)
-        node.wait(GRACE_S)
+        node.wait(OTHERS_GRACE_S)
 
     def restart(self, name: str) -> NodeProcess:
         """Start a node that has ended again, with the same parameters."""
@@ -266,17 +296,25 @@ class Serving:
     def stop(self) -> dict[str, int | None]:
         """End every node: SIGTERM, after a grace SIGKILL. Returns the exit codes by name; a second call the same.
 
-        The policy ends first and the arm last, so that the arm is held while the rest goes down.
+        The monitor brakes the arm to rest before it ends; the arm ends last, so that it is held while the rest goes
+        down. A signal meanwhile does not cut this short.
         """
-        for name in ("policy_node", "safety_node", "sim_node"):
-            node = self.nodes.get(name)
-            if node is None:
-                continue
-            node.send(signal.SIGTERM)
-            if node.wait(GRACE_S) is None:
-                node.send(signal.SIGKILL)
-                node.wait(GRACE_S)
+        with SignalsHeld() as held:
+            first = [self.nodes[name] for name in _ORDER if name in self.nodes]
+            self._end(first)
+            self._end([node for node in self.nodes.values() if node not in first])
+        for number in held.caught:  # now they may do what they do otherwise
+            signal.raise_signal(number)
         return {name: node.exit_code for name, node in self.nodes.items()}
+
+    def _end(self, nodes: Sequence[NodeProcess]) -> None:
+        """Ask some nodes to end at the same time, and wait until they have."""
+        for node in nodes:
+            node.send(signal.SIGTERM)
+        for node in nodes:
+            if node.wait(GRACE_S.get(node.name, OTHERS_GRACE_S)) is None:
+                node.send(signal.SIGKILL)
+                node.wait(OTHERS_GRACE_S)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """What the nodes measured of themselves, by name; of those that ended in order."""
@@ -304,50 +342,123 @@ def serve_until_stopped(
     log_dir: str | Path = "runs/serve",
     console: Console,
 ) -> None:
-    """Serve a bundle until Ctrl-C or SIGTERM. Each call logs into a new folder of log_dir, named by the time.
+    """Serve a bundle until a signal asks for the end, such as Ctrl-C. Each call logs into a new folder of log_dir.
 
-    On a simulated arm no approval is asked for.
+    The folder is named by the time. On a simulated arm no approval is asked for, and this account may operate it.
+    This process ends last: whatever signal comes, and however often, the nodes have ended in order before it returns.
     Raises BundleError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
     itself.
     """
-    loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
-    if deployment.require_approval and not sim:
-        require_approval(loaded, bundle, deployment.approver_keys)
-    if not sim:
-        require_operators(deployment)
-    ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
-    profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
-    folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
-    began = time.monotonic()
-    changes, nodes = (
-        node_environment(deployment),
-        node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety"),
-    )
-    require_security(ros_environment(None, changes), nodes)
-    with Serving(folder, changes=changes) as serving:
-        for name, parameters in nodes.items():
-            serving.start(name, **parameters)
-        say = partial(console.print, highlight=False, soft_wrap=True)
-        told = profile_line(profile, deployment.mode)
-        say(told)
-        for line in _graph_lines(deployment, changes):
-            say(line)
-        with console.status("Waiting for the arm ..."):
-            # The node then has the same limits, and its log is open.
-            serving.wait_for_output("safety_node", told, timeout_s=60.0)
-            serving.wait_until_active(timeout_s=60.0)
-        with _end_asked() as asked:
-            console.print(
-                f"[bold]{loaded.manifest.name}[/] is active after {time.monotonic() - began:.1f} s; the arm is held."
+    ending = Ending()
+    with SignalsHeld(ending.ask):
+        loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
+        if deployment.require_approval and not sim:
+            require_approval(loaded, bundle, deployment.approver_keys)
+        if not sim:
+            require_operators(deployment)
+        ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
+        profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
+        folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
+        changes = node_environment(deployment)
+        nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
+        require_security(ros_environment(None, changes), nodes)
+        lines = [profile_line(profile, deployment.mode), *_graph_lines(deployment, changes)]
+        with Serving(folder, changes=changes, ending=ending) as serving:
+            try:
+                for name, parameters in nodes.items():
+                    serving.start(name, **parameters)
+                _serve(serving, loaded, lines, console)
+            except EndAsked:
+                pass
+            except OSError:  # the terminal went away together with its signal
+                if not ending:
+                    raise
+        _say(console, f"Ended by {ending.reason}, the nodes in order.")
+        _say(console, f"Look at what happened: robolearn review {folder / 'safety'}")
+
+
+def _serve(serving: Serving, bundle: PolicyBundle, lines: Sequence[str], console: Console) -> None:
+    """Say when the nodes are up, and watch them. lines: to be said first, that on the limits before the others.
+
+    Raises EndAsked at the end, ServingError where a node ends by itself.
+    """
+    began, log = time.monotonic(), serving.run_dir / "safety"
+    for line in lines:
+        _say(console, line)
+    with console.status("Waiting for the arm ..."):
+        # The node then has the same limits, and its log is open.
+        serving.wait_for_output("safety_node", lines[0], timeout_s=60.0)
+        serving.wait_until_active(timeout_s=60.0)
+    name, took_s = bundle.manifest.name, time.monotonic() - began
+    _say(console, f"{name} is active after {took_s:.1f} s; the arm is held.")
+    _say(console, "Start it, and send goals, from another terminal:")
+    for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
+        _say(console, f"  robolearn operate {verb}")
+    _say(console, f"Safety log: {log}. Ctrl-C ends it all.")
+    while True:
+        serving.check()
+        serving.wait(0.2)
+
+
+def _say(console: Console, text: str) -> None:
+    """A line, unless the terminal is gone: the nodes still need this process."""
+    with contextlib.suppress(OSError):
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def serve_motion(
+    motion: str | Path,
+    deployment: Deployment,
+    *,
+    sim: bool = False,
+    plant: str = "",
+    log_dir: str | Path = "runs/serve",
+    console: Console,
+) -> Path:
+    """Play a motion file through the safety node once, after a person's start; the folder of the safety log.
+
+    It ends by itself when the motion has been played, or with Ctrl-C or SIGTERM before. plant: see `motion_parameters`.
+    Raises DataError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
+    itself.
+    """
+    ending = Ending()
+    with SignalsHeld(ending.ask):
+        planned, robot = read_motion(motion), load_robot(deployment.robot)
+        if planned.about.get("robot_digest", robot.digest) != robot.digest:
+            raise DataError(
+                f"The motion '{motion}' was made for '{planned.about.get('robot')}' with another robot file than "
+                f"'{deployment.robot}'. Make one for this arm: robolearn sysid excite {deployment.robot}"
             )
-            console.print("Start it, and send goals, from another terminal:")
-            for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
-                say(f"  robolearn operate {verb}")
-            say(f"Safety log: {folder / 'safety'}. Ctrl-C ends it all.")
-            while not asked.wait(0.2):
+        if not sim:
+            require_operators(deployment)
+        if plant:
+            load_plant(plant, robot)
+        profile = SafetyProfile.load(deployment.profile or robot.name)
+        folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
+        changes = node_environment(deployment)
+        nodes = motion_parameters(deployment, motion, sim=sim, log_dir=folder / "safety", plant=plant)
+        require_security(ros_environment(None, changes), nodes)
+        limits = profile_line(profile, deployment.mode)
+        with Serving(folder, changes=changes, ending=ending) as serving, contextlib.suppress(EndAsked):
+            for name, parameters in nodes.items():
+                serving.start(name, **parameters)
+            _say(console, limits)
+            with console.status("Waiting for the arm ..."):
+                serving.wait_for_output("safety_node", limits, timeout_s=60.0)
+                serving.wait_for_output("motion_node", "active: ", timeout_s=60.0)
+            length = f"The motion takes {planned.duration_s:g} s."
+            _say(console, f"{length} Start it from another terminal: robolearn operate start")
+            while not _played(serving):
                 serving.check()
-        console.print("Stopping the nodes ...")
-    say(f"Look at what happened: robolearn review {folder / 'safety'}")
+                serving.wait(0.2)
+        _say(console, f"Safety log: {folder / 'safety'}")
+        _say(console, f"Fit it: robolearn sysid fit {folder / 'safety'} --robot {deployment.robot}")
+    return folder / "safety"
+
+
+def _played(serving: Serving) -> bool:
+    output = serving.nodes["motion_node"].output.read_text(encoding="utf-8", errors="replace")
+    return "done: " in output
 
 
 def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator[str]:
@@ -358,15 +469,3 @@ def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator
     )
     for stated in not_followed(changes):
         yield f"Not followed: {stated} of this environment. The deployment file decides."
-
-
-@contextlib.contextmanager
-def _end_asked() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, in place of what they do otherwise."""
-    asked = threading.Event()
-    before = {n: signal.signal(n, lambda *_: asked.set()) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -123,7 +123,7 @@ def plain_scalar(text: str) -> Any:
 
 def dump_yaml(data: Any) -> str:
     """Plain data as YAML that `parse_yaml` reads back as the same."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=110)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -40,3 +40,11 @@ def create_file(path: str | Path, data: bytes, mode: int = 0o644) -> Path:
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
     return Path(path)
+
+
+def append_line(path: str | Path, line: bytes, mode: int = 0o644) -> None:
+    """Add a line to a file, which is made where there is none and is never a link. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    with os.fdopen(descriptor, "ab") as stream:
+        stream.write(line + b"\n")

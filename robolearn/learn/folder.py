@@ -28,6 +28,7 @@ import jax
 from robolearn import __version__
 from robolearn.config import load_config
 from robolearn.errors import ConfigError, unknown
+from robolearn.files.writing import replace_file
 from robolearn.learn.train_config import TrainConfig
 
 CONFIG = "config.yaml"
@@ -110,9 +111,7 @@ def read_evaluation(run_dir: Path) -> dict[str, Any]:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file at once, so that a reader or a crash never sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, text)
 
 
 def provenance() -> dict[str, Any]:

@@ -6,7 +6,6 @@ and digest never change. An approval names the digest, so it is worth nothing fo
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -19,9 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from robolearn import keys
 from robolearn.errors import BundleError
+from robolearn.files.printable import UNPRINTABLE
+from robolearn.files.reading import MIB, read_regular
+from robolearn.files.writing import append_line
 from robolearn.policy.bundle import PolicyBundle
 
 SCHEMA = "robolearn.approval/1"
+APPROVALS_MAX = 4 * MIB
 _OTHER = "of another bundle, digest {}: it does not count here"
 STATEMENT = "I have reviewed the evaluation in this bundle and approve it for use on the arm it names."
 
@@ -64,8 +67,10 @@ def approvals_path(bundle: str | Path) -> Path:
 def approve(path: str | Path, key: Ed25519PrivateKey, who: str, statement: str = STATEMENT) -> Approval:
     """Verify the bundle and add an approval of it. Raises BundleError where it is not intact, or who is empty."""
     bundle = PolicyBundle.load(path)
-    if not who.strip():
-        raise BundleError("An approval names who gives it: a name or pseudonym that belongs to the key.")
+    if not who.strip() or len(who) > 200 or UNPRINTABLE.search(who):
+        raise BundleError(
+            "An approval names who gives it: a name or pseudonym of at most 200 letters that belongs to the key."
+        )
     draft = Approval(
         schema=SCHEMA,
         bundle=bundle.manifest.name,
@@ -77,8 +82,10 @@ def approve(path: str | Path, key: Ed25519PrivateKey, who: str, statement: str =
         public_key=keys.public_text(key),
     )
     approval = draft.model_copy(update={"signature": keys.sign(key, draft.signed_bytes())})
-    with approvals_path(path).open("ab") as stream:
-        stream.write(rfc8785.dumps(approval.model_dump(mode="json", by_alias=True)) + b"\n")
+    try:
+        append_line(approvals_path(path), rfc8785.dumps(approval.model_dump(mode="json", by_alias=True)))
+    except OSError as error:
+        raise BundleError(f"Cannot write {approvals_path(path)}: {error.strerror}.") from None
     return approval
 
 
@@ -111,13 +118,17 @@ def approvals_json(bundle: PolicyBundle, path: str | Path) -> list[dict[str, Any
 def read_approvals(path: str | Path) -> list[Approval]:
     """Every approval beside a bundle, for whatever digest. Raises BundleError for a line that was altered."""
     file = approvals_path(path)
-    if not file.is_file():
+    try:
+        data = read_regular(file, APPROVALS_MAX, follow=False)
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise BundleError(f"Cannot read {file}: {error.strerror}.") from None
     approvals = []
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(data.splitlines(), start=1):
         try:
             approval = Approval.model_validate_json(line)
-        except (ValidationError, json.JSONDecodeError):
+        except ValidationError:
             raise BundleError(
                 f"{file.name}: line {number} is no approval. Remove it and approve again."
             ) from None

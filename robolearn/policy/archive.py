@@ -50,6 +50,8 @@ def unpack(archive: bytes, where: str) -> dict[str, bytes]:
             raise _broken(where, f"'{name}' is not where it must be")
         header = _LOCAL.unpack_from(archive, offset)
         checksums[name], size = header[6], header[8]
+        if start + size > len(archive):
+            raise _broken(where, f"'{name}' was cut")
         parts[name], offset = archive[start : start + size], start + size
     rebuilt = pack(parts)
     if rebuilt == archive:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,11 +24,21 @@ from rich.text import Text as RichText
 
 from robolearn import keys
 from robolearn.errors import BundleError
+from robolearn.files.printable import printable
+from robolearn.files.reading import KIB, MIB, read_regular
+from robolearn.files.strict_json import check_depth, parse_json
+from robolearn.files.writing import replace_file
 from robolearn.policy.archive import pack, unpack
+from robolearn.policy.graph import check_graph
 from robolearn.policy.slots import Slot
 
 SCHEMA = "robolearn.bundle/1"
 SUFFIX = ".robolearn"
+BUNDLE_MAX, MANIFEST_MAX, CARD_MAX, SIGNATURE_MAX = 512 * MIB, 4 * MIB, MIB, 16 * KIB
+_SIGNED_FIELDS = {"algorithm", "key_id", "public_key", "signature", "signed"}
+Word = Annotated[str, Field(max_length=200)]
+Slots = Annotated[tuple[Slot, ...], Field(max_length=256)]
+_NUMBERS_MAX = 1 << 26  # of one slot: four cameras of 4K
 
 
 class _Closed(BaseModel):
@@ -47,21 +57,22 @@ class Manifest(_Closed):
 
     schema_: Literal["robolearn.bundle/1"] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    robot: str
-    robot_digest: str
-    task: str
-    joint_names: tuple[str, ...] = Field(min_length=1)
+    robot: Word
+    robot_digest: Word
+    task: Word
+    joint_names: tuple[Word, ...] = Field(min_length=1, max_length=64)
     control_hz: float = Field(gt=0, le=1000)
-    slots: tuple[Slot, ...]
-    goal_slots: tuple[Slot, ...]
-    memory_slots: tuple[Slot, ...]
-    outputs: tuple[Slot, ...]
+    slots: Slots
+    goal_slots: Slots
+    memory_slots: Slots
+    outputs: Slots
     limits_assumed: dict[str, Any]
     training: dict[str, Any]
     evaluation: dict[str, Any]
     code: Code
-    created_utc: str
-    digests: dict[str, str]
+    created_utc: Word
+    digests: dict[Word, Word]
+    calibration: dict[Word, Word] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
@@ -70,6 +81,11 @@ class Manifest(_Closed):
             twice = sorted({name for name in names if list(names).count(name) > 1})
             if twice:
                 raise ValueError(f"{what} name used twice: {', '.join(twice)}")
+        for slot in (*self.slots, *self.goal_slots, *self.memory_slots, *self.outputs):
+            if len(slot.shape) > 4 or min(slot.shape, default=1) < 1 or math.prod(slot.shape) > _NUMBERS_MAX:
+                raise ValueError(f"slot '{slot.name[:60]}' has an impossible shape")
+            if len(slot.name) + len(slot.unit) + len(slot.source) + len(slot.description) > 2000:
+                raise ValueError(f"slot '{slot.name[:60]}' has too long a text")
         outputs = {slot.name: slot.shape for slot in self.outputs}
         for name in ("joint_position_target", "joint_velocity_target"):
             if outputs.get(name) != (len(self.joint_names),):
@@ -78,19 +94,24 @@ class Manifest(_Closed):
 
     def to_bytes(self) -> bytes:
         """The manifest as it is signed: RFC 8785 JSON."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+        values = self.model_dump(mode="json", by_alias=True)
+        if self.calibration is None:  # a bundle of an uncalibrated model is what it was before there were any
+            del values["calibration"]
+        return rfc8785.dumps(values)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
         """The inverse of `to_bytes`. Raises BundleError that names the first wrong field."""
         try:
+            check_depth(data)
             return cls.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "manifest"
-            raise BundleError(
-                f"{where}: manifest.json: {field}: {first['msg']}. This robolearn reads {SCHEMA}."
-            ) from None
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            field = ".".join(str(part) for part in first["loc"])[:200] or "manifest"
+            what = printable(f"{field}: {first['msg']}"[:500])
+        except ValueError as error:
+            what = str(error)
+        raise BundleError(f"{where}: manifest.json: {what}. This robolearn reads {SCHEMA}.")
 
 
 class Text(str):
@@ -121,7 +142,7 @@ class PolicyBundle:
         """
         file = Path(path)
         try:
-            data = file.read_bytes()
+            data = read_regular(file, BUNDLE_MAX)
         except OSError as error:
             raise BundleError(f"Cannot read the bundle '{path}': {error.strerror}.") from None
         return cls.from_bytes(data, trusted_keys, path=file)
@@ -133,11 +154,27 @@ class PolicyBundle:
         """Like `load`, for a bundle that is already in memory."""
         where = path.name if path else "bundle"
         parts = unpack(data, where)
+        for name, most in (
+            ("manifest.json", MANIFEST_MAX),
+            ("MODEL_CARD.md", CARD_MAX),
+            ("signature.json", SIGNATURE_MAX),
+        ):
+            if len(parts[name]) > most:
+                raise BundleError(
+                    f"{where}: '{name}' has {len(parts[name]):,} bytes, at most {most:,} are read."
+                )
         signature = _checked_signature(parts, where)
         manifest = Manifest.from_bytes(parts["manifest.json"], where)
         for name in ("policy.onnx", "MODEL_CARD.md"):
             if manifest.digests.get(name) != _sha256(parts[name]):
                 raise BundleError(f"{where}: '{name}' is not the one that was signed: its digest differs.")
+        check_graph(parts["policy.onnx"], where)
+        try:
+            card = parts["MODEL_CARD.md"].decode("utf-8")
+        except UnicodeDecodeError:
+            raise BundleError(
+                f"{where}: 'MODEL_CARD.md' is not UTF-8 text. Export the policy again."
+            ) from None
         trusted = None if trusted_keys is None else set(trusted_keys)
         if trusted is not None and not trusted & {signature["key_id"], signature["public_key"]}:
             raise BundleError(
@@ -147,7 +184,7 @@ class PolicyBundle:
         return cls(
             manifest,
             parts["policy.onnx"],
-            parts["MODEL_CARD.md"].decode("utf-8"),
+            card,
             signature["key_id"],
             signature["public_key"],
             _sha256(data),
@@ -205,16 +242,16 @@ def write_bundle(
     data = pack(parts)
     bundle = PolicyBundle.from_bytes(data, path=file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(file)
+    replace_file(file, data)
     return bundle
 
 
 def _checked_signature(parts: dict[str, bytes], where: str) -> dict[str, str]:
     """signature.json, canonical and valid for manifest.json."""
     try:
-        signature = json.loads(parts["signature.json"])
+        signature = parse_json(parts["signature.json"], max_depth=2)
+        if not isinstance(signature, dict) or set(signature) != _SIGNED_FIELDS:
+            raise ValueError(f"its fields must be {', '.join(sorted(_SIGNED_FIELDS))}, and nothing else")
         canonical = rfc8785.dumps(signature)
         named = keys.key_id(keys.load_public(signature["public_key"]))
         valid = keys.verify(signature["public_key"], parts["manifest.json"], signature["signature"])

@@ -9,6 +9,8 @@ The policy's memory lives here and starts from measured values, so that an arm d
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -22,6 +24,8 @@ from robolearn.policy.slots import Slot
 Values = dict[str, NDArray[np.float32]]
 
 MEMORY_IN, MEMORY_OUT = "memory.", "next."
+STEP_MAX_S = 10.0  # of the first step of a policy, a hundred times longer than any that serves an arm
+MEMORY_MAX_BYTES = 1 << 30  # that all policies of a process may take together
 
 onnxruntime.disable_telemetry_events()  # for whoever imported it before robolearn: see policy/__init__.py
 
@@ -36,6 +40,8 @@ class PolicyRuntime:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        _bound_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = onnxruntime.InferenceSession(
                 bundle.onnx_bytes, options, providers=["CPUExecutionProvider"]
@@ -47,6 +53,7 @@ class PolicyRuntime:
         self._inputs = (*self.manifest.slots, *self.manifest.goal_slots)
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._check_graph()
+        self._try()
         self._memory: Values = {}
         self._feed: Values = {}  # of the last step
 
@@ -117,10 +124,31 @@ class PolicyRuntime:
         if self._feed:
             self._session.run(self._output_names, self._feed)
 
+    def _zeros(self) -> Values:
+        """A zero for every input and memory."""
+        feed: Values = {slot.name: np.zeros(slot.shape, np.float32) for slot in self._inputs}
+        return feed | {MEMORY_IN + s.name: np.zeros(s.shape, np.float32) for s in self.manifest.memory_slots}
+
+    def _try(self) -> None:
+        """Run the graph once: one that takes more memory or time than any policy is refused before an arm waits."""
+        run = onnxruntime.RunOptions()
+        ending = threading.Timer(STEP_MAX_S, setattr, (run, "terminate", True))
+        ending.daemon = True
+        ending.start()
+        try:
+            self._session.run(self._output_names, self._zeros(), run)
+        except Exception as error:  # onnxruntime raises bare classes of its own
+            slow = f" It did not end within {STEP_MAX_S:g} s." if run.terminate else ""
+            text = " ".join(str(error).split())[:300]
+            raise BundleError(
+                f"{self.manifest.name}: policy.onnx fails on inputs of zeros: {text}.{slow} Export the policy again."
+            ) from None
+        finally:
+            ending.cancel()
+
     def warm_up(self, steps: int = 50) -> None:
         """Run the graph on zeros so that the first real step is as quick as the rest; forgets the memory."""
-        feed: Values = {slot.name: np.zeros(slot.shape, np.float32) for slot in self._inputs}
-        feed |= {MEMORY_IN + s.name: np.zeros(s.shape, np.float32) for s in self.manifest.memory_slots}
+        feed = self._zeros()
         for _ in range(steps):
             self._session.run(self._output_names, feed)
         self._memory, self._feed = {}, {}
@@ -150,6 +178,15 @@ class PolicyRuntime:
                     f"{m.name}: the graph's {what} are {found}, but manifest.json promises {promised}. "
                     "Export the policy again."
                 )
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """All graphs of this process share one allocator, which gives no more than MEMORY_MAX_BYTES."""
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    arena = onnxruntime.OrtArenaCfg({"max_mem": MEMORY_MAX_BYTES, "arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(memory, arena)
 
 
 def _signature(nodes: Iterable[onnxruntime.NodeArg]) -> dict[str, tuple[int, ...]]:

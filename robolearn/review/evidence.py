@@ -43,10 +43,8 @@ class Findings:
         answers = [event["fields"].get("answer") for event in self.events if event["kind"] == kind]
         accepted = [answer.get("accepted") for answer in answers if isinstance(answer, dict)]
         refused = len(accepted) - sum(map(bool, accepted))
-        if kind == "start":  # refused before the monitor was asked
-            refused += sum(
-                e["kind"] == "finding" and e["fields"].get("about") == "start" for e in self.events
-            )
+        if kind in ("start", "reset"):  # refused before the monitor was asked
+            refused += sum(e["kind"] == "finding" and e["fields"].get("about") == kind for e in self.events)
         return sum(map(bool, accepted)), refused, len(answers) - len(accepted)
 
     def counted_calls(self, kind: str) -> str:
@@ -106,6 +104,7 @@ def _policies(found: Findings) -> str:
 def _about_operators(found: Findings) -> dict[str, str]:
     who = {e["fields"].get("who") for e in found.events if e["kind"] in _CALLS} - {None, ""}
     unnamed = sum(not e["fields"].get("who") for e in found.events if e["kind"] in _CALLS)
+    signed = sum(bool(e["fields"].get("key")) for e in found.events if e["kind"] in _CALLS)
     sources = found.statistics.sources
     held = ", ".join(f"{mode} ({n} cycles)" for mode, n in found.statistics.modes.items())
     return {
@@ -118,8 +117,9 @@ def _about_operators(found: Findings) -> dict[str, str]:
             f"{held or 'none recorded'}; each has its own limits."
         ),
         "sources": (
-            f"Pseudonyms that made an operator's call: {len(who)}; calls without one: {unnamed}. Sources of "
-            f"commands: {sources.total}; stops because a second one spoke: {found.rules['source']}."
+            f"Pseudonyms that made an operator's call: {len(who)}; calls without one: {unnamed}; signed with an "
+            f"operator's key: {signed}. Sources of commands: {sources.total}; stops because a second one spoke: "
+            f"{found.rules['source']}."
         ),
     }
 
@@ -213,7 +213,7 @@ def _about_limits(found: Findings) -> dict[str, str]:
             f"risk-assessment reference: {sourced}; checks that the profile leaves out, saying why: {unchecked}."
         ),
         "envelope": (
-            f"Workspace ({'; '.join(walls)}), checked for every capsule of each sample sent while commands are "
+            f"Workspace ({'; '.join(walls)}), checked for every link's hull at each sample sent while commands are "
             f"followed, and of the braking motion behind it. Events: {spatial}. {_least(found, 'workspace')}"
         ),
         "separation": _checked(found, "separation", "Separation from persons"),

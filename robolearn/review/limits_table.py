@@ -10,24 +10,16 @@ from robolearn.review.margins import Again
 from robolearn.review.statistics import Statistics, Worst, limit_rows
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.rules import RULES
 
 _WHOLE = {"separation.edition": "separation", "contact.edition": "contact"}
 _ACTED = " Stops and spells of limiting by the rule {rule}: {count}."
 # What stands in the place of a margin where the trace cannot give one: the rule to count, and why there is no margin.
 _INSTEAD = {
-    "command_lag_max_rad": ("command_lag", "The wanted position between two commands is not in the trace."),
-    "first_command_wait_max_s": ("command_age", "The wait after a start is not measured here."),
-    "commands_per_cycle_max": (
-        "command_flood",
-        "The trace has every command; how many came is not counted here.",
-    ),
-    "tracking_delay_max_s": ("tracking", "Part of the rule on tracking, not a limit by itself."),
-    "standstill_velocity_max_rad_s": (
-        "",
-        "Asked of the arm at each reset and start; the configuration history has the refusals.",
-    ),
-    "standstill_drift_max_rad": ("drift", "Where the arm came to rest is not in the trace."),
-    "enabling_device": ("enabling_device", "A yes or no, not a number."),
+    key: (rule.name, why)
+    for rule in RULES
+    for key, why in ((rule.limit, rule.no_margin), *rule.parts)
+    if key is not None and why
 }
 
 
@@ -67,7 +59,7 @@ def _instead(row: dict[str, Any], rules: dict[str, int], not_again: str) -> str:
         return "Not checked, so there is no margin."
     if key in _INSTEAD:
         rule, why = _INSTEAD[key]
-        return why + (_ACTED.format(rule=rule, count=rules.get(rule, 0)) if rule else "")
+        return why + _ACTED.format(rule=rule, count=rules.get(rule, 0))
     group, _, part = key.partition(".")
     if group in ("separation", "contact") and part not in ("edition", "person_age_max_s"):
         return f"Part of the {group} limit, see its edition."

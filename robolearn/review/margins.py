@@ -127,23 +127,30 @@ def _speeds(envelope: Envelope, speeds: NDArray[np.float64], contact_m_s: float)
 def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
     """Distances to walls, keep-out boxes and between links; posture: the one that was computed last."""
     space, arm, workspace = envelope.space, envelope.arm, envelope.limits.mode.workspace
-    walls = space.margins(posture)
+    walls = space.wall_clearances(posture)
     faces, planes = walls[:, :6], walls[:, 6:]
     point, face = np.unravel_index(int(np.argmin(faces)), faces.shape)
     where = f"{arm.names[arm.part[point]]}, {space.regions[face]}"
-    room = float(faces[point, face])
-    yield Margin(f"workspace.stay_in: {workspace.stay_in.name}", "m", room, 0.0, room, where)
+    clearance_m = float(faces[point, face])
+    yield Margin(f"workspace.stay_in: {workspace.stay_in.name}", "m", clearance_m, 0.0, clearance_m, where)
     for k, plane in enumerate(workspace.planes):
         point = int(np.argmin(planes[:, k]))
-        room = float(planes[point, k])
-        yield Margin(f"workspace.planes: {plane.name}", "m", room, 0.0, room, arm.names[arm.part[point]])
+        clearance_m = float(planes[point, k])
+        yield Margin(
+            f"workspace.planes: {plane.name}", "m", clearance_m, 0.0, clearance_m, arm.names[arm.part[point]]
+        )
     distances, names = space.gaps.distances(), space.gaps.names
     for box in workspace.keep_out:
         mine = [k for k, name in enumerate(names) if name.startswith(f"keep_out:{box.name} - ")]
         least = min(mine, key=lambda k: distances[k])
-        room = float(distances[least])
+        clearance_m = float(distances[least])
         yield Margin(
-            f"workspace.keep_out: {box.name}", "m", room, 0.0, room, names[least].partition(" - ")[2]
+            f"workspace.keep_out: {box.name}",
+            "m",
+            clearance_m,
+            0.0,
+            clearance_m,
+            names[least].partition(" - ")[2],
         )
     own = [k for k, name in enumerate(names) if not name.startswith("keep_out:")]
     if own:

@@ -244,11 +244,19 @@ class _Run:
         if self._mode is not None:
             self._monitor.set_mode(*self._mode)
         if then.state is State.RUNNING:
-            self._monitor.check((), cycle.measured, cycle.surroundings, cycle.now_s)
+            self._rest_before(cycle, cycle.measured)
             if not self._monitor.start(cycle.now_s, cycle.measured, "replay").accepted:
                 return False
         self._waiting = False
         return True
+
+    def _rest_before(self, cycle: Cycle, measured: Measured) -> None:
+        """Cycles before this one in which the arm rests where it is now: a monitor asks for several readings."""
+        period_s = self._monitor.period_s
+        readings = round(self._monitor.limits.mode.rest_readings_min.value)
+        for k in range(readings, -1, -1):
+            earlier = replace(measured, stamp_s=measured.stamp_s - k * period_s)
+            self._monitor.check((), earlier, cycle.surroundings, cycle.now_s - k * period_s)
 
     def _follow(self, measured: Measured | None) -> Measured | None:
         """The measurement, moved by as much as what this monitor sent lies beside what was sent then."""

@@ -327,14 +327,14 @@ class Pass:
         unit: str,
         value: Array,
         limit: Array,
-        room: Array,
+        margin: Array,
         names: tuple[str, ...],
         cycle: Any,
     ) -> None:
-        room = np.where(np.isfinite(room), room, np.inf)
-        at, joint = np.unravel_index(int(np.argmin(room)), room.shape)
-        if np.isfinite(room[at, joint]):
-            found = (float(value[at, joint]), float(limit[joint]), float(room[at, joint]))
+        margin = np.where(np.isfinite(margin), margin, np.inf)
+        at, joint = np.unravel_index(int(np.argmin(margin)), margin.shape)
+        if np.isfinite(margin[at, joint]):
+            found = (float(value[at, joint]), float(limit[joint]), float(margin[at, joint]))
             self._keep(mode, Worst(key, unit, *found, names[int(joint)], int(cycle[at])))
 
     def _one(self, mode: str, key: str, unit: str, value: Array, limit: float, cycle: Any) -> None:

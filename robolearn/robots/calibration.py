@@ -16,6 +16,8 @@ from pydantic import Field
 
 from robolearn.config import Config, build, read_yaml
 from robolearn.errors import CalibrationError, ConfigError
+from robolearn.files.strict_yaml import dump_yaml
+from robolearn.files.writing import replace_file
 from robolearn.robots.schema import Servo
 
 SCHEMA = "robolearn.calibration/1"
@@ -164,17 +166,11 @@ def read_calibration(path: str | Path) -> Calibration:
 
 def write_calibration(calibration: Calibration, path: str | Path) -> Calibration:
     """Write a calibration and read it back. Raises CalibrationError where it cannot be written."""
-    import yaml
-
     path = Path(path).expanduser()
-    partial = path.with_name(path.name + ".part")
-    text = yaml.safe_dump(
-        calibration.model_dump(mode="json", by_alias=True), sort_keys=False, width=110, allow_unicode=True
-    )
+    text = dump_yaml(calibration.model_dump(mode="json", by_alias=True))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, text)
     except OSError as error:
         raise CalibrationError(f"Cannot write the calibration '{path}': {error.strerror}.") from None
     return read_calibration(path)

@@ -37,6 +37,12 @@ def missing(file: RobotFile) -> list[str]:
     for key in ("payload_kg", "reach_m", "moving_mass_kg", "home_rad", "ros"):
         if getattr(file, key) is None:
             findings.append(f"{key} is missing.")
+    for link in file.links.bodies if file.links else ():
+        if link.hull is None:
+            findings.append(
+                f"Link '{link.name}' has no hull: the monitor watches its geometry. Give it shapes that contain the "
+                "real link, with the margin by which they do."
+            )
     if file.servo is None:
         findings.append(
             "servo is missing: the simulated drives are worked out from the inertia at mid-range."

@@ -8,15 +8,19 @@ import mujoco
 
 from robolearn.robots.hull import add_hull_shape
 from robolearn.robots.kinematics import ChainStep, quaternion_from_rpy
-from robolearn.robots.schema import GripperFile, Mount
+from robolearn.robots.schema import GripperFile, Mount, Shape
 
 FINGERS = ("gripper_left", "gripper_right")
+GRIPPER = "gripper_"  # how the names of all its parts begin
 GRIPPER_HULL = "gripper_hull_"  # with a number: shapes that are watched and touch nothing
 
 
 @dataclass(frozen=True)
 class Gripper:
-    """A parallel gripper on a flange. width is the opening between the pads; source says whose numbers these are."""
+    """A parallel gripper on a flange. width is the opening between the pads; source says whose numbers these are.
+
+    hull: what the monitor watches instead of the parts, in the gripper's frame; empty where it watches the parts.
+    """
 
     name: str
     label: str
@@ -28,6 +32,7 @@ class Gripper:
     mount: ChainStep
     tcp: ChainStep
     file: GripperFile
+    hull: tuple[Shape, ...]
 
 
 def gripper_facts(file: GripperFile, mount: Mount | None) -> Gripper:
@@ -46,6 +51,7 @@ def gripper_facts(file: GripperFile, mount: Mount | None) -> Gripper:
         mount=ChainStep((x, y, z), (roll, pitch, yaw), axis, "fixed", "gripper mount"),
         tcp=ChainStep((0.0, 0.0, file.tcp_z_m), (0.0, 0.0, 0.0), axis, "fixed", "tcp"),
         file=file,
+        hull=tuple(mount.hull.shapes) if mount and mount.hull else (),
     )
 
 
@@ -67,7 +73,7 @@ def add_gripper(
     for part, color in file.colors.items():
         spec.add_material(name=f"gripper_{part}", rgba=[*color, 1.0], specular=0.3, shininess=0.4)
     _add_box(palm, "gripper_palm", file.palm_center_m, file.palm_half_size_m, "gripper_palm")
-    for number, shape in enumerate(file.hull.shapes if file.hull else ()):
+    for number, shape in enumerate(gripper.hull):
         add_hull_shape(palm, f"{GRIPPER_HULL}{number}", shape, touches=False)
     palm.add_geom(
         name="gripper_collar", type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, material="gripper_palm", group=1, contype=0,

@@ -241,10 +241,15 @@ class SelfDistance(Sourced):
 
 
 class Mount(Sourced):
-    """Where the gripper sits on the flange."""
+    """Where the gripper sits on the flange.
+
+    hull: in the gripper's frame, shapes that contain it and the tools that may be mounted in its place. The safety
+    monitor watches them instead of the gripper's parts; nothing touches them in simulation.
+    """
 
     xyz_m: Point = [0.0, 0.0, 0.0]
     rpy_rad: Point = [0.0, 0.0, 0.0]
+    hull: Hull | None = None
 
 
 class Qos(Config):
@@ -308,7 +313,6 @@ class RobotFile(Config):
 class GripperFile(Config):
     """The parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
 
-    hull: shapes that the safety monitor watches besides palm, fingers and pads; nothing touches them in simulation.
     grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
     """
 
@@ -334,4 +338,3 @@ class GripperFile(Config):
     finger_armature_kg: Positive
     finger_damping_ns_m: Positive
     colors: dict[str, Point]
-    hull: Hull | None = None

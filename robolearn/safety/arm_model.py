@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robolearn.errors import ProfileError, RobotError
 from robolearn.robots import Robot
-from robolearn.robots.gripper import GRIPPER_HULL
+from robolearn.robots.gripper import GRIPPER, GRIPPER_HULL
 from robolearn.safety.distances import Gaps
 from robolearn.safety.types import Vector
 
@@ -56,6 +56,8 @@ class ArmModel:
         joints = [model.joint(name).id for name in robot.joint_names]
         self._bodies = [int(model.jnt_bodyid[j]) for j in joints]
         self.dof = len(joints)
+        names = [model.geom(g).name for g in range(model.ngeom)]
+        self._gripper_hull = any(name.startswith(GRIPPER_HULL) for name in names)
         self._geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
         if not self._geoms:
             raise ProfileError(
@@ -132,11 +134,15 @@ class ArmModel:
         return np.minimum(self.longest, self._levers + change[::-1].cumsum()[::-1] - change)
 
     def _solid(self, geom: int) -> bool:
-        """Whether a geom is part of the arm's surface: of a known shape, and meant to collide or part of a hull."""
-        model = self.model
+        """Whether a geom is part of the arm's surface: of a known shape, and meant to collide.
+
+        Where the gripper has a hull, that is watched instead of its parts.
+        """
+        model, name = self.model, self.model.geom(geom).name
         collides = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
-        hull = model.geom(geom).name.startswith(GRIPPER_HULL)
-        return (collides or hull) and int(model.geom_type[geom]) in _SOLID
+        if self._gripper_hull and name.startswith(GRIPPER):
+            collides = name.startswith(GRIPPER_HULL)
+        return collides and int(model.geom_type[geom]) in _SOLID
 
     def _depth(self, geom: int) -> int:
         """How many of the arm's joints move a geom."""
@@ -272,7 +278,7 @@ class ArmModel:
     def _called(self, name: str) -> list[int]:
         """The solid geoms that a name of a link, of a shape or `gripper` stands for."""
         if name == "gripper":
-            return [g for g in self._geoms if self._label(g).startswith("gripper_")]
+            return [g for g in self._geoms if self._label(g).startswith(GRIPPER)]
         model = self.model
         names = (
             (g, model.geom(g).name, model.body(int(model.geom_bodyid[g])).name) for g in range(model.ngeom)

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from robolearn.safety import rules
+from robolearn.safety import comparisons
 from robolearn.safety.types import Vector
 
 BRAKING_SHARE = 1.0 - 1e-6  # of the limits: room for rounding, so that a braking motion never exceeds them
@@ -92,7 +92,7 @@ def plan_braking(
     )  # fmt: skip
     rest, *others = np.array([_plan_joint(*joint, period_s) for joint in joints]).T
     return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2, rest, *others, duration_s=rules.largest(rest),
+        position_rad, velocity_rad_s, acceleration_rad_s2, rest, *others, duration_s=comparisons.largest(rest),
         period_s=period_s,
     )  # fmt: skip
 

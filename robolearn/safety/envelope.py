@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from robolearn.safety import rules
+from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking, plan_braking
 from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import NotChecked
+from robolearn.safety.rules import Stage, in_order
 from robolearn.safety.space import Space
 from robolearn.safety.types import Record, Vector
 
@@ -26,6 +29,28 @@ class Step(NamedTuple):
     velocity: Vector
     acceleration: Vector
     jerk: Vector
+
+
+@dataclass(slots=True, eq=False)  # not frozen: made in every cycle
+class Sample:
+    """A step, the way to rest behind it, and what both mean; the arm's model is at the step's posture.
+
+    torque_nm, torque_before_nm: [n].  speeds_m_s: [p], of every point.  contact_m_s: allowed where a person may be
+    touched.  swing_rad: [n], how far each joint may go until rest.  displacement_bound_m: [p], how far that may take
+    each point.  person_min_m: how near to the base a person may be.  person_m: how near one is, None where that is
+    not checked.
+    """
+
+    braking: Braking
+    posture: Posture
+    torque_nm: Vector
+    torque_before_nm: Vector
+    speeds_m_s: Vector
+    contact_m_s: float
+    swing_rad: Vector
+    displacement_bound_m: Vector
+    person_min_m: float
+    person_m: float | None
 
 
 class Assessment(NamedTuple):
@@ -51,6 +76,18 @@ class Envelope:
         torque, rate = limits.mode.torque_max_nm, limits.mode.torque_rate_max_nm_s
         self._torque_max = None if isinstance(torque, NotChecked) else torque.array
         self._rate_max = None if isinstance(rate, NotChecked) else rate.array
+        self._checks = in_order(self._by_rule(), Stage.MOTION)
+
+    def _by_rule(self) -> dict[str, Callable[[Sample], Record | None]]:
+        """What keeps each rule on the next sample and on the way to rest."""
+        return {
+            **dict.fromkeys(("position", "velocity"), self._joints),
+            **dict.fromkeys(("torque", "torque_rate"), self._torques),
+            **dict.fromkeys(("tcp_speed", "elbow_speed", "link_speed", "contact"), self._speeds),
+            **dict.fromkeys(("workspace", "keep_out", "self_distance", "stopping_distance"), self._places),
+            "separation": self._separation,
+            "stopping_time": self._stopping_time,
+        }
 
     def assess(
         self, before: Posture, torque_before: Vector, step: Step, person_m: float | None
@@ -68,28 +105,50 @@ class Envelope:
         posture = self.arm.posture(p)
         torque = self.arm.torque(step.velocity, step.acceleration)
         speeds = point_speeds(before, posture, self.arm.radius, self.period_s)
-        time_s = braking.duration_s
         allowed = space.contact_speed(step.velocity, speeds)
-        room = self.arm.reach @ swing
-        person_min_m = space.person_min(posture, rules.largest(speeds), time_s, rules.largest(room))
-        record = (
-            self._joints(braking)
-            or self._torques(braking, torque, torque_before, swing)
-            or space.speeds(speeds)
-            or space.contact(speeds, allowed)
-            or space.speeds_to_rest(posture, braking, swing)
-            or space.places(posture, braking, swing, room)
-            or space.person(person_min_m, person_m)
-            or rules.over(
-                "stopping_time", time_s, limits.mode.stopping_time_max_s.value, "s",
-                limits.source("stopping_time_max_s"),
-            )
-        )  # fmt: skip
+        bound = self.arm.reach @ swing
+        person_min_m = space.person_min(
+            posture, comparisons.largest(speeds), braking.duration_s, comparisons.largest(bound)
+        )
+        sample = Sample(
+            braking, posture, torque, torque_before, speeds, allowed, swing, bound, person_min_m, person_m
+        )
+        record = None
+        for check in self._checks:
+            record = check(sample)
+            if record is not None:
+                break
         return Assessment(braking, posture, torque, person_min_m, record)
 
-    def _joints(self, braking: Braking) -> Record | None:
+    def _speeds(self, sample: Sample) -> Record | None:
+        """Cartesian speeds, now and until rest."""
+        space = self.space
+        return (
+            space.speeds(sample.speeds_m_s)
+            or space.contact(sample.speeds_m_s, sample.contact_m_s)
+            or space.speeds_to_rest(sample.posture, sample.braking, sample.swing_rad)
+        )
+
+    def _places(self, sample: Sample) -> Record | None:
+        """Where every part gets until rest."""
+        return self.space.places(
+            sample.posture, sample.braking, sample.swing_rad, sample.displacement_bound_m
+        )
+
+    def _separation(self, sample: Sample) -> Record | None:
+        return self.space.person(sample.person_min_m, sample.person_m)
+
+    def _stopping_time(self, sample: Sample) -> Record | None:
+        limits = self.limits
+        return comparisons.over(
+            "stopping_time", sample.braking.duration_s, limits.mode.stopping_time_max_s.value, "s",
+            limits.source("stopping_time_max_s"),
+        )  # fmt: skip
+
+    def _joints(self, sample: Sample) -> Record | None:
         """Joint positions and velocities until rest."""
-        limits, bounds = self.limits, (braking.low_rad, braking.high_rad)
+        limits, braking = self.limits, sample.braking
+        bounds = (braking.low_rad, braking.high_rad)
         if limits.curve.allows(*bounds, braking.slowest_rad_s, braking.fastest_rad_s):
             return None
         position, velocity = braking.trajectory
@@ -98,12 +157,12 @@ class Envelope:
         inside = (position >= limits.position_min_rad) & (position <= limits.position_max_rad)
         if not inside.all():
             at = int(np.argmin(inside.all(axis=1)))
-            return rules.within(
+            return comparisons.within(
                 "position", position[at], limits.position_min_rad, limits.position_max_rad, "rad",
                 limits.source("position_max_rad"), limits.joint_names,
             )  # fmt: skip
         for at in np.flatnonzero(~limits.curve.allows_each(position, velocity)):
-            record = rules.within(
+            record = comparisons.within(
                 "velocity", velocity[at], *limits.velocity_bounds(position[at]), "rad/s",
                 limits.source("velocity_max_rad_s"), limits.joint_names,
             )  # fmt: skip
@@ -111,19 +170,20 @@ class Envelope:
                 return record
         return None
 
-    def _torques(self, braking: Braking, torque: Vector, before: Vector, swing: Vector) -> Record | None:
-        """Torque of the sample, its rate, and both until rest. The model must be at the sample's posture.
+    def _torques(self, sample: Sample) -> Record | None:
+        """Torque of the sample, its rate, and both until rest.
 
         Braking motions are looked at sample by sample only where a bound on them comes near the limit.
         """
+        braking, torque, before = sample.braking, sample.torque_nm, sample.torque_before_nm
         found = self._torque(torque) or self._torque_rate(torque, before)
         largest, rate = self._torque_max, self._rate_max
         if found or (largest is None and rate is None):
             return found
         if largest is not None and rate is None:
             bound = self.arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
-            room = 1.0 - _TORQUE_CHANGE_PER_RAD * float(swing.sum())
-            if rules.every(bound <= room * largest):
+            share = 1.0 - _TORQUE_CHANGE_PER_RAD * float(sample.swing_rad.sum())
+            if comparisons.every(bound <= share * largest):
                 return None
         path, velocity = braking.trajectory
         change = np.diff(velocity, axis=0, prepend=braking.velocity_rad_s[None]) / self.period_s
@@ -144,7 +204,7 @@ class Envelope:
         if self._torque_max is None:
             return None
         limits = self.limits
-        return rules.magnitude(
+        return comparisons.magnitude(
             "torque", torque, self._torque_max, "Nm", limits.source("torque_max_nm"), limits.joint_names
         )
 
@@ -152,7 +212,7 @@ class Envelope:
         if self._rate_max is None:
             return None
         limits, rate = self.limits, (torque - before) / self.period_s
-        return rules.magnitude(
+        return comparisons.magnitude(
             "torque_rate",
             rate,
             self._rate_max,

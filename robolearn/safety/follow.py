@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from robolearn.safety import rules
+from robolearn.safety import comparisons
 from robolearn.safety.braking import BRAKING_SHARE, Braking, plan_braking
 from robolearn.safety.envelope import Assessment, Envelope, Step
 from robolearn.safety.mode_limits import Limits
+from robolearn.safety.rules import Stage, in_order
 from robolearn.safety.stream import Target
 from robolearn.safety.types import Record, Vector, Verdict
 
@@ -39,7 +42,7 @@ class Sent:
         self.position = step.position.copy()
 
 
-class Tracker:
+class SentPositionWindow:
     """The positions sent within the tracking delay, and the band [n], [n] that they span."""
 
     def __init__(self, position_rad: Vector, delay_s: float, period_s: float):
@@ -87,13 +90,13 @@ def largest_share(sent: Sent, base_rad: Vector, target_rad: Vector, limits: Limi
         (base.acceleration, way / dt**2, -limits.acceleration_max_rad_s2, limits.acceleration_max_rad_s2),
         (base.jerk, way / dt**3, -limits.jerk_max_rad_s3, limits.jerk_max_rad_s3),
     ):
-        room = np.where(slope > 0.0, high * BRAKING_SHARE - value, value - low * BRAKING_SHARE)
+        left = np.where(slope > 0.0, high * BRAKING_SHARE - value, value - low * BRAKING_SHARE)
         steep = np.abs(slope)
-        share = min(share, float(np.where(steep > 0.0, room / np.maximum(steep, 1e-300), 1.0).min()))
+        share = min(share, float(np.where(steep > 0.0, left / np.maximum(steep, 1e-300), 1.0).min()))
     return max(share, 0.0)
 
 
-class Follower:
+class CommandFilter:
     """One arm's sent sequence from rest at a position on, with a braking motion ready behind every sample."""
 
     def __init__(self, position_rad: Vector, envelope: Envelope, period_s: float):
@@ -103,7 +106,16 @@ class Follower:
         rates = (1.0 + _ROUNDING) * np.concatenate((limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3))
         self._low = np.concatenate((limits.position_min_rad, -rates))
         self._high = np.concatenate((limits.position_max_rad, rates))
-        self._tracker = Tracker(position_rad, self.limits.mode.tracking_delay_max_s.value, period_s)
+        self._following = in_order(
+            {
+                "tracking": lambda reading_rad, target, person_m: self.tracking(reading_rad),
+                "command_lag": lambda reading_rad, target, person_m: self.lag(target),
+                "separation": lambda reading_rad, target, person_m: self.person(person_m),
+            },
+            Stage.FOLLOWING,
+        )
+        self._step_checks = in_order(self._by_rule(), Stage.STEP)
+        self._window = SentPositionWindow(position_rad, self.limits.mode.tracking_delay_max_s.value, period_s)
         self._posture = None  # of the last sample, where it is known already
         self._step = 0  # samples of the braking motion already sent
         self._torque = np.zeros_like(position_rad)
@@ -125,26 +137,45 @@ class Follower:
         """How long the braking motion that is kept ready still takes."""
         return max(self._braking.duration_s - self._step * self.period_s, 0.0)
 
+    @property
+    def braking(self) -> tuple[Braking, int]:
+        """The braking motion that is kept ready, and how many of its samples have been sent."""
+        return self._braking, self._step
+
     def remaining_travel(self) -> Vector:
         """Signed travel [n] rad until rest along the braking motion that is kept ready."""
         path, _ = self._braking.trajectory
         return path[-1] - self.position_rad if len(path) else np.zeros_like(self.position_rad)
 
-    def tracking(self, measured_rad: Vector) -> Record | None:
+    def following(
+        self, measured_rad: Vector | None, target: Target | None, person_m: float | None
+    ) -> Record | None:
+        """The first violation by what was sent so far. None: there is no measurement, no target, no person."""
+        for check in self._following:
+            record = check(measured_rad, target, person_m)
+            if record is not None:
+                return record
+        return None
+
+    def tracking(self, measured_rad: Vector | None) -> Record | None:
         """The measured position is near one of those sent within the tracking delay."""
+        if measured_rad is None:
+            return None
         error, limits = self.limits.mode.tracking_error_max_rad.value, self.limits
         near = np.abs(measured_rad - self.position_rad) <= error
-        if rules.every(near):
+        if comparisons.every(near):
             return None
-        low, high = self._tracker.band()
-        return rules.within(
+        low, high = self._window.band()
+        return comparisons.within(
             "tracking", measured_rad, low - error, high + error, "rad", limits.source("tracking_error_max_rad"),
             limits.joint_names,
         )  # fmt: skip
 
-    def lag(self, target: Target) -> Record | None:
+    def lag(self, target: Target | None) -> Record | None:
         """The target is not far from what was sent."""
-        return rules.magnitude(
+        if target is None:
+            return None
+        return comparisons.magnitude(
             "command_lag",
             target.position_rad - self.position_rad,
             self.limits.mode.command_lag_max_rad.value,
@@ -177,7 +208,7 @@ class Follower:
             found = self.assess(step, person_m)
             if found.record is None:
                 self._send(step, found)
-                return (Verdict.PASS, ()) if target.exact else (Verdict.LIMIT, (_carried(target),))
+                return (Verdict.PASS, ()) if target.exact else (Verdict.LIMIT, (_extrapolated(target),))
             records = (found.record,)
         self._limit(target, records, person_m)
         return Verdict.LIMIT, records
@@ -214,36 +245,40 @@ class Follower:
 
     def _step_records(self, step: Step) -> tuple[Record, ...]:
         """The joint rules that a step would break."""
-        limits = self.limits
-        found = (
-            rules.within(
-                "position", step.position, limits.position_min_rad, limits.position_max_rad, "rad",
-                limits.source("position_max_rad"), limits.joint_names,
-            ),
-            rules.within(
-                "velocity", step.velocity, *limits.velocity_bounds(step.position), "rad/s",
-                limits.source("velocity_max_rad_s"), limits.joint_names,
-            ),
-            rules.magnitude(
-                "acceleration", step.acceleration, limits.acceleration_max_rad_s2, "rad/s^2",
-                limits.source("acceleration_max_rad_s2"), limits.joint_names,
-            ),
-            rules.magnitude(
-                "jerk", step.jerk, limits.jerk_max_rad_s3, "rad/s^3", limits.source("jerk_max_rad_s3"),
-                limits.joint_names,
-            ),
-        )  # fmt: skip
+        found = (check(step) for check in self._step_checks)
         return tuple(record for record in found if record)
+
+    def _by_rule(self) -> dict[str, Callable[[Step], Record | None]]:
+        """What keeps each rule on the joints' next sample."""
+        limits, names = self.limits, self.limits.joint_names
+        source = limits.source
+        return {
+            "position": lambda step: comparisons.within(
+                "position", step.position, limits.position_min_rad, limits.position_max_rad, "rad",
+                source("position_max_rad"), names,
+            ),
+            "velocity": lambda step: comparisons.within(
+                "velocity", step.velocity, *limits.velocity_bounds(step.position), "rad/s",
+                source("velocity_max_rad_s"), names,
+            ),
+            "acceleration": lambda step: comparisons.magnitude(
+                "acceleration", step.acceleration, limits.acceleration_max_rad_s2, "rad/s^2",
+                source("acceleration_max_rad_s2"), names,
+            ),
+            "jerk": lambda step: comparisons.magnitude(
+                "jerk", step.jerk, limits.jerk_max_rad_s3, "rad/s^3", source("jerk_max_rad_s3"), names
+            ),
+        }  # fmt: skip
 
     def _rates_clear(self, step: Step) -> bool:
         """Whether position, acceleration and jerk are inside their limits: all of them in one comparison."""
         values = np.concatenate((step.position, step.acceleration, step.jerk))
-        return rules.every((values >= self._low) & (values <= self._high))
+        return comparisons.every((values >= self._low) & (values <= self._high))
 
     def _send(self, step: Step, found: Assessment | None) -> None:
         """Send a step. found None: it is the next sample of the braking motion that is kept ready."""
         self.sent.send(step)
-        self._tracker.add(step.position)
+        self._window.add(step.position)
         if found is None:
             self._step, self._posture = self._step + 1, None
         else:
@@ -269,7 +304,7 @@ class Follower:
 _WAITING = Record("waiting", 0.0, 1.0, -1.0, "1", "robolearn", "no command came since the start")
 
 
-def _carried(target: Target) -> Record:
-    late = target.carried_s
-    text = f"no new command for this cycle: the last one is carried on by {late * 1e3:.2f} ms"
+def _extrapolated(target: Target) -> Record:
+    late = target.extrapolated_s
+    text = f"no new command for this cycle: the last one is extrapolated by {late * 1e3:.2f} ms"
     return Record("timing", late, 0.0, -abs(late), "s", "robolearn", text)

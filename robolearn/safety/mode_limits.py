@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.robots import Robot
-from robolearn.safety import rules
+from robolearn.safety import comparisons
 from robolearn.safety.profile import Assessed, ModeLimits
 from robolearn.safety.types import Vector
 
@@ -22,6 +22,7 @@ class Limits:
     """A mode's limits for one robot. Arrays [n] are read-only and in the robot's joint order.
 
     curve: where the maker's position-dependent speed limits need not be evaluated.
+    velocity_possible_rad_s: how fast the arm can be at all: the maker's limit, or the profile's where that is higher.
     """
 
     mode: ModeLimits
@@ -29,6 +30,7 @@ class Limits:
     position_min_rad: Vector
     position_max_rad: Vector
     velocity_max_rad_s: Vector
+    velocity_possible_rad_s: Vector
     acceleration_max_rad_s2: Vector
     jerk_max_rad_s3: Vector
     curve: CurveTable
@@ -80,7 +82,7 @@ class CurveTable:
         cells = (np.concatenate((low_rad, high_rad)) - self._lows) * self._scales
         cells = np.floor(np.fmin(np.fmax(cells, -1.0), _CELLS)).astype(np.intp)  # not a number: off the table
         least = self._least.take(self._starts + cells)
-        return rules.every(np.concatenate((slowest, -fastest)) >= least)
+        return comparisons.every(np.concatenate((slowest, -fastest)) >= least)
 
     def allows_each(self, position_rad: Vector, velocity_rad_s: Vector) -> NDArray[np.bool_]:
         """[m]: whether each velocity [m, n] is allowed at its position [m, n] in range; False as above."""
@@ -105,6 +107,7 @@ def compile_limits(mode: ModeLimits, robot: Robot) -> Limits:
         position_min_rad=low,
         position_max_rad=high,
         velocity_max_rad_s=flat,
+        velocity_possible_rad_s=np.maximum(flat, robot.limits.velocity_rad_s),
         acceleration_max_rad_s2=mode.acceleration_max_rad_s2.array,
         jerk_max_rad_s3=mode.jerk_max_rad_s3.array,
         curve=CurveTable(low, high, limits_at),

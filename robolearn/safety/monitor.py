@@ -6,25 +6,34 @@ same decisions, which is what lets a recorded trace be replayed.
 
 The invariant: a sample goes out only if it and the braking motion that would follow it are inside every limit, or if
 it is itself the next sample of a braking motion found good before. All limits refer to the sequence that was sent.
+
+Where nothing is known to have been sent, or a gap in the cycles broke the sequence, nothing is published until
+readings in a row have shown where the arm rests, and that place was checked as a command is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
-from robolearn.safety import rules
+from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.braking import Braking
+from robolearn.safety.cycle_clock import CycleClock, Tick
 from robolearn.safety.envelope import Envelope
-from robolearn.safety.follow import Follower
-from robolearn.safety.inputs import Inputs, Reading
+from robolearn.safety.follow import CommandFilter
+from robolearn.safety.inputs import Inputs, Reading, Selection
 from robolearn.safety.mode_limits import Limits, compile_limits
 from robolearn.safety.profile import ModeLimits, SafetyProfile
+from robolearn.safety.recent_faults import RecentFaults
+from robolearn.safety.rest import RestReadings, moving
+from robolearn.safety.rules import Stage, first_found
 from robolearn.safety.stops import Stop
-from robolearn.safety.stream import CommandStream
+from robolearn.safety.stream import CommandTimeline
 from robolearn.safety.types import (
     Answer,
     Command,
@@ -38,11 +47,14 @@ from robolearn.safety.types import (
     Verdict,
 )
 
+_AWAY_PERIODS = 5.0  # after which an arm whose controller holds the last sample may have come to rest
+_AWAY_SPEEDS = 5.0  # times the speed of standstill: what was sent to move faster and rests did not follow
+
 
 class SafetyMonitor:
     """Filter for one robot under one profile. Not thread-safe: one caller, one `check` per period.
 
-    Begins in HOLDING: it holds the first measured position and passes nothing until `start`.
+    Begins in HOLDING: it holds the position that the first readings agree on, and passes nothing until `start`.
     """
 
     def __init__(
@@ -60,12 +72,19 @@ class SafetyMonitor:
         self._envelopes = {
             name: _envelope(robot, limits, period_s, gripper) for name, limits in profile.modes.items()
         }
+        self._clock = CycleClock(period_s)
         self._inputs = Inputs(robot.joint_names)
-        self._stream = CommandStream(period_s)
-        self._follower: Follower | None = None  # None until a position is known
+        self._timeline = CommandTimeline(period_s)
+        self._rest, self._faults = RestReadings(), RecentFaults()
+        self._filter: CommandFilter | None = None  # None while no position is known that could be held
+        self._sent_rad: Vector | None = None  # the last position sent before a gap
+        self._unheld: Record | None = None  # why no position is held, in the last cycle
         self._state = State.HOLDING
         self._started_s = 0.0
         self._stop: Stop | None = None
+        self._around: Record | None = None  # what around the arm would stop it, in the last cycle
+        self._early: list[Command] = []  # arrived in calls that decided nothing
+        self._stop_asked = False  # in such a call
         profile.mode(mode)
         self._use_mode(mode)
 
@@ -84,6 +103,13 @@ class SafetyMonitor:
         """The limits of the current mode."""
         return self._envelope.limits
 
+    @property
+    def braking(self) -> tuple[Braking, int] | None:
+        """The braking motion behind the last sample, and how many of its samples were sent; None where none was."""
+        return None if self._filter is None else self._filter.braking
+
+    # -- calls by a person --
+
     def set_mode(self, mode: str, who: str) -> Answer:
         """Change the mode; only at rest, and a start is needed afterwards."""
         if mode not in self._envelopes:
@@ -98,17 +124,32 @@ class SafetyMonitor:
         return Answer(True, f"Mode {mode}, chosen by {who}. A start is needed.")
 
     def reset(self, now_s: float, measured: Measured | None, who: str, why: str) -> Answer:
-        """End a latched stop. This is no start: the arm goes on holding."""
+        """End a latched stop whose cause is gone. This is no start: the arm goes on holding.
+
+        Where the arm was moved meanwhile, its measured position is held from then on, if several readings in a row
+        agree on it and it is inside the limits.
+        """
         if not who or not why:
             return Answer(False, "A reset names who asks for it and why.")
-        if self._state is not State.STOPPED:
+        if self._state is not State.STOPPED or self._stop is None:
             return Answer(False, f"Nothing to reset: the monitor is {self._state}.")
+        cause = self._persisting(self._stop.cause)
+        if cause:
+            return Answer(False, f"No reset: its cause persists ({cause.rule}: {cause.text}).")
         reading, problem = self._at_rest(now_s, measured)
-        if reading is None or self._follower is None:
+        if reading is None or self._filter is None:
             return Answer(False, f"No reset: {problem}.")
         text = f"Reset by {who}: {why}. A start is needed."
         if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
-            self._follower = self._holding(reading.position_rad)
+            unclear = self._rest.missing(self.limits) or self._rest.elsewhere(reading, self.limits)
+            if unclear:
+                return Answer(False, f"No reset: the arm was moved, and {unclear.text}.")
+            moved, outside = self._resting_at(self._rest.position_rad)
+            if outside:
+                return Answer(
+                    False, f"No reset: the arm rests outside its limits ({outside.rule}: {outside.text})."
+                )
+            self._filter = moved
             text += " The arm had been moved: its measured position is held now."
         self._rest_rad = reading.position_rad
         self._state, self._stop = State.HOLDING, None
@@ -122,21 +163,48 @@ class SafetyMonitor:
             need = " Reset first." if self._state is State.STOPPED else ""
             return Answer(False, f"No start: the monitor is {self._state}.{need}")
         reading, problem = self._at_rest(now_s, measured)
-        if reading is None or self._follower is None:
+        if reading is None or self._filter is None:
             return Answer(False, f"No start: {problem}.")
+        if self._around:
+            return Answer(
+                False, f"No start: it would stop at once ({self._around.rule}: {self._around.text})."
+            )
         if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
             return Answer(
                 False, "No start: the arm is not where it is held. Check that its controller is active."
             )
-        outside = self._follower.settle()
+        outside = self._filter.settle()
         if outside:
             return Answer(
                 False, f"No start: the arm rests outside its limits ({outside.rule}: {outside.text})."
             )
-        self._stream.clear()
+        self._timeline.clear()
         self._inputs.forget_commands()
+        self._rest.forget()
         self._state, self._started_s = State.RUNNING, now_s
         return Answer(True, f"Started by {who}.")
+
+    def _at_rest(self, now_s: float, measured: Measured | None) -> tuple[Reading | None, str]:
+        """A fresh reading of an arm at standstill, or why there is none. Nothing of it is kept."""
+        if self._filter is None:
+            why = f" ({self._unheld.rule}: {self._unheld.text})" if self._unheld else " yet"
+            return None, f"no position of the arm is known that could be held{why}"
+        problem, reading = self._clock.current(now_s, self.limits), None
+        if problem is None:
+            reading, problem = self._inputs.reading(measured, self.limits, now_s, keep=False)
+        if problem or reading is None:
+            return None, problem.text if problem else "no joint state was received"
+        if moving(reading, self.limits):
+            return None, f"the arm moves at {np.abs(reading.velocity_rad_s).max():.3f} rad/s"
+        return reading, ""
+
+    def _persisting(self, cause: Record) -> Record | None:
+        """What still breaks the rule of a stop: around the arm in the last cycle, or in what arrived lately."""
+        if self._around and self._around.rule == cause.rule:
+            return self._around
+        return self._faults.find(cause.rule, self._inputs.now_s)
+
+    # -- the cycle --
 
     def check(
         self,
@@ -149,85 +217,212 @@ class SafetyMonitor:
 
         commands: all that arrived since the last cycle, in order of arrival, possibly none; each of them is checked,
         and the newest is followed; one that came already is recognised by its stamp.
-        measured: the newest reading.  now_s: seconds on the clock of all stamps, never decreasing.
+        measured: the newest reading.  now_s: seconds on the clock of all stamps, never decreasing. A call that comes
+        too soon for its period decides nothing; what arrived in it counts in the next.
         An error inside is a stop by the rule `internal_error`; only one in the braking itself is raised.
         """
         try:
-            return self._check(commands, measured, surroundings, now_s)
+            tick = self._clock.tick(now_s, self.limits)
+            if tick.early:
+                self._early = [*self._early, *commands][
+                    : 1 + int(self.limits.mode.commands_per_cycle_max.value)
+                ]
+                self._stop_asked |= surroundings.stop_requested
+                return self._nothing(tick.early)
+            return self._check(tick, commands, measured, surroundings)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return self._brake(Record("internal_error", 1.0, 0.0, -1.0, "1", "robolearn", text), None)
 
     def _check(
         self,
+        tick: Tick,
         commands: Sequence[Command],
         measured: Measured | None,
         surroundings: Surroundings,
-        now_s: float,
     ) -> Decision:
-        mode = self.limits.mode
-        problem = self._inputs.clock(now_s, mode.cycle_gap_max_s.value, self.limits.source("cycle_gap_max_s"))
-        reading, unread = self._inputs.reading(measured, self.limits, self._inputs.now_s)
-        problem = problem or unread
-        if self._follower is None:
-            if reading is None or problem:  # an arm may have left the place that an old reading names
-                return _nothing(problem)
-            self._follower = self._holding(reading.position_rad)
-        if self._state is State.HOLDING:
-            return self._hold(reading)
+        early, self._early = self._early, []
+        if self._stop_asked:
+            surroundings, self._stop_asked = replace(surroundings, stop_requested=True), False
+        self._inputs.now_s = tick.now_s
+        reading, unread = self._inputs.reading(measured, self.limits, tick.now_s, keep=tick.believed)
+        gap = self._gap_in_cycles(tick, reading)
+        if gap:
+            self._lose_position(gap, reading)
+        self._around = self._inputs.surroundings(surroundings, self.limits)
+        self._faults.note(unread, tick.now_s + self.limits.mode.state_age_max_s.value)
         if self._state is not State.RUNNING:
-            return self._brake(None, reading)
-        problem = problem or self._inputs.surroundings(surroundings, self.limits)
-        selection = self._inputs.commands(commands, self.limits, self._started_s)
-        problem, index = problem or selection.problem, selection.index
-        if problem is None and reading is not None:
-            problem = self._follower.tracking(reading.position_rad)
+            usable = reading if tick.believed and not unread else None
+            self._faults.commands([*early, *commands], self._inputs, self.limits)
+            problem = tick.problem or gap or unread
+            return self._not_running(problem, reading, usable, surroundings.person_distance_m)
+        selection = self._inputs.commands([*early, *commands], self.limits, self._started_s)
+        index = None if selection.index is None else selection.index - len(early)
+        index = index if index is not None and index >= 0 else None
+        problem = first_found(
+            {
+                Stage.CYCLE: tick.problem or gap,
+                Stage.STATE: unread,
+                Stage.SURROUNDINGS: self._around,
+                Stage.COMMANDS: selection.problem,
+            }
+        )
+        return self._running(problem, reading, selection, surroundings.person_distance_m, index)
+
+    def _running(
+        self,
+        problem: Record | None,
+        reading: Reading | None,
+        selection: Selection,
+        person_m: float | None,
+        index: int | None,
+    ) -> Decision:
+        """RUNNING: the newest command is followed, unless something is wrong. index: of the command in this cycle."""
+        follower = self._filter
+        assert follower is not None
+        self._faults.note(selection.problem, self._inputs.now_s + self.limits.mode.command_age_max_s.value)
         if problem:
             return self._brake(problem, reading, index)
         for command in selection.commands:
-            self._stream.push(command.position_rad, command.velocity_rad_s, command.stamp_s)
-        person = surroundings.person_distance_m
-        problem = self._follower.person(person)
-        target = self._stream.play()
-        if problem is None and target is not None:
-            problem = self._follower.lag(target)
+            self._timeline.push(command.position_rad, command.velocity_rad_s, command.stamp_s)
+        target = self._timeline.play()
+        problem = follower.following(None if reading is None else reading.position_rad, target, person_m)
         if problem:
+            self._around = follower.person(person_m)
             return self._brake(problem, reading, index)
-        verdict, records = self._follower.follow(target, person)
+        verdict, records = follower.follow(target, person_m)
         return self._decision(verdict, records, index=index)
+
+    def _not_running(
+        self,
+        problem: Record | None,
+        reading: Reading | None,
+        usable: Reading | None,
+        person_m: float | None,
+    ) -> Decision:
+        """HOLDING, STOPPING, STOPPED: nothing is followed. usable: the reading, if nothing is wrong with it."""
+        self._rest.add(usable, self.limits)
+        if self._filter is None:
+            self._unheld = problem or self._establish()
+            if self._filter is None:
+                return self._unknown_position(self._unheld, usable)
+        self._around = self._around or self._filter.person(person_m)
+        if self._state is State.HOLDING:
+            return self._hold(reading)
+        return self._brake(None, reading)
+
+    def _gap_in_cycles(self, tick: Tick, reading: Reading | None) -> Record | None:
+        """The cycles paused for so long that the arm came to rest meanwhile, or it is seen to have done so."""
+        if tick.problem and tick.problem.rule == "cycle_gap":
+            return tick.problem
+        most_s = _AWAY_PERIODS * self.period_s
+        if (
+            tick.elapsed_s <= most_s
+            or self._filter is None
+            or reading is None
+            or moving(reading, self.limits)
+        ):
+            return None
+        still = self.limits.mode.standstill_velocity_max_rad_s.value
+        if np.abs(self._filter.velocity_rad_s).max() <= _AWAY_SPEEDS * still:
+            return None
+        text = f"the arm came to rest while the monitor was away for {tick.elapsed_s * 1e3:.1f} ms"
+        return Record(
+            "cycle_gap", tick.elapsed_s, most_s, most_s - tick.elapsed_s, "s", "the monitor's period", text
+        )
+
+    # -- where the arm is --
+
+    def _lose_position(self, gap: Record, reading: Reading | None) -> None:
+        """What the arm did in a gap is not known: the sent sequence ends, and one from rest begins later."""
+        self._rest.forget()
+        if self._filter is None:
+            return
+        if self._state is State.RUNNING:
+            self._begin_stop(gap, reading)
+        self._sent_rad, self._filter = self._filter.position_rad, None
+
+    def _establish(self) -> Record | None:
+        """Hold the place where readings in a row show the arm at rest, if it may rest there; else why not.
+
+        An arm that rests where it was sent last is held exactly there, so that its controller sees no step.
+        """
+        missing = self._rest.missing(self.limits)
+        if missing:
+            return missing
+        place, sent = self._rest.position_rad, self._sent_rad
+        error = self.limits.mode.tracking_error_max_rad.value
+        if sent is not None and comparisons.every(np.abs(place - sent) <= error):
+            place = sent
+        resting, outside = self._resting_at(place)
+        if outside:
+            return outside
+        self._filter, self._sent_rad, self._rest_rad = resting, None, self._rest.position_rad
+        return None
+
+    def _resting_at(self, position_rad: Vector) -> tuple[CommandFilter, Record | None]:
+        """A sequence that rests at position_rad [n], and which limit that breaks."""
+        resting = CommandFilter(position_rad, self._envelope, self.period_s)
+        return resting, resting.settle()
+
+    def _unknown_position(self, record: Record | None, usable: Reading | None) -> Decision:
+        """Nothing is published; a stop ends all the same once the arm is seen at standstill, or after a while."""
+        report, stop = None, self._stop
+        if self._state is State.STOPPING and stop is not None:
+            report = stop.standstill(usable, self._inputs.now_s, self.limits)
+            if report is not None:
+                self._state = State.STOPPED
+        return self._nothing(record, report)
+
+    def _use_mode(self, mode: str) -> None:
+        self._mode, self._envelope = mode, self._envelopes[mode]
+        if self._filter is not None:
+            self._filter = CommandFilter(self._filter.position_rad, self._envelope, self.period_s)
+
+    def _gap(self, reading: Reading) -> float:
+        """How far the arm is from what was sent, rad."""
+        assert self._filter is not None
+        return float(np.abs(reading.position_rad - self._filter.position_rad).max())
+
+    # -- holding and stopping --
 
     def _hold(self, reading: Reading | None) -> Decision:
         """HOLDING: the held position goes out again; an arm that drifts away from it is a stop."""
-        assert self._follower is not None
+        assert self._filter is not None
         record = self._drift(reading)
         if record:
             return self._brake(record, reading)
-        self._follower.brake()
+        self._filter.brake()
         return self._decision(Verdict.STOP, (_WAITING,))
 
     def _drift(self, reading: Reading | None) -> Record | None:
         """A resting arm stays where it came to rest."""
         if reading is None:
             return None
-        return rules.over(
+        return comparisons.over(
             "drift", float(np.abs(reading.position_rad - self._rest_rad).max()),
             self.limits.mode.standstill_drift_max_rad.value, "rad",
             self.limits.source("standstill_drift_max_rad"),
         )  # fmt: skip
 
+    def _begin_stop(self, record: Record, reading: Reading | None) -> None:
+        """From now on the braking motion goes out that was kept ready."""
+        follower = self._filter
+        assert follower is not None
+        predicted_s = follower.stopping_time_s + self.period_s
+        self._stop = Stop(record, self._inputs.now_s, predicted_s, follower.remaining_travel(), reading)
+        self._state = State.STOPPING
+
     def _brake(self, record: Record | None, reading: Reading | None, index: int | None = None) -> Decision:
         """Begin a stop because of record, or go on with the running one. index: of the command that was judged."""
-        follower = self._follower
+        follower = self._filter
         if follower is None:
-            return _nothing(record)
+            return self._nothing(record)
         if self._stop is None and record is not None:
-            began = self._inputs.now_s
-            predicted_s, travel = follower.stopping_time_s + self.period_s, follower.remaining_travel()
-            self._stop = Stop(record, began, predicted_s, travel, reading)
-            self._state = State.STOPPING
+            self._begin_stop(record, reading)
         report = None
-        moving = follower.brake()
-        if self._state is State.STOPPING and self._stop is not None and not moving:
+        moving_on = follower.brake()
+        if self._state is State.STOPPING and self._stop is not None and not moving_on:
             report = self._stop.standstill(reading, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
@@ -236,6 +431,8 @@ class SafetyMonitor:
         drift = self._drift(reading) if self._state is State.STOPPED else None
         return self._decision(Verdict.STOP, (*records, drift) if drift else records, report, index)
 
+    # -- decisions --
+
     def _decision(
         self,
         verdict: Verdict,
@@ -243,7 +440,7 @@ class SafetyMonitor:
         report: StopReport | None = None,
         index: int | None = None,
     ) -> Decision:
-        follower = self._follower
+        follower = self._filter
         assert follower is not None
         return Decision(
             verdict=verdict,
@@ -257,48 +454,25 @@ class SafetyMonitor:
             command_index=index,
         )
 
-    def _use_mode(self, mode: str) -> None:
-        self._mode, self._envelope = mode, self._envelopes[mode]
-        if self._follower is not None:
-            self._follower = Follower(self._follower.position_rad, self._envelope, self.period_s)
-
-    def _holding(self, position_rad: Vector) -> Follower:
-        """A follower at rest at position_rad [n], of which later drift is measured."""
-        self._rest_rad = position_rad
-        return Follower(position_rad, self._envelope, self.period_s)
-
-    def _gap(self, reading: Reading) -> float:
-        """How far the arm is from what was sent, rad."""
-        assert self._follower is not None
-        return float(np.abs(reading.position_rad - self._follower.position_rad).max())
-
-    def _at_rest(self, now_s: float, measured: Measured | None) -> tuple[Reading | None, str]:
-        """A fresh reading of an arm at standstill, or why there is none."""
-        if self._follower is None:
-            return None, "no position of the arm is known yet"
-        problem = rules.finite_time(now_s, "the caller's clock")
-        if problem is None:
-            reading, problem = self._inputs.reading(measured, self.limits, now_s)
-        else:
-            reading = None
-        if problem or reading is None:
-            return None, problem.text if problem else "no joint state was received"
-        speed = float(np.abs(reading.velocity_rad_s).max())
-        if speed > self.limits.mode.standstill_velocity_max_rad_s.value:
-            return None, f"the arm moves at {speed:.3f} rad/s"
-        return reading, ""
+    def _nothing(self, record: Record | None, report: StopReport | None = None) -> Decision:
+        """Nothing may be published: no position is known that could be held, or it is not time yet."""
+        nothing = np.zeros(0)
+        cause = self._stop.cause if self._stop is not None else None
+        return Decision(
+            verdict=Verdict.STOP,
+            command_rad=nothing,
+            velocity_rad_s=nothing,
+            latched=self._state in (State.STOPPING, State.STOPPED),
+            state=self._state,
+            records=tuple(dict.fromkeys(found for found in (cause, record) if found is not None)),
+            stop_report=report,
+            publish=False,
+        )
 
 
 def _envelope(robot: Robot, mode: ModeLimits, period_s: float, gripper: str | None) -> Envelope:
     boxes = {box.name: (np.array(box.min_m), np.array(box.max_m)) for box in mode.workspace.keep_out}
     return Envelope(compile_limits(mode, robot), ArmModel(robot, boxes, gripper), period_s)
-
-
-def _nothing(record: Record | None) -> Decision:
-    """Before the first valid measurement: there is nothing to hold, so nothing may be published."""
-    nothing = np.zeros(0)
-    records = () if record is None else (record,)
-    return Decision(Verdict.STOP, nothing, nothing, False, State.HOLDING, records, publish=False)
 
 
 _WAITING = Record("start", 0.0, 1.0, -1.0, "1", "robolearn", "no start was given")

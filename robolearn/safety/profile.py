@@ -115,7 +115,7 @@ _ByKey = Discriminator(_limit_or_not)
 
 
 class Plane(Assessed):
-    """A wall: every capsule stays where normal . x >= offset_m, in the base frame."""
+    """A wall: every link stays where normal . x >= offset_m, in the base frame."""
 
     name: Text
     normal: tuple[float, float, float]
@@ -217,12 +217,15 @@ class ModeLimits(Config):
     first_command_wait_max_s: Positive
     commands_per_cycle_max: Positive
     state_age_max_s: Positive
+    state_jump_max_rad: Positive
     clock_ahead_max_s: NotNegative
     cycle_gap_max_s: Positive
     tracking_error_max_rad: Positive
     tracking_delay_max_s: NotNegative
     standstill_velocity_max_rad_s: Positive
     standstill_drift_max_rad: Positive
+    rest_readings_min: Positive
+    rest_spread_max_rad: Positive
     enabling_device: EnablingDevice
     enabling_age_max_s: Positive
     workspace: Workspace

@@ -1,121 +1,209 @@
-"""The rules, one small pure function each: values in, a Record of the violation out, or None.
+"""Every rule of the monitor, in the order in which they are asked: one table for monitor, review and docs.
 
-A rule never changes anything. What becomes of a violation (limited or stopped) is the monitor's business.
-Every comparison is written so that NaN violates it. `every` and `largest` are for comparisons.
+A rule is added here first. From this table follow the order of the checks, the reference page, what the review says
+of each limit, and the suite `tests/safety/test_every_rule.py`, which asks for a limit, a margin, a description and a
+case in both directions.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from robolearn.safety.types import Record
 
-from robolearn.safety.types import Record, Vector
-
-
-def every(flags: NDArray[np.bool_]) -> bool:
-    """`flags.all()`, in less than half of its time for the few that a cycle asks about."""
-    return bool(np.count_nonzero(flags) == flags.size)
+_Check = TypeVar("_Check")
 
 
-def largest(values: Vector) -> float:
-    """`values.max()`, in less than half of its time for the few that a cycle asks about; NaN where there is one."""
-    return values.item(values.argmax())
+class Stage(StrEnum):
+    """What a rule looks at. The order of the stages is the order in a cycle."""
+
+    CYCLE = "the call itself"
+    STATE = "joint state"
+    SURROUNDINGS = "surroundings"
+    COMMANDS = "commands"
+    FOLLOWING = "what was sent so far"
+    STEP = "the next sample"
+    MOTION = "the next sample and the way to rest"
+    REST = "a resting arm"
 
 
-def finite(values: Vector | None, what: str) -> Record | None:
-    """Everything is a finite number. NaN and infinities are never clamped."""
-    if values is None or all(map(math.isfinite, np.ravel(values).tolist())):
-        return None
-    bad = int(np.count_nonzero(~np.isfinite(values)))
-    return Record("finite", float(bad), 0.0, -float(bad), "1", "robolearn", f"{what}: {bad} not finite")
+class Effect(StrEnum):
+    """What becomes of a violation."""
+
+    STOP = "stop"  # the braking motion goes out, latched until a reset
+    LIMIT = "limit"  # as much of the command goes out as the rule allows
+    WAIT = "wait"  # nothing new goes out, and nothing is latched
+    NOTE = "note"  # it is recorded
 
 
-def finite_time(value: float, what: str) -> Record | None:
-    """A single number is finite."""
-    if math.isfinite(value):
-        return None
-    return Record("finite", 1.0, 0.0, -1.0, "1", "robolearn", f"{what} is {value}")
+class Margin(StrEnum):
+    """Where the review takes the room left to the limit from."""
+
+    TRACE = "trace"  # from columns of the trace
+    AGAIN = "computed again"  # from sent samples, by the monitor's own code
+    NONE = "none"  # see `no_margin`
 
 
-def shape(names: tuple[str, ...], position: Vector, velocity: Vector | None, expected: tuple[str, ...],
-          what: str) -> Record | None:  # fmt: skip
-    """The joints are exactly the robot's, by name and in any order, one number each."""
-    n = len(expected)
-    lengths = [len(names), np.size(position), n if velocity is None else np.size(velocity)]
-    if (names == expected or set(names) == set(expected)) and lengths == [n, n, n]:
-        return None
-    strange = sorted(set(names) ^ set(expected))
-    text = (
-        f"{what}: joints do not fit the robot: {', '.join(strange)}"
-        if strange
-        else f"{what}: {lengths} values"
-    )
-    return Record("shape", float(lengths[1]), float(n), -1.0, "1", "robot file", text)
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    stage, effect: where it is asked, and what becomes of a violation; also: further ones.
+    limit: its key in the profile; None for a yes or no.  unit: of value, limit and margin in a record.
+    description: what holds where the rule is kept.  no_margin: why the review has none.
+    parts: further keys of the profile that belong to it, and why they have no margin of their own.
+    """
+
+    name: str
+    stage: Stage
+    limit: str | None
+    unit: str
+    effect: Effect
+    description: str
+    margin: Margin = Margin.NONE
+    no_margin: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+    also: tuple[tuple[Stage, Effect], ...] = ()
+
+    @property
+    def effects(self) -> dict[Stage, Effect]:
+        """What becomes of a violation, by stage."""
+        return {self.stage: self.effect, **dict(self.also)}
 
 
-def age(rule: str, now_s: float, stamp_s: float, age_max_s: float, ahead_max_s: float, source: str,
-        what: str) -> Record | None:  # fmt: skip
-    """A stamp is neither older than age_max_s nor further ahead of now than ahead_max_s."""
-    old = now_s - stamp_s
-    if not old <= age_max_s:
-        return over(rule, old, age_max_s, "s", source, f"{what} is {old * 1e3:.1f} ms old")
-    if not -old <= ahead_max_s:
-        return over("clock", -old, ahead_max_s, "s", source, f"{what} is stamped in the future")
-    return None
+_C, _S, _A, _O, _F, _T, _M, _R = Stage
+_YES_NO = "A yes or no, not a number."
+_INPUTS = tuple((stage, Effect.STOP) for stage in (_S, _A, _O))
+_ON_THE_WAY = ((_M, Effect.LIMIT),)
+
+RULES = (
+    # -- the call itself --
+    Rule("cycle_early", _C, None, "s", Effect.WAIT,
+         "calls come no faster than the period; one that does decides nothing, and its commands count in the next",
+         no_margin="The limit is the period of the session."),
+    Rule("finite", _C, None, "1", Effect.STOP,
+         "every number of every input is finite; NaN and infinity are never clamped",
+         no_margin=_YES_NO, also=_INPUTS),
+    Rule("clock", _C, "clock_ahead_max_s", "s", Effect.STOP,
+         "stamps are not in the future, do not run backwards, and no stamp carries two commands",
+         Margin.TRACE, also=_INPUTS),
+    Rule("cycle_gap", _C, "cycle_gap_max_s", "s", Effect.STOP,
+         "the monitor itself was not away for too long; after that nothing goes out until the arm is seen at rest",
+         Margin.TRACE),
+    # -- joint state --
+    Rule("shape", _S, None, "1", Effect.STOP,
+         "the joints of each input are exactly the robot's, by name, one number each",
+         no_margin=_YES_NO, also=((_O, Effect.STOP),)),
+    Rule("state_age", _S, "state_age_max_s", "s", Effect.STOP,
+         "the newest measurement is fresh enough", Margin.TRACE),
+    Rule("state_jump", _S, "state_jump_max_rad", "rad", Effect.STOP,
+         "no joint is measured farther from where it was than its speed takes it in the time passed",
+         no_margin="The readings that jumps are judged by are not in the trace."),
+    # -- surroundings --
+    Rule("stop_request", _A, None, "1", Effect.STOP, "nobody has asked for a stop", no_margin=_YES_NO),
+    Rule("enabling_device", _A, "enabling_device", "1", Effect.STOP,
+         "the enabling device is held, where the mode needs one", no_margin=_YES_NO),
+    Rule("enabling_age", _A, "enabling_age_max_s", "s", Effect.STOP,
+         "the enabling device was heard a short while ago, where the mode needs one", Margin.TRACE),
+    Rule("person_age", _A, "separation.person_age_max_s", "s", Effect.STOP,
+         "the person sensor is fresh enough",
+         Margin.TRACE),
+    # -- commands --
+    Rule("command_flood", _O, "commands_per_cycle_max", "1", Effect.STOP,
+         "no more commands arrive in one cycle than a policy can have sent",
+         no_margin="The trace has every command; how many came is not counted here."),
+    Rule("source", _O, None, "1", Effect.STOP, "commands come from the source that was started",
+         no_margin=_YES_NO),
+    Rule("command_jump", _O, "command_jump_max_rad", "rad", Effect.STOP,
+         "a command is near the one before; an implausible step is a stop, not a limit", Margin.TRACE),
+    Rule("command_age", _O, "command_age_max_s", "s", Effect.STOP,
+         "the newest command is fresh enough, and the first one comes soon enough after the start",
+         Margin.TRACE,
+         parts=(("first_command_wait_max_s", "The wait after a start is not measured here."),)),
+    Rule("waiting", _O, None, "1", Effect.WAIT,
+         "a command came since the start; until then the arm rests (too long a wait: `command_age`)",
+         no_margin=_YES_NO),
+    Rule("timing", _O, None, "s", Effect.NOTE,
+         "each cycle has a command of its own; else the last one is extrapolated, through every rule",
+         no_margin="How old a command may get is the limit of `command_age`."),
+    # -- what was sent so far --
+    Rule("tracking", _F, "tracking_error_max_rad", "rad", Effect.STOP,
+         "the measured joints are near what was sent within the allowed delay", Margin.TRACE,
+         parts=(("tracking_delay_max_s", "Part of the rule on tracking, not a limit by itself."),)),
+    Rule("command_lag", _F, "command_lag_max_rad", "rad", Effect.STOP,
+         "the arm, where it is limited, does not fall too far behind its policy",
+         no_margin="The wanted position between two commands is not in the trace."),
+    # -- the next sample --
+    Rule("position", _T, "position_max_rad", "rad", Effect.LIMIT, "joint position", Margin.TRACE,
+         parts=(("position_min_rad", ""),), also=_ON_THE_WAY),
+    Rule("velocity", _T, "velocity_max_rad_s", "rad/s", Effect.LIMIT,
+         "joint speed, the maker's position-dependent curves included", Margin.AGAIN, also=_ON_THE_WAY),
+    Rule("acceleration", _T, "acceleration_max_rad_s2", "rad/s^2", Effect.LIMIT,
+         "joint acceleration, from the sequence that was sent", Margin.TRACE),
+    Rule("jerk", _T, "jerk_max_rad_s3", "rad/s^3", Effect.LIMIT,
+         "joint jerk, from the sequence that was sent", Margin.TRACE),
+    # -- the next sample and the way to rest --
+    Rule("torque", _M, "torque_max_nm", "Nm", Effect.LIMIT,
+         "joint torque that the motion needs, computed", Margin.AGAIN),
+    Rule("torque_rate", _M, "torque_rate_max_nm_s", "Nm/s", Effect.LIMIT, "change of that torque",
+         Margin.AGAIN),
+    Rule("tcp_speed", _M, "tcp_speed_max_m_s", "m/s", Effect.LIMIT, "speed of the tool centre point",
+         Margin.TRACE),
+    Rule("elbow_speed", _M, "elbow_speed_max_m_s", "m/s", Effect.LIMIT, "speed of the elbow", Margin.AGAIN),
+    Rule("link_speed", _M, "link_speed_max_m_s", "m/s", Effect.LIMIT,
+         "speed of any point of the arm's surface", Margin.AGAIN),
+    Rule("contact", _M, "contact", "m/s", Effect.LIMIT,
+         "speed that contact with the allowed body regions permits",
+         Margin.AGAIN),
+    Rule("workspace", _M, "workspace", "m", Effect.LIMIT,
+         "every link's hull stays inside the cell and on its side of each plane", Margin.AGAIN),
+    Rule("keep_out", _M, "workspace", "m", Effect.LIMIT,
+         "every link's hull stays outside each keep-out box", Margin.AGAIN),
+    Rule("self_distance", _M, "self_distance_min_m", "m", Effect.LIMIT,
+         "links that can touch each other keep their distance", Margin.AGAIN),
+    Rule("stopping_distance", _M, "stopping_distance_max_m", "m", Effect.LIMIT,
+         "the braking motion behind the command ends near enough", Margin.AGAIN),
+    Rule("separation", _M, "separation", "m", Effect.LIMIT,
+         "distance to the nearest person, by the speed and separation formula; one who comes too near is a stop",
+         Margin.AGAIN, also=((_F, Effect.STOP),)),
+    Rule("stopping_time", _M, "stopping_time_max_s", "s", Effect.LIMIT,
+         "the braking motion behind the command ends in time", Margin.TRACE),
+    # -- a resting arm --
+    Rule("standstill", _R, "rest_readings_min", "1", Effect.WAIT,
+         "several readings in a row show the arm at rest in one place before that place is held",
+         no_margin="Asked before a position is held; the configuration history has the refusals.",
+         parts=(
+             ("rest_spread_max_rad", "Part of the rule on standstill, not a limit by itself."),
+             ("standstill_velocity_max_rad_s",
+              "Asked of the arm at each reset and start; the configuration history has the refusals."),
+         )),
+    Rule("start", _R, None, "1", Effect.WAIT,
+         "a start was given; until then the held position goes out, and there is nothing to reset",
+         no_margin=_YES_NO),
+    Rule("drift", _R, "standstill_drift_max_rad", "rad", Effect.STOP,
+         "a held arm stays where it came to rest",
+         no_margin="Where the arm came to rest is not in the trace."),
+    Rule("internal_error", _R, None, "1", Effect.STOP,
+         "an exception inside the monitor is a stop", no_margin=_YES_NO),
+)  # fmt: skip
+
+BY_NAME = {rule.name: rule for rule in RULES}
 
 
-def forward(stamp_s: float, before_s: float, what: str) -> Record | None:
-    """Time does not run backwards."""
-    if stamp_s >= before_s:
-        return None
-    text = f"{what} went back by {(before_s - stamp_s) * 1e3:.3f} ms"
-    return Record("clock", stamp_s, before_s, stamp_s - before_s, "s", "robolearn", text)
+def in_order(checks: dict[str, _Check], stage: Stage) -> tuple[_Check, ...]:
+    """The checks of a stage in the order of the table. checks: by name of each of their rules.
+
+    One check may keep several rules; it stands where the first of them does. Raises KeyError for a rule of this stage
+    that has none.
+    """
+    named = [
+        rule.name for rule in RULES if rule.stage is stage or (stage in rule.effects and rule.name in checks)
+    ]
+    return tuple(dict.fromkeys(checks[name] for name in named))
 
 
-def over(rule: str, value: float, limit: float, unit: str, source: str, text: str = "",
-         where: str = "") -> Record | None:  # fmt: skip
-    """A value is at most its limit."""
-    if value <= limit:
-        return None
-    text = text or f"{where + ': ' if where else ''}{value:.4g} {unit} is above {limit:.4g} {unit}"
-    return Record(rule, float(value), float(limit), float(limit - value), unit, source, text, where)
-
-
-def under(rule: str, value: float, limit: float, unit: str, source: str, text: str = "",
-          where: str = "") -> Record | None:  # fmt: skip
-    """A value is at least its limit."""
-    if value >= limit:
-        return None
-    text = text or f"{where + ': ' if where else ''}{value:.4g} {unit} is below {limit:.4g} {unit}"
-    return Record(rule, float(value), float(limit), float(value - limit), unit, source, text, where)
-
-
-def within(rule: str, value: Vector, low: Vector, high: Vector, unit: str, source: str,
-           names: tuple[str, ...]) -> Record | None:  # fmt: skip
-    """Every value lies in [low, high]; the record is of the one that exceeds by most."""
-    if every((value >= low) & (value <= high)):
-        return None
-    room = np.minimum(value - low, high - value)
-    worst = int(np.argmin(room))
-    bound = low[worst] if value[worst] - low[worst] < high[worst] - value[worst] else high[worst]
-    side = "below" if bound == low[worst] else "above"
-    text = f"{names[worst]}: {value[worst]:.5g} {unit} is {side} {bound:.5g} {unit}"
-    return Record(
-        rule, float(value[worst]), float(bound), float(room[worst]), unit, source, text, names[worst]
-    )
-
-
-def magnitude(rule: str, value: Vector, limit: Vector | float, unit: str, source: str,
-              names: tuple[str, ...]) -> Record | None:  # fmt: skip
-    """Every |value| is at most its limit, or the one limit of all; the record is of the one that exceeds by most."""
-    size = np.abs(value)
-    if every(size <= limit):
-        return None
-    worst = int(np.argmin(limit - size))
-    most = float(np.broadcast_to(limit, size.shape)[worst])
-    text = f"{names[worst]}: {size[worst]:.5g} {unit} is above {most:.5g} {unit}"
-    return Record(
-        rule, float(value[worst]), most, float(most - size[worst]), unit, source, text, names[worst]
-    )
+def first_found(found: dict[Stage, Record | None]) -> Record | None:
+    """The violation of the earliest stage, or None."""
+    return next((record for stage in Stage if (record := found.get(stage)) is not None), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robolearn.safety import rules
+from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking
 from robolearn.safety.contact import Touched
@@ -24,7 +24,7 @@ _MOST_LOOKS = 64  # postures of one braking motion; one that takes more to be fo
 class Space:
     """Cartesian rules for one arm under one mode's limits. Every method gives the first violation, or None.
 
-    gaps: between links, and to keep-out boxes.  regions: the names of the walls, as `margins` has them.
+    gaps: between links, and to keep-out boxes.  regions: the names of the walls, as `wall_clearances` has them.
     """
 
     def __init__(self, limits: Limits, arm: ArmModel, period_s: float):
@@ -83,18 +83,18 @@ class Space:
     def speeds(self, speeds: Vector) -> Record | None:
         """Cartesian speeds of one step; speeds: [p] m/s, of every point, the last two elbow and TCP."""
         limits, mode = self.limits, self.limits.mode
-        if rules.largest(speeds) <= self._tightest_m_s:
+        if comparisons.largest(speeds) <= self._tightest_m_s:
             return None
         fastest, elbow, tcp = int(np.argmax(speeds)), float(speeds[-2]), float(speeds[-1])
         return (
-            rules.over(
+            comparisons.over(
                 "tcp_speed", tcp, mode.tcp_speed_max_m_s.value, "m/s", limits.source("tcp_speed_max_m_s")
             )
-            or rules.over(
+            or comparisons.over(
                 "elbow_speed", elbow, mode.elbow_speed_max_m_s.value, "m/s",
                 limits.source("elbow_speed_max_m_s"),
             )
-            or rules.over(
+            or comparisons.over(
                 "link_speed", float(speeds[fastest]), mode.link_speed_max_m_s.value, "m/s",
                 limits.source("link_speed_max_m_s"), where=self.arm.names[self.arm.part[fastest]],
             )
@@ -113,7 +113,7 @@ class Space:
         """
         if not isinstance(self.limits.mode.contact, Contact):
             return np.inf
-        fastest = rules.largest(speeds)
+        fastest = comparisons.largest(speeds)
         if fastest <= self._floor_m_s:
             return self._floor_m_s
         energy = np.array(self.arm.kinetic_energy(velocity_rad_s))
@@ -146,39 +146,43 @@ class Space:
         if not isinstance(mode, Contact):
             return None
         fastest = int(np.argmax(speeds))
-        return rules.over(
+        return comparisons.over(
             "contact", float(speeds[fastest]), allowed_m_s, "m/s", mode.edition,
             where=self.arm.names[self.arm.part[fastest]],
         )  # fmt: skip
 
-    def margins(self, posture: Posture) -> Vector:
-        """Room [p, regions] m of each point's sphere to each wall; negative beyond it."""
+    def wall_clearances(self, posture: Posture) -> Vector:
+        """Clearance [p, regions] m of each point's sphere from each wall; negative beyond it."""
         return posture.points @ self._normals.T - self._offsets
 
-    def places(self, posture: Posture, braking: Braking, swing: Vector, room: Vector) -> Record | None:
+    def places(
+        self, posture: Posture, braking: Braking, swing: Vector, displacement_bound_m: Vector
+    ) -> Record | None:
         """Workspace, keep-out boxes, own links and stopping distance until rest.
 
-        swing: [n] rad, how far each joint may go.  room: [p] m, how far that may take each point.
+        swing: [n] rad, how far each joint may go.  displacement_bound_m: [p], how far that may take each point.
         The model is left at the posture that was looked at last.
         """
-        record = self._place(posture, braking.position_rad, swing, room)
-        if record is None and room[-1] <= self.limits.mode.stopping_distance_max_m.value:
+        record = self._place(posture, braking.position_rad, swing, displacement_bound_m)
+        if record is None and displacement_bound_m[-1] <= self.limits.mode.stopping_distance_max_m.value:
             return None
         path = np.vstack([braking.position_rad, braking.trajectory[0]])
         way = np.vstack([np.zeros(path.shape[1]), np.cumsum(np.abs(np.diff(path, axis=0)), axis=0)])
         return self._along(path, way, posture.points[-1])
 
-    def _place(self, posture: Posture, joints_rad: Vector, swing: Vector, room: Vector) -> Record | None:
+    def _place(
+        self, posture: Posture, joints_rad: Vector, swing: Vector, displacement_bound_m: Vector
+    ) -> Record | None:
         """The first region or part that may be met while every joint stays within swing [n] rad of joints_rad [n].
 
-        room: [p] m, how far that may take each point.  posture must be that at joints_rad, and the one that was
-        computed last.
+        displacement_bound_m: [p], how far that may take each point.  posture must be that at joints_rad, and the one
+        that was computed last.
         """
-        margins = self.margins(posture)
-        if not rules.every(margins >= room[:, None]):
-            walls = (margins - room[:, None]).min(axis=0)
+        clearance_m = self.wall_clearances(posture)
+        if not comparisons.every(clearance_m >= displacement_bound_m[:, None]):
+            walls = (clearance_m - displacement_bound_m[:, None]).min(axis=0)
             wall = int(np.argmin(walls))
-            return rules.under(
+            return comparisons.under(
                 "workspace", float(walls[wall]), 0.0, "m", self._region_sources[wall], where=self.regions[wall]
             )  # fmt: skip
         least = self.gaps.least(joints_rad, swing)
@@ -188,8 +192,8 @@ class Space:
         name = self.gaps.names[pair]
         box = self._box_source(name)
         if box is not None:
-            return rules.under("keep_out", distance, 0.0, "m", box, where=name)
-        return rules.under(
+            return comparisons.under("keep_out", distance, 0.0, "m", box, where=name)
+        return comparisons.under(
             "self_distance", distance, float(self.gaps.needed_m[pair]), "m",
             self.limits.source("self_distance_min_m"), where=name,
         )  # fmt: skip
@@ -202,8 +206,8 @@ class Space:
     def _along(self, path: Vector, way: Vector, tcp: Vector) -> Record | None:
         """The first violation among the samples path [m, n] to rest. way: [m, n] rad, travelled by each joint so far.
 
-        A sample with room for the way to both ends of an interval speaks for all samples in it; where there is no
-        such room the interval is halved, and at last each sample speaks for itself. The later half goes first: a
+        A sample with clearance for the way to both ends of an interval speaks for all samples in it; where there is
+        not, the interval is halved, and at last each sample speaks for itself. The later half goes first: a
         motion that leaves its limits mostly does so toward its end.
         """
         open_parts, looks = [(0, len(path) - 1)], 0
@@ -227,9 +231,9 @@ class Space:
     def _sample(self, posture: Posture, joints_rad: Vector, swing: Vector, tcp: Vector) -> Record | None:
         """`_place`, and how far the TCP may be from where it was at tcp [3] m."""
         limits = self.limits
-        room = self.arm.reach @ swing
-        travelled = float(np.linalg.norm(posture.points[-1] - tcp) + room[-1])
-        return self._place(posture, joints_rad, swing, room) or rules.over(
+        displacement_bound_m = self.arm.reach @ swing
+        travelled = float(np.linalg.norm(posture.points[-1] - tcp) + displacement_bound_m[-1])
+        return self._place(posture, joints_rad, swing, displacement_bound_m) or comparisons.over(
             "stopping_distance", travelled, limits.mode.stopping_distance_max_m.value, "m",
             limits.source("stopping_distance_max_m"),
         )  # fmt: skip
@@ -249,7 +253,7 @@ class Space:
         numbers = self.limits.mode.separation
         if person_m is None or not isinstance(numbers, Separation):
             return None
-        return rules.under(
+        return comparisons.under(
             "separation", person_m, person_min_m, "m", numbers.edition,
             f"a person is {person_m:.3f} m from the base, {person_min_m:.3f} m are needed",
         )  # fmt: skip
@@ -257,4 +261,4 @@ class Space:
     def extent_m(self, posture: Posture) -> float:
         """How far from the base's axis the arm reaches, horizontally."""
         x, y = posture.points[:, 0], posture.points[:, 1]
-        return rules.largest(np.sqrt(x * x + y * y) + self.arm.radius)
+        return comparisons.largest(np.sqrt(x * x + y * y) + self.arm.radius)

@@ -41,7 +41,7 @@ class Stop:
             cause=self.cause.rule,
             began_s=self.began_s,
             predicted_time_s=self._predicted_s,
-            measured_time_s=now_s - self.began_s if still else None,
+            measured_time_s=now_s - self.began_s if still and now_s >= self.began_s else None,
             predicted_travel_rad=self._travel,
             measured_travel_rad=travel,
         )

@@ -6,13 +6,13 @@ and let it jump in the next. So the commands are laid out by their stamps, which
 index x runs along them, one period per cycle:
 
     x on the newest command          it goes out bit-identical
-    x ahead of it (message late)     it is carried on by x - i periods with its velocity and last acceleration
-    x behind it (cycle late)         it is carried back in the same way
+    x ahead of it (message late)     it is extrapolated by x - i periods with its velocity and last acceleration
+    x behind it (cycle late)         it is extrapolated back in the same way
     x never on one for 25 cycles     x is shifted there over 100 cycles, smoothly
 
-What is carried on goes through every rule like a command. Stamps must be those of the policy's time grid (when the
+What is extrapolated goes through every rule like a command. Stamps must be those of the policy's time grid (when the
 sample applies), not of the moment of sending: their noise would be read as motion. Up to a quarter of a period of
-noise is rounded away. How long a command may be carried on is the rule command_age.
+noise is rounded away. How far a command may be extrapolated is the rule command_age.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _ACCELERATION_PERIODS = 2.0  # how long the last acceleration is believed in; af
 
 
 class Target(NamedTuple):
-    """Where the policy wants the arm in this cycle. exact: bit-identical to a command; carried_s: 0 there."""
+    """Where the policy wants the arm in this cycle. exact: bit-identical to a command; extrapolated_s: 0 there."""
 
     position_rad: Vector
     velocity_rad_s: Vector
     exact: bool
-    carried_s: float
+    extrapolated_s: float
 
 
-class CommandStream:
+class CommandTimeline:
     """The newest command and the play index. One `push` per new command, one `play` per cycle."""
 
     def __init__(self, period_s: float):

@@ -37,7 +37,7 @@ class Command:
     """What a policy asks for: joint positions at one instant, in the order of joint_names.
 
     position_rad, velocity_rad_s: [n].  stamp_s: when the command applies, on the clock of `now_s`.
-    The velocity is what allows the monitor to carry the command on when a message is late by a cycle.
+    By its velocity the monitor extrapolates a command when the next message is late by a cycle.
     """
 
     joint_names: tuple[str, ...]
@@ -88,7 +88,7 @@ class Record:
     unit: str
     source: str
     text: str
-    where: str = ""  # joint, capsule or region
+    where: str = ""  # joint, shape of a hull or region
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ class Decision:
     """What to publish, and why.
 
     command_rad, velocity_rad_s: [n], always finite, in the robot's joint order: publish exactly this.
-    publish: False only before the first valid measurement, when nothing is known to hold; both are then empty.
+    publish: False where no position is known that could be held (before readings in a row agree on one, and after a
+    gap in the cycles), and in a call that came too soon for its period; both are then empty.
     latched: a reset is needed before a start.  stop_report: only in the cycle in which a stop came to rest.
     stopping_time_s: how long the braking motion kept ready behind this command takes.
     command_index: which of the cycle's commands, in order of arrival, the decision is about: the first that was

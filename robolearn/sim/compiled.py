@@ -11,7 +11,6 @@ folder is as trusted as the program itself: its files are run.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import logging
@@ -25,6 +24,8 @@ import jax
 import jaxlib
 from jax.experimental.serialize_executable import _JaxPjrtPickler, _JaxPjrtUnpickler
 from jax.stages import Compiled, Lowered
+
+from robolearn.files.writing import replace_file
 
 SUFFIX = ".program"
 KEPT = 32  # programs, of a few MB each; those that were not used for longest are removed
@@ -102,15 +103,13 @@ def _load(path: Path, lowered: Lowered, callbacks: Sequence[Callable[..., Any]])
 def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]) -> None:
     body = io.BytesIO()
     args_info = jax.tree.leaves(program.args_info)
-    part = path.with_suffix(f".part-{os.getpid()}")
     try:
         _Pickler(body, callbacks).dump(
             (program._executable._unloaded_executable, args_info, program._no_kwargs)
         )
         data = body.getvalue()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_bytes(hashlib.sha256(data).digest() + data)
-        part.replace(path)
+        replace_file(path, hashlib.sha256(data).digest() + data, mode=0o600)
         by_use = sorted(path.parent.glob(f"*{SUFFIX}"), key=lambda kept: kept.stat().st_mtime)
         for old in by_use[:-KEPT]:
             old.unlink(missing_ok=True)
@@ -122,8 +121,6 @@ def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]
         jax.errors.JaxRuntimeError,
     ) as error:  # the middle two by pickle as well, the last by XLA, which cannot write every program
         logging.getLogger(__name__).warning("The next run compiles again: %s", error)
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 class _Pickler(_JaxPjrtPickler):

@@ -13,7 +13,7 @@ RATES_HZ = (100.0, 200.0, 250.0, 500.0, 1000.0)
 
 
 def filter_for(rate_hz, **changes):
-    config = FilterConfig(stream_period_s=1.0 / rate_hz, delay_s=3.0 / rate_hz)
+    config = FilterConfig(stream_period_s=1.0 / rate_hz, delay_s=3.0 / rate_hz, delay_max_s=12.0 / rate_hz)
     made = StreamFilter(FR3, FilterConfig(**{**config.__dict__, **changes}))
     assert made.reset(HOME)
     return made
@@ -59,7 +59,8 @@ def test_the_bounds_hold_whatever_they_are_and_at_other_update_rates(step_s, see
     bounds = Bounds(FR3.position_min_rad, FR3.position_max_rad, *drawn)
     stream, rate_hz = hostile(seed, bounds=bounds, step_s=step_s)
     config = FilterConfig(
-        step_s=step_s, stream_period_s=1.0 / rate_hz, delay_s=3.0 / rate_hz, follow_error_max_rad=100.0,
+        step_s=step_s, stream_period_s=1.0 / rate_hz, delay_s=3.0 / rate_hz, delay_max_s=12.0 / rate_hz,
+        follow_error_max_rad=100.0,
         bandwidth_rad_s=min(80.0, 0.2 / step_s),
     )  # fmt: skip
     made = StreamFilter(bounds, config)
@@ -98,7 +99,7 @@ def test_the_delay_is_that_of_the_parameters(rate_hz, lost):
         stream.now_ns, stream.arrival[keep], stream.stamp_ns[keep], stream.position_rad[keep],
         stream.velocity_rad_s[keep],
     )  # fmt: skip
-    motion = play(stream, rate_hz, delay_s=5.0 / rate_hz)
+    motion = play(stream, rate_hz, delay_s=5.0 / rate_hz, delay_max_s=5.0 / rate_hz)
     assert set(motion.state[300:]) <= {"following", "late"}
     delay_s = 5.5 / rate_hz  # half of the window on top
     now_s = stream.now_ns / 1e9
@@ -292,6 +293,25 @@ def test_repeated_and_overtaken_samples_change_nothing():
     np.testing.assert_allclose(motion.position_rad, plain.position_rad, atol=1e-4)
 
 
+def test_a_stream_that_comes_late_again_and_again_is_played_further_behind():
+    stream = well_behaved(500.0, 12.0)
+    now_s = stream.now_ns / 1e9
+    # of each fifth of a second, what should come within ten milliseconds
+    late = (now_s[np.minimum(stream.arrival, len(now_s) - 1)] % 0.2) < 0.01
+    stream.arrival[late] += 10
+    stream.arrival[:] = np.maximum.accumulate(stream.arrival)
+    made = filter_for(500.0)
+    motion = made.run(
+        stream.now_ns, stream.arrival, stream.stamp_ns, stream.position_rad, stream.velocity_rad_s
+    )
+    assert made.counts["late"] < 8
+    assert set(motion.state[now_s > 3.0]) == {"following"}
+    acceleration = np.abs(np.diff(motion.position_rad, 2, axis=0)).max(axis=1) / 1e-6
+    assert acceleration[np.flatnonzero(now_s > 4.0)[0] : -2].max() < 4.0
+    fixed = play(stream, 500.0, delay_max_s=0.006)
+    assert "late" in fixed.state[now_s > 3.0]
+
+
 @pytest.mark.parametrize(("held_up_s", "end"), [(0.02, "following"), (0.06, "stopped")])
 def test_a_sender_that_is_held_up_is_bridged_for_a_while(held_up_s, end):
     stream = well_behaved(500.0)
@@ -299,7 +319,7 @@ def test_a_sender_that_is_held_up_is_bridged_for_a_while(held_up_s, end):
     sent_s = (stream.stamp_ns - stream.stamp_ns[0]) / 1e9
     away = (sent_s > 2.0) & (sent_s < 2.0 + held_up_s)  # no samples are made in that time
     stream = Stream(stream.now_ns, *(a[~away] for a in list(vars(stream).values())[1:]))
-    motion = play(stream, 500.0)
+    motion = play(stream, 500.0, delay_max_s=0.006)
     during = (now_s > 2.0) & (now_s < 2.0 + held_up_s + 0.02)
     assert "late" in motion.state[during]
     assert motion.state[-1] == end

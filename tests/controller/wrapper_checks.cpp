@@ -197,6 +197,8 @@ void says_what_it_does_not_take()
   rig.controller->on_deactivate({});
   rig.controller->get_node()->timer->callback();
   EXPECT(rig.status().message == "inactive");
+  EXPECT(rig.controller->on_cleanup({}) == CallbackReturn::SUCCESS);
+  EXPECT(rig.controller->on_configure({}) == CallbackReturn::SUCCESS);
 }
 
 void refuses_numbers_that_cannot_be()
@@ -211,6 +213,7 @@ void refuses_numbers_that_cannot_be()
     {"acceleration_max_rad_s2", std::vector<double>{std::nan(""), 1.0, 1.0}},
     {"stream_rate_hz", 0.0},
     {"delay_s", 0.001},
+    {"delay_max_s", 0.001},
     {"late_max_s", 10.0},
     {"bandwidth_rad_s", 1000.0}};
   for (const auto & [name, value] : cases) {

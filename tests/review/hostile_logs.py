@@ -516,7 +516,7 @@ STATED: dict[str, tuple[float, ...]] = {
 
 def _traces() -> None:
     signed("trace: block of a gigabyte of zeros", _bomb)
-    signed("trace: block with 60 MB of zeros behind it", _with_block(_endless_unary))
+    signed("a block with 60 MB of zeros behind it", _with_block(_endless_unary))
     signed("trace: block with no cycle before it", _trace(BEGIN + _block(b"\0" * 24, 0, 4096) + END))
     signed("trace: a chunk", _trace(BEGIN + _record(6, b"\0" * 100) + END))
     signed("trace: empty", _trace(b""))

@@ -85,8 +85,8 @@ def test_calls_are_counted_by_their_answer(said):
         "them right after an accepted start."
     )
     assert said["sources"] == (
-        "Pseudonyms that made an operator's call: 1; calls without one: 0. Sources of commands: 4; stops because a "
-        "second one spoke: 0."
+        "Pseudonyms that made an operator's call: 1; calls without one: 0; signed with an operator's key: 0. "
+        "Sources of commands: 4; stops because a second one spoke: 0."
     )
 
 
@@ -95,7 +95,7 @@ def test_a_call_without_an_answer_is_neither(found):
     events = [*findings.events, {"kind": "reset", "fields": {"who": ""}, "cycle": 0, "retention": {}}]
     other = Findings(**{**vars_of(findings), "events": events})
     assert other.counted_calls("reset") == "2 accepted, 1 refused, 1 without an answer"
-    assert "calls without one: 1." in sentences(other)["sources"]
+    assert "calls without one: 1;" in sentences(other)["sources"]
 
 
 def vars_of(findings: Findings) -> dict:

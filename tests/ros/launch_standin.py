@@ -32,6 +32,20 @@ class LaunchDescription:
         return {entity.name for entity in self.entities if isinstance(entity, DeclareLaunchArgument)}
 
 
+class Context(dict):
+    """Arguments by name; argv: as they were given."""
+
+    def __init__(self, words):
+        super().__init__(word.split(":=", 1) for word in words)
+        self.argv = list(words)
+
+
+class Shutdown:
+    def __init__(self, *, reason):
+        assert isinstance(reason, str)
+        self.reason = reason
+
+
 class DeclareLaunchArgument:
     def __init__(self, name, *, default_value=None, description=""):
         assert isinstance(description, str)
@@ -81,8 +95,13 @@ class OpaqueFunction:
 
 
 class Node:
-    def __init__(self, *, package, executable, name, namespace, output, additional_env, parameters):
+    def __init__(
+        self, *, package, executable, name, namespace, output, additional_env, parameters, on_exit, sigterm_timeout,
+        sigkill_timeout,
+    ):  # fmt: skip
         assert (package, output, namespace) == ("robolearn_ros", "screen", "")
+        assert isinstance(on_exit, Shutdown)
+        self.sigterm_s, self.sigkill_s = float(sigterm_timeout), float(sigkill_timeout)
         self.name, self.executable, self.environment = name, executable, additional_env
         self.parameters = {key: value for given in parameters for key, value in given.items()}
         for key, value in self.parameters.items():
@@ -95,7 +114,7 @@ class Node:
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": self.parameters}}))
         arguments = ["--ros-args", "-r", f"__node:={self.name}", "-r", "__ns:=/", "--params-file", str(file)]
         command = [sys.executable, "-m", f"robolearn_ros.{self.executable}", *arguments]
-        return subprocess.Popen(command, env=os.environ | self.environment, start_new_session=True)
+        return subprocess.Popen(command, env=os.environ | self.environment)
 
 
 class LifecycleNode(Node):
@@ -104,7 +123,7 @@ class LifecycleNode(Node):
 
 MODULES = {
     "launch": [LaunchDescription],
-    "launch.actions": [DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction],
+    "launch.actions": [DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown],
     "launch.launch_description_sources": [PythonLaunchDescriptionSource],
     "launch.substitutions": [LaunchConfiguration],
     "launch_ros": [],
@@ -119,7 +138,7 @@ def main(words):
         sys.modules[name] = ModuleType(name)
         for content in contents:
             setattr(sys.modules[name], content.__name__, content)
-    context = dict(word.split(":=", 1) for word in given)
+    context = Context(given)
     try:
         nodes = PythonLaunchDescriptionSource(file).load().run(context)
     except Exception as error:  # as `ros2 launch` does
@@ -129,16 +148,37 @@ def main(words):
         json.dump({node.name: [node.parameters, node.environment] for node in nodes}, sys.stdout)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        asked = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: asked.append(True))
-        processes = [node.start(Path(folder)) for node in nodes]
-        while not asked and all(process.poll() is None for process in processes):
-            time.sleep(0.05)
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        return max(abs(process.wait(20.0)) for process in processes)
+        return run(nodes, Path(folder))
+
+
+def run(nodes, folder):
+    """Start the nodes, and end them as `ros2 launch` 3.4 does."""
+    interrupted = []
+    signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, lambda *_: os._exit(1))  # "can result in orphaned processes"
+    processes = [node.start(folder) for node in nodes]
+    while not interrupted and all(process.poll() is None for process in processes):
+        time.sleep(0.05)
+    # After Ctrl-C it trusts that the terminal has sent it to all; where a node has ended, it sends it to the others.
+    send(processes, 0 if interrupted else signal.SIGINT)
+    wait(processes, nodes[0].sigterm_s)
+    send(processes, signal.SIGTERM)
+    wait(processes, nodes[0].sigkill_s)
+    send(processes, signal.SIGKILL)
+    return max(abs(process.wait()) for process in processes)
+
+
+def send(processes, number):
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def wait(processes, timeout_s):
+    deadline = time.monotonic() + timeout_s
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from robolearn import keys
 from robolearn.config import config_path
 from robolearn.deploy.deployment import launch_arguments, load_deployment, node_parameters
+from robolearn.deploy.ending import SUPERVISOR
 from robolearn.deploy.serving import free_domain
 from robolearn.policy.approval import approve
 
@@ -67,9 +68,14 @@ def test_what_stands_in_a_deployment_file_reaches_the_nodes(tmp_path):
     (tmp_path / "my_fr3.yaml").write_text(CELL)
     given = listed("fr3.launch.py", "deploy:=my_fr3.yaml", "bundle:=b.robolearn", cwd=tmp_path)
     safety, policy = given["safety_node"], given["policy_node"]
-    assert safety[1] == policy[1] == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    assert safety[1] == policy[1]
+    assert safety[1].pop(SUPERVISOR)
+    assert safety[1]["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+    log = Path(safety[0].pop("log_dir"))
+    assert log.name == "safety"
+    assert log.parents[1] == tmp_path / "runs" / "launch"
     assert safety[0] == {
-        "robot": "fr3", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0, "log_dir": "",
+        "robot": "fr3", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0,
         "state_topic": "/cell/joint_states", "command_topic": "/cell/commands", "person_topic": "/cell/person",
         "wrench_topic": "", "deployment_id": "cell 7", "operator": "operator-3", "operators": ["anna=0123456789abcdef"],
     }  # fmt: skip
@@ -109,7 +115,15 @@ def test_arguments_of_a_launch_go_before_the_file():
     assert given["policy_node"][0]["approver_keys"] == ["abcd"]
 
 
+def test_no_log_is_kept_only_where_that_is_asked_for():
+    assert listed("fr3.launch.py", "bundle:=b", "log_dir:=none")["safety_node"][0]["log_dir"] == ""
+
+
 @pytest.mark.parametrize(("name", "words", "message"), [
+    ("fr3.launch.py", ["bundle:=b", "mod:=manual_reduced"],
+     "Unknown launch argument 'mod'. Available: "),
+    ("policy.launch.py", ["bundle:=b", "mod:=manual_reduced"], "Did you mean 'mode'?"),
+    ("sim_demo.launch.py", ["bundle:=b", "sim_:=true"], "Did you mean 'sim'?"),
     ("policy.launch.py", ["robot:=fr3"], "Launch argument 'bundle' is missing"),
     ("policy.launch.py", ["bundle:=b", "robot:=fr4"], "Unknown robot 'fr4'"),
     ("policy.launch.py", ["bundle:=b", "robot:=ros2_control"], "No deployment file is known for the arm"),
@@ -165,14 +179,15 @@ def launched(folder, name, *words, beside=None):
     try:
         with out.open("w") as stream:
             process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT
-            )
+                command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
         deadline = time.monotonic() + 60.0
         while not all(text in out.read_text() for text in ("active: reach-by-hand", "Safety profile: ")):
             assert process.poll() is None, out.read_text()
             assert time.monotonic() < deadline, out.read_text()
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert process.wait(30.0) == 0, out.read_text()
     finally:
         if other is not None:

@@ -44,7 +44,8 @@ def test_launch_files_compile_and_keep_to_the_stable_subset(file):
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     assert names <= {
         "LaunchDescription", "DeclareLaunchArgument", "IncludeLaunchDescription", "PythonLaunchDescriptionSource",
-        "LaunchConfiguration", "Node", "LifecycleNode", "OpaqueFunction", "Path", "from_launch", "launch_arguments",
+        "LaunchConfiguration", "Node", "LifecycleNode", "OpaqueFunction", "Shutdown", "Path", "from_launch",
+        "launch_arguments",
     }  # fmt: skip
     assert "generate_launch_description" in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
 
@@ -55,16 +56,23 @@ def run(code):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60.0)
 
 
-def test_an_interrupt_before_the_node_is_ready_ends_it_without_a_traceback():
-    code = """
-        import sys
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"])
+def test_a_signal_before_the_node_is_ready_ends_it_in_order_without_a_traceback(number):
+    code = f"""
+        import os, signal, sys
         from robolearn_ros.node import run_node
-        def make():
-            raise KeyboardInterrupt
-        sys.exit(run_node(make))
+        class Made:
+            def __init__(self):
+                os.kill(os.getpid(), signal.{number})
+            def rest(self, reason):
+                return True
+            def close(self):
+                print("closed in order")
+        sys.exit(run_node(Made))
     """
     done = run(code)
-    assert (done.returncode, done.stderr) == (1, "Stopped before the node was ready.\n")
+    expected = (1, "closed in order\n", f"Stopped before the node was ready: {number}.\n")
+    assert (done.returncode, done.stdout, done.stderr) == expected
 
 
 @pytest.mark.ros
@@ -88,6 +96,8 @@ def test_an_interrupt_between_ready_and_the_first_tick_is_not_lost():
                 return self._node
             def tick(self, tick_ns):
                 sys.exit("a tick after the interrupt")
+            def rest(self, reason):
+                return True
             def close(self):
                 print("closed in order")
         class Slow(SingleThreadedExecutor):  # still looks for something to do when all ends

@@ -24,6 +24,7 @@ def safety():
     rclpy.init(domain_id=101)
     node = SafetyNode()
     yield node
+    node.close()
     node.node.destroy_node()
     rclpy.shutdown()
 
@@ -38,6 +39,13 @@ def watch(safety, monkeypatch):
 
     monkeypatch.setattr(safety.monitor, "check", checked)
     return asked
+
+
+def decisions(safety, monkeypatch):
+    """What is decided, cycle by cycle."""
+    told = []
+    monkeypatch.setattr(safety._decisions, "tell", lambda decision, *_: told.append(decision))
+    return told
 
 
 class Listened:
@@ -70,10 +78,10 @@ def hear_policy(safety, monkeypatch):
 
 
 def test_an_error_in_the_cycle_asks_for_a_stop_and_the_loop_goes_on(safety, monkeypatch):
-    asked, tell = watch(safety, monkeypatch), safety._tell
-    monkeypatch.setattr(safety, "_tell", lambda *_: 1 / 0)
+    asked, tell = watch(safety, monkeypatch), safety._decisions.tell
+    monkeypatch.setattr(safety._decisions, "tell", lambda *_: 1 / 0)
     safety.tick(time.monotonic_ns())
-    monkeypatch.setattr(safety, "_tell", tell)
+    monkeypatch.setattr(safety._decisions, "tell", tell)
     safety.tick(time.monotonic_ns())
     safety.tick(time.monotonic_ns())
     assert asked == [False, True, False]
@@ -96,15 +104,17 @@ def test_messages_are_not_from_the_future_where_the_cycle_is_held_up_while_it_ta
     robot = safety.robot
     home = robot.home_rad
     monkeypatch.setattr(safety._states, "take", late)
+    told = decisions(safety, monkeypatch)
     safety.tick(time.monotonic_ns())
-    assert safety._decision.publish
-    assert safety._decision.records[0].rule == "start"
+    assert told[0].publish
+    assert told[0].records[0].rule == "start"
 
 
-def test_nothing_is_published_before_a_first_measurement(safety):
+def test_nothing_is_published_before_a_first_measurement(safety, monkeypatch):
     assert safety.monitor.state is State.HOLDING
+    told = decisions(safety, monkeypatch)
     safety.tick(time.monotonic_ns())
-    assert not safety._decision.publish
+    assert not told[0].publish
     assert safety.latency.count == 0
 
 
@@ -191,20 +201,21 @@ def test_a_signal_that_goes_back_while_the_arm_moves_asks_for_a_stop(safety, mon
     assert safety.signals.person.value == 5.0
 
 
-def test_an_enabling_device_counts_while_it_is_fresh_and_held(safety, monkeypatch):
+def test_an_enabling_device_is_told_with_the_time_of_its_message(safety, monkeypatch):
     def hear(number, *buttons):
         message = Joy(buttons=list(buttons))
         message.header.stamp = time_message(safety.clock, time.monotonic_ns())
         monkeypatch.setattr(safety.signals.polled[1], "take_numbered", lambda: [(number, message)])
         safety._take()
-        return time.monotonic()
+        return safety._surroundings()
 
-    assert safety._surroundings(time.monotonic()).enabling_device is None
-    now_s = hear(1, 1)
-    assert safety._surroundings(now_s).enabling_device is True
-    assert safety._surroundings(now_s + 0.31).enabling_device is False
+    nothing = safety._surroundings()
+    assert (nothing.enabling_device, nothing.enabling_stamp_s) == (None, None)
+    told = hear(1, 1)
+    assert told.enabling_device is True
+    assert told.enabling_stamp_s == pytest.approx(time.monotonic(), abs=5.0)
     for number, buttons in ((2, (0,)), (3, ()), (4, (2,))):
-        assert safety._surroundings(hear(number, *buttons)).enabling_device is False
+        assert hear(number, *buttons).enabling_device is False
 
 
 def test_no_parameter_changes_while_the_node_runs(safety):

@@ -1,19 +1,32 @@
 """Command streams that try to make a monitor send something it must not, and a loop that feeds them to it.
 
-Every generator yields what arrives in one cycle: a Command or None. It sees what was sent last, as a policy that
-closes its loop over the arm would.
+The arm follows what is sent four cycles late, holds it while nothing is sent, and is now and then pushed, or forged.
+`streams` has what a policy sends, `faults` what else goes wrong. Whatever was sent comes back as motions, each from
+rest, for the checker to judge.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections import Counter, deque
+from dataclasses import dataclass, field
 
 import numpy as np
+from faults import FAULTS, Given
+from streams import GENERATORS, LENGTHS, WEIGHTS, reordered
 
-from robolearn.safety.types import Command, Measured, State, Surroundings, Verdict
+from robolearn.safety.types import Measured, State, Surroundings, Verdict
 
 FAR_M = 6.0
+BURST = 2  # samples more than periods that may go out in any time
+SILENT = (
+    "standstill",
+    "cycle_gap",
+    "state_age",
+    "state_jump",
+    "clock",
+    "finite",
+    "shape",
+)  # why nothing goes out
 
 
 @dataclass
@@ -40,18 +53,26 @@ class Adversary:
         self.counts, self.rules, self.problems = Counter(), Counter(), []
         self.sent, self.velocity = self.robot.home_rad.copy(), np.zeros(self.robot.dof)
         self.last = np.repeat(self.sent[None], 3, axis=0)  # samples sent
+        self.motions, self.silent = [], True
+        self.published = deque(maxlen=40)  # when samples went out
         self.stream = None
         self.person, self.walk = FAR_M, 0.0
         self.lag = [self.sent] * 4
         self.kind, self.left = "", 0
-        self.kinds, self.faults = list(GENERATORS), 3e-4
-        self.deck = []  # kinds of faults still to come
+        self.kinds, self.faults, self.early = list(GENERATORS), 3e-4, 2e-3
+        self.fault_kinds, self.deck = list(FAULTS), []  # kinds of faults, and those still to come
+        self.stuck_cycles = 6000  # without commands being followed: no fault lasts that long
         self.promised, self.promises = promised, []
         self.chance = np.random.default_rng(seed)  # apart, so that looking at promises changes no stream
         self.shuffle = None  # a generator of its own: every message comes with its joints in another order
         self.frozen = (None, 0)  # a reading that comes again and again, and how often still
-        self.newest = -np.inf  # stamp of the newest command since the start
-        monitor.check((), self.measured(), Surroundings(FAR_M, self.now), self.now)
+        self.forged = (np.zeros(self.robot.dof), 0)  # what readings are off by, and how often still
+        self.pushed = None  # where somebody pushes the arm to, which rests
+        self.since_gap, self.stuck, self.answer = 0, 0, ""
+        self.newest, self.wanted = -np.inf, None  # the newest command since the start: its stamp, and itself
+        for _ in range(round(self.limits.mode.rest_readings_min.value) + 1):
+            self.now += self.dt
+            self.call(Given([], self.measured(), self.surroundings(), self.now))
 
     @property
     def acceleration(self):
@@ -64,68 +85,146 @@ class Adversary:
         if left:
             self.frozen = (again, left - 1)
             return again
-        position = self.lag[0]
-        velocity = (self.lag[1] - self.lag[0]) / self.dt
+        position, velocity = self.lag[0], (self.lag[1] - self.lag[0]) / self.dt
+        off, left = self.forged
+        if left:
+            self.forged = (off, left - 1)
+            position, velocity = position + off, np.zeros_like(position)
         return Measured(self.names, position, velocity, self.now)
 
     def run(self, cycles):
-        """Some cycles more; the positions sent, [cycles, n]."""
-        out = np.empty((cycles, self.robot.dof))
-        for k in range(cycles):
+        """Some cycles more; the motions sent in them: each (history [3, n], samples [k, n])."""
+        self.motions = [(self.last.copy(), [])] if not self.silent else []
+        for _ in range(cycles):
             self.now += self.dt
+            self.since_gap += 1
             self.recover()
-            self.left -= 1
-            if self.stream is None or self.left < 0:
-                weights = np.array([WEIGHTS[kind] for kind in self.kinds])
-                self.kind = str(self.rng.choice(self.kinds, p=weights / weights.sum()))
-                self.stream, self.left = (
-                    GENERATORS[self.kind](self),
-                    int(self.rng.exponential(LENGTHS[self.kind])),
-                )
-            command = next(self.stream)
-            measured, surroundings, now = self.measured(), self.surroundings(), self.now
-            expected = None
+            given = self.given()
             if self.rng.random() < self.faults:
-                expected, command, measured, surroundings, now = self.corrupt(
-                    command, measured, surroundings, now
-                )
+                self.corrupt(given)
             if self.shuffle is not None:
-                command, measured = reordered(command, self.shuffle), reordered(measured, self.shuffle)
-            running = self.monitor.state is State.RUNNING
-            decision = self.monitor.check([] if command is None else [command], measured, surroundings, now)
-            self.judge(decision, command)
-            if running:
-                self.rules.update(record.rule for record in decision.records)
-            if expected and running and not any(record.rule == expected for record in decision.records):
-                self.problems.append(f"not stopped by {expected}: {decision}")
-            if command is not None and np.isfinite(command.stamp_s):
-                self.newest = max(self.newest, command.stamp_s)
-            out[k] = self.sent = decision.command_rad
-            self.velocity = decision.velocity_rad_s
-            self.lag, self.last = [*self.lag[1:], self.sent], np.vstack([self.last[1:], self.sent])
+                given.commands = [reordered(command, self.shuffle) for command in given.commands]
+                given.measured = reordered(given.measured, self.shuffle)
+            self.call(given)
+            self.move_arm()
+            if self.rng.random() < self.early:
+                self.call_early()
+            self.stuck = 0 if self.monitor.state is State.RUNNING else self.stuck + 1
+            if self.stuck == self.stuck_cycles:
+                self.problems.append(f"{self.stuck} cycles without a start that is accepted: {self.answer}")
+        return [(history, np.array(sent)) for history, sent in self.motions if sent]
+
+    def given(self):
+        """What comes in without a fault."""
+        self.left -= 1
+        if self.stream is None or self.left < 0:
+            weights = np.array([WEIGHTS[kind] for kind in self.kinds])
+            self.kind = str(self.rng.choice(self.kinds, p=weights / weights.sum()))
+            self.stream, self.left = (
+                GENERATORS[self.kind](self),
+                int(self.rng.exponential(LENGTHS[self.kind])),
+            )
+        commands = next(self.stream)
+        return Given(list(commands), self.measured(), self.surroundings(), self.now)
+
+    def corrupt(self, given):
+        """One fault. The kinds come in turn on a running arm, so that each comes once before any comes again."""
+        if self.monitor.state is State.RUNNING:
+            self.deck = self.deck or list(self.rng.permutation(self.fault_kinds))
+            kind = str(self.deck.pop())
+        else:
+            kind = str(self.rng.choice(self.fault_kinds))
+        given.expected = FAULTS[kind](self, given)
+        self.counts[f"fault: {kind}"] += 1
+
+    def call(self, given):
+        """One call of the monitor, and what must hold of its decision."""
+        running = self.monitor.state is State.RUNNING
+        decision = self.monitor.check(given.commands, given.measured, given.surroundings, given.now)
+        rules = [record.rule for record in decision.records]
+        for command in given.commands:
+            if command.stamp_s >= self.newest:
+                self.newest, self.wanted = command.stamp_s, command
+        self.judge(decision, rules)
+        if running:
+            self.rules.update(rules)
+        if given.expected and running and given.expected not in rules and "cycle_early" not in rules:
+            self.problems.append(f"not stopped by {given.expected}: {decision}")
+        if decision.publish:
+            self.send(decision)
             if self.chance.random() < self.promised:
-                self.keep_promise(decision, surroundings)
-        return out
+                self.keep_promise(decision, given.surroundings)
+        elif "cycle_early" not in rules:
+            self.silent = True
+        return decision
+
+    def send(self, decision):
+        """The arm's controller gets one more sample: in the motion under way, or from rest after silence."""
+        place = decision.command_rad
+        if self.silent:
+            away = float(np.abs(place - self.lag[0]).max())
+            if away > self.limits.mode.tracking_error_max_rad.value:
+                self.problems.append(f"what is held first is {away:.3g} rad from the arm")
+            if not (np.array_equal(place, self.sent) or np.array_equal(place, self.lag[0])):
+                self.problems.append(f"what is held first was neither sent nor measured: {decision}")
+            self.motions.append((np.repeat(place[None], 3, axis=0), []))
+            self.last, self.silent = np.repeat(place[None], 3, axis=0), False
+        self.motions[-1][1].append(place)
+        self.sent, self.velocity = place, decision.velocity_rad_s
+        self.last = np.vstack([self.last[1:], place])
+        self.published.append(self.now)
+        passed, count = self.published[-1] - self.published[0], len(self.published)
+        if count > 1 and passed < (count - 1 - BURST) * self.dt * 0.99:
+            self.problems.append(f"{count} samples in {passed * 1e3:.3f} ms")
+
+    def call_early(self):
+        """Calls that come too soon, with commands that go on, and now and then a request to stop."""
+        self.counts["early calls"] += 1
+        for _ in range(int(self.rng.integers(1, 12))):
+            self.now += float(self.rng.choice([0.0, 1e-9, 0.05, 0.3])) * self.dt
+            given = self.given()
+            given.surroundings = self.surroundings(stop_requested=bool(self.rng.random() < 0.02))
+            self.call(given)
+
+    def move_arm(self):
+        """The arm a cycle later: where it was sent, or where it is pushed."""
+        target = self.sent
+        if self.pushed is not None:
+            most = 0.5 * self.limits.velocity_possible_rad_s * self.dt
+            target = self.lag[-1] + np.clip(self.pushed - self.lag[-1], -most, most)
+        self.lag = [*self.lag[1:], target]
 
     def keep_promise(self, decision, surroundings):
-        follower = self.monitor._follower
+        follower = self.monitor._filter
         path = follower._braking.trajectory[0][follower._step :]
         person = surroundings.person_distance_m if decision.verdict is not Verdict.STOP else None
         self.promises.append(Promise(self.last, path, person))
 
     def recover(self):
-        """A person resets and starts again some time after a stop."""
+        """A person resets and starts again some time after a stop; now and then somebody pushed the arm before."""
         if self.monitor.state is State.STOPPED and self.rng.random() < 0.05:
             self.person, self.walk = FAR_M, 0.0
-            self.monitor.reset(self.now, self.measured(), "fuzzer", "goes on")
+            answer = self.monitor.reset(self.now, self.measured(), "fuzzer", "goes on")
+            self.answer = answer.text
+            self.counts["reset" if answer.accepted else "reset refused"] += 1
+            if answer.accepted:
+                self.pushed = None
+                if "had been moved" in answer.text:
+                    self.counts["reset of a moved arm"] += 1
+                    self.silent = True  # another motion begins, at rest
+            elif self.pushed is not None and self.rng.random() < 0.1:
+                self.pushed = self.sent  # it is brought back
         elif self.monitor.state is State.HOLDING and self.rng.random() < 0.2:
             answer = self.monitor.start(self.now, self.measured(), "fuzzer")
+            self.answer = answer.text
             self.counts["start" if answer.accepted else "start refused"] += 1
             self.stream, self.newest = None, -np.inf
-            if not answer.accepted and "outside" in answer.text:
+            if answer.accepted:
+                self.pushed = None
+            if not answer.accepted and "outside" in answer.text and self.pushed is None:
                 self.problems.append(answer.text)
 
-    def surroundings(self):
+    def surroundings(self, **changes):
         """Nobody for the most part; then somebody who is there at once, or who walks in, turns and walks out."""
         chance = self.rng.random()
         if chance < 3e-4:
@@ -135,256 +234,30 @@ class Adversary:
         elif chance < 5e-3 and self.person < FAR_M:
             self.walk = float(self.rng.uniform(-1.6, 1.6))
         self.person = min(FAR_M, max(0.2, self.person + self.walk * self.dt))
-        return Surroundings(self.person, self.now, enabling_device=True)
+        told = {"enabling_device": True, "enabling_stamp_s": self.now} | changes
+        return Surroundings(self.person, self.now, **told)
 
-    def judge(self, decision, command):
+    def judge(self, decision, rules):
         """What must hold for every single decision."""
         self.counts[str(decision.verdict)] += 1
-        if not (decision.publish and np.isfinite(decision.command_rad).all()):
-            self.problems.append(f"nothing finite to publish: {decision}")
+        if decision.publish:
+            if not np.isfinite(decision.command_rad).all():
+                self.problems.append(f"nothing finite to publish: {decision}")
+        elif not set(rules) & {*SILENT, "cycle_early"} or decision.command_rad.size:
+            self.problems.append(f"silent without a reason: {decision}")
         if decision.verdict is Verdict.PASS and (
-            command is None or decision.command_rad.tobytes() != self.in_order(command).tobytes()
+            self.wanted is None or decision.command_rad.tobytes() != self.in_order(self.wanted).tobytes()
         ):
             self.problems.append(f"passed, but not bit-identical ({self.kind})")
         if decision.verdict is Verdict.LIMIT and not decision.records:
             self.problems.append(f"limited without a record ({self.kind})")
-        if (
-            "internal_error" in (record.rule for record in decision.records)
-            and decision.state is State.STOPPING
-        ):
+        if "internal_error" in rules and decision.state is State.STOPPING:
             self.problems.append(decision.records[0].text)
 
     def in_order(self, message):
         """The positions of a message in the robot's order of joints, looked up by name."""
         by_name = dict(zip(message.joint_names, np.asarray(message.position_rad, float), strict=True))
         return np.array([by_name[name] for name in self.names])
-
-    def corrupt(self, command, measured, surroundings, now):
-        """One input of this cycle made unusable, or usable but unusual.
-
-        Before the inputs the rule that must stop a running arm because of it, or None.
-        """
-        if self.monitor.state is State.RUNNING:  # each kind once before any comes again
-            self.deck = self.deck or list(self.rng.permutation(FAULTS))
-            kind = str(self.deck.pop())
-        else:
-            kind = str(self.rng.choice(FAULTS))
-        position = self.sent.copy() if command is None else np.array(command.position_rad)
-        bad = position.copy()
-        bad[self.rng.integers(len(bad))] = self.rng.choice([np.nan, np.inf, -np.inf, 1e300, -7.0])
-        rule = None
-        if kind == "bad command":
-            rule = None if np.isfinite(bad).all() else "finite"
-            command = Command(self.names, bad, now)
-        elif kind == "bad velocity":
-            command, rule = Command(self.names, position, now, bad * np.nan), "finite"
-        elif kind == "joint missing":
-            command, rule = Command(self.names, position[:-1], now), "shape"
-        elif kind == "joint unknown":
-            command, rule = Command((*self.names[:-1], "other"), position, now), "shape"
-        elif kind == "old command":
-            command = Command(self.names, position, now - 0.1)
-        elif kind == "command ahead":
-            command, rule = Command(self.names, position, now + 1.0), "clock"
-        elif kind == "no stamp":
-            command, rule = Command(self.names, position, np.nan), "finite"
-        elif kind == "bad state":
-            measured = Measured(self.names, bad, measured.velocity_rad_s, now)
-        elif kind == "no state":
-            measured, rule = None, "state_age"
-        elif kind == "state goes back" and not self.frozen[1]:
-            # one that stands still may have a stamp that is older still
-            back = Measured(self.names, measured.position_rad, measured.velocity_rad_s, now - 2.0 * self.dt)
-            measured, rule = back, "clock"
-        elif kind == "state stands still":
-            self.frozen = (measured, round(0.1 / self.dt))
-        elif kind == "person unclear":
-            surroundings = Surroundings(np.nan, now, enabling_device=True)
-        elif kind == "no person sensor":
-            surroundings = Surroundings(None, None, enabling_device=True)
-        elif kind == "old person":
-            surroundings = Surroundings(self.person, now - 1.0, enabling_device=True)
-        elif kind == "not enabled":
-            surroundings = Surroundings(self.person, now)
-        elif kind == "stop request":
-            surroundings = Surroundings(self.person, now, stop_requested=True, enabling_device=True)
-            rule = "stop_request"
-        elif kind == "clock goes back":
-            now, rule = now - 0.1, "clock"
-        elif kind == "gap":
-            self.now = now = now + 0.5
-            command, measured = Command(self.names, position, now), self.measured()
-            surroundings, rule = Surroundings(self.person, now, enabling_device=True), "cycle_gap"
-        elif kind == "rogue":
-            command = Command(self.names, position, now, source="rogue")
-        elif kind == "jump":
-            command = Command(self.names, position + 0.15, now)
-        elif kind == "two with one stamp" and np.isfinite(self.newest):
-            command = Command(self.names, position + 1e-3, self.newest)
-        elif kind == "arm elsewhere":
-            velocity = measured.velocity_rad_s
-            measured, rule = Measured(self.names, measured.position_rad + 0.4, velocity, now), "tracking"
-        elif kind == "out of order" and self.newest - self.dt > self.monitor._started_s:
-            # the message before the newest one comes after it
-            command, rule = Command(self.names, position, self.newest - self.dt), "clock"
-        elif kind == "reordered":
-            command, measured = reordered(command, self.rng), reordered(measured, self.rng)
-        self.counts[f"fault: {kind}"] += 1
-        return rule, command, measured, surroundings, now
-
-    def command(self, position, velocity=None, stamp=None):
-        return Command(self.names, position, self.now if stamp is None else stamp, velocity)
-
-
-FAULTS = [
-    "bad command", "bad velocity", "joint missing", "joint unknown", "old command", "command ahead", "no stamp",
-    "bad state", "no state", "state goes back", "state stands still", "person unclear", "no person sensor",
-    "old person", "not enabled", "stop request", "clock goes back", "gap", "rogue", "jump",
-    "two with one stamp", "arm elsewhere", "out of order", "reordered",
-]  # fmt: skip
-
-
-def reordered(message, rng):
-    """The same message with its joints in another order; None stays None."""
-    if message is None:
-        return None
-    order = rng.permutation(len(message.joint_names))
-    velocity = message.velocity_rad_s
-    return replace(
-        message,
-        joint_names=tuple(message.joint_names[k] for k in order),
-        position_rad=np.asarray(message.position_rad)[order],
-        velocity_rad_s=None if velocity is None else np.asarray(velocity)[order],
-    )
-
-
-def policy(adversary, share):
-    """Piecewise constant accelerations at 50 Hz, as a policy's targets after interpolation."""
-    limits, rng, dt = adversary.limits, adversary.rng, adversary.dt
-    n, top_a = adversary.robot.dof, adversary.limits.acceleration_max_rad_s2
-    position, velocity = adversary.sent.copy(), adversary.velocity.copy()
-    acceleration = np.zeros(n)
-    k = 0
-    while True:
-        if k % max(1, round(0.02 / dt)) == 0:
-            wanted = rng.uniform(-1, 1, n) * limits.velocity_max_rad_s * share
-            acceleration = np.clip((wanted - velocity) / 0.02, -top_a * share, top_a * share)
-        position = position + velocity * dt + 0.5 * acceleration * dt**2
-        velocity = velocity + acceleration * dt
-        k += 1
-        yield adversary.command(position, velocity)
-
-
-def bang(adversary):
-    """Accelerations at the limit, now and then reversed, a hair over it or under it."""
-    limits, rng, dt = adversary.limits, adversary.rng, adversary.dt
-    n, top, fast = adversary.robot.dof, limits.acceleration_max_rad_s2, limits.velocity_max_rad_s
-    over = rng.choice([1 - 1e-9, 1.0, 1 + 1e-9, 1 + 1e-3, 1.3])
-    position, velocity, sign = adversary.sent.copy(), adversary.velocity.copy(), rng.choice([-1.0, 1.0], n)
-    while True:
-        flip = rng.random(n) < 0.02
-        sign = np.where(flip, -sign, sign)
-        velocity = np.clip(velocity + sign * top * over * dt, -fast, fast)
-        position = position + velocity * dt
-        yield adversary.command(position, velocity if rng.random() < 0.9 else None)
-
-
-def straight(adversary):
-    """All joints at a constant share of their speed for ever: into position limits, walls and the arm itself."""
-    rng, n = adversary.rng, adversary.robot.dof
-    wanted = rng.uniform(-1, 1, n) * adversary.limits.velocity_max_rad_s * rng.choice([0.1, 0.5, 1.0, 1.1])
-    wanted *= rng.random(n) < 0.6
-    position, velocity = adversary.sent.copy(), adversary.velocity.copy()
-    while True:
-        velocity = velocity + np.clip(wanted - velocity, -4.0 * adversary.dt, 4.0 * adversary.dt)
-        position = position + velocity * adversary.dt
-        yield adversary.command(position, velocity)
-
-
-def wander(adversary):
-    """Toward a random pose in the joint range, with noise: a policy that closes its loop over what was sent."""
-    limits, rng = adversary.limits, adversary.rng
-    low, high = limits.position_min_rad, limits.position_max_rad
-    goal = rng.uniform(low - 0.05, high + 0.05)
-    speed, noise = rng.uniform(0.1, 2.0), rng.choice([0.0, 1e-6, 1e-3])
-    while True:
-        gap = goal - adversary.sent
-        velocity = np.clip(3.0 * gap, -speed, speed) + noise * rng.normal(size=len(gap))
-        yield adversary.command(adversary.sent + velocity * adversary.dt, velocity)
-
-
-def smooth(adversary):
-    """From what was sent last, inside every limit of joint rates: only the other rules are left to act."""
-    limits, rng, dt = adversary.limits, adversary.rng, adversary.dt
-    top_a, top_j = 0.9 * limits.acceleration_max_rad_s2, 0.9 * limits.jerk_max_rad_s3
-    n, fast, left, goal = adversary.robot.dof, limits.velocity_max_rad_s, 0, None
-    low, high = limits.position_min_rad, limits.position_max_rad
-    while True:
-        if left <= 0:
-            left, size = int(rng.exponential(0.5) / dt), rng.choice([0.1, 0.3, 1.0])
-            goal = rng.uniform(low - 0.2, high + 0.2) if rng.random() < 0.6 else None
-            drift = size * rng.uniform(-1, 1, n) * fast * (rng.random(n) < 0.7)
-        left -= 1
-        wanted = drift if goal is None else np.clip(5.0 * (goal - adversary.sent), -size * fast, size * fast)
-        velocity, acceleration = adversary.velocity, np.clip(adversary.acceleration, -top_a, top_a)
-        gap = wanted - velocity
-        # the acceleration from which the jerk limit leads to 0 just as the gap closes
-        aimed = np.clip(np.sign(gap) * np.sqrt(top_j * np.abs(gap)), -top_a, top_a)
-        acceleration = acceleration + np.clip(aimed - acceleration, -top_j * dt, top_j * dt)
-        velocity = velocity + acceleration * dt
-        yield adversary.command(adversary.sent + velocity * dt, velocity)
-
-
-def noise(adversary):
-    """The held position with noise of any size up to a plausible jump."""
-    size, anchor = 10.0 ** adversary.rng.uniform(-7, -1.3), adversary.sent.copy()
-    while True:
-        yield adversary.command(anchor + np.clip(size * adversary.rng.normal(size=len(anchor)), -0.09, 0.09))
-
-
-def steps(adversary):
-    """Steps of a plausible size, held for a while."""
-    rng, target = adversary.rng, adversary.sent.copy()
-    while True:
-        target = target + rng.uniform(-0.095, 0.095, len(target)) * rng.random()
-        for _ in range(int(rng.integers(1, 60))):
-            yield adversary.command(target, np.zeros_like(target))
-
-
-def ragged(adversary):
-    """A good stream whose messages are late, doubled, repeated or lost."""
-    rng, source = adversary.rng, policy(adversary, 0.3)
-    loss, last, queue = rng.uniform(0.0, 0.4), None, []
-    while True:
-        queue.append(next(source))
-        if rng.random() < loss:
-            yield last if rng.random() < 0.5 else None
-            continue
-        last, queue = queue[-1], []
-        yield last
-
-
-GENERATORS = {
-    "calm": lambda a: policy(a, 0.2),
-    "brisk": lambda a: policy(a, 0.5),
-    "full": lambda a: policy(a, 1.0),
-    "over": lambda a: policy(a, 1.5),
-    "bang": bang,
-    "straight": straight,
-    "wander": wander,
-    "smooth": smooth,
-    "noise": noise,
-    "steps": steps,
-    "ragged": ragged,
-}
-WEIGHTS = dict(zip(GENERATORS, [1, 1, 1, 0.5, 1, 3, 4, 8, 0.5, 1, 2], strict=True))
-LENGTHS = dict.fromkeys(GENERATORS, 100) | {
-    "straight": 300,
-    "wander": 300,
-    "smooth": 300,
-    "calm": 300,
-    "ragged": 200,
-}  # cycles
 
 
 @dataclass
@@ -402,18 +275,18 @@ def fuzz(monitor, checker, cycles, seed, chunk=2000, progress=None, promised=0.0
     adversary, outcome = Adversary(monitor, seed, promised), Outcome()
     adversary.faults = adversary.faults if faults is None else faults
     adversary.kinds = adversary.kinds if kinds is None else kinds
-    history = adversary.last
     done = 0
     while done < cycles:
-        sent = adversary.run(min(chunk, cycles - done))
-        texts = checker.judge(sent, history) + checker.judge_promises(adversary.promises)
+        count = min(chunk, cycles - done)
+        motions = adversary.run(count)
+        texts = checker.judge_motions(motions) if motions else []
+        texts += checker.judge_promises(adversary.promises)
         outcome.violations += [f"seed {seed}, cycle {done}+: {text}" for text in texts + adversary.problems]
         outcome.promises += len(adversary.promises)
         adversary.problems.clear()
         adversary.promises.clear()
-        history = np.concatenate([history, sent])[-3:]
-        done += len(sent)
+        done += count
         if progress is not None:
-            progress(len(sent), len(outcome.violations))
+            progress(count, len(outcome.violations))
     outcome.counts, outcome.rules = adversary.counts, adversary.rules
     return outcome

@@ -38,21 +38,28 @@ class Rig:
         self.names = self.robot.joint_names
         self.now, self.person = 100.0, FAR
         self.position, self.velocity = self.robot.home_rad.copy(), np.zeros(self.robot.dof)
-        self.decision = self.cycle(None)
+        self.idle(
+            round(self.monitor.limits.mode.rest_readings_min.value) + 1
+        )  # a clock is believed twice seen
         if start:
             assert self.start().accepted
+
+    @staticmethod
+    def home(robot="fr3"):
+        """A copy of where the arm begins."""
+        return load_robot(robot).home_rad.copy()
 
     def measured(self, **changes):
         values = {"joint_names": self.names, "position_rad": self.position, "velocity_rad_s": self.velocity,
                   "stamp_s": self.now}  # fmt: skip
         return Measured(**(values | changes))
 
-    def command(self, position, velocity=None, **changes):
+    def command(self, position_rad, velocity_rad_s=None, **changes):
         values = {
             "joint_names": self.names,
-            "position_rad": position,
+            "position_rad": position_rad,
             "stamp_s": self.now,
-            "velocity_rad_s": velocity,
+            "velocity_rad_s": velocity_rad_s,
         }
         return Command(**(values | changes))
 
@@ -76,6 +83,29 @@ class Rig:
             self.velocity = (self.decision.command_rad - self.position) / DT
             self.position = self.decision.command_rad
         return self.decision
+
+    def idle(self, cycles):
+        """Cycles without a command: the last decision."""
+        for _ in range(cycles):
+            self.cycle(None)
+        return self.decision
+
+    def idle_at(self, place, cycles):
+        """Cycles in which the arm rests at place [n] rad, whatever is sent."""
+        for _ in range(cycles):
+            self.position, self.velocity = place, np.zeros(self.robot.dof)
+            self.cycle(None)
+        self.position, self.velocity = place, np.zeros(self.robot.dof)
+
+    def push(self, goal, speed=1.0):
+        """Somebody moves the arm to goal [n] rad, whatever is sent; it rests there."""
+        while not np.array_equal(self.position, goal):
+            step = np.clip(goal - self.position, -speed * DT, speed * DT)
+            place, velocity = self.position + step, step / DT
+            self.position, self.velocity = place, velocity
+            self.cycle(None)
+            self.position, self.velocity = place, velocity
+        self.velocity = np.zeros(self.robot.dof)
 
     def start(self):
         return self.monitor.start(self.now, self.measured(), "tester")

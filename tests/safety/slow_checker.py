@@ -348,10 +348,8 @@ class SlowChecker:
         """Whether two parts are to be kept apart: of links that are no neighbours, or named in the robot's file."""
         if not (one["solid"] and other["solid"]) or other["depth"] <= one["depth"]:
             return False
-        named = any(
-            {a, b} & {one["name"], one["link"]} and {a, b} & {other["name"], other["link"]}
-            for a, b in self.near
-        )
+        called = [{part["name"], part["link"], part["name"].partition("_hull_")[0]} for part in (one, other)]
+        named = any(all(names & set(pair) for names in called) for pair in self.near)
         return named or other["depth"] - one["depth"] >= NEIGHBOUR_JOINTS
 
     def surface_speed(self, old, new, old_turn, turn, radius):
@@ -397,8 +395,13 @@ def _tree(model, joint_names):
             "mass": float(model.body_mass[body]), "centre": model.body_ipos[body].copy(),
             "inertia": _turned(model.body_inertia[body], _matrix(model.body_iquat[body])),
         })  # fmt: skip
-    for geom in range(model.ngeom):
-        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+    names = [model.geom(geom).name for geom in range(model.ngeom)]
+    hull = any(name.startswith("gripper_hull_") for name in names)  # stands for all parts of the gripper
+    for geom, name in enumerate(names):
+        touches = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
+        if name.startswith("gripper_") and hull:
+            touches = name.startswith("gripper_hull_")
+        if not touches:
             continue
         body, size = int(model.geom_bodyid[geom]), model.geom_size[geom]
         box = int(model.geom_type[geom]) == int(mujoco.mjtGeom.mjGEOM_BOX)

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from robolearn.safety.stream import CommandStream
+from robolearn.safety.stream import CommandTimeline
 
 DT = 0.002
 WINDOW, SHIFT = 25, 100  # cycles
 
 
 def stream_of(*commands):
-    stream = CommandStream(DT)
+    stream = CommandTimeline(DT)
     for position, velocity, periods in commands:
         stream.push(np.array([position]), np.array([velocity]), periods * DT)
     return stream
 
 
 def test_nothing_to_play_before_the_first_command():
-    assert CommandStream(DT).play() is None
+    assert CommandTimeline(DT).play() is None
 
 
 def test_the_first_command_plays_exactly_and_a_repeat_is_carried_on_by_its_velocity():
@@ -28,7 +28,7 @@ def test_the_first_command_plays_exactly_and_a_repeat_is_carried_on_by_its_veloc
     assert first.velocity_rad_s[0] == 0.5
     assert not second.exact
     assert second.position_rad[0] == pytest.approx(1.0 + 0.5 * DT)
-    assert second.carried_s == pytest.approx(DT)
+    assert second.extrapolated_s == pytest.approx(DT)
 
 
 def test_acceleration_is_carried_on_for_two_periods_and_then_the_speed_is_kept():
@@ -49,7 +49,7 @@ def test_a_command_that_is_ahead_is_carried_back():
     stream.push(np.array([2 * DT]), np.array([1.0]), 2 * DT)
     target = stream.play()
     assert not target.exact
-    assert target.carried_s == pytest.approx(-DT)
+    assert target.extrapolated_s == pytest.approx(-DT)
     assert target.position_rad[0] == pytest.approx(DT)
 
 
@@ -61,11 +61,11 @@ def test_clear_forgets():
 
 def offsets(stream, cycles):
     """How many periods each of the next cycles carries a command, which nothing follows."""
-    return [stream.play().carried_s / DT for _ in range(cycles)]
+    return [stream.play().extrapolated_s / DT for _ in range(cycles)]
 
 
 def test_a_first_command_without_velocity_stands_still():
-    stream = CommandStream(DT)
+    stream = CommandTimeline(DT)
     stream.push(np.array([1.0]), None, 5.0)
     first = stream.play()
     assert first.exact
@@ -77,14 +77,14 @@ def test_a_first_command_without_velocity_stands_still():
 
 
 def test_the_speed_of_commands_without_one_is_their_difference_and_has_no_acceleration():
-    stream = CommandStream(DT)
+    stream = CommandTimeline(DT)
     stream.push(np.array([1.0]), None, 5.0)
     stream.play()
     stream.push(np.array([1.004]), None, 5.0 + 2 * DT)
     stream.play()
     stream.play()
     later = stream.play()
-    assert later.carried_s == pytest.approx(DT)
+    assert later.extrapolated_s == pytest.approx(DT)
     assert later.velocity_rad_s[0] == pytest.approx(1.0)
     assert later.position_rad[0] == pytest.approx(1.004 + DT)
     assert later.velocity_rad_s.dtype == float
@@ -99,7 +99,7 @@ def test_stamps_near_a_whole_number_of_periods_apart_count_as_whole(periods, tak
     stream.play()
     stream.push(np.array([periods * DT]), np.array([1.0]), periods * DT)
     target = stream.play()
-    assert target.carried_s / DT == pytest.approx(1.0 - taken_as)
+    assert target.extrapolated_s / DT == pytest.approx(1.0 - taken_as)
     assert target.exact == (taken_as == 1.0)
 
 
@@ -115,7 +115,7 @@ def test_acceleration_is_carried_back_for_two_periods_too():
     stream.play()
     stream.push(np.array([1.0]), np.array([0.08]), 4 * DT)  # 10 rad/s^2
     target = stream.play()
-    assert target.carried_s == pytest.approx(-3 * DT)
+    assert target.extrapolated_s == pytest.approx(-3 * DT)
     assert target.velocity_rad_s[0] == pytest.approx(0.08 - 10 * 2 * DT)
     # two periods of that acceleration, and the speed at their beginning over the third
     assert target.position_rad[0] == pytest.approx(1.0 - 0.08 * 3 * DT + 10 * 2 * DT * (3 * DT - DT))
@@ -126,7 +126,7 @@ def test_a_command_that_stays_away_is_met_again_by_a_smooth_shift():
     assert stream.play().exact
     late = []
     for index in range(1, 301):  # commands come on time, but each one period after its own
-        late.append(stream.play().carried_s / DT)
+        late.append(stream.play().extrapolated_s / DT)
         stream.push(np.array([index * DT]), np.array([1.0]), index * DT)
     assert late[:WINDOW] == [1.0] * WINDOW
     steps = -np.diff([1.0, *late[WINDOW - 1 : WINDOW + SHIFT]])
@@ -150,7 +150,7 @@ def test_commands_that_are_early_are_met_too():
     early = []
     for k in range(2, 302):
         stream.push(np.array([(k + 1) * DT]), np.array([1.0]), (k + 1) * DT)
-        early.append(stream.play().carried_s / DT)
+        early.append(stream.play().extrapolated_s / DT)
     assert early[:WINDOW] == [-2.0] * WINDOW
     assert early[WINDOW] > -2.0
     assert early[WINDOW - 1 + SHIFT :] == [0.0] * (300 - WINDOW - SHIFT + 1)
@@ -164,7 +164,7 @@ def test_the_nearest_of_early_commands_is_met():
         index = k + 1 + (k % 2)
         if index * DT > stream.stamp_s:
             stream.push(np.array([index * DT]), np.array([1.0]), index * DT)
-        early.append(stream.play().carried_s / DT)
+        early.append(stream.play().extrapolated_s / DT)
     assert set(early[:WINDOW]) == {-2.0, -3.0}
     assert set(early[-10:]) == {0.0, -1.0}  # without the rounding of a hundred steps
 
@@ -177,7 +177,7 @@ def test_a_second_shift_goes_by_what_is_left_after_the_first():
         index = k - (1 if k <= 50 else 3)
         if index * DT > stream.stamp_s:
             stream.push(np.array([index * DT]), np.array([1.0]), index * DT)
-        seen.append(stream.play().carried_s / DT)
+        seen.append(stream.play().extrapolated_s / DT)
     first = WINDOW + SHIFT  # it took away one of the three
     assert seen[first - 1 : first - 1 + WINDOW] == [2.0] * WINDOW
     assert seen[first + WINDOW] < 2.0
@@ -187,7 +187,7 @@ def test_a_second_shift_goes_by_what_is_left_after_the_first():
 def test_a_shift_begins_when_the_last_offsets_are_all_on_one_side():
     rng, began = np.random.default_rng(0), 0
     for turn in np.repeat([0.02, 0.05, 0.3], 30):  # how often the side changes
-        stream, window, side = CommandStream(DT), [], 1.0
+        stream, window, side = CommandTimeline(DT), [], 1.0
         for _ in range(200):
             side = -side if rng.random() < turn else side
             offset = side * float(rng.uniform(0.1, 5.0)) if rng.random() > 0.3 * turn else 0.0
@@ -211,7 +211,7 @@ def test_no_shift_while_both_sides_or_the_command_itself_are_in_the_window():
             index = k - ahead
             if index * DT > stream.stamp_s:
                 stream.push(np.array([index * DT]), np.array([1.0]), index * DT)
-            seen.append(stream.play().carried_s / DT)
+            seen.append(stream.play().extrapolated_s / DT)
         assert set(seen) == {0.0, 1.0}
     stream = stream_of((0.0, 1.0, 0))
     stream.play()
@@ -220,7 +220,7 @@ def test_no_shift_while_both_sides_or_the_command_itself_are_in_the_window():
         index = k + (1 if k % 2 else -1)
         if index * DT > stream.stamp_s:
             stream.push(np.array([index * DT]), np.array([1.0]), index * DT)
-        both.append(stream.play().carried_s / DT)
+        both.append(stream.play().extrapolated_s / DT)
     assert min(both) == -1.0
     assert max(both) <= 1.0
     assert all(offset == round(offset) for offset in both)

@@ -10,7 +10,7 @@ from robolearn.robots import load_robot
 from robolearn.safety.arm_model import ArmModel
 from robolearn.safety.braking import BRAKING_SHARE, plan_braking
 from robolearn.safety.envelope import Assessment, Envelope
-from robolearn.safety.follow import Follower, Sent, Tracker, approach, largest_share
+from robolearn.safety.follow import CommandFilter, Sent, SentPositionWindow, approach, largest_share
 from robolearn.safety.mode_limits import compile_limits
 from robolearn.safety.stream import Target
 from robolearn.safety.types import Record, Verdict
@@ -53,11 +53,11 @@ class Judge:
 
 def follower(finds=lambda step: None):
     judge = Judge(finds)
-    return Follower(HOME, judge, DT), judge
+    return CommandFilter(HOME, judge, DT), judge
 
 
-def target(position, velocity=0.0, *, exact=True, carried_s=0.0):
-    return Target(np.asarray(position, float), np.zeros(N) + velocity, exact, carried_s)
+def target(position, velocity=0.0, *, exact=True, extrapolated_s=0.0):
+    return Target(np.asarray(position, float), np.zeros(N) + velocity, exact, extrapolated_s)
 
 
 # ---- what was sent
@@ -90,7 +90,7 @@ def test_what_a_caller_does_to_its_position_later_changes_nothing():
 
 @pytest.mark.parametrize(("delay_s", "kept"), [(0.0, 1), (0.004, 3), (0.005, 4)])
 def test_the_band_spans_the_samples_within_the_delay(delay_s, kept):
-    tracker = Tracker(HOME, delay_s, DT)
+    tracker = SentPositionWindow(HOME, delay_s, DT)
     for low, high in zip(*tracker.band(), strict=True):
         assert low == high
     for k in range(1, 10):
@@ -234,12 +234,12 @@ def test_targets_inside_go_out_as_they_are_and_what_was_found_is_kept():
 
 def test_a_target_that_is_carried_on_goes_out_and_is_said():
     follow, _ = follower()
-    verdict, records = follow.follow(target(HOME, exact=False, carried_s=-0.0015), None)
+    verdict, records = follow.follow(target(HOME, exact=False, extrapolated_s=-0.0015), None)
     assert verdict is Verdict.LIMIT
     assert records == (
         Record(
             "timing", -0.0015, 0.0, -0.0015, "s", "robolearn",
-            "no new command for this cycle: the last one is carried on by -1.50 ms",
+            "no new command for this cycle: the last one is extrapolated by -1.50 ms",
         ),
     )  # fmt: skip
 
@@ -338,7 +338,7 @@ def test_a_position_and_a_speed_beyond_their_limits_are_found_in_full(sign):
     bounds = getattr(LIMITS, side).copy()
     bounds[2] = HOME[2] + sign * 0.001
     limits = loose(**{side: list(bounds), "velocity_max_rad_s": [0.9] * N})
-    follow = Follower(HOME, Judge(limits=limits), DT)
+    follow = CommandFilter(HOME, Judge(limits=limits), DT)
     value = (HOME + sign * joint(0.002, 2))[2]
     verdict, (position, speed) = follow.follow(target(HOME + sign * joint(0.002, 2)), None)
     assert verdict is Verdict.LIMIT
@@ -360,7 +360,7 @@ def test_a_position_and_a_speed_beyond_their_limits_are_found_in_full(sign):
 @pytest.mark.parametrize(("field", "power"), [("acceleration_max_rad_s2", 2), ("jerk_max_rad_s3", 3)])
 def test_rates_may_exceed_their_limits_by_rounding_and_no_more(field, power, over, verdict):
     assert HOME[0] == 0.0  # so that positions are not rounded
-    follow = Follower(HOME, Judge(limits=loose(**{field: [8.0] * N})), DT)
+    follow = CommandFilter(HOME, Judge(limits=loose(**{field: [8.0] * N})), DT)
     assert follow.follow(target(HOME + joint(8.0 * (1.0 + over) * DT**power)), None)[0] is verdict
 
 
@@ -436,6 +436,6 @@ def test_a_target_is_not_far_from_what_was_sent():
 
 
 def test_the_real_envelope_gives_the_same_first_step():
-    follow = Follower(HOME, Envelope(LIMITS, ARM, DT), DT)
+    follow = CommandFilter(HOME, Envelope(LIMITS, ARM, DT), DT)
     assert follow.follow(target(HOME), 6.0) == (Verdict.PASS, ())
     np.testing.assert_array_equal(follow.position_rad, HOME)

@@ -25,7 +25,7 @@ PLACE, SLOW = np.arange(N) / 10.0, np.arange(N) / 100.0
 
 def inputs_at(now=NOW):
     inputs = Inputs(NAMES)
-    assert inputs.clock(now, 0.01, "test") is None
+    inputs.now_s = now
     return inputs
 
 
@@ -58,34 +58,6 @@ def own(rule, text, value=1.0, limit=0.0, unit="1", source="robolearn"):
     return Record(rule, value, limit, -1.0, unit, source, text)
 
 
-# ---- the clock
-
-
-def test_the_clock_starts_anywhere_and_must_not_pause_or_go_back():
-    inputs = Inputs(NAMES)
-    assert inputs.clock(50.0, 0.01, "test") is None
-    assert inputs.clock(50.0 + 0.0078125, 0.01, "test") is None
-    assert inputs.now_s == 50.0078125
-    gap = inputs.clock(50.0703125, 0.01, "test")
-    assert gap == Record(
-        "cycle_gap", 0.0625, 0.01, 0.01 - 0.0625, "s", "test", "the monitor's last cycle was 62.5 ms ago"
-    )
-    assert inputs.now_s == 50.0703125
-    back = inputs.clock(50.0390625, 0.01, "test")
-    assert back == Record(
-        "clock",
-        50.0390625,
-        50.0703125,
-        -0.03125,
-        "s",
-        "robolearn",
-        "the monitor's clock went back by 31.250 ms",
-    )
-    assert inputs.now_s == 50.0703125
-    assert inputs.clock(np.nan, 0.01, "test") == own("finite", "the monitor's clock is nan")
-    assert inputs.now_s == 50.0703125
-
-
 # ---- joint states
 
 
@@ -98,7 +70,7 @@ def test_a_reading_is_a_copy_in_the_robots_order():
     np.testing.assert_array_equal(reading.position_rad, PLACE)
     np.testing.assert_array_equal(reading.velocity_rad_s, SLOW)
     assert reading.stamp_s == NOW
-    whole, _ = inputs.reading(measured(position_rad=np.arange(N)), LIMITS, NOW)
+    whole, _ = inputs_at().reading(measured(position_rad=np.arange(N)), LIMITS, NOW)
     assert whole.position_rad.dtype == float
     turned = measured(joint_names=NAMES[::-1], position_rad=PLACE[::-1], velocity_rad_s=SLOW[::-1])
     for _ in range(2):  # the second time the order is remembered
@@ -175,11 +147,118 @@ def test_an_old_reading_is_given_with_its_age():
     assert record == Record(
         "state_age", 0.0625, 0.05, 0.05 - 0.0625, "s", source, "the joint state is 62.5 ms old"
     )
-    reading, record = inputs_at().reading(measured(stamp_s=NOW + 0.0078125), LIMITS, NOW)
-    assert reading is not None
+
+
+def test_a_reading_from_the_future_is_not_given():
+    source, text = LIMITS.source("clock_ahead_max_s"), "the joint state is stamped in the future"
+    for ahead in (0.0078125, 1e9):
+        assert inputs_at().reading(measured(stamp_s=NOW + ahead), LIMITS, NOW) == (
+            None, Record("clock", ahead, 0.004, 0.004 - ahead, "s", source, text)
+        )  # fmt: skip
+
+
+# ---- joint states that jump
+
+
+STILL = np.zeros(N)
+POSSIBLE = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])  # rad/s, the FR3's
+JUMP = 0.02
+
+
+def track(*places, every_s=0.002, inputs=None, keep=True):
+    """Readings at places [n] rad, one after the other from NOW on: the last reading and what was wrong with it."""
+    inputs = inputs or inputs_at()
+    found = None
+    for k, place in enumerate(places):
+        now = NOW + every_s * k
+        found = inputs.reading(
+            measured(position_rad=place, velocity_rad_s=STILL, stamp_s=now), LIMITS, now, keep
+        )
+    return found
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("joint", range(N))
+def test_how_far_a_joint_can_have_got_in_the_time_passed(joint, sign):
+    most = POSSIBLE[joint] * 0.0078125 + JUMP
+    far = sign * np.eye(N)[joint]
+    assert track(PLACE, PLACE + (most - 1e-9) * far, every_s=0.0078125)[1] is None
+    reading, record = track(PLACE, PLACE + (most + 1e-3) * far, every_s=0.0078125)
+    assert reading is None
     assert record == Record(
-        "clock", 0.0078125, 0.004, 0.004 - 0.0078125, "s", source, "the joint state is stamped in the future"
+        "state_jump", pytest.approx(most + 1e-3), pytest.approx(most), pytest.approx(-1e-3), "rad",
+        LIMITS.source("state_jump_max_rad"),
+        f"{NAMES[joint]}: the joint state jumps by {most + 1e-3:.3g} rad in 7.81 ms, an arm by {most:.3g} rad",
+        NAMES[joint],
+    )  # fmt: skip
+
+
+def test_a_slow_profile_does_not_make_the_arm_slower():
+    slow = compile_limits(profile_with(velocity_max_rad_s=[0.1] * N).mode("automatic"), ROBOT)
+    np.testing.assert_array_equal(slow.velocity_possible_rad_s, POSSIBLE)
+
+
+def test_a_jump_that_is_refused_is_not_where_the_next_is_judged_from():
+    inputs, far = inputs_at(), PLACE + 0.5
+    assert track(PLACE, far, inputs=inputs)[1].rule == "state_jump"
+    back = inputs.reading(measured(velocity_rad_s=STILL, stamp_s=NOW + 0.004), LIMITS, NOW + 0.004)
+    assert back[1] is None
+    np.testing.assert_array_equal(back[0].position_rad, PLACE)
+
+
+def test_what_goes_on_where_it_jumped_to_is_not_believed_later():
+    inputs, far = inputs_at(), PLACE + 0.5 * np.eye(N)[2]
+    record = track(PLACE, *[far] * 500, inputs=inputs)[1]  # in a second it could be there
+    text = f"{NAMES[2]}: the joint state goes on where it jumped to, 0.5 rad from where the arm was"
+    source = LIMITS.source("state_jump_max_rad")
+    assert record == Record(
+        "state_jump", pytest.approx(0.5), 0.0, pytest.approx(-0.5), "rad", source, text, NAMES[2]
     )
+    for after_s, believed in (
+        (0.02, False),
+        (0.2, True),
+    ):  # a pause of the stream, shorter and longer than it may be
+        now = NOW + 0.002 * 500 + after_s
+        given = inputs.reading(
+            measured(position_rad=far, velocity_rad_s=STILL, stamp_s=now), LIMITS, now, keep=False
+        )
+        assert (given[1] is None) is believed
+
+
+def test_another_place_than_the_one_jumped_to_is_believed_once_it_is_in_reach():
+    inputs = inputs_at()
+    assert track(PLACE, *[PLACE + 0.5] * 100, inputs=inputs)[1].rule == "state_jump"
+    now = NOW + 0.2
+    given = inputs.reading(measured(position_rad=PLACE + 0.3, velocity_rad_s=STILL, stamp_s=now), LIMITS, now)
+    assert given[1] is None
+
+
+def test_the_allowance_counts_once_in_a_tenth_of_a_second():
+    """Steps of 2 mrad more than speed allows are within it ten times over, and no more."""
+    step = POSSIBLE * 0.002 + 0.0019
+    places = [PLACE + k * step for k in range(12)]
+    assert track(*places[:11])[1] is None
+    assert track(*places)[1].rule == "state_jump"
+    inputs = inputs_at()
+    for k in range(1000):  # on and on at the highest speed, and back
+        turn = abs((k + 250) % 500 - 250)
+        now = NOW + 0.002 * k
+        place = PLACE + POSSIBLE * 0.002 * (250 - turn)
+        given = inputs.reading(measured(position_rad=place, velocity_rad_s=STILL, stamp_s=now), LIMITS, now)
+        assert given[1] is None
+
+
+def test_what_is_only_looked_at_is_not_kept():
+    inputs = inputs_at()
+    assert track(PLACE, inputs=inputs)[1] is None
+    for far in (0.001, 0.5):
+        now = NOW + 0.003
+        for _ in range(3):
+            inputs.reading(
+                measured(position_rad=PLACE + far, velocity_rad_s=STILL, stamp_s=now), LIMITS, now, keep=False
+            )
+    assert track(PLACE, PLACE, inputs=inputs)[1] is None
+    assert inputs._jumped is None
 
 
 # ---- commands
@@ -267,9 +346,9 @@ def test_the_newest_command_grows_old():
     inputs = inputs_at()
     sent = command(stamp_s=NOW - 0.03125)
     assert take(inputs, sent, LIMITS, NOW - 1.0)[1] is None
-    inputs.clock(NOW + 0.015625, 1.0, "test")
+    inputs.now_s = NOW + 0.015625
     assert take(inputs, None, LIMITS, NOW - 1.0) == (None, None)
-    inputs.clock(NOW + 0.03125, 1.0, "test")
+    inputs.now_s = NOW + 0.03125
     for again in (None, sent, command(stamp_s=NOW - 2.0)):  # nothing, the same, one from before the start
         assert take(inputs, again, LIMITS, NOW - 1.0) == (None, aged(0.0625))
 

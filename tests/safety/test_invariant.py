@@ -7,16 +7,21 @@ from functools import cache
 import mujoco
 import numpy as np
 import pytest
-from adversary import FAULTS, GENERATORS, Adversary, Promise, fuzz
+from adversary import Adversary, Promise, fuzz
+from faults import FAULTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safety_rig import DT, Rig
 from slow_checker import SlowChecker
+from streams import GENERATORS
 from variants import VARIANTS, monitor_of, profile_data
 
 from robolearn.robots import load_robot
+from robolearn.safety import comparisons
+from robolearn.safety.inputs import Inputs
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.rest import RestReadings
 from robolearn.safety.types import State, Verdict
 
 ROBOTS = ["fr3", "ur5e", "iiwa14"]
@@ -27,8 +32,9 @@ CYCLES = 1000
 
 # what must have acted at least once in the runs of this file: every rule but those of a fault inside the monitor
 RULES = {
-    "finite", "shape", "clock", "command_age", "state_age", "person_age", "cycle_gap", "source", "command_jump",
-    "command_lag", "timing", "tracking", "stop_request", "enabling_device", "position", "velocity",
+    "cycle_early", "finite", "shape", "clock", "command_age", "state_age", "state_jump", "person_age", "cycle_gap",
+    "command_flood", "source", "command_jump", "command_lag", "timing", "waiting", "tracking", "stop_request",
+    "enabling_device", "enabling_age", "position", "velocity",
     "acceleration", "jerk", "torque", "torque_rate", "tcp_speed", "elbow_speed", "link_speed", "contact",
     "workspace", "keep_out", "self_distance", "separation", "stopping_time", "stopping_distance",
 }  # fmt: skip
@@ -106,13 +112,92 @@ def test_the_fuzzer_finds_a_monitor_that_does_not_know_a_limit(variant, mode, te
     assert [text for text in texts if not any(text in violation for violation in found)] == []
 
 
+def hold_at_once(monitor, patch):
+    """Whatever a single joint state says is held after a reset, at once."""
+    patch.setattr(RestReadings, "missing", lambda *_: None)
+    patch.setattr(RestReadings, "elsewhere", lambda *_: None)
+    patch.setattr(
+        RestReadings, "add", lambda rest, reading, _: setattr(rest, "_newest", reading.position_rad)
+    )
+    patch.setattr(Inputs, "_jump", lambda *_: None)
+
+
+def brake_on_after_gaps(monitor, patch):
+    """The braking motion goes on from the old speed, whatever the arm did in a gap."""
+    patch.setattr(
+        monitor,
+        "_lose_position",
+        lambda gap, reading: monitor._begin_stop(gap, reading) if monitor._stop is None else None,
+    )
+
+
+def take_every_call(monitor, patch):
+    """A sample goes out in every call."""
+    tick = monitor._clock.tick
+    patch.setattr(monitor._clock, "tick", lambda *given: tick(*given)._replace(early=None))
+
+
+def keep_before_judging(monitor, patch):
+    """The newest stamp of a joint state is kept before it is looked at."""
+    inputs, judge = monitor._inputs, monitor._inputs.reading
+
+    def reading(measured, limits, now_s, keep=True):
+        found = judge(measured, limits, now_s, keep)
+        if keep and measured is not None and np.isfinite(measured.stamp_s):
+            newest = max(measured.stamp_s, inputs._state.stamp_s)
+            inputs._state = inputs._state._replace(stamp_s=newest)
+        return found
+
+    patch.setattr(inputs, "reading", reading)
+
+
+def look_at_the_newest(monitor, patch):
+    """Of several commands only the newest is looked at."""
+    select = monitor._inputs.commands
+    patch.setattr(monitor._inputs, "commands", lambda arrived, *more: select(list(arrived)[-1:], *more))
+
+
+def follow_no_number(monitor, patch):
+    """What is no number is clamped, as arithmetic does it."""
+    patch.setattr(comparisons, "finite", lambda *_: None)
+
+
+FORMER = [
+    (hold_at_once, ["forged states", "stop request"], "from the arm"),
+    (brake_on_after_gaps, ["gap"], "neither sent nor measured"),
+    (take_every_call, [], "samples in"),
+    (keep_before_judging, ["state ahead"], "without a start that is accepted"),
+    (look_at_the_newest, ["rogue between good ones"], "not stopped by source"),
+    (look_at_the_newest, ["no number between good ones"], "not stopped by finite"),
+    (look_at_the_newest, ["flood"], "not stopped by command_flood"),
+    (follow_no_number, ["command position"], "not stopped by finite"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kinds", "said"), FORMER, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_the_fuzzer_finds_the_faults_that_there_were(monkeypatch, spoil, kinds, said):
+    """A monitor with one of them again; each was once found by somebody else, outside what the fuzzer then did."""
+    monitor = monitor_of("fr3", "automatic", "shipped", DT)
+    adversary = Adversary(monitor, seed=3)
+    adversary.kinds, adversary.fault_kinds, adversary.stuck_cycles = ["smooth"], kinds or ["reordered"], 500
+    adversary.faults, adversary.early = 0.02, 0.02 if not kinds else 0.0
+    spoil(monitor, monkeypatch)
+    for _ in range(8):
+        adversary.run(400)
+        if any(said in problem for problem in adversary.problems):
+            return
+    raise AssertionError(f"not found in 3,200 cycles: {adversary.problems}")
+
+
 def test_the_order_of_the_joints_in_a_message_changes_nothing():
     """The same stream twice, once with the joints of every message in another order: the same goes out."""
     sent = []
     for shuffle in (None, np.random.default_rng(1)):
         adversary = Adversary(monitor_of("fr3", "automatic", "shipped", DT), seed=21)
         adversary.shuffle = shuffle
-        sent.append(adversary.run(600))
+        sent.append(np.concatenate([samples for _, samples in adversary.run(600)]))
         assert adversary.problems == []
         assert adversary.counts["PASS"] > 0
     assert sent[0].tobytes() == sent[1].tobytes()
@@ -123,8 +208,7 @@ def test_every_kind_of_stream_is_survived(kind):
     robot = load_robot("fr3")
     adversary = Adversary(SafetyMonitor(robot, SafetyProfile.load("fr3"), period_s=DT), seed=5)
     adversary.kinds = [kind]
-    history = np.repeat(adversary.sent[None], 3, axis=0)
-    assert judge_of(robot).judge(adversary.run(600), history) == []
+    assert judge_of(robot).judge_motions(adversary.run(600)) == []
     assert adversary.problems == []
 
 
@@ -167,7 +251,7 @@ def test_no_sequence_of_commands_breaks_a_limit(sequence):
             assert rig.reset().accepted
         assert rig.start().accepted
     history = np.repeat(rig.position[None], 3, axis=0)
-    velocity, acceleration = rig.monitor._follower.sent.velocity, rig.monitor._follower.sent.acceleration
+    velocity, acceleration = rig.monitor._filter.sent.velocity, rig.monitor._filter.sent.acceleration
     history[1] = rig.position - velocity * DT
     history[0] = history[1] - (velocity - acceleration * DT) * DT
     sent = []

@@ -5,7 +5,7 @@ import pytest
 from safety_rig import DT
 
 from robolearn.robots import load_robot
-from robolearn.safety.follow import Follower
+from robolearn.safety.follow import CommandFilter
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
 
@@ -37,7 +37,7 @@ class JointRule:
         return monitors[name]._envelopes[mode]
 
     def records(self, envelope, joint, value):
-        follower = Follower(envelope.limits.robot.home_rad.copy(), envelope, DT)
+        follower = CommandFilter(envelope.limits.robot.home_rad.copy(), envelope, DT)
         return follower._step_records(follower.sent.after(self.build(follower, joint, value)))
 
     @pytest.mark.parametrize("sign", [-1.0, 1.0])

@@ -178,7 +178,7 @@ def test_margins_are_each_spheres_room_to_each_wall():
             *[[4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 3.0, 2.5]] * 2,
         ]
     )
-    margins = space_of().margins(Posture(points, np.zeros((6, 9))))
+    margins = space_of().wall_clearances(Posture(points, np.zeros((6, 9))))
     np.testing.assert_allclose(margins, by_hand, atol=1e-14)
 
 

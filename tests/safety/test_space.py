@@ -362,7 +362,7 @@ def test_an_arm_is_stopped_before_a_joint_limit_not_at_it():
 
 def test_a_braking_motion_beyond_a_joint_limit_is_found():
     rig = Rig("ur5e", profile=profile_with("ur5e", command_lag_max_rad=6.0))
-    follower = rig.monitor._follower
+    follower = rig.monitor._filter
     limits = follower.limits
     at = rig.position.copy()
     at[2] = limits.position_max_rad[2] - 0.01
@@ -392,7 +392,7 @@ def test_a_speed_that_would_grow_while_braking_is_found_beforehand():
             tcp_speed_max_m_s=now + 0.005, link_speed_max_m_s=now + 0.005, elbow_speed_max_m_s=9.0
         )
     )
-    follower = rig.monitor._follower
+    follower = rig.monitor._filter
     follower.sent.position, follower._posture = home - velocity * DT, None
     follower.sent.velocity = velocity
     record = follower.assess(follower.sent.after(home), None).record
@@ -404,7 +404,7 @@ def test_a_step_that_no_share_saves_brakes(monkeypatch):
     monkeypatch.setattr("robolearn.safety.follow.largest_share", lambda *_: 50.0)
     rig = Rig()
     rig.move(0.3, 0.3)
-    promised = rig.monitor._follower._braking.trajectory[0][0]
+    promised = rig.monitor._filter._braking.trajectory[0][0]
     decision = rig.cycle(rig.command(rig.position + 0.05, np.zeros(7), stamp_s=rig.now + DT))
     assert decision.verdict is Verdict.LIMIT
     np.testing.assert_allclose(decision.command_rad, promised, atol=1e-9)

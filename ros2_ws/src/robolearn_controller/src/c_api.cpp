@@ -43,7 +43,7 @@ Sample sample_of(std::int64_t stamp_ns, const double * position, const double * 
 
 extern "C" {
 
-// bounds: [5, joints]: position_min, position_max, velocity_max, acceleration_max, jerk_max. numbers: [12] in the order
+// bounds: [5, joints]: position_min, position_max, velocity_max, acceleration_max, jerk_max. numbers: [13] in the order
 // of FilterConfig. nullptr, and problem set, where they cannot be used.
 StreamFilter * robolearn_filter_new(
   std::size_t joints, const double * bounds, const double * numbers, int restart_by_stream, const char ** problem)
@@ -55,7 +55,7 @@ StreamFilter * robolearn_filter_new(
       bounds[j], bounds[joints + j], bounds[2 * joints + j], bounds[3 * joints + j], bounds[4 * joints + j]};
   }
   double * const fields[] = {
-    &c.step_s, &c.stream_period_s, &c.delay_s, &c.late_max_s, &c.lag_max_s, &c.follow_error_max,
+    &c.step_s, &c.stream_period_s, &c.delay_s, &c.delay_max_s, &c.late_max_s, &c.lag_max_s, &c.follow_error_max,
     &c.start_tolerance, &c.restart_tolerance, &c.start_rest_s, &c.start_blend_s, &c.rest_velocity, &c.bandwidth_rad_s};
   for (double * field : fields) {
     *field = *numbers++;

@@ -1,8 +1,14 @@
 #include "robolearn_controller/stream_controller.hpp"
 
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -50,6 +56,29 @@ bool write_value(Interface & interface, double value)
   }
 }
 
+// SCHED_FIFO for the calling thread and for those of this process with which Fast DDS receives, where permitted.
+bool promote_delivery(int priority)
+{
+  sched_param parameters{};
+  parameters.sched_priority = priority;
+  if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters) != 0) {
+    return false;
+  }
+  DIR * const tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) {
+    return true;
+  }
+  for (const dirent * entry = readdir(tasks); entry != nullptr; entry = readdir(tasks)) {
+    std::ifstream file(std::string("/proc/self/task/") + entry->d_name + "/comm");
+    std::string name;
+    if (std::getline(file, name) && name.rfind("dds.", 0) == 0) {
+      (void)sched_setscheduler(std::atoi(entry->d_name), SCHED_FIFO, &parameters);
+    }
+  }
+  closedir(tasks);
+  return true;
+}
+
 template <class Value>
 diagnostic_msgs::msg::KeyValue pair_of(const std::string & key, const Value & value)
 {
@@ -64,6 +93,8 @@ diagnostic_msgs::msg::KeyValue pair_of(const std::string & key, const Value & va
 }
 
 }  // namespace
+
+StreamController::~StreamController() { stop_listening(); }
 
 CallbackReturn StreamController::on_init()
 {
@@ -81,6 +112,7 @@ CallbackReturn StreamController::on_init()
   const FilterConfig standard;
   auto_declare<double>("stream_rate_hz", 1.0 / standard.stream_period_s);
   auto_declare<double>("delay_s", standard.delay_s);
+  auto_declare<double>("delay_max_s", standard.delay_max_s);
   auto_declare<double>("late_max_s", standard.late_max_s);
   auto_declare<double>("lag_max_s", standard.lag_max_s);
   auto_declare<double>("follow_error_max_rad", standard.follow_error_max);
@@ -92,6 +124,7 @@ CallbackReturn StreamController::on_init()
   auto_declare<double>("bandwidth_rad_s", 0.0);
   auto_declare<bool>("restart_by_stream", standard.restart_by_stream);
   auto_declare<std::string>("feed_forward_interface", "");
+  auto_declare<int>("delivery_priority", 40);
   return CallbackReturn::SUCCESS;
 }
 
@@ -130,6 +163,7 @@ CallbackReturn StreamController::on_configure(const rclcpp_lifecycle::State &)
     RCLCPP_ERROR(get_node()->get_logger(), "Not configured: %s", problem.c_str());
     return CallbackReturn::ERROR;
   }
+  stop_listening();
   filter_.configure(filter_config_);
   order_names_.clear();
   malformed_ = 0;
@@ -138,8 +172,7 @@ CallbackReturn StreamController::on_configure(const rclcpp_lifecycle::State &)
   status_ = get_node()->create_publisher<diagnostic_msgs::msg::DiagnosticStatus>("~/status", latched);
   diagnostics_ =
     get_node()->create_publisher<diagnostic_msgs::msg::DiagnosticArray>("/diagnostics", rclcpp::QoS(10));
-  subscription_ = get_node()->create_subscription<sensor_msgs::msg::JointState>(
-    topic_, rclcpp::QoS(100), [this](const sensor_msgs::msg::JointState & message) { receive(message); });
+  listen();
   timer_ = get_node()->create_wall_timer(std::chrono::milliseconds(1000 / kWatchHz), [this]() { watch(); });
   RCLCPP_INFO(
     get_node()->get_logger(), "%zu joints by %s at %u Hz, profile %s, sha256 %s", joints_.size(),
@@ -207,6 +240,12 @@ CallbackReturn StreamController::on_deactivate(const rclcpp_lifecycle::State &)
   return CallbackReturn::SUCCESS;
 }
 
+CallbackReturn StreamController::on_cleanup(const rclcpp_lifecycle::State &)
+{
+  stop_listening();
+  return CallbackReturn::SUCCESS;
+}
+
 return_type StreamController::update(const rclcpp::Time & time, const rclcpp::Duration &)
 {
   const std::int64_t now_ns = time.nanoseconds();
@@ -225,6 +264,7 @@ return_type StreamController::update(const rclcpp::Time & time, const rclcpp::Du
   received_.store(filter_.received(), std::memory_order_relaxed);
   ignored_.store(filter_.ignored(), std::memory_order_relaxed);
   late_.store(filter_.late(), std::memory_order_relaxed);
+  delay_us_.store(static_cast<std::uint64_t>(filter_.delay_s() * 1e6), std::memory_order_relaxed);
   return good ? return_type::OK : return_type::ERROR;
 }
 
@@ -318,7 +358,8 @@ bool StreamController::read_config(std::string & problem)
   c.stream_period_s = 1.0 / node->get_parameter("stream_rate_hz").as_double();
   c.restart_by_stream = node->get_parameter("restart_by_stream").as_bool();
   for (const auto & [name, value] : {
-         std::pair<const char *, double &>{"delay_s", c.delay_s}, {"late_max_s", c.late_max_s},
+         std::pair<const char *, double &>{"delay_s", c.delay_s}, {"delay_max_s", c.delay_max_s},
+         {"late_max_s", c.late_max_s},
          {"lag_max_s", c.lag_max_s}, {"follow_error_max_rad", c.follow_error_max},
          {"start_tolerance_rad", c.start_tolerance}, {"restart_tolerance_rad", c.restart_tolerance},
          {"start_rest_s", c.start_rest_s},
@@ -365,6 +406,40 @@ bool StreamController::read_numbers(const std::string & name, Vector & values, s
 
 // -- outside the control loop --
 
+void StreamController::listen()
+{
+  group_ = get_node()->create_callback_group(rclcpp::CallbackGroupType::MutuallyExclusive, false);
+  rclcpp::SubscriptionOptions options;
+  options.callback_group = group_;
+  subscription_ = get_node()->create_subscription<sensor_msgs::msg::JointState>(
+    topic_, rclcpp::QoS(100), [this](const sensor_msgs::msg::JointState & message) { receive(message); }, options);
+  executor_ = std::make_unique<rclcpp::executors::SingleThreadedExecutor>();
+  executor_->add_callback_group(group_, get_node()->get_node_base_interface());
+  const int priority = static_cast<int>(get_node()->get_parameter("delivery_priority").as_int());
+  listening_ = true;
+  listener_ = std::thread([this, priority]() {
+    if (priority > 0 && !promote_delivery(priority)) {
+      RCLCPP_WARN(
+        get_node()->get_logger(), "No real-time priority for the thread that receives commands: on a busy machine they "
+        "come late. Allow rtprio in /etc/security/limits.d.");
+    }
+    while (listening_ && rclcpp::ok()) {
+      executor_->spin_once(std::chrono::milliseconds(50));
+    }
+  });
+}
+
+void StreamController::stop_listening()
+{
+  if (!listener_.joinable()) {
+    return;
+  }
+  listening_ = false;
+  listener_.join();
+  executor_.reset();
+  subscription_.reset();
+}
+
 void StreamController::receive(const sensor_msgs::msg::JointState & message)
 {
   if (!active_) {
@@ -374,6 +449,7 @@ void StreamController::receive(const sensor_msgs::msg::JointState & message)
   std::string problem;
   if (!sample_from(message, sample, problem)) {
     ++malformed_;
+    const std::lock_guard<std::mutex> guard(text_mutex_);
     if (problem != malformed_text_) {
       malformed_text_ = problem;
       RCLCPP_WARN(get_node()->get_logger(), "A message on %s is not taken: %s", topic_.c_str(), problem.c_str());
@@ -446,6 +522,7 @@ diagnostic_msgs::msg::DiagnosticStatus StreamController::status() const
   const auto reason = static_cast<Reason>(reason_.load());
   const auto refused = static_cast<Reason>(refused_.load());
   const bool stopped = state == FilterState::kBraking || state == FilterState::kStopped;
+  const std::lock_guard<std::mutex> guard(text_mutex_);
   Status message;
   message.name = "robolearn_controller: " + std::string(get_node()->get_name());
   message.hardware_id = joints_.empty() ? "" : joints_.front();
@@ -467,7 +544,8 @@ diagnostic_msgs::msg::DiagnosticStatus StreamController::status() const
     pair_of("samples_ignored", ignored_.load()),
     pair_of("times_late", late_.load()),
     pair_of("values_not_written", not_written_.load()),
-    pair_of("messages_malformed", malformed_),
+    pair_of("delay_us", delay_us_.load()),
+    pair_of("messages_malformed", malformed_.load()),
     pair_of("malformed", malformed_text_),
   };
   return message;

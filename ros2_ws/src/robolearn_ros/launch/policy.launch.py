@@ -1,14 +1,19 @@
 """Policy and safety node for an arm whose driver is running, as its deployment file has it.
 
-ros2 launch robolearn_ros policy.launch.py deploy:=my_cell.yaml bundle:=policy.robolearn log_dir:=new-folder
+ros2 launch robolearn_ros policy.launch.py deploy:=my_cell.yaml bundle:=policy.robolearn
 
 Without `deploy` the packaged file of `robot` is used. Every key of a deployment file is an argument too, such as
 mode:=manual_reduced; `ros2 launch --show-args robolearn_ros policy.launch.py` lists them. With sim:=true a simulated
-arm starts as well.
+arm starts as well. The safety log goes below runs/launch, unless log_dir names another folder.
+
+Where one node ends, the launch ends: the safety node brakes the arm to rest before it goes.
 """
 
+import sys
+from pathlib import Path
+
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
@@ -19,7 +24,10 @@ from robolearn.deploy.security import enclave_environment
 def nodes(context):
     """The nodes with the parameters that `robolearn serve` would give them."""
     given = {name: LaunchConfiguration(name).perform(context) for name in launch_arguments()}
-    parameters, environment = from_launch(given)
+    # A launch file that includes this one has arguments of its own on the command line.
+    here = Path(__file__).resolve().parent
+    alone = any(word == "robolearn_ros" or Path(word).resolve().parent == here for word in sys.argv)
+    parameters, environment = from_launch(given, context.argv if alone else ())
     kinds = {"policy_node": LifecycleNode}
     return [
         kinds.get(name, Node)(
@@ -30,6 +38,9 @@ def nodes(context):
             output="screen",
             additional_env={**environment, **enclave_environment(name, environment)},
             parameters=[values],
+            on_exit=Shutdown(reason=f"{name} has ended"),
+            sigterm_timeout="3",  # of a node that was sent no SIGINT with the launch
+            sigkill_timeout="25",  # braking takes up to 5 s, the end of a log on a slow disk up to 15 s
         )
         for name, values in parameters.items()
     ]

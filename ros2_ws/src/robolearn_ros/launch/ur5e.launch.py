@@ -1,6 +1,6 @@
 """Policy and safety node for the arm 'ur5e', as its deployment file has it.
 
-ros2 launch robolearn_ros ur5e.launch.py deploy:=my_ur5e.yaml bundle:=policy.robolearn log_dir:=new-folder
+ros2 launch robolearn_ros ur5e.launch.py deploy:=my_ur5e.yaml bundle:=policy.robolearn
 
 Without `deploy` the packaged file of this arm is used. Every argument of policy.launch.py can be given here too.
 """

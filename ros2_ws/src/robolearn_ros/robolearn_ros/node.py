@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +18,13 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from robolearn.deploy.ending import Ending, SignalsHeld, watch_supervisor
 from robolearn.errors import RobolearnError
+from robolearn.files.printable import printable
 from robolearn_ros.loop import MIDDLEWARE_BELOW, Loop, promote_other_threads, set_fifo
 from robolearn_ros.parameters import Parameter
+
+REST_MAX_S = 5.0  # from the request to end on: far above the longest braking that a profile allows
 
 RT_PRIORITY = Parameter("rt_priority", 40, "SCHED_FIFO priority of the control loop, 0 for none", "", 0, 95)
 PHASE = Parameter("phase", 0.0, "where in the period of the monotonic clock this loop ticks", "periods", 0, 1)
@@ -52,6 +55,10 @@ class ControlNode(Protocol):
         """One cycle."""
         ...
 
+    def rest(self, reason: str) -> bool:
+        """After a request to end, before each cycle: bring to rest what moves. True once nothing does."""
+        ...
+
     def close(self) -> None:
         """Release what the node holds; the loop has ended."""
         ...
@@ -62,24 +69,32 @@ class ControlNode(Protocol):
 
 
 def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> int:
-    """Run a node until SIGINT or SIGTERM.
+    """Run a node until a signal asks it to end, or its supervisor has ended; what moves is brought to rest first.
 
     Returns the exit status: 0 ended, 1 ended but something was left unfinished, 2 wrong parameters or files.
     """
+    ending = Ending()
+    SignalsHeld(ending.ask).hold()  # to the very end: a late signal must not cut the closing of a log short
+    watch_supervisor(os.environ, ending.ask)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
     try:
         control = make()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: control.loop.stop())
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         rclpy.try_shutdown()
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped before the node was ready.\n")
+    if ending:
+        sys.stderr.write(f"Stopped before the node was ready: {ending.reason}.\n")
+        control.rest(ending.reason)  # nothing moves yet; its log says why it ends
+        _close(control)
         rclpy.try_shutdown()
         return 1
+    return _run(control, ending)
+
+
+def _run(control: ControlNode, ending: Ending) -> int:
+    """The executor's thread and the control loop, until an end was asked for and nothing moves. The exit status."""
+    executor = SingleThreadedExecutor()
     executor.add_node(control.node)
     if control.loop.priority > MIDDLEWARE_BELOW:
         promote_other_threads(control.loop.priority - MIDDLEWARE_BELOW)
@@ -89,9 +104,9 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
     end = control.node.create_guard_condition(ended.set)
     thread = threading.Thread(target=_serve, args=(executor, below, ended), name="executor", daemon=True)
     thread.start()
+    moving = False
     try:
-        for tick_ns in control.loop:
-            control.tick(tick_ns)
+        moving = not _tick_until_rest(control, ending)
     finally:
         end.trigger()
         thread.join(2.0)
@@ -99,7 +114,24 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         _write_statistics(control)
         problem = _close(control)
         rclpy.try_shutdown()
-    return 1 if problem else 0
+    return 1 if problem or moving else 0
+
+
+def _tick_until_rest(control: ControlNode, ending: Ending) -> bool:
+    """Tick until an end was asked for and the node is at rest; False where it was not in REST_MAX_S."""
+    deadline_ns = 0
+    for tick_ns in control.loop:
+        if ending:
+            if control.rest(ending.reason):
+                return True
+            deadline_ns = deadline_ns or tick_ns + round(REST_MAX_S * 1e9)
+            if tick_ns > deadline_ns:
+                sys.stderr.write(
+                    f"Not at rest {REST_MAX_S:g} s after the request to end ({ending.reason}).\n"
+                )
+                return False
+        control.tick(tick_ns)
+    return True
 
 
 def _close(control: ControlNode) -> str:
@@ -107,7 +139,7 @@ def _close(control: ControlNode) -> str:
     try:
         control.close()
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         return str(error)
     return ""
 
@@ -115,15 +147,22 @@ def _close(control: ControlNode) -> str:
 def _serve(executor: SingleThreadedExecutor, priority: int, ended: threading.Event) -> None:
     # A thread that holds the interpreter while it is starved would hold up the control loop with it.
     set_fifo(priority)
-    with contextlib.suppress(ExternalShutdownException):
-        while not ended.is_set():
+    while not ended.is_set():
+        try:
             executor.spin_once()
+        except ExternalShutdownException:
+            return
+        except Exception:  # of one callback: services and diagnostics must outlive it
+            traceback.print_exc()
 
 
 def _write_statistics(control: ControlNode) -> None:
     path = control.node.get_parameter(STATS_PATH.name).value
     if path:
-        Path(path).write_text(json.dumps(control.statistics(), indent=2) + "\n", encoding="utf-8")
+        try:
+            Path(path).write_text(json.dumps(control.statistics(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:  # a full disk must not keep the node from ending in order
+            sys.stderr.write(f"The statistics are not written to {path}: {error.strerror}.\n")
 
 
 def process_age_s() -> float:

@@ -20,12 +20,14 @@ from rclpy.node import Node
 
 from robolearn.deploy.operators import operator_key_path
 from robolearn.errors import RobolearnError
+from robolearn.files.printable import printable
 from robolearn.keys import load_key, load_or_create_key
+from robolearn.policy.sources import find_source
 from robolearn_ros.messages import Polled, qos
 from robolearn_ros.operator_client import OperatorClient
-from robolearn_ros.sources import GOAL_TOPIC
 
 WAIT_S = 5.0
+GOAL_TOPIC = find_source("goal.position").topic
 Answer = tuple[bool, str]
 
 
@@ -114,13 +116,13 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             accepted, text = ask(node, options)
     except RobolearnError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(printable(str(error)) + "\n")
         return 2
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     return 0 if accepted else 1
 
 

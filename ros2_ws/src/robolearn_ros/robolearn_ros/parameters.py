@@ -9,11 +9,11 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
-from rclpy.parameter import Parameter as RclParameter
 from rclpy.parameter import parameter_value_to_python
 
 from robolearn.errors import ConfigError, unknown
 
+_NOTHING = [""]
 _OWN = ("use_sim_time", "start_type_description_service")  # declared by rclpy itself
 
 
@@ -83,13 +83,14 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
                 IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=1)
             ]
         else:
+            # An integer in a float field is sent as its bits: 5 arrives as 2.5e-323.
             descriptor.floating_point_range = [
-                FloatingPointRange(from_value=parameter.low, to_value=parameter.high)
+                FloatingPointRange(from_value=float(parameter.low), to_value=float(parameter.high))
             ]
     try:
-        default = parameter.default
-        if default == []:  # rclpy takes an empty list for one of bytes
-            default = RclParameter.Type.STRING_ARRAY
+        # Of an empty list rclpy cannot tell the type, and where one parameter is not set it leaves the reply to
+        # `ros2 param dump` empty. A list with one empty text can also be read back from a file.
+        default = _NOTHING if parameter.default == [] else parameter.default
         value = node.declare_parameter(parameter.name, default, descriptor).value
     except InvalidParameterTypeException as error:
         hint = " Write a decimal point, such as 500.0." if parameter.type == "double" else ""
@@ -103,11 +104,7 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
         ) from error
     if parameter.choices and value not in parameter.choices:
         raise ConfigError(f"{node.get_name()}: " + unknown(parameter.name, str(value), parameter.choices))
-    return (
-        list(value)
-        if value is not None and isinstance(parameter.default, list)
-        else (value if value is not None else [])
-    )
+    return [text for text in value or () if text] if isinstance(parameter.default, list) else value
 
 
 def _overrides(node: Node) -> Any:

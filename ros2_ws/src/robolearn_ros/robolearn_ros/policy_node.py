@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.lifecycle import LifecycleState as Transition
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
+from robolearn.deploy.claim import Claim
 from robolearn.errors import BundleError, RobolearnError, RobotError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
@@ -30,6 +29,7 @@ from robolearn.robots import Robot, load_robot
 from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
+from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
 from robolearn_ros.node import (
@@ -72,53 +72,21 @@ DECISION_AGE_MAX_NS = 300_000_000  # decisions come at 10 Hz at least
 SENT_AGE_MAX_NS = 100_000_000
 FIRST_S = 3.0  # how long configure waits for a first joint state
 LOOK_S = 1.0  # and then looks at those that follow
+REST_S = 2.0  # for the stream to come to rest before it ends
 RATE_TOLERANCE = 0.2  # share by which joint states may come slower than stated
-
-
-class _Lifecycle(LifecycleNode):
-    """Forwards transitions; a refusal is logged and leaves the state as it was."""
-
-    def __init__(self, owner: PolicyNode):
-        self._owner = owner
-        super().__init__("policy_node")
-
-    def _try(self, call: Any) -> TransitionCallbackReturn:
-        try:
-            call()
-        except RobolearnError as error:
-            self._owner.refusal = str(error)
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        self._owner.refusal = ""
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_configure(self, state: Transition) -> TransitionCallbackReturn:
-        """Verify the bundle, look at the live arm."""
-        return self._try(self._owner.configure)
-
-    def on_activate(self, state: Transition) -> TransitionCallbackReturn:
-        """Let the policy run whenever the monitor follows."""
-        return self._try(self._owner.activate)
-
-    def on_deactivate(self, state: Transition) -> TransitionCallbackReturn:
-        """Brake and hold."""
-        return self._try(self._owner.deactivate)
-
-    def on_cleanup(self, state: Transition) -> TransitionCallbackReturn:
-        """Stop the stream."""
-        return self._try(self._owner.cleanup)
 
 
 class PolicyNode:
     """Topics, lifecycle and loop around one policy driver."""
 
     def __init__(self) -> None:
-        self.node = _Lifecycle(self)
+        self.node = Lifecycle(self)
         self._p = p = declare(self.node, PARAMETERS)
         self.refusal = ""
         self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
         self._aside = self.loop.aside()
         self.clock = StampClock()
+        self._ending = False
         self._active = False
         self._driver: PolicyDriver | None = None
         self._bundle, self.robot = self._load(p["bundle"])
@@ -133,11 +101,13 @@ class PolicyNode:
         )
         self._sent = Polled(self.node, JointState, "/robolearn/sent_command", qos(10))
         self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
+        commanded = self.node.resolve_topic_name("/robolearn/policy_command")
+        self._claim = Claim("serves a policy", commanded, self.node.context.get_domain_id())
         self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"])
         self._gripper: Publisher | None = None
         self._out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(10))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
-        self.node.create_timer(1.0, self._publish_diagnostics)
+        self._reporter = self.node.create_timer(1.0, self._publish_diagnostics)
         self._starter = self.node.create_timer(0.2, self._autostart)
         if not p["autostart"]:
             self._starter.cancel()
@@ -148,6 +118,7 @@ class PolicyNode:
         self._decision_ns = 0
         self._follows = False
         self._slow_told = 0
+        self._at_rest = True  # nothing moves that this node streams
         self.observation_age = Samples()
 
     # -- lifecycle (executor thread) --
@@ -276,11 +247,26 @@ class PolicyNode:
         self._active = False
 
     def cleanup(self) -> None:
-        """End the stream; a monitor that is running then stops for want of commands."""
-        self._active, self._driver = False, None
+        """Brake, then end the stream; a monitor that is running then stops for want of commands."""
+        self._active = False
+        deadline = time.monotonic() + REST_S
+        while not self._at_rest and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._driver = None
+        passed = self.loop.index + 2  # a cycle under way may still publish
+        while self.loop.index < passed and time.monotonic() < deadline + REST_S:
+            time.sleep(0.001)
+
+    def shut_down(self) -> None:
+        """As `cleanup`; from then on nothing is published, and no transition leads out of it."""
+        self._starter.cancel()
+        self._reporter.cancel()
+        self.cleanup()
 
     def _autostart(self) -> None:
         """Configure and activate once it is possible; try again while the arm is not there."""
+        if self._ending:
+            return
         if self._driver is None:
             self.node.trigger_configure()
         if self._driver is not None:
@@ -296,6 +282,7 @@ class PolicyNode:
     def tick(self, tick_ns: int) -> None:
         """Take messages, drive, publish. An error here ends the stream; the safety node then stops the arm."""
         driver = self._driver
+        self._at_rest = driver is None or not self._held_ns
         if driver is None:
             return
         self._take()
@@ -315,6 +302,8 @@ class PolicyNode:
         self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
         if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
             self._gripper.publish(Float64(data=driver.gripper_width_m))
+        # Whoever ends the stream waits for this, in another thread: it is asked before the policy's thread goes on.
+        self._at_rest = go is not Go.RUN and (go is Go.HOLD or driver.at_rest)
         driver.advance(self.loop.index, go, self._values)
 
     def _swap(self, driver: PolicyDriver, go: Go) -> tuple[PolicyDriver, Go]:
@@ -338,7 +327,7 @@ class PolicyNode:
     def _go(self, now_ns: int, driver: PolicyDriver) -> Go:
         if not self._follows or now_ns - self._decision_ns > DECISION_AGE_MAX_NS:
             return Go.HOLD
-        if not self._active or not self._inputs.complete:
+        if not self._active or self._ending or not self._inputs.complete:
             return Go.BRAKE
         age_s = now_ns / 1e9 - self._state_s
         self.observation_age.add(round(age_s * 1e9))
@@ -416,8 +405,15 @@ class PolicyNode:
             else ""
         )
 
+    def rest(self, reason: str) -> bool:
+        """Brake the stream; True once it is at rest, or the monitor does not follow it."""
+        del reason
+        self._ending = True
+        return self._driver is None or self._at_rest
+
     def close(self) -> None:
-        """End the policy's thread."""
+        """End the policy's thread, and let another process serve a policy."""
+        self._claim.release()
         self._aside.shutdown(cancel_futures=True)
 
     def statistics(self) -> dict[str, Any]:

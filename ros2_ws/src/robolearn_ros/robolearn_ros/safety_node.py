@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 
+from robolearn.deploy.command_grid import CONTROLLERS, check_command_grid
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
 from robolearn.recorder.cycle_codec import Wrench
@@ -30,15 +31,16 @@ from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
-from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings, Verdict
+from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.arm_output import ArmOutput, GuardOptions
+from robolearn_ros.decision_report import DecisionReport, NodeLog
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import (
     JointReader,
     Polled,
     command,
     joint_state,
-    misfits,
     qos,
     time_message,
     wrench,
@@ -57,6 +59,10 @@ PARAMETERS = (
     Parameter("rate_hz", 500.0, "rate of checking and of commands to the arm", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
     Parameter("command_topic", "", "the position controller; empty for the robot file's"),
+    Parameter("controller", "forward", "what takes commands: a forward controller, or robolearn's (interpolates)",
+              "", None, None, CONTROLLERS),
+    Parameter("controller_rate_hz", 0.0, "rate at which a forward controller takes them; 0 for the robot file's",
+              "Hz", 0, 10000),
     Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
     Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
     Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
@@ -67,6 +73,7 @@ PARAMETERS = (
     Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
     Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
               "device stops; false: it is only reported"),
+    Parameter("brake_guard", True, "a second process that brakes the arm where this one is killed"),
     replace(PHASE, default=0.6),
     RT_PRIORITY,
     STATS_PATH,
@@ -74,7 +81,8 @@ PARAMETERS = (
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
-DECISION_PERIOD_NS = 100_000_000
+NOT_WRITTEN = "the safety log is not written"
+LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
 
@@ -87,31 +95,33 @@ class SafetyNode:
         p = declare(self.node, PARAMETERS)
         self.robot = load_robot(p["robot"])
         self.profile = SafetyProfile.load(p["profile"] or self.robot.name)
+        check_command_grid(self.robot, p["rate_hz"], p["controller"], p["controller_rate_hz"])
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
+        self.output = ArmOutput(self.node, p["command_topic"] or arm_topics(self.robot).command)
+        self._ending = ""  # why this node has been asked to end
         self.log = self._open_log(p)
         self._reader = JointReader(self.robot.joint_names, self.clock)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
-        self._log_well = True
+        self._sent_ns = 0  # grid time of the last sample that went out
+        self._log_problem = ""  # why cycles are not recorded
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
         self._wrench: Wrench | None = None
-        self._decision: Decision | None = None
-        self._told: tuple[Any, ...] = ()
-        self._told_ns = 0
         self._problems: dict[str, str] = {}
         self.check_time = Samples()
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
         self.command_latency = Samples()  # from the stamp of the policy's command to the arm's
         self._connect(p)
+        guard = GuardOptions(1.0 / p["rate_hz"], p["rt_priority"]) if p["brake_guard"] else None
+        self.output.connect(self.robot.dof, guard)
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
         node, topics = self.node, arm_topics(self.robot)
-        self._command_topic = p["command_topic"] or topics.command
         self._policy_topic = p["policy_topic"]
         self._states = Polled(
             node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(QUEUE)
@@ -128,16 +138,17 @@ class SafetyNode:
         self._wrench_frame: str | None = None
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
-        self._out_qos = qos(1)
-        self._out = node.create_publisher(Float64MultiArray, self._command_topic, self._out_qos)
         self._sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
-        self._decisions = node.create_publisher(
-            DiagnosticStatus, "/robolearn/decision", qos(50, latched=True)
-        )
+        self.said = NodeLog(node)
+        self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
         self.publishers = PublisherWatch(
-            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"]
+            node,
+            self.output.topic,
+            inputs,
+            exclusive=p["exclusive_publishers"],
+            guard=lambda: self.output.guard_gid,
         )
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
@@ -156,7 +167,11 @@ class SafetyNode:
         try:
             self._cycle(tick_ns)
         except Exception as error:
-            self._stop_because(f"an error in the control loop: {type(error).__name__}: {error}")
+            reason = f"an error in the control loop: {type(error).__name__}: {error}"
+            self._stop_because(reason)
+            moving = self.monitor.state in (State.RUNNING, State.STOPPING)
+            if moving and self._sent_ns != tick_ns and self.output.hand_over():
+                self._note("output", f"{reason}; the brake guard has braked the arm. Start the nodes again")
 
     def _cycle(self, tick_ns: int) -> None:
         try:
@@ -170,10 +185,11 @@ class SafetyNode:
         surroundings = self._surroundings()
         decision = self.monitor.check(self._arrived, self._measured, surroundings, now_s)
         self.check_time.add(time.monotonic_ns() - now_ns)
-        self._stop_asked = ""
+        asked, self._stop_asked = self._stop_asked or self._log_problem, ""
         stamp = time_message(self.clock, tick_ns)
         if decision.publish:
-            self._out.publish(Float64MultiArray(data=decision.command_rad.tolist()))
+            self.output.send(tick_ns, decision, self.monitor)
+            self._sent_ns = tick_ns
             published_ns = time.monotonic_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
@@ -184,7 +200,7 @@ class SafetyNode:
             )
         self._relay_gripper()
         self._record(now_s, surroundings, decision)
-        self._tell(decision, now_ns, now_s)
+        self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
 
     def _relay_gripper(self) -> None:
         """Pass on the gripper's opening while commands are followed; at a stop it keeps what it holds."""
@@ -218,52 +234,20 @@ class SafetyNode:
                 self._event("wrench_frame", topic=self._wrenches.topic, frame_id=frame)
 
     def _surroundings(self) -> Surroundings:
-        return self.signals.surroundings(bool(self._stop_asked) or not self._log_well)
+        return self.signals.surroundings(bool(self._stop_asked or self._log_problem))
 
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
         well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision, self._wrench)
-        if well != self._log_well:
-            self._log_well = well
-            self._note(
-                "log",
-                "" if well else f"the safety log is not written: {self.log.problem or 'its queue is full'}",
-            )
+        if well == bool(self._log_problem):
+            self._log_problem = "" if well else self._unwell_log() or f"{NOT_WRITTEN}: its queue is full"
+            self._note("log", self._log_problem)
 
-    def _tell(self, decision: Decision, now_ns: int, now_s: float) -> None:
-        """The decision on change and at 10 Hz."""
-        record = decision.records[0] if decision.records else None
-        key = (decision.verdict, decision.state, record and record.rule, self.monitor.mode)
-        changed = key != self._told
-        self._decision = decision
-        if not changed and now_ns - self._told_ns < DECISION_PERIOD_NS:
-            return
-        self._told, self._told_ns = key, now_ns
-        values: dict[str, Any] = {
-            "verdict": decision.verdict,
-            "state": decision.state,
-            "latched": decision.latched,
-            "mode": self.monitor.mode,
-            "monotonic_ns": now_ns,
-            "stopping_time_s": decision.stopping_time_s,
-            "profile_digest": self.profile.digest,
-        }
-        if record is not None:
-            values |= {
-                "rule": record.rule,
-                "where": record.where,
-                "value": record.value,
-                "limit": record.limit,
-                "margin": record.margin,
-                "unit": record.unit,
-                "source": record.source,
-            }
-        level = {Verdict.PASS: OK, Verdict.LIMIT: WARN, Verdict.STOP: ERROR if decision.latched else WARN}
-        text = record.text if record is not None else str(decision.state)
-        self._decisions.publish(
-            status("robolearn: decision", level[decision.verdict], text, self.robot.name, values)
-        )
+    def _unwell_log(self) -> str:
+        """What is wrong with the log at this moment; empty if nothing is."""
+        problem = self.log.problem if self.log is not None else ""
+        return f"{NOT_WRITTEN}: {problem}" if problem else ""
 
     # -- services --
 
@@ -292,8 +276,9 @@ class SafetyNode:
                 reply.put(Answer(False, self._stop_asked))
 
     def _reset(self, now_s: float, request: OperatorRequest) -> Answer:
-        if self.publishers.stops:
-            return self._refuse("reset", self.publishers.stops)
+        lasting = self._lasting() if self.monitor.state is State.STOPPED else ""
+        if lasting:
+            return self._refuse("reset", lasting)
         who, why = request.operator, request.reason or "no reason given"
         answer = self.monitor.reset(now_s, self._measured, who, why)
         self._event(
@@ -305,7 +290,7 @@ class SafetyNode:
         # A latched stop is for the monitor to refuse, whoever else is missing.
         unready = ""
         if self.monitor.state is State.HOLDING:
-            unready = self.publishers.deaf or self.publishers.stops or self._unheard(now_s)
+            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s) or self.output.problem
         if unready:
             return self._refuse("start", unready)
         who = request.operator
@@ -337,6 +322,38 @@ class SafetyNode:
         if not self._stop_asked and self.monitor.state is State.RUNNING:
             self._event("stop_request", reason=reason)
         self._stop_asked = reason
+
+    def _lasting(self) -> str:
+        """What would stop the arm again at once after a reset and a start; empty if nothing would."""
+        if self._ending:
+            return f"this node is ending ({self._ending})."
+        self.publishers.look()  # whoever came since the last look is seen before a start, not after it
+        return self._unwell_log() or self.publishers.stops
+
+    # -- the end --
+
+    def rest(self, reason: str) -> bool:
+        """Brake to rest, whatever the arm does at that moment."""
+        if not self._ending:
+            self._ending = reason
+            self._event("finding", about="ending", text=f"{reason}; the monitor is {self.monitor.state}")
+            self.said.warning(f"Ending: {reason}. The monitor is {self.monitor.state}.")
+        if self.monitor.state is State.RUNNING:
+            self._stop_because(f"the safety node is ending ({reason})")
+            return False
+        return self.monitor.state is not State.STOPPING
+
+    def close(self) -> None:
+        """End the log in order, and let another process command the arm."""
+        self.output.close()
+        self.said.write()
+        if self.log is None:
+            return
+        rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
+        how = "the arm was sent to rest" if rest else "the arm was not sent to rest"
+        # A log that is not well is given less time: whoever waits for this process has a limit too.
+        wait_s = UNWELL_LOG_WAIT_S if self.log.problem else LOG_WAIT_S
+        self.log.close(f"the safety node was ended: {self._ending or 'an error'}; {how}", wait_s)
 
     # -- around it --
 
@@ -374,7 +391,7 @@ class SafetyNode:
             {**self._problems, key: text} if text else {k: v for k, v in self._problems.items() if k != key}
         )
         if text:
-            self.node.get_logger().warning(text)
+            self.said.warning(text)
 
     def _watch_publishers(self) -> None:
         for name, text in self.publishers.look().items():
@@ -403,8 +420,7 @@ class SafetyNode:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
         read = (self._states, self._commands, *self.signals.polled, self._gripper)
         given = [text for topic in read for text in topic.misfits()]
-        taken = misfits(self.node, self._command_topic, Float64MultiArray, self._out_qos, reading=False)
-        self._note("fit", "; ".join(given + taken))
+        self._note("fit", "; ".join(given + self.output.misfits()))
 
     def _publish_diagnostics(self) -> None:
         self._watch_fit()
@@ -425,11 +441,6 @@ class SafetyNode:
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-    def close(self) -> None:
-        """End the log in order."""
-        if self.log is not None:
-            self.log.close("the safety node was ended")
 
     def statistics(self) -> dict[str, Any]:
         """Loop, check and latency."""

@@ -8,6 +8,7 @@ It stands for the arm and its cell; a simulated person sensor belongs to the cel
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from robolearn.deploy.claim import Claim
 from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
+from robolearn.sim.plant import Wiring, load_plant
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
@@ -48,6 +51,8 @@ PARAMETERS = (
     Parameter("state_delay_s", 0.0, "age of joint states when they are published", "s", 0, 0.2),
     Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
+    Parameter("effort", False, "publish the torques of the drives with the joint states"),
+    Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
     Parameter("controller", "forward", "what makes targets of commands: a forward command controller, or robolearn's",
               "", None, None, ("forward", "robolearn")),
@@ -61,6 +66,8 @@ PARAMETERS = (
 
 PERSON_RATE_HZ = 20.0
 POSE_RATE_HZ = 50.0
+SILENT_NS = 200_000_000  # nobody commands the arm any more
+WAIT_FOR_SILENCE_NS = 3_000_000_000
 
 
 class SimNode:
@@ -72,12 +79,18 @@ class SimNode:
         self.robot = load_robot(p["robot"])
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
-        self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"])
+        plant = load_plant(p["plant"], self.robot) if p["plant"] else None
+        self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"], plant)
+        self._wiring = None if plant is None else Wiring(self.robot, plant, p["seed"])
+        self._target = self.arm.target_rad.copy()
+        self._effort = p["effort"]
         self.arm.change_plant(p["damping_share"], p["gain_share"])
         self._base_frame = p["base_frame"]
         topics = arm_topics(self.robot)
-        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         raw_topic = p["raw_state_topic"] or topics.fast_state
+        claimed = self.node.resolve_topic_name(raw_topic or p["state_topic"] or topics.state)
+        self._claim = Claim("simulates an arm", claimed, self.node.context.get_domain_id())
+        self._slow = self.node.create_publisher(JointState, p["state_topic"] or topics.state, qos(10))
         self._raw = (
             self.node.create_publisher(JointState, raw_topic, topics.state_qos(10)) if raw_topic else None
         )
@@ -101,11 +114,13 @@ class SimNode:
         self._slow_every = max(1, round(p["rate_hz"] / topics.state_rate_hz)) if self._raw else 1
         self._noise = np.array([p["position_noise_rad"], p["velocity_noise_rad_s"]])
         self._random = np.random.default_rng(p["seed"])
-        self._delay = round(p["state_delay_s"] * p["rate_hz"])
+        late_s = 0.0 if plant is None else plant.measurement_delay_s
+        self._delay = round((p["state_delay_s"] + late_s) * p["rate_hz"])
         self._waiting: list[JointState] = []
         self.refused = 0
         self.largest_step_rad = 0.0
         self._last_target = self.arm.target_rad.copy()
+        self._commanded_ns = self._asked_ns = 0
         self.acceleration = CommandAcceleration(p["rate_hz"], self.robot.dof)
         self.controller: SimulatedController | None = None
         if p["controller"] == "robolearn":
@@ -117,6 +132,7 @@ class SimNode:
     def tick(self, tick_ns: int) -> None:
         """Apply commands, step the physics, publish."""
         for message in self._commands.take():
+            self._commanded_ns = tick_ns
             if self.controller is None:
                 self._trajectory = None
                 self._apply(np.array(message.data, float))
@@ -124,6 +140,7 @@ class SimNode:
             if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
                 self.refused += 1
         for message in self._trajectories.take():
+            self._commanded_ns = tick_ns
             self._follow(message, tick_ns)
         if self._trajectory is not None:
             trajectory, start_ns = self._trajectory
@@ -131,15 +148,23 @@ class SimNode:
         if self.controller is not None:
             self._apply(self.controller.step(tick_ns))
         self.acceleration.add(self.arm.target_rad)
+        if self._wiring is not None:
+            self.arm.command(self._wiring.command(tick_ns / 1e9, self._target))
         self.arm.step()
         position, velocity = self.arm.position_rad, self.arm.velocity_rad_s
+        effort = self.arm.effort_nm if self._effort else None
+        if self._wiring is not None:
+            seen = self._wiring.measure(tick_ns / 1e9, position, velocity, self.arm.effort_nm)
+            position, velocity, effort = seen["position_rad"], seen["velocity_rad_s"], seen["effort"]
+            tick_ns = round(1e9 * seen["stamp_s"])
         if self._noise.any():
             noise = self._random.normal(size=(2, len(position))) * self._noise[:, None]
             position, velocity = position + noise[0], velocity + noise[1]
         stamp = time_message(self.clock, tick_ns)
         if self.loop.index % self._pose_every == 0:
             self._publish_cell(stamp)
-        message = joint_state(stamp, self.robot.joint_names, position, velocity)
+        effort = effort if self._effort else None
+        message = joint_state(stamp, self.robot.joint_names, position, velocity, effort=effort)
         if self._delay:
             self._waiting.append(message)
             if len(self._waiting) <= self._delay:
@@ -150,8 +175,17 @@ class SimNode:
         if self.loop.index % self._slow_every == 0:
             self._slow.publish(_with_gripper(message, self.arm.gripper_width_m))
 
+    def rest(self, reason: str) -> bool:
+        """The arm ends last: once nobody commands it any more, or after a while."""
+        del reason
+        now_ns = time.monotonic_ns()
+        self._asked_ns = self._asked_ns or now_ns
+        silent = now_ns - self._commanded_ns > SILENT_NS
+        return silent or now_ns - self._asked_ns > WAIT_FOR_SILENCE_NS
+
     def close(self) -> None:
-        """Nothing to release."""
+        """Let another simulated arm take this one's place."""
+        self._claim.release()
 
     def statistics(self) -> dict[str, Any]:
         """Loop statistics and what was commanded."""
@@ -167,6 +201,7 @@ class SimNode:
         if not self.arm.command(target):
             self.refused += 1
             return
+        self._target = target
         self.largest_step_rad = max(self.largest_step_rad, float(np.abs(target - self._last_target).max()))
         self._last_target = target
 
@@ -261,6 +296,8 @@ def _with_gripper(message: JointState, width_m: float) -> JointState:
     full = JointState(header=message.header, name=[*message.name, "gripper_left", "gripper_right"])
     full.position = [*message.position, width_m / 2, width_m / 2]
     full.velocity = [*message.velocity, 0.0, 0.0]
+    if len(message.effort):
+        full.effort = [*message.effort, 0.0, 0.0]
     return full
 
 

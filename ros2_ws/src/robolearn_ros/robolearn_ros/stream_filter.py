@@ -34,6 +34,7 @@ class FilterConfig:
     step_s: float = 0.001
     stream_period_s: float = 0.002
     delay_s: float = 0.006
+    delay_max_s: float = 0.03
     late_max_s: float = 0.03
     lag_max_s: float = 0.1
     follow_error_max_rad: float = 0.1

@@ -33,6 +33,7 @@ public:
   virtual CallbackReturn on_configure(const rclcpp_lifecycle::State &) { return CallbackReturn::SUCCESS; }
   virtual CallbackReturn on_activate(const rclcpp_lifecycle::State &) { return CallbackReturn::SUCCESS; }
   virtual CallbackReturn on_deactivate(const rclcpp_lifecycle::State &) { return CallbackReturn::SUCCESS; }
+  virtual CallbackReturn on_cleanup(const rclcpp_lifecycle::State &) { return CallbackReturn::SUCCESS; }
   virtual return_type update(const rclcpp::Time & time, const rclcpp::Duration & period) = 0;
 
   std::shared_ptr<rclcpp_lifecycle::LifecycleNode> get_node() const { return node_; }

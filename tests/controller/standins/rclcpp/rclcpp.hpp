@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -17,13 +18,14 @@ namespace rclcpp
 {
 
 using ParameterValue =
-  std::variant<bool, double, std::string, std::vector<std::string>, std::vector<double>>;
+  std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>, std::vector<double>>;
 
 class Parameter
 {
 public:
   explicit Parameter(ParameterValue value) : value_(std::move(value)) {}
   bool as_bool() const { return std::get<bool>(value_); }
+  std::int64_t as_int() const { return std::get<std::int64_t>(value_); }
   double as_double() const { return std::get<double>(value_); }
   std::string as_string() const { return std::get<std::string>(value_); }
   std::vector<std::string> as_string_array() const { return std::get<std::vector<std::string>>(value_); }
@@ -65,6 +67,37 @@ public:
 class Logger
 {
 };
+
+inline bool ok() { return true; }
+
+enum class CallbackGroupType { MutuallyExclusive, Reentrant };
+
+class CallbackGroup
+{
+public:
+  using SharedPtr = std::shared_ptr<CallbackGroup>;
+};
+
+struct SubscriptionOptions
+{
+  CallbackGroup::SharedPtr callback_group;
+};
+
+namespace executors
+{
+
+// Delivers nothing: a test calls the callbacks itself.
+class SingleThreadedExecutor
+{
+public:
+  template <class Node>
+  void add_callback_group(const CallbackGroup::SharedPtr &, const Node &)
+  {
+  }
+  void spin_once(std::chrono::milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+};
+
+}  // namespace executors
 
 template <class Message>
 class Publisher

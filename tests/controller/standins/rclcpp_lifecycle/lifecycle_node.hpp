@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "rclcpp/rclcpp.hpp"
@@ -28,7 +29,13 @@ public:
   void declare_parameter(const std::string & name, const Value & value)
   {
     const auto found = overrides.find(name);
-    parameters.emplace(name, found == overrides.end() ? rclcpp::ParameterValue(value) : found->second);
+    rclcpp::ParameterValue own;
+    if constexpr (std::is_same_v<Value, int>) {
+      own = static_cast<std::int64_t>(value);
+    } else {
+      own = value;
+    }
+    parameters.emplace(name, found == overrides.end() ? own : found->second);
   }
 
   rclcpp::Parameter get_parameter(const std::string & name) const
@@ -40,6 +47,13 @@ public:
     return rclcpp::Parameter(found->second);
   }
 
+  rclcpp::CallbackGroup::SharedPtr create_callback_group(rclcpp::CallbackGroupType, bool)
+  {
+    return std::make_shared<rclcpp::CallbackGroup>();
+  }
+
+  int get_node_base_interface() const { return 0; }
+
   template <class Message>
   std::shared_ptr<rclcpp::Publisher<Message>> create_publisher(const std::string & topic, const rclcpp::QoS &)
   {
@@ -50,7 +64,8 @@ public:
 
   template <class Message>
   std::shared_ptr<rclcpp::Subscription<Message>> create_subscription(
-    const std::string & topic, const rclcpp::QoS &, std::function<void(const Message &)> callback)
+    const std::string & topic, const rclcpp::QoS &, std::function<void(const Message &)> callback,
+    const rclcpp::SubscriptionOptions &)
   {
     auto made = std::make_shared<rclcpp::Subscription<Message>>();
     made->callback = std::move(callback);

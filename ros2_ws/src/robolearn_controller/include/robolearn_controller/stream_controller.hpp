@@ -5,7 +5,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "controller_interface/controller_interface.hpp"
@@ -23,12 +26,14 @@ namespace robolearn_controller
 class StreamController : public controller_interface::ControllerInterface
 {
 public:
+  ~StreamController() override;
   controller_interface::CallbackReturn on_init() override;
   controller_interface::InterfaceConfiguration command_interface_configuration() const override;
   controller_interface::InterfaceConfiguration state_interface_configuration() const override;
   controller_interface::CallbackReturn on_configure(const rclcpp_lifecycle::State & previous) override;
   controller_interface::CallbackReturn on_activate(const rclcpp_lifecycle::State & previous) override;
   controller_interface::CallbackReturn on_deactivate(const rclcpp_lifecycle::State & previous) override;
+  controller_interface::CallbackReturn on_cleanup(const rclcpp_lifecycle::State & previous) override;
   controller_interface::return_type update(const rclcpp::Time & time, const rclcpp::Duration & period) override;
 
 protected:
@@ -45,6 +50,8 @@ private:
   bool read_state(std::size_t kind, Vector & values) const;
   bool write_positions();
   bool write_efforts();
+  void listen();
+  void stop_listening();
   void watch();
   diagnostic_msgs::msg::DiagnosticStatus status() const;
 
@@ -66,8 +73,9 @@ private:
   std::atomic<std::uint8_t> state_{0}, reason_{0}, refused_{0};
   std::atomic<std::uint64_t> received_{0}, ignored_{0}, late_{0}, not_written_{0};
 
-  std::uint64_t malformed_{0};
-  std::string malformed_text_;
+  std::atomic<std::uint64_t> malformed_{0}, delay_us_{0};
+  mutable std::mutex text_mutex_;
+  std::string malformed_text_;  // under text_mutex_
   int published_{-1};
   int watched_{0};
   std::vector<std::size_t> order_;
@@ -76,6 +84,13 @@ private:
   rclcpp::Publisher<diagnostic_msgs::msg::DiagnosticStatus>::SharedPtr status_;
   rclcpp::Publisher<diagnostic_msgs::msg::DiagnosticArray>::SharedPtr diagnostics_;
   rclcpp::TimerBase::SharedPtr timer_;
+
+  // Messages are delivered by a thread of this controller: the manager's own thread has no real-time priority, and on a
+  // busy machine it comes too late.
+  rclcpp::CallbackGroup::SharedPtr group_;
+  std::unique_ptr<rclcpp::executors::SingleThreadedExecutor> executor_;
+  std::thread listener_;
+  std::atomic<bool> listening_{false};
 };
 
 }  // namespace robolearn_controller

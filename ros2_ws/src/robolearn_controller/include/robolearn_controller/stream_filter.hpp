@@ -77,6 +77,7 @@ struct FilterConfig
   double step_s{0.001};           // of the control loop
   double stream_period_s{0.002};  // of the sender
   double delay_s{0.006};          // behind the sender's newest sample
+  double delay_max_s{0.03};       // to which lateness may raise that
   double late_max_s{0.03};        // overdue by more is an end
   double lag_max_s{0.1};          // a control loop that was away for longer stops
   double follow_error_max{0.1};  // between the stream and what is commanded
@@ -100,8 +101,8 @@ struct FilterConfig
       }
     }
     for (const double value :
-         {step_s, stream_period_s, delay_s, late_max_s, lag_max_s, follow_error_max, start_tolerance, restart_tolerance,
-          start_rest_s, start_blend_s, rest_velocity, bandwidth_rad_s}) {
+         {step_s, stream_period_s, delay_s, delay_max_s, late_max_s, lag_max_s, follow_error_max, start_tolerance,
+          restart_tolerance, start_rest_s, start_blend_s, rest_velocity, bandwidth_rad_s}) {
       if (!(std::isfinite(value) && value > 0.0)) {
         return "times, tolerances and bandwidth must be finite and above zero";
       }
@@ -112,12 +113,12 @@ struct FilterConfig
     if (bandwidth_rad_s * step_s > 0.25) {
       return "bandwidth_rad_s: at most a quarter of the update rate";
     }
-    if (delay_s < stream_period_s) {
-      return "delay_s: must be at least one period of the stream";
+    if (delay_s < stream_period_s || delay_max_s < delay_s) {
+      return "delay_s: must be at least one period of the stream, and at most delay_max_s";
     }
     const double kept_s = static_cast<double>(StreamPath::kCapacity / 2) * stream_period_s;
-    if (delay_s + lag_max_s + late_max_s + stream_period_s > kept_s) {
-      return "delay_s, late_max_s and lag_max_s are longer than the samples that are kept";
+    if (delay_max_s + lag_max_s + late_max_s + stream_period_s > kept_s) {
+      return "delay_max_s, late_max_s and lag_max_s are longer than the samples that are kept";
     }
     return nullptr;
   }
@@ -224,6 +225,7 @@ public:
   std::uint64_t received() const { return received_; }
   std::uint64_t ignored() const { return ignored_; }  // repeated, or overtaken on their way
   std::uint64_t late() const { return late_; }        // how often the stream was late
+  double delay_s() const { return clock_.delay_s(); }
 
 private:
   static constexpr double kNever = -1.0;
@@ -292,7 +294,8 @@ private:
   void forget_stream()
   {
     path_.configure(c_.joints, c_.stream_period_s);
-    clock_.configure(c_.delay_s, c_.step_s);
+    clock_.configure(c_.delay_s, c_.delay_max_s, c_.step_s);
+    overdue_s_ = 0.0;
     rest_from_s_ = kNever;
   }
 
@@ -357,7 +360,12 @@ private:
     if (overdue > 0.0) {
       late_ += state_ == FilterState::kFollowing ? 1 : 0;
       state_ = FilterState::kLate;
+      overdue_s_ = overdue;
       return;
+    }
+    if (overdue_s_ > 0.0) {
+      clock_.was_late(overdue_s_ + c_.stream_period_s);
+      overdue_s_ = 0.0;
     }
     const double rate = clock_.rate();
     path_.sample(t, now_);
@@ -425,6 +433,7 @@ private:
   Reason reason_{Reason::kNone};
   Reason refused_{Reason::kNone};
   double blended_s_{0.0};
+  double overdue_s_{0.0};
   double rest_from_s_{kNever};
   std::int64_t now_ns_{0}, anchor_ns_{0};
   bool timed_{false}, anchored_{false};
