@@ -161,7 +161,7 @@ class Monitor:
     title = "robolearn"
 
     def __init__(self, setup):
-        self.robot, self.now, self.dt = setup.robot, 0.0, setup.period_s
+        self.robot, self.now, self.dt = setup.robot, -20.0 * setup.period_s, setup.period_s
         self.monitor = SafetyMonitor(setup.robot, setup.profile, setup.mode, self.dt)
         self.sent, self.velocity = setup.robot.home_rad.copy(), np.zeros(setup.robot.dof)
         for _ in range(20):  # until the arm's position is known

@@ -81,6 +81,8 @@ class Session:
         self.phase_s, self.origin = 0.0, self.q.copy()
 
     def reset(self, why: str) -> None:
+        for _ in range(12):  # until the arm has been seen at rest for long enough
+            self.cycle()
         measured = self.measured
         answer = self.monitor.reset(self.now_s, measured, "op-7", why)
         self.log.event("reset", now_s=self.now_s, measured=measured, who="op-7", why=why, answer=answer)

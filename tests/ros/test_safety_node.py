@@ -21,7 +21,7 @@ RESET = OperatorRequest("reset", "", "anna", "cell checked", "0123456789abcdef")
 
 @pytest.fixture
 def safety():
-    rclpy.init(domain_id=101)
+    rclpy.init(args=["--ros-args", "-p", "controller_rate_hz:=500.0"], domain_id=101)
     node = SafetyNode()
     yield node
     node.close()

@@ -54,7 +54,7 @@ def test_the_monitor_refuses_to_start_where_two_links_touch(arm, links):
     assert postures
     for posture in postures:
         monitor = SafetyMonitor(robot, profile_with(arm, workspace=workspace), "automatic", DT)
-        for k in range(5):
+        for k in range(12):
             now = 100.0 + k * DT
             measured = Measured(robot.joint_names, np.array(posture), np.zeros(robot.dof), now)
             monitor.check((), measured, Surroundings(6.0, now, enabling_device=True), now)

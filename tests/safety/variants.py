@@ -36,7 +36,7 @@ def cell(data):
         stopping_time_max_s=chosen(0.12),
         stopping_distance_max_m=chosen(0.03),
         elbow_speed_max_m_s=chosen(0.2),
-        self_distance_min_m=chosen(0.05),
+        self_distance_min_m=chosen(0.045),
     )
 
 
