@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench solve fuzz fuzz-parsers coverage mutants sb3 wheel clean
+.PHONY: help demo test docs check bench solve fuzz fuzz-parsers endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -37,6 +37,9 @@ solve: $(READY)  ## train and evaluate every task, three seeds each (40 min), an
 
 fuzz: $(READY)  ## the monitor against ten million adversarial cycles
 	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000
+
+endings: $(READY)  ## end the nodes of a moving arm a hundred times, in every way: is the last sample at rest, is nobody left?
+	@$(BIN)/python tests/ros/endings.py --count 100
 
 fuzz-parsers: $(READY)  ## every parser of files of others against a coverage-guided fuzzer (two minutes each)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

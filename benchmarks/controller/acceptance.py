@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from robolearn.deploy.controller import NAME, TYPE, controller_parameters
+from robolearn.deploy.controller import NAME, SENT_TOPIC, TYPE, controller_parameters
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
 
@@ -54,11 +54,14 @@ def send(rate_hz, seconds, priority, kind):
     robot = load_robot("fr3")
     rclpy.init()
     node, clock = Node("sender"), StampClock()
-    sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
+    sent = node.create_publisher(JointState, SENT_TOPIC, qos(10))
     forward = node.create_publisher(Float64MultiArray, "/forward_position_controller/commands", qos(1))
     end_s = 1.5 + np.ceil(seconds / (2 * np.pi)) * 2 * np.pi / RATE_RAD_S
-    time.sleep(1.0)
-    before = robot.home_rad
+    topic = "/forward_position_controller/commands" if kind == "forward" else SENT_TOPIC
+    while not node.count_subscribers(topic):  # discovery may take seconds
+        time.sleep(0.1)
+    time.sleep(0.5)
+    before, before_s = robot.home_rad, -1.0 / rate_hz
     loop = Loop(rate_hz, priority)
     for tick_ns in loop:
         t = loop.index / rate_hz
@@ -68,9 +71,9 @@ def send(rate_hz, seconds, priority, kind):
         position = path(t, robot.home_rad)
         if kind == "forward":
             forward.publish(Float64MultiArray(data=position.tolist()))
-        velocity = (position - before) * rate_hz
+        velocity = (position - before) / (t - before_s)
         sent.publish(joint_state(time_message(clock, tick_ns), robot.joint_names, position, velocity))
-        before = position
+        before, before_s = position, t
 
 
 def urdf(robot, record):

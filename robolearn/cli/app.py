@@ -19,10 +19,11 @@ from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
+from robolearn.cli import sysid as cli_sysid
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.cli.terminal import Terminal
-from robolearn.errors import LogError, RobolearnError, RobotError
+from robolearn.errors import ConfigError, LogError, RobolearnError, RobotError
 
 if TYPE_CHECKING:
     from robolearn.sim.randomize import Randomization
@@ -41,6 +42,7 @@ app.add_typer(robots_app, name="robots", rich_help_panel=RESEARCHER)
 app.add_typer(cli_safety.app, name="safety", rich_help_panel=SAFETY)
 app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
 app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
+app.add_typer(cli_sysid.app, name="sysid", rich_help_panel=RESEARCHER)
 app.add_typer(cli_security.app, name="security", rich_help_panel=INTEGRATOR)
 
 out = Terminal()
@@ -101,6 +103,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 _EXTRAS = {
     **dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "gymnasium", "imageio"), "train"),
     **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
+    "mcap_ros2": "sysid",
     **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
 }
 
@@ -186,7 +189,10 @@ def evaluate(
     ] = None,
     robot: Annotated[
         str | None,
-        typer.Option(help="A bundle's robot YAML, where it is not where the bundle was trained."),
+        typer.Option(help="A bundle's robot YAML, or a calibration, where it is not that of the training."),
+    ] = None,
+    plant: Annotated[
+        str | None, typer.Option(help="An arm that is not the model: a name in configs/plants, or a YAML.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -204,7 +210,15 @@ def evaluate(
 
     with EvaluationBar(err) as progress:
         done = evaluate_path(
-            path, episodes, seed, policy=policy, robot=robot, video=video, output=output, progress=progress
+            path,
+            episodes,
+            seed,
+            policy=policy,
+            robot=robot,
+            plant=plant,
+            video=video,
+            output=output,
+            progress=progress,
         )
     out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     with EvaluationBar(err) if video else nullcontext() as progress:
@@ -281,7 +295,7 @@ def approve(
 
 @app.command(rich_help_panel=INTEGRATOR)
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    bundle: Annotated[Path | None, typer.Argument(help="A .robolearn file; none with --motion.")] = None,
     robot: Annotated[
         str, typer.Option(help="The arm: a name, or a robot YAML (default: the deployment file's, or fr3).")
     ] = "",
@@ -292,16 +306,31 @@ def serve(
     ] = None,
     log: Annotated[Path, typer.Option(help="Folder of the safety log.")] = Path("runs/serve"),
     rate: Annotated[float | None, typer.Option(help="Command rate in Hz (default: the file's).")] = None,
+    motion: Annotated[
+        Path | None, typer.Option(help="Play a motion of `robolearn sysid excite` once, in a policy's place.")
+    ] = None,
+    plant: Annotated[
+        str,
+        typer.Option(help="With --motion and --sim: what the simulated arm is, a name in configs/plants."),
+    ] = "",
 ) -> None:
     """Serve a policy on an arm over ROS 2, behind the safety monitor, until Ctrl-C.
 
     Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
     """
     from robolearn.deploy.deployment import deployment_for
-    from robolearn.deploy.serving import serve_until_stopped
+    from robolearn.deploy.serving import serve_motion, serve_until_stopped
 
+    if (bundle is None) == (motion is None):
+        raise ConfigError("Give either a bundle to serve, or --motion and a motion file: one of the two.")
+    if plant and (motion is None or not sim):
+        raise ConfigError("--plant says what the simulated arm is: it goes with --motion and --sim.")
     changes = {"profile": profile, "rate_hz": rate}
     deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
+    if motion is not None:
+        serve_motion(motion, deployment, sim=sim, plant=plant, log_dir=log, console=out)
+        return
+    assert bundle is not None
     serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from robolearn.env.naming import file_stem
 from robolearn.errors import BundleError
 from robolearn.learn import folder
 from robolearn.learn.distributed import connect, is_first
@@ -35,7 +34,7 @@ def train_command(
     bundle: when the run is complete, also evaluate the policy and export it into the run folder.
     """
     resolved = train_config(task, config, overrides)
-    target = run_dir or Path("runs") / file_stem(task)
+    target = run_dir or resolved.default_folder
     if resolved.distributed:
         connect()
         console = console if is_first() else Console(quiet=True)

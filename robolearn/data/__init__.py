@@ -1,1 +1,1 @@
-"""Recorded joint motion, read from safety logs, rosbag2 files and LeRobot datasets into one contract."""
+"""Recorded joint motion, read from safety logs and rosbag2 files into one contract."""

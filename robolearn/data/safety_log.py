@@ -14,6 +14,7 @@ import numpy as np
 
 from robolearn.data.motion import Fault, Motion, ordered
 from robolearn.errors import DataError
+from robolearn.files.reading import MIB, open_regular
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.hash_chain import EVENTS_FILE
 from robolearn.recorder.mcap_file import Chunk, read_trace
@@ -92,7 +93,8 @@ def _fresh(stamps: np.ndarray) -> np.ndarray:
 
 def _session(directory: Path) -> tuple[dict, str]:
     try:
-        first = (directory / EVENTS_FILE).open(encoding="utf-8").readline()
+        with open_regular(directory / EVENTS_FILE) as stream:
+            first = stream.readline(MIB)
         event = json.loads(first)
         if event["kind"] != "session_start":
             raise DataError(f"The log in {directory} does not begin with session_start.")

@@ -1,7 +1,8 @@
 """What only one process of a machine may do in a ROS 2 domain: command an arm, be its policy, stand for the arm.
 
-A claim is a listening socket in Linux's abstract namespace: the kernel gives it back when the process ends, however it
-ends, so that no stale file ever blocks a start. It holds on one machine; processes of others are found by the ROS graph.
+A claim is a listening socket in Linux's abstract namespace: the kernel gives it back when the process ends, however
+that comes about, so that no stale file ever blocks a start. It holds on one machine; processes of other machines are
+found by the ROS graph.
 """
 
 from __future__ import annotations

@@ -166,6 +166,32 @@ def node_parameters(
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
 
 
+def motion_parameters(
+    deployment: Deployment,
+    motion: str | Path,
+    *,
+    sim: bool = False,
+    log_dir: str | Path = "",
+    plant: str = "",
+) -> dict[str, dict[str, Any]]:
+    """Like `node_parameters`, with the player of a motion file in the policy's place.
+
+    plant: what the simulated arm is, see `robolearn.sim.plant`; empty for the model. It reports its drives' torques.
+    """
+    nodes = node_parameters(deployment, "", sim=sim, log_dir=log_dir)
+    del nodes["policy_node"]
+    nodes["motion_node"] = {
+        "robot": deployment.robot,
+        "rt_priority": deployment.rt_priority,
+        "motion": str(motion),
+        "command_rate_hz": deployment.rate_hz,
+        "state_topic": deployment.state_topic,
+    }
+    if sim:
+        nodes["sim_node"] |= {"effort": True, "plant": plant}
+    return nodes
+
+
 def node_environment(deployment: Deployment) -> dict[str, str]:
     """What the nodes' environment has in place of this process's: with which machines they speak, and SROS 2.
 

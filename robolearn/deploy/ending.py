@@ -17,14 +17,20 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SUPERVISOR = "ROBOLEARN_SUPERVISOR"  # environment variable: process id, and its start in clock ticks since boot
+SUPERVISOR = (
+    "ROBOLEARN_SUPERVISOR"  # environment variable: process id, and its start in clock ticks since boot
+)
 _LOOK_S = 0.2  # where the kernel has no pidfd
 
-_STOPPED_FROM_TERMINAL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-_HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGXFSZ})
-_OF_A_BROKEN_PROGRAM = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP})  # fmt: skip
-_ALWAYS = frozenset({signal.SIGINT, signal.SIGTERM})
-_NOT_CAUGHT = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_STOPPED_FROM_TERMINAL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+_HARMLESS = {
+    signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGXFSZ,
+}  # fmt: skip
+_OF_A_BROKEN_PROGRAM = {
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
+_NOT_CAUGHT = {signal.SIGKILL, signal.SIGSTOP}
+_ALWAYS = {signal.SIGINT, signal.SIGTERM}
 ENDING_SIGNALS = frozenset(
     signal.valid_signals() - _STOPPED_FROM_TERMINAL - _HARMLESS - _OF_A_BROKEN_PROGRAM - _NOT_CAUGHT
 )
@@ -142,7 +148,9 @@ def _await_end(pid: int, began: int) -> None:
 def _began(pid: int) -> int | None:
     """When a process began, in clock ticks since boot; None where there is none, or it is a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -27,8 +27,10 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from robolearn.data.motion_file import read_motion
 from robolearn.deploy.deployment import (
     Deployment,
+    motion_parameters,
     node_environment,
     node_parameters,
     profile_line,
@@ -38,16 +40,21 @@ from robolearn.deploy.discovery import describe, discovery_environment, not_foll
 from robolearn.deploy.ending import Ending, SignalsHeld, lifeline
 from robolearn.deploy.operators import local_operator, operators_as_list
 from robolearn.deploy.security import enabled, enclave_environment, require_security
-from robolearn.errors import MissingDependency, RobolearnError
+from robolearn.errors import DataError, MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
+from robolearn.sim.plant import load_plant
 
 GRACE_S = {"safety_node": 25.0}  # it brakes (5 s at most), and ends its log (15 s at most)
 OTHERS_GRACE_S = 8.0
-_ORDER = ("policy_node", "safety_node")  # asked to end at once; everything else afterwards, the arm last
+_ORDER = (
+    "policy_node",
+    "motion_node",
+    "safety_node",
+)  # asked to end at once; everything else afterwards, the arm last
 _WHEELS = "ros_wheels_bootstrapper"
 _INSTALL = (
     "ROS 2 is not installed in this Python environment: pip install 'robolearn[ros]', or, where ROS 2 came from apt, "
@@ -397,6 +404,61 @@ def _say(console: Console, text: str) -> None:
     """A line, unless the terminal is gone: the nodes still need this process."""
     with contextlib.suppress(OSError):
         console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def serve_motion(
+    motion: str | Path,
+    deployment: Deployment,
+    *,
+    sim: bool = False,
+    plant: str = "",
+    log_dir: str | Path = "runs/serve",
+    console: Console,
+) -> Path:
+    """Play a motion file through the safety node once, after a person's start; the folder of the safety log.
+
+    It ends by itself when the motion has been played, or with Ctrl-C or SIGTERM before. plant: see `motion_parameters`.
+    Raises DataError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
+    itself.
+    """
+    ending = Ending()
+    with SignalsHeld(ending.ask):
+        planned, robot = read_motion(motion), load_robot(deployment.robot)
+        if planned.about.get("robot_digest", robot.digest) != robot.digest:
+            raise DataError(
+                f"The motion '{motion}' was made for '{planned.about.get('robot')}' with another robot file than "
+                f"'{deployment.robot}'. Make one for this arm: robolearn sysid excite {deployment.robot}"
+            )
+        if not sim:
+            require_operators(deployment)
+        if plant:
+            load_plant(plant, robot)
+        profile = SafetyProfile.load(deployment.profile or robot.name)
+        folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
+        changes = node_environment(deployment)
+        nodes = motion_parameters(deployment, motion, sim=sim, log_dir=folder / "safety", plant=plant)
+        require_security(ros_environment(None, changes), nodes)
+        limits = profile_line(profile, deployment.mode)
+        with Serving(folder, changes=changes, ending=ending) as serving, contextlib.suppress(EndAsked):
+            for name, parameters in nodes.items():
+                serving.start(name, **parameters)
+            _say(console, limits)
+            with console.status("Waiting for the arm ..."):
+                serving.wait_for_output("safety_node", limits, timeout_s=60.0)
+                serving.wait_for_output("motion_node", "active: ", timeout_s=60.0)
+            length = f"The motion takes {planned.duration_s:g} s."
+            _say(console, f"{length} Start it from another terminal: robolearn operate start")
+            while not _played(serving):
+                serving.check()
+                serving.wait(0.2)
+        _say(console, f"Safety log: {folder / 'safety'}")
+        _say(console, f"Fit it: robolearn sysid fit {folder / 'safety'} --robot {deployment.robot}")
+    return folder / "safety"
+
+
+def _played(serving: Serving) -> bool:
+    output = serving.nodes["motion_node"].output.read_text(encoding="utf-8", errors="replace")
+    return "done: " in output
 
 
 def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator[str]:

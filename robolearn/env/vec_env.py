@@ -25,6 +25,7 @@ from robolearn.errors import TaskError
 from robolearn.sim.constants import DRAWN
 from robolearn.sim.engines import make_physics
 from robolearn.sim.physics import ModelFields, Physics, PhysicsState, sensor_columns
+from robolearn.sim.plant import Plant, change_spec
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.sim.threefry import as_usual, written_out
@@ -86,16 +87,23 @@ class _Episode(NamedTuple):
 
 # Restarts are computed for this share of the environments at a time, again until none is left: few end in one step.
 _AT_ONCE = 32
+_POSITION = "joint_state.position"
 
 
 class VecEnv:
     """num_envs copies of a task on an engine. Holds no state: everything is in `EnvState`."""
 
-    def __init__(self, task: Task[Any], num_envs: int, engine: str = "auto"):
+    def __init__(self, task: Task[Any], num_envs: int, engine: str = "auto", plant: Plant | None = None):
+        """plant: an arm that is not the model, in its place; see `robolearn.sim.plant`. Measured positions, not the
+        true ones of rewards and success, have its bias."""
         if num_envs < 1:
             raise TaskError(f"num_envs is {num_envs}, but at least 1 environment is needed.")
         self.task, self.num_envs = task, num_envs
         spec = _built(task, task.scene)
+        self._bias = np.zeros(task.robot.dof, np.float32)
+        if plant is not None:
+            change_spec(spec, task.robot, plant)
+            self._bias = plant.of("position_bias_rad", task.robot, 0.0).astype(np.float32)
         spec.option.timestep = 1.0 / task.config.physics_hz
         needed = {name for names in task.sensors().values() for name in names}
         for sensor in [sensor for sensor in spec.sensors if sensor.name not in needed]:
@@ -290,7 +298,12 @@ class VecEnv:
         return jax.vmap(self._sensing.measure)(sensing, measured) if self._sensing.active else ((), measured)
 
     def _policy_readings(self, readings: Readings) -> Readings:
-        return {slot.name: readings[slot.name] for slot in self.task.slots}
+        measured = {slot.name: readings[slot.name] for slot in self.task.slots}
+        if self._bias.any():
+            measured |= {
+                s.name: measured[s.name] + self._bias for s in self.task.slots if s.source == _POSITION
+            }
+        return measured
 
     def _observe(
         self, readings: Readings, measured: Readings, memory: Any, goal: Readings
@@ -319,10 +332,14 @@ class VecEnv:
 
 
 def make(
-    name: str, num_envs: int = 1024, engine: str = "auto", config: dict[str, Any] | None = None
+    name: str,
+    num_envs: int = 1024,
+    engine: str = "auto",
+    config: dict[str, Any] | None = None,
+    plant: Plant | None = None,
 ) -> VecEnv:
-    """The batched environment `robot/task` on an engine: auto, native, jax or warp."""
-    return VecEnv(load_task(name, config), num_envs, engine)
+    """The batched environment `robot/task` on an engine: auto, native, jax or warp. plant: see `VecEnv`."""
+    return VecEnv(load_task(name, config), num_envs, engine, plant)
 
 
 def _built(task: Task[Any], part: Callable[[], Any]) -> Any:

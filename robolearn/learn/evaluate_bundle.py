@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from robolearn.config import merged
 from robolearn.env.naming import split_task
 from robolearn.env.task import Task, load_task
 from robolearn.env.vec_env import VecEnv
@@ -36,22 +37,30 @@ from robolearn.policy.runtime import PolicyRuntime
 from robolearn.policy.slots import Slot
 from robolearn.robots import is_robot_path
 from robolearn.sim.jit import jit
+from robolearn.sim.plant import Plant, conditions
 
 Values = dict[str, np.ndarray]
 
 
 def bundle_env(
-    bundle: PolicyBundle, num_envs: int, engine: str = "auto", *, robot: str | None = None
+    bundle: PolicyBundle,
+    num_envs: int,
+    engine: str = "auto",
+    *,
+    robot: str | None = None,
+    plant: Plant | None = None,
 ) -> VecEnv:
     """The task that a bundle was trained on, its observation the bundle's inputs, one after the other.
 
-    robot: the arm's robot file; default the packaged arm, or the file that the bundle was trained with.
+    robot: the arm's robot file, or a calibration of it; default the packaged arm, or the file that the bundle was
+    trained with. plant: another arm than the model in its place.
     Raises BundleError where robot or task here are not those that the bundle was made for.
     """
     m = bundle.manifest
     config = m.training.get("config")
     config = config if isinstance(config, dict) else {}
-    task = load_task(_task_of(bundle, config.get("task"), robot), config.get("env"))
+    changes = {} if plant is None else conditions(plant)
+    task = load_task(_task_of(bundle, config.get("task"), robot), merged(config.get("env") or {}, changes))
     _check_same(bundle, task)
     inputs = (*m.slots, *m.goal_slots)
 
@@ -62,7 +71,7 @@ def bundle_env(
 
     plain = copy.copy(task)
     plain.observe = observe  # the graph observes by itself
-    return VecEnv(plain, num_envs, engine)
+    return VecEnv(plain, num_envs, engine, plant)
 
 
 def evaluate_bundle(

@@ -22,6 +22,8 @@ from robolearn.learn.evaluation import Evaluation, write_evaluation
 from robolearn.learn.learner import Policy, empty_policy
 from robolearn.learn.trackers import read_metrics
 from robolearn.learn.train_config import TrainConfig
+from robolearn.sim.plant import Plant
+from robolearn.sim.plant import conditions as conditions_of
 
 if TYPE_CHECKING:
     from robolearn.policy.bundle import PolicyBundle
@@ -72,10 +74,18 @@ class Run:
         """`env`, or a smaller one where fewer episodes are asked for."""
         return self.env if episodes >= EVALUATED_AT_ONCE else self._make_env(max(1, episodes))
 
-    def _make_env(self, num_envs: int, changes: dict[str, Any] | None = None) -> Any:
+    def plant_env(self, plant: Plant, episodes: int) -> Any:
+        """Like `evaluation_env`, with another arm than the model in its place."""
+        num_envs = min(max(1, episodes), EVALUATED_AT_ONCE)
+        return self._make_env(num_envs, conditions_of(plant), plant)
+
+    def _make_env(
+        self, num_envs: int, changes: dict[str, Any] | None = None, plant: Plant | None = None
+    ) -> Any:
         from robolearn.env.vec_env import make
 
-        return make(self.config.task, num_envs, self.config.engine, merged(self.config.env, changes or {}))
+        config = merged(self.config.env, changes or {})
+        return make(self.config.task, num_envs, self.config.engine, config, plant)
 
     def evaluate(
         self,

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
-from robolearn.env.naming import absolute, split_task
+from robolearn.env.naming import absolute, file_stem, split_task
+from robolearn.learn.calibrated import calibrated_config
 from robolearn.robots import is_robot_path
 
 
@@ -78,6 +79,14 @@ class TrainConfig(Config):
         default=None, description="stop after this wall time, compilation included"
     )
     env: dict[str, Any] = Field(default_factory=dict, description="overrides of the task's own config")
+    calibration: str = Field(
+        default="",
+        description="calibration of the arm: centres its model, and draws from the fit's uncertainty",
+    )
+    ranges_from: dict[str, str] = Field(
+        default_factory=dict,
+        description="with a calibration: where each range of env.randomization comes from",
+    )
     ppo: PpoConfig = PpoConfig()
     imitation_fraction: float = Field(
         default=0.0,
@@ -120,6 +129,11 @@ class TrainConfig(Config):
         return -(-self.num_envs // each) * each
 
     @property
+    def default_folder(self) -> Path:
+        """Where the run goes unless another folder is given."""
+        return Path("runs") / (file_stem(self.task) + ("-calibrated" if self.calibration else ""))
+
+    @property
     def steps_per_iteration(self) -> int:
         """Control steps of all environments in one rollout."""
         return self.num_envs * self.ppo.rollout_steps
@@ -133,6 +147,7 @@ class TrainConfig(Config):
 def train_config(task: str, config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
     """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` or `train/TASK.yaml`, else the
     defaults; then overrides. The path of a robot file is made absolute: the run may be continued from anywhere.
+    With a calibration, see `calibrated_config`.
     """
     robot, kind = split_task(task)
     packaged = [
@@ -140,6 +155,7 @@ def train_config(task: str, config: str | Path | None = None, overrides: Iterabl
     ]
     chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
     data = read_yaml(config_path(chosen)) if chosen else {}
-    return build(
+    resolved = build(
         TrainConfig, apply_overrides({**data, "task": absolute(task)}, overrides), str(chosen or task)
     )
+    return calibrated_config(resolved)

@@ -72,6 +72,7 @@ class Manifest(_Closed):
     code: Code
     created_utc: Word
     digests: dict[Word, Word]
+    calibration: dict[Word, Word] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
@@ -93,7 +94,10 @@ class Manifest(_Closed):
 
     def to_bytes(self) -> bytes:
         """The manifest as it is signed: RFC 8785 JSON."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+        values = self.model_dump(mode="json", by_alias=True)
+        if self.calibration is None:  # a bundle of an uncalibrated model is what it was before there were any
+            del values["calibration"]
+        return rfc8785.dumps(values)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:

@@ -73,6 +73,7 @@ def export_policy(
         code=Code(version=__version__, git_commit=_git_commit()),
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         digests={},
+        calibration=None if task.robot.calibration is None else task.robot.calibration.summary(),
     )
     onnx = graph.to_onnx(name)
     card = model_card(manifest, summary=task.summary, success=task.success_text)

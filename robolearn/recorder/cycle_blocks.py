@@ -257,6 +257,8 @@ class BlockDecoder:
         marked = fixed.tobytes()
         size = fixed.shape[1]
         rests = self._read_rests(rows, text)
+        if text.left:
+            raise ValueError("a block with bytes behind its text")
         if sum(map(len, rests)) > _TEXT_MAX:  # one long rest, in every cycle, is little text
             raise ValueError("a block with impossible sizes")
         messages = [marked[size * k : size * (k + 1)] + rest for k, rest in enumerate(rests)]
@@ -330,6 +332,11 @@ class _Text:
     def __init__(self, data: bytes) -> None:
         self.data, self._at = data, 0
 
+    @property
+    def left(self) -> int:
+        """How many were not taken."""
+        return len(self.data) - self._at
+
     def take(self, size: int) -> bytes:
         """The next so many. Raises ValueError where there are fewer."""
         self._at += size
@@ -352,7 +359,10 @@ def _read_numbers(raw: NDArray[np.uint8], rows: int, text: _Text, data: bytes) -
     if size > len(data):
         raise ValueError("a block whose numbers are too short")
     found = numbers.unpack_bits(data[:size], counts).reshape(-1, rows)
-    quotients = numbers.unpack_unary(data[size:], len(coded) * rows).reshape(-1, rows).astype(np.uint64)
+    quotients = numbers.unpack_unary(data[size:], len(coded) * rows)
+    if len(data) != size + (int(quotients.sum()) + len(quotients) + 7) // 8:
+        raise ValueError("a block with bytes behind its end")
+    quotients = quotients.reshape(-1, rows).astype(np.uint64)
     naturals = np.zeros((rows, len(coder)), np.uint64)
     leading = np.where(needed > 0, np.uint64(1) << np.maximum(needed - 1, 0).astype(np.uint64), np.uint64(0))
     naturals[:, measured] = (found[: len(measured)] | leading).T

@@ -291,12 +291,8 @@ class SafetyLog:
         try:
             code: int | None = self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()
+            self._process.wait()
             code = None
         ended = code == 0 and self._ring.status == ring_module.ENDED
         problem = self._ring.problem

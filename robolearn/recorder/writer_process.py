@@ -35,12 +35,11 @@ _ABANDON_NS = 60_000_000_000
 
 
 class Service:
-    """Moves messages from the ring into a LogWriter until told to end, orphaned or terminated."""
+    """Moves messages from the ring into a LogWriter until told to end, or orphaned."""
 
     def __init__(self, ring: Ring, writer: LogWriter, alive: Callable[[], bool]) -> None:
         self.ring = ring
         self.writer = writer
-        self.terminated = False
         self._alive = alive
         self._failing = False
         self._refused = False
@@ -122,13 +121,10 @@ class Service:
             else:
                 self._take_event(kind, json.loads(payload))
         self._watch_for_torn_message(now_ns, found)
-        if self._ending is None and not self.ring.unread:
-            if self.terminated:
-                self._ending = ("the log writer was asked to end (SIGTERM)", {})
-            elif not alive:
-                text = "the control process ended without closing the log; everything it had pushed is stored"
-                self.writer.event("writer_orphaned", {"text": text}, now_ns)
-                self._ending = ("control process gone", {})
+        if self._ending is None and not self.ring.unread and not alive:
+            text = "the control process ended without closing the log; everything it had pushed is stored"
+            self.writer.event("writer_orphaned", {"text": text}, now_ns)
+            self._ending = ("control process gone", {})
 
     def _take_event(self, kind: int, message: dict[str, Any]) -> None:
         if kind == ring_module.END:
@@ -176,7 +172,10 @@ class Service:
 
 def main() -> int:
     """The process: reads its session from standard input, serves the ring, ends with 0 when the log is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whoever ends all processes at once ends the control process with them, and that ends this one, after it has said
+    # how it brought the arm to rest.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file-size limit is an error to report, not a death
     order = json.loads(sys.stdin.buffer.readline())
     ring = Ring.attach(order["ring"])
@@ -190,7 +189,6 @@ def main() -> int:
         ring.tell(ring_module.FAILED, f"The log writer cannot start: {error}")
         return 2
     service = Service(ring, writer, _Parent(order["parent"]))
-    signal.signal(signal.SIGTERM, lambda *_: setattr(service, "terminated", True))
     ring.beat_ns = time.monotonic_ns()
     ring.tell(ring_module.WRITING)
     while service.round(*_now()):

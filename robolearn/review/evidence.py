@@ -44,9 +44,7 @@ class Findings:
         accepted = [answer.get("accepted") for answer in answers if isinstance(answer, dict)]
         refused = len(accepted) - sum(map(bool, accepted))
         if kind in ("start", "reset"):  # refused before the monitor was asked
-            refused += sum(
-                e["kind"] == "finding" and e["fields"].get("about") == kind for e in self.events
-            )
+            refused += sum(e["kind"] == "finding" and e["fields"].get("about") == kind for e in self.events)
         return sum(map(bool, accepted)), refused, len(answers) - len(accepted)
 
     def counted_calls(self, kind: str) -> str:
@@ -215,7 +213,7 @@ def _about_limits(found: Findings) -> dict[str, str]:
             f"risk-assessment reference: {sourced}; checks that the profile leaves out, saying why: {unchecked}."
         ),
         "envelope": (
-            f"Workspace ({'; '.join(walls)}), checked for the hull of every link at each sample sent while commands are "
+            f"Workspace ({'; '.join(walls)}), checked for every link's hull at each sample sent while commands are "
             f"followed, and of the braking motion behind it. Events: {spatial}. {_least(found, 'workspace')}"
         ),
         "separation": _checked(found, "separation", "Separation from persons"),

@@ -64,6 +64,11 @@ class Robot:
     calibration: Calibration | None = field(default=None, repr=False)
 
     @property
+    def nominal_servo(self) -> Servo:
+        """The drives without a calibration."""
+        return self.servo if self.calibration is None else _base(self.calibration).servo
+
+    @property
     def dof(self) -> int:
         """Number of joints."""
         return len(self.joint_names)
@@ -182,9 +187,8 @@ def calibrated(path: str | Path) -> Robot:
     """
     calibration = read_calibration(path)
     base = calibration.base.file
-    beside = Path(path).expanduser().absolute().parent / base
     try:
-        robot = load_robot(beside if is_robot_path(base) else base)
+        robot = _base(calibration)
     except RobotError as error:
         raise CalibrationError(f"{path}: the robot file it is for cannot be loaded: {error}") from None
     if robot.digest != calibration.base.digest:
@@ -196,6 +200,12 @@ def calibrated(path: str | Path) -> Robot:
     if len(servo.kp_nm_rad) != robot.dof:
         raise CalibrationError(f"Calibration '{path}' has drives for {len(servo.kp_nm_rad)} joints.")
     return replace(robot, servo=servo, calibration=calibration, path=Path(calibration.path))
+
+
+def _base(calibration: Calibration) -> Robot:
+    """The robot that a calibration is for, by name or from a file beside the calibration, as the file has it."""
+    file = calibration.base.file
+    return load_robot(Path(calibration.path).parent / file if is_robot_path(file) else file)
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from robolearn.env.naming import split_task
 from robolearn.env.vec_env import VecEnv, make
 from robolearn.errors import ConfigError, unknown
 from robolearn.learn import folder
@@ -14,8 +15,10 @@ from robolearn.learn.evaluate_bundle import bundle_env, evaluate_bundle
 from robolearn.learn.evaluation import Evaluation, Progress
 from robolearn.learn.run import EVALUATED_AT_ONCE, open_run
 from robolearn.policy.bundle import SUFFIX, PolicyBundle
+from robolearn.robots import load_robot
 from robolearn.show.film import check_filming, write_films
 from robolearn.show.results import write_results
+from robolearn.sim.plant import load_plant
 
 EXPERT = "expert"  # the policy of that name is the task's expert
 
@@ -27,6 +30,7 @@ def evaluate_path(
     *,
     policy: str | None = None,
     robot: str | None = None,
+    plant: str | None = None,
     video: bool = False,
     output: Path | None = None,
     progress: Progress | None = None,
@@ -34,17 +38,21 @@ def evaluate_path(
     """Evaluate the run or the bundle at path, and write JSON and picture of what was found.
 
     policy: `expert` plays the task's expert instead of the run's policy; path may then be a `robot/task` too, whose
-    result is written only where output is given. robot: the robot file of a bundle's arm, where it is not where the
-    bundle was trained. output: another folder than the run's, or the bundle's. video: keep a few episodes for
+    result is written only where output is given. robot: the robot file of a bundle's arm, or its calibration, where it
+    is not that of the training. plant: name or path of an arm that is not the model; its name goes into those of the
+    files. output: another folder than the run's, or the bundle's. video: keep a few episodes for
     `Evaluated.write_films`.
     Raises BundleError, ConfigError, CheckpointError, TaskError, RobotError; with video PhysicsError where none can be
     made here.
     """
+    if policy is not None and plant is not None:
+        raise ConfigError("--plant is for a run or a bundle: the expert is evaluated on the model.")
     clips = EpisodeClips() if video else None
     if path.suffix == SUFFIX or path.is_file():
         bundle = PolicyBundle.load(path)
         target, prefix = output or path.parent, f"{path.stem}-"
-        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE), robot=robot)
+        other = None if plant is None else load_plant(plant, load_robot(robot or bundle.manifest.robot))
+        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE), robot=robot, plant=other)
         if clips is not None:
             check_filming(env)
         result = evaluate_bundle(bundle, env, episodes, seed, progress=progress, clips=clips)
@@ -58,11 +66,17 @@ def evaluate_path(
             )
         run = open_run(path)
         target, prefix = output or path, ""
-        env = run.evaluation_env(episodes)
+        if plant is None:
+            env = run.evaluation_env(episodes)
+        else:
+            env = run.plant_env(load_plant(plant, load_robot(split_task(run.config.task)[0])), episodes)
         if clips is not None:
             check_filming(env)
         result = evaluate(env, run.actor(), episodes, seed, progress=progress, clips=clips)
         head = {"iteration": run.iteration}
+    if plant is not None:
+        head |= {"plant": plant}
+        prefix += f"{Path(plant).stem}-"
     notes = [f"wrote {file}" for file in write_results(result, head, target, prefix)]
     return Evaluated(result, notes, env, clips, target, prefix)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robolearn.config import build, merged
-from robolearn.env.naming import file_stem, short_name
+from robolearn.env.naming import short_name
+from robolearn.learn.calibrated import calibrated_config
 from robolearn.learn.train_config import TrainConfig, train_config
 from robolearn.learn.trainer import Progress
 from robolearn.learn.trainer import train as train_from_config
@@ -37,12 +38,12 @@ def train(
     resolved = train_config(task, config)
     if overrides:
         data = resolved.model_dump(mode="json")
-        resolved = build(TrainConfig, merged(data, overrides), f"train {task}")
+        resolved = calibrated_config(build(TrainConfig, merged(data, overrides), f"train {task}"))
     curve = LiveCurve(short_name(task)) if progress is None and in_notebook() else None
     with ExitStack() as stack:
         on_main = threading.current_thread() is threading.main_thread()
         stop = stack.enter_context(stop_on_signals()) if on_main else None
-        target = run_dir or Path("runs") / file_stem(task)
+        target = run_dir or resolved.default_folder
         run = Run.of(
             train_from_config(resolved, target, resume=resume, progress=progress or curve, stop=stop)
         )

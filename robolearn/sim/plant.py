@@ -25,11 +25,12 @@ Scale = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Signed = Annotated[float, Field(allow_inf_nan=False)]
 PAYLOAD = "plant_payload"
+CALIBRATED_PAYLOAD = "payload"  # of a calibrated robot: the plant has its own
 PLAY = "_play"  # a joint with backlash turns its link through a second hinge of this suffix
 
 
 class Payload(Config):
-    """A mass fixed to the flange that the arm's own gravity compensation does not know of; com in the flange frame."""
+    """A mass on the flange that the arm's own gravity compensation does not know of; com in the flange frame."""
 
     mass_kg: Amount
     com_m: Annotated[list[Signed], Field(min_length=3, max_length=3)] = [0.0, 0.0, 0.05]
@@ -39,11 +40,11 @@ class Payload(Config):
 class Plant(Config):
     """What is different, one number for each joint or one for all. Empty: as in the robot file.
 
-    *_scale: over the robot file's number. friction_nm: at falls_by_rad_s and, without friction_falls_nm, at any speed.
+    *_scale: over the robot file's number. friction_nm: at falls_by_rad_s; without friction_falls_nm at any speed.
     friction_falls_nm: how much more it is at standstill; it falls with the cube of what is missing to that speed.
-    backlash_rad: free play between drive and link; the
-    measurement is of the link. position_bias_rad: added to what is measured, not to what the servo sees.
-    command_delay_s, measurement_delay_s: transport. stamp_jitter_s: standard deviation of the stamps of measurements.
+    backlash_rad: free play between drive and link; the link is what is measured. position_bias_rad: added to what is
+    measured, not to what the servo sees. command_delay_s, measurement_delay_s: transport. stamp_jitter_s: standard
+    deviation of the stamps of measurements.
     """
 
     schema_: Annotated[Literal["robolearn.plant/1"], Field(alias="schema")]
@@ -79,7 +80,7 @@ class Plant(Config):
 
 
 def load_plant(name: str | Path, robot: Robot) -> Plant:
-    """The plant in a file, or the packaged one of that name (`plants/NAME.yaml`). Raises ConfigError or RobotError."""
+    """The plant in a file, or the packaged `plants/NAME.yaml`. Raises ConfigError or RobotError."""
     text = str(name)
     path = config_path(text if text.endswith((".yaml", ".yml")) else f"plants/{text}.yaml")
     plant = build(Plant, read_yaml(path), str(path))
@@ -91,8 +92,10 @@ def load_plant(name: str | Path, robot: Robot) -> Plant:
 
 
 def change_spec(spec: mujoco.MjSpec, robot: Robot, plant: Plant) -> None:
-    """Make an arm's spec, alone or in a scene, that of the plant."""
-    servo = robot.servo
+    """Make an arm's spec, alone or in a scene, that of the plant: a calibration of the robot counts for nothing."""
+    servo = robot.nominal_servo
+    if spec.body(CALIBRATED_PAYLOAD) is not None:
+        spec.delete(spec.body(CALIBRATED_PAYLOAD))
     stiffness = np.array(servo.kp_nm_rad) * plant.of("stiffness_scale", robot, 1.0)
     damping = np.array(servo.kv_nms_rad) * plant.of("damping_scale", robot, 1.0)
     armature = np.array(servo.armature_kgm2) * plant.of("armature_scale", robot, 1.0)
@@ -111,10 +114,21 @@ def change_spec(spec: mujoco.MjSpec, robot: Robot, plant: Plant) -> None:
             _add_play(spec, joint, name, play[i])
     if plant.payload is not None and plant.payload.mass_kg > 0.0:
         _add_payload(spec, plant.payload)
-    for key in spec.keys:  # as many positions as the model now has
-        missing = sum(1 for name in play if name > 0.0)
-        if missing and len(key.qpos):
-            spec.delete(key)
+    if play.any():
+        for key in list(spec.keys):
+            _insert_play(spec, key, play)
+
+
+def _insert_play(spec: mujoco.MjSpec, key: Any, play: Vector) -> None:
+    """Give a keyframe of the arm and its gripper the positions of the joints' play; delete any other keyframe."""
+    before = list(key.qpos)
+    if len(before) < len(play):
+        spec.delete(key)
+        return
+    after = [
+        value for q, width in zip(before, play, strict=False) for value in ([q, 0.0] if width > 0.0 else [q])
+    ]
+    key.qpos = [*after, *before[len(play) :]]
 
 
 def _add_play(spec: mujoco.MjSpec, joint: Any, name: str, width_rad: float) -> None:
@@ -135,6 +149,24 @@ def _add_payload(spec: mujoco.MjSpec, payload: Payload) -> None:
     body.set_frame(frame)
     body.explicitinertial = True
     body.inertia = [0.4 * payload.mass_kg * payload.radius_m**2] * 3
+
+
+def conditions(plant: Plant, smoothing_ms: float = 20.0) -> dict[str, Any]:
+    """Changes of a task's config under which a policy meets this plant: its drives are not drawn, its wiring is.
+
+    smoothing_ms: how late the served stream may be beyond the plant's own delay, one control period.
+    """
+    late, old = 1e3 * plant.command_delay_s, 1e3 * plant.measurement_delay_s
+    drawn: dict[str, Any] = dict.fromkeys(_DRIVES)
+    drawn |= {"action_delay_ms": [late, late + smoothing_ms], "observation_delay_ms": [old, old]}
+    noise = {"joint_position": plant.position_noise_rad, "joint_velocity": plant.velocity_noise_rad_s}
+    return {"randomization": drawn | {"sensor_noise": noise}}
+
+
+_DRIVES = (
+    "joint_damping_scale", "joint_armature_scale", "joint_friction_scale", "actuator_gain_scale",
+    "actuator_damping_scale",
+)  # fmt: skip
 
 
 class PlantArm:

@@ -61,9 +61,11 @@ class Randomization(SensingConfig):
     nominal mass, as on a real arm. body_com_offset_m: of bodies, along each axis of the body frame; gravity
     compensation follows it. body_inertia_scale: of bodies, beyond what the mass does. friction_scale: of all geoms of
     a body (`world` is the table and the floor), all coefficients; MuJoCo takes the larger of two touching geoms.
-    joint_damping_scale, joint_armature_scale: of joints. actuator_gain_scale: of actuators, stiffness and damping
-    together; actuator_strength_scale: of their largest force. gravity_tilt_rad: largest angle of gravity
-    from its nominal direction, about any horizontal axis. object_size_scale: of the bodies that the task names in
+    joint_damping_scale, joint_armature_scale, joint_friction_scale: of joints; the last of their Coulomb friction,
+    which only a calibrated arm has. actuator_gain_scale: of actuators, stiffness and damping together;
+    actuator_damping_scale: of the damping beyond that; actuator_strength_scale: of their largest force.
+    gravity_tilt_rad: largest angle of gravity from its nominal direction, about any horizontal axis.
+    object_size_scale: of the bodies that the task names in
     `objects`, at constant density. pose: where the task puts its objects, its goals and the arm at the start, each
     drawn by itself; the names, which end in the unit, are the task's own.
     """
@@ -74,6 +76,8 @@ class Randomization(SensingConfig):
     friction_scale: Scales = {}
     joint_damping_scale: Scales = {}
     joint_armature_scale: Scales = {}
+    joint_friction_scale: Scales = {}
+    actuator_damping_scale: Scales = {}
     actuator_gain_scale: Scales = {}
     actuator_strength_scale: Scales = {}
     gravity_tilt_rad: Annotated[float, Field(ge=0.0, lt=1.5)] = 0.0
@@ -99,6 +103,7 @@ class _Term(NamedTuple):
 _TERMS = (
     "body_mass_scale", "body_com_offset_m", "body_inertia_scale", "friction_scale", "joint_damping_scale",
     "joint_armature_scale", "actuator_gain_scale", "actuator_strength_scale", "object_size_scale",
+    "joint_friction_scale", "actuator_damping_scale",
 )  # fmt: skip
 
 
@@ -129,6 +134,7 @@ class Randomizer:
         named = {
             "body_mass_scale": massive, "body_com_offset_m": massive, "body_inertia_scale": massive,
             "friction_scale": solid, "joint_damping_scale": moving, "joint_armature_scale": moving,
+            "joint_friction_scale": moving, "actuator_damping_scale": actuators,
             "actuator_gain_scale": actuators, "actuator_strength_scale": actuators,
             "object_size_scale": self._objects,
         }  # fmt: skip
@@ -204,7 +210,11 @@ class Randomizer:
 
     def _drive(self, drawn: Mapping[str, Array]) -> dict[str, Array]:
         model, fields = self._model, {}
-        for term, field in (("joint_damping_scale", "dof_damping"), ("joint_armature_scale", "dof_armature")):
+        for term, field in (
+            ("joint_damping_scale", "dof_damping"),
+            ("joint_armature_scale", "dof_armature"),
+            ("joint_friction_scale", "dof_frictionloss"),
+        ):
             if term in drawn:
                 joint = jnp.ones(model.njnt).at[self._terms[term].rows].set(drawn[term])
                 fields[field] = _float(getattr(model, field)) * joint[model.dof_jntid]
@@ -215,6 +225,14 @@ class Randomizer:
             if term in drawn:
                 scale = jnp.ones(model.nu).at[self._terms[term].rows].set(drawn[term])
                 fields |= {name: _float(getattr(model, name)) * scale[:, None] for name in names}
+        if "actuator_damping_scale" in drawn:
+            scale = (
+                jnp.ones(model.nu)
+                .at[self._terms["actuator_damping_scale"].rows]
+                .set(drawn["actuator_damping_scale"])
+            )
+            bias = fields.get("actuator_biasprm", _float(model.actuator_biasprm))
+            fields["actuator_biasprm"] = bias.at[:, 2].multiply(scale)
         return fields
 
     def _gravity(self, key: Array) -> Array:

@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]
 
 _STEP = 1e-4  # of a coordinate, for differences
 _ITERATIONS = 25
-_FULL_JACOBIANS = 3  # of each of the two fits
+_FULL_JACOBIANS = (2, 5)  # of the first and the second fit
 _SMALL = 0.01  # a step of fewer standard deviations ends a fit
 _LAG_S = 0.25  # how long a disturbance may last and still be one of the noise
 
@@ -127,6 +127,9 @@ def _minimise(problem: Problem, x: Array, sigma: Array, progress: Progress | Non
     layout, weight = problem.layout, 1.0 / sigma[:, None, :]
     prior, (low, high) = 1.0 / layout.prior_deviation(), layout.bounds()
     x = np.clip(x, low, high)
+    # Positions alone hardly hold the stiffness of a light joint: on the way it would run off and not come back.
+    effort = "effort" in problem.channels
+    held = np.array([turn == 0 and not effort and name.kind == "stiffness" for name in layout.names])
     base, full = problem.predict(x[None])[0], turn > 0
     cost, damping, fulls, stale = _cost(problem, base, x, weight, prior), 1e-3, 0, True
     normal = np.zeros((0, 0))
@@ -140,7 +143,7 @@ def _minimise(problem: Problem, x: Array, sigma: Array, progress: Progress | Non
             normal, stale, fulls = jacobian @ jacobian.T + np.diag(prior**2), False, fulls + full
         residual = ((base - problem.measured) * weight).ravel()
         gradient = jacobian @ residual + prior**2 * x
-        free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
+        free = ~held & ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
         small = False
         for _ in range(8):
             lhs = normal[np.ix_(free, free)]
@@ -159,7 +162,7 @@ def _minimise(problem: Problem, x: Array, sigma: Array, progress: Progress | Non
         if full and (small or gain < 1e-9):
             break
         if gain < (0.5 if full else 0.3):
-            if full and fulls >= _FULL_JACOBIANS:
+            if full and fulls >= _FULL_JACOBIANS[turn]:
                 if gain < 1e-4:
                     break
                 continue

@@ -32,8 +32,16 @@ HARMONICS = 14  # of each joint
 CANDIDATES = 60
 AMPLITUDE_RAD = 0.45  # of a joint, at most
 NOISE = (2e-4, 1e-2)  # rad, rad/s: of the sensors that the motion is designed for
-DISTANCE_M = 0.03  # kept to the workspace and between links beyond the profile's own
+# Kept to the workspace and between links beyond the profile's own, m: the first that the home position keeps.
+DISTANCES_M = (0.03, 0.02, 0.01, 0.005)
 DELAY_KNOWN = 0.01  # relative: the other joints tell the delay too
+COARSE_S = 0.02  # period of the first looks
+PLACES, SHIFT_RAD, SHIFT_S = (
+    12,
+    0.4,
+    2.5,
+)  # middles of the motion that are tried, how far from home, and the way there
+ENOUGH, SCALE_MIN = 0.7, 0.1  # of the first design: large enough to look no further, and too small
 _SHRINK = 0.85
 
 
@@ -68,7 +76,7 @@ def excite(
     if not 8.0 <= duration_s <= 600.0:
         raise DataError(f"duration_s is {duration_s:g}, expected 8 to 600 s.")
     profile.check_against(robot)
-    tight = tightened(profile, mode, margin)
+    tight, distance, refused = _tightest(robot, profile, mode, margin, rate_hz)
     limits = tight.mode(mode)
     count = round(duration_s * rate_hz) + 1
     time = np.arange(count) / rate_hz
@@ -78,19 +86,20 @@ def excite(
     shape, worst = np.zeros((count, robot.dof)), np.zeros(robot.dof)
     for j in range(robot.dof):
         shape[:, j], worst[j] = _joint(robot, limits, j, float(inertia[j]), time, window, random)
-    scale = 1.0
-    for turn in range(20):
-        if progress is not None:
-            progress("checks", turn, 20)
-        position = robot.home_rad + scale * shape
+    shift, scale = _place(robot, tight, mode, time, shape, random, progress)
+    middle = robot.home_rad + _window(time, duration_s, SHIFT_S)[:, None] * shift
+    for _ in range(20):
+        position = middle + scale * shape
         velocity = _derivative(position, rate_hz)
-        if replayed(robot, tight, mode, time, position, velocity) is None:
+        refused = replayed(robot, tight, mode, time, position, velocity)
+        if refused is None:
             break
         scale *= _SHRINK
-    else:
+    if refused is not None or scale < SCALE_MIN:
         raise DataError(
-            f"No motion around the home position of '{robot.name}' is left by profile '{profile.name}' with a margin "
-            f"of {margin:g}. Choose a smaller margin, or a home position farther from the limits."
+            f"No motion of use around the home position of '{robot.name}' is left by profile '{profile.name}' with a "
+            f"margin of {margin:g}: {refused or 'it would be too small.'} Choose a smaller margin, or a home position "
+            "farther from the limits."
         )
     problem = replayed(robot, profile, mode, time, position, velocity)
     if problem is not None:
@@ -102,6 +111,7 @@ def excite(
         "profile_digest": profile.digest,
         "mode": mode,
         "margin": f"{margin:g}",
+        "distance_margin_m": f"{distance:g}",
         "seed": str(seed),
         "rate_hz": f"{rate_hz:g}",
     }
@@ -109,8 +119,59 @@ def excite(
     return Excitation(motion, margin, scale, worst, count)
 
 
-def tightened(profile: SafetyProfile, mode: str, margin: float) -> SafetyProfile:
-    """The profile with every limit of motion closer by a share of itself; distances by `DISTANCE_M`."""
+def _place(
+    robot: Robot,
+    tight: SafetyProfile,
+    mode: str,
+    time: Array,
+    shape: Array,
+    random: np.random.Generator,
+    progress: Progress | None,
+) -> tuple[Array, float]:
+    """Around where [n], from home, the motion can be largest, and how large; looked for at a coarse rate.
+
+    Links may be close to each other at home: a little aside there can be more room.
+    """
+    every = max(1, round(COARSE_S / (time[1] - time[0])))
+    coarse, small = time[::every], shape[::every]
+    best = np.zeros(robot.dof), 0.0
+    for k in range(PLACES):
+        if progress is not None:
+            progress("places", k, PLACES)
+        shift = random.uniform(-SHIFT_RAD, SHIFT_RAD, robot.dof) if k else np.zeros(robot.dof)
+        middle = robot.home_rad + _window(coarse, time[-1], SHIFT_S)[:, None] * shift
+        scale = 1.0
+        while scale > best[1]:
+            position = middle + scale * small
+            velocity = _derivative(position, 1.0 / (coarse[1] - coarse[0]))
+            if replayed(robot, tight, mode, coarse, position, velocity) is None:
+                best = shift, scale
+                break
+            scale *= _SHRINK**2
+        if best[1] > ENOUGH:
+            break
+    return best
+
+
+def _tightest(
+    robot: Robot, profile: SafetyProfile, mode: str, margin: float, rate_hz: float
+) -> tuple[SafetyProfile, float, str | None]:
+    """The tightened profile with the largest distance that the home position keeps, and that distance."""
+    home, time = np.tile(robot.home_rad, (3, 1)), np.arange(3) / rate_hz
+    refused: str | None = ""
+    for distance in DISTANCES_M:
+        tight = tightened(profile, mode, margin, distance)
+        refused = replayed(robot, tight, mode, time, home, 0.0 * home)
+        if refused is None:
+            return tight, distance, None
+    raise DataError(
+        f"The home position of '{robot.name}' does not keep profile '{profile.name}' with a margin of {margin:g} and "
+        f"{DISTANCES_M[-1] * 1e3:g} mm: {refused} Choose a smaller margin, or another home position."
+    )
+
+
+def tightened(profile: SafetyProfile, mode: str, margin: float, distance_m: float) -> SafetyProfile:
+    """The profile with every limit of motion closer by a share of itself, and distances by distance_m."""
     limits = profile.mode(mode)
     low, high = limits.position_min_rad.array, limits.position_max_rad.array
     room = 0.25 * margin * (high - low)
@@ -118,7 +179,7 @@ def tightened(profile: SafetyProfile, mode: str, margin: float) -> SafetyProfile
         "position_min_rad": _with(limits.position_min_rad, tuple(low + room)),
         "position_max_rad": _with(limits.position_max_rad, tuple(high - room)),
         "self_distance_min_m": _with(
-            limits.self_distance_min_m, limits.self_distance_min_m.value + DISTANCE_M
+            limits.self_distance_min_m, limits.self_distance_min_m.value + distance_m
         ),
     }
     for name in ("velocity_max_rad_s", "acceleration_max_rad_s2", "jerk_max_rad_s3", "torque_max_nm"):
@@ -130,17 +191,17 @@ def tightened(profile: SafetyProfile, mode: str, margin: float) -> SafetyProfile
     inner = space.stay_in.model_copy(
         update={
             "min_m": tuple(
-                x + DISTANCE_M if x != 0.0 else x for x in space.stay_in.min_m
+                x + distance_m if x != 0.0 else x for x in space.stay_in.min_m
             ),  # the floor it stands on
-            "max_m": tuple(x - DISTANCE_M for x in space.stay_in.max_m),
+            "max_m": tuple(x - distance_m for x in space.stay_in.max_m),
         }
     )
-    planes = tuple(p.model_copy(update={"offset_m": p.offset_m + DISTANCE_M}) for p in space.planes)
+    planes = tuple(p.model_copy(update={"offset_m": p.offset_m + distance_m}) for p in space.planes)
     boxes = tuple(
         b.model_copy(
             update={
-                "min_m": tuple(x - DISTANCE_M for x in b.min_m),
-                "max_m": tuple(x + DISTANCE_M for x in b.max_m),
+                "min_m": tuple(x - distance_m for x in b.min_m),
+                "max_m": tuple(x + distance_m for x in b.max_m),
             }
         )
         for b in space.keep_out
@@ -189,9 +250,9 @@ def _with(number: object, value: object):
     return number.model_copy(update={"value": value})  # type: ignore[attr-defined]
 
 
-def _window(time: Array, duration_s: float) -> Array:
+def _window(time: Array, duration_s: float, ramp_s: float = RAMP_S) -> Array:
     """0 at rest at both ends, 1 between, with three continuous derivatives."""
-    s = np.clip(np.minimum(time, duration_s - time) / RAMP_S, 0.0, 1.0)
+    s = np.clip(np.minimum(time, duration_s - time) / ramp_s, 0.0, 1.0)
     return s**4 * (35 - 84 * s + 70 * s**2 - 20 * s**3)
 
 
@@ -224,7 +285,7 @@ def _joint(
     for _ in range(CANDIDATES):
         chosen = np.unique(np.maximum(orders + random.integers(-1, 2, len(orders)) * (orders > 3), 1))
         omega = 2 * np.pi * chosen / PERIOD_S
-        slow, fast = 2 * np.pi * random.uniform(0.05, 0.5), 2 * np.pi * random.uniform(0.5, 6.0)
+        slow, fast = 2 * np.pi * random.uniform(0.1, 0.3), 2 * np.pi * random.uniform(0.4, 2.5)
         amplitude = 1.0 / ((1.0 + omega / slow) * (1.0 + omega / fast))
         phase = random.uniform(0, 2 * np.pi, len(chosen))
         series = np.cos(omega * time[:, None] + phase) @ amplitude * window

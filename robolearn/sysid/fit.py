@@ -136,11 +136,15 @@ def fit(
     model = Model(robot, timestep, effort=effort)
     fitted, held = [], []
     for motion in motions:
-        parts = stretches(motion, timestep, DELAY_BEFORE_S)
-        fitted.append(
-            Predictor(model, motion, [p for p in parts if not p.held_out and len(p.rows)], channels)
-        )
-        held.append(Predictor(model, motion, [p for p in parts if p.held_out and len(p.rows)], channels[:1]))
+        parts = [part for part in stretches(motion, timestep, DELAY_BEFORE_S) if len(part.rows)]
+        kept, out = [p for p in parts if not p.held_out], [p for p in parts if p.held_out]
+        if not kept or not out:
+            raise DataError(
+                f"{motion.source} has no four stretches without a gap, of which one could be held out. Record it again "
+                "without interruption."
+            )
+        fitted.append(Predictor(model, motion, kept, channels))
+        held.append(Predictor(model, motion, out, channels[:1]))
     problem = Problem(fitted)
     found = estimate(problem, progress)
     joints = diagnose(problem, found, _tracking(fitted))

@@ -49,6 +49,7 @@ SCALES = {kind: scale for kind, (_, scale, _, _) in KINDS.items()}
 FRICTION_START_RAD = 5e-5  # a friction that starts at 0 has no slope there and would stay
 PAYLOAD_START_KG, PAYLOAD_MIN_KG = 0.3, 0.002  # a payload that starts at 0 has no centre of mass
 ARMATURE_MIN_KGM2 = 1e-3  # where a robot file has none: a logarithm needs something to begin from
+STIFFNESS_RANGE = 1.6  # of the logarithm: a fifth to five times the robot file's
 DELAY_RANGE_S = (-0.02, 0.2)
 
 
@@ -127,6 +128,8 @@ class Layout:
             if name.kind in ("friction", "viscous"):
                 low[i] = -self.nominal(name) / SCALES[name.kind]
                 high[i] = 100.0
+            elif name.kind == "stiffness":
+                low[i], high[i] = -STIFFNESS_RANGE, STIFFNESS_RANGE
             elif name.kind == "delay":
                 low[i], high[i] = (limit / SCALES["delay"] for limit in DELAY_RANGE_S)
             elif name.kind == "payload_mass":

@@ -20,6 +20,8 @@ from robolearn.sysid.parameters import Model
 Array = NDArray[np.float64]
 
 STRETCH_S = 2.5
+STRETCH_MIN_S = 1.2
+MOVES_RAD = 5e-3  # a stretch in which every joint moves less is left out
 SETTLE_S = 0.25  # of each stretch, not compared
 CHANNELS = ("position_rad", "velocity_rad_s", "effort")
 _MOST_STEPS = 400_000  # of all rollouts held in memory at a time
@@ -57,7 +59,10 @@ def stretches(
     found: list[Stretch] = []
     for begin, end in _whole(motion.command, motion.measured):
         begin += delay_max_s if begin > motion.command.time_s[0] + 1e-9 else 0.0
-        count = max(1, round((end - begin) / STRETCH_S))
+        whole = end - begin  # a short recording in four shorter stretches, so that one can be held out
+        count = max(
+            1, round(whole / STRETCH_S), every_held_out if whole >= every_held_out * STRETCH_MIN_S else 1
+        )
         length = (end - begin) / count
         if length < 2 * SETTLE_S:
             continue
@@ -71,8 +76,16 @@ def stretches(
             steps = int(np.ceil(length / timestep_s)) + 1
             number = len(found)
             held = number % every_held_out == every_held_out - 1
-            found.append(Stretch(float(start), steps, np.arange(low, high), number, held))
+            if _moves(motion.command, float(start), length):  # at rest there is nothing to see
+                found.append(Stretch(float(start), steps, np.arange(low, high), number, held))
     return found
+
+
+def _moves(command: Stream, begin_s: float, length_s: float) -> bool:
+    """Whether any joint is commanded to move in a stretch."""
+    low, high = np.searchsorted(command.time_s, [begin_s, begin_s + length_s])
+    positions = command.values["position_rad"][low:high]
+    return len(positions) > 1 and float(np.ptp(positions, axis=0).max()) > MOVES_RAD
 
 
 def _whole(command: Stream, measured: Stream) -> list[tuple[float, float]]:

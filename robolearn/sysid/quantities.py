@@ -52,7 +52,7 @@ class Judged:
 def judge(
     layout: Layout, x: Array, covariance: Array, effort: bool, joints: tuple[JointDiagnosis, ...]
 ) -> Judged:
-    """Every number of the fit with its status. joints: what the tests say of each; one that they reject gives none."""
+    """Every number of the fit with its status. joints: what the tests say; one that they reject gives none."""
     derived = [*_of_joints(layout, effort), *_shared(layout, effort)]
     slopes = np.array([_slope(item.value, x) for item in derived])
     spread = slopes @ covariance @ slopes.T
@@ -60,7 +60,7 @@ def judge(
     estimates = np.array([item.value(x) for item in derived])
     correlation = spread / np.maximum(np.outer(deviations, deviations), 1e-300)
     names = layout.robot.joint_names
-    labels = [item.kind if item.joint is None else f"{item.kind} of {names[item.joint]}" for item in derived]
+    labels = [_label(item, names) for item in derived]
     unexplained = [j for j, joint in enumerate(joints) if not joint.explained]
     found = []
     for k, item in enumerate(derived):
@@ -90,6 +90,11 @@ def judge(
     if not effort:
         found += [_without_effort(layout.robot, j) for j in range(layout.robot.dof)]
     return Judged(tuple(found), estimates, deviations, correlation)
+
+
+def _label(item: _Derived, names: tuple[str, ...]) -> str:
+    kind = item.kind.replace("_per_", " / ").replace("_", " ")
+    return kind if item.joint is None else f"{kind} of {names[item.joint]}"
 
 
 def _of_joints(layout: Layout, effort: bool) -> list[_Derived]:

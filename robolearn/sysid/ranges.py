@@ -15,6 +15,7 @@ from robolearn.robots.schema import Servo
 
 Ranges = dict[str, dict[str, tuple[float, float]] | tuple[float, float]]
 ARMATURE_MIN_KGM2 = 1e-4
+SMOOTHING_MS = 20.0  # one control period at 50 Hz: what the policy node may add to the arm's own delay
 
 
 def servo_of(
@@ -87,8 +88,11 @@ def ranges_of(
     delay = next((q for q in quantities if q.kind == "delay"), None)
     if delay is not None and delay.interval is not None:
         low, high = (max(1e3 * value, 0.0) for value in delay.interval)
-        found["action_delay_ms"] = (low, max(high, low))
-        origins["action_delay_ms"] = "fit: 95 % interval of the command delay"
+        found["action_delay_ms"] = (low, max(high, low) + SMOOTHING_MS)
+        origins["action_delay_ms"] = (
+            f"fit: 95 % interval of the command delay, and up to {SMOOTHING_MS:g} ms for the served stream, which is "
+            "smoothed over a control period"
+        )
     else:
         origins["action_delay_ms"] = "default of the task: not identified"
     if measurement_delay is not None:

@@ -21,7 +21,11 @@ def test_a_second_claim_is_refused_and_the_first_process_named():
                 f"Process {first.pid} already commands an arm on /x in ROS domain 7, and there is one set of nodes for "
                 "one arm. End that process first, or set another ROS_DOMAIN_ID."
             )
-        for other in (("commands an arm", "/x", 8), ("commands an arm", "/y", 7), ("serves a policy", "/x", 7)):
+        for other in (
+            ("commands an arm", "/x", 8),
+            ("commands an arm", "/y", 7),
+            ("serves a policy", "/x", 7),
+        ):
             Claim(*other).release()
         first.kill()
         first.wait()

@@ -40,7 +40,9 @@ def test_every_signal_that_would_end_a_process_is_a_request_while_it_is_held():
     done = run(code)
     assert done.returncode == 0, done.stderr
     said = done.stdout.split("\n")
-    assert {"SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGABRT", "SIGALRM", "signal 40"} <= set(said)
+    assert {"SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGABRT", "SIGALRM", "signal 40"} <= set(
+        said
+    )
     assert len(said) == len(ENDING_SIGNALS) + 1
     assert not {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGCHLD} & ENDING_SIGNALS
 
@@ -108,10 +110,8 @@ def test_the_first_reason_to_end_stays():
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_is_asked_to_end_when_its_supervisor_has_ended_however_it_ended(how):
-    supervisor = subprocess.Popen(
-        [sys.executable, "-c", "import time; from robolearn.deploy.ending import *; print(lifeline(), flush=True); "
-         "time.sleep(60)"], stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    code = "import time; from robolearn.deploy.ending import *; print(lifeline(), flush=True); time.sleep(60)"
+    supervisor = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert supervisor.stdout is not None
     environment = {SUPERVISOR: eval(supervisor.stdout.readline())[SUPERVISOR]}
     ending = Ending()

@@ -108,7 +108,7 @@ def any_cycles(seed: int, count: int) -> list[bytes]:
     ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 30), min_size=1, max_size=4))
 def test_any_cycles_come_back_byte_for_byte(seed, sizes):
     there_and_back(any_cycles(seed, 1 + sum(sizes)), sizes)
@@ -233,6 +233,18 @@ def test_a_text_that_ends_early_is_refused():
     assert refused(*forged(lambda text: text[:10])) == "a block whose text is too short"
 
 
+def test_bytes_behind_a_block_or_its_text_are_refused():
+    first, block = block_of(motion(26))
+    assert refused(first, block + b"\0") == "a block with bytes behind its end"
+    assert refused(*forged(lambda text: text + b"\0")) == "a block with bytes behind its text"
+
+
+def test_one_long_rest_in_very_many_cycles_is_refused():
+    long = Measured(("x" * 20_000,), np.zeros(1), np.zeros(1), 0.0)
+    cycles = [LAYOUT.pack(k, k, 0.0, (), long, Surroundings(), PLAIN) for k in range(2000)]
+    assert refused(*block_of(cycles)) == "a block with impossible sizes"
+
+
 def test_a_rest_that_was_never_spelled_out_is_refused():
     _first, block = block_of(motion(26))
     _, cycles, *_ = _HEAD.unpack_from(block)
@@ -255,7 +267,7 @@ def test_a_bomb_is_not_unpacked():
         tracemalloc.stop()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_block_is_refused_or_gives_the_same_cycles(data):
     messages = motion(26)

@@ -286,15 +286,21 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def test_a_terminated_writer_ends_the_log_in_order(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_a_signal_does_not_end_the_writer_before_the_control_process(tmp_path, number):
     session = Session(tmp_path / "log", tmp_path / "log.pem")
     session.cycle()
-    os.kill(session.log.writer_pid, signal.SIGTERM)
-    assert until(lambda: "ended (exit status 0)" in session.log.problem), session.log.problem
-    session.log.close()
+    os.kill(session.log.writer_pid, number)
+    time.sleep(0.1)
+    for _ in range(20):
+        session.cycle()
+    assert session.log.healthy
+    session.log.close("closed by its own process")
     end = next(event["fields"] for event in read_events(tmp_path / "log") if event["kind"] == "session_end")
-    assert "SIGTERM" in end["reason"]
-    assert verify(tmp_path / "log").intact
+    assert end["reason"] == "closed by its own process"
+    verdict = verify(tmp_path / "log")
+    assert verdict.intact
+    assert verdict.cycles == 21
 
 
 def test_ctrl_c_does_not_reach_the_writer(tmp_path):

@@ -209,14 +209,6 @@ def test_an_orphaned_service_stores_the_rest_and_says_so(tmp_path):
     assert verify(rig.directory).cycles == 2
 
 
-def test_a_terminated_service_ends_in_order(tmp_path):
-    rig = Rig(tmp_path / "log")
-    rig.push(0)
-    rig.service.terminated = True
-    assert not rig.rounds()
-    assert verify(rig.directory).intact
-
-
 def test_a_refusing_disk_is_told_and_nothing_is_lost(tmp_path):
     rig = Rig(tmp_path / "log")
     rig.push(0)
@@ -453,7 +445,8 @@ def order_for(directory: Path, ring: Ring, **changes) -> dict:
 @pytest.fixture
 def run_main(monkeypatch):
     """Runs the writer's main in this process; an empty standard input is a control process that has ended."""
-    saved = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXFSZ)
+    saved = {number: signal.getsignal(number) for number in numbers}
     reading, writing = os.pipe()
     kept = os.dup(0)
     os.dup2(reading, 0)

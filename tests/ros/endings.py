@@ -8,7 +8,6 @@ A way is (whom, signal, phase): whom the signal reaches, by `robolearn serve` or
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import time
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ class Outcome:
     moving_rad_s: float = 0.0
     speed_rad_s: float | None = None
     left: list[str] = field(default_factory=list)
-    took_s: float = 0.0
+    took_s: float = 0.0  # until every process had ended
+    held_s: float = 0.0  # until the last sample in motion
     log: str = ""  # the reason in the log's last event
     said: str = ""
     problems: list[str] = field(default_factory=list)
@@ -97,7 +98,9 @@ class Watcher:
         self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self._goals = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
         self.commands: deque[tuple[float, np.ndarray]] = deque(maxlen=4000)
-        self.sent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=4000)  # stamp, position, velocity
+        # stamp, position, velocity
+        self.sent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=4000)
+        self.moved_s = 0.0  # when a sample in motion came last
         self.policy_s = 0.0  # when the policy was heard last
         self.state, self.text = "", ""
         self._closing = False
@@ -114,6 +117,8 @@ class Watcher:
             for message in self._sent.take():
                 stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
                 self.sent.append((stamp, np.array(message.position), np.array(message.velocity)))
+                if np.abs(message.velocity).max() > AT_REST_RAD_S:
+                    self.moved_s = now
             if self._policy.take():
                 self.policy_s = now
             for message in self._decisions.take():
@@ -193,7 +198,7 @@ class Watcher:
 
 
 class Session:
-    """The nodes of a simulated arm, started by `robolearn serve` or by a launch, in a domain and a folder of their own."""
+    """The nodes of a simulated arm, started by `robolearn serve` or by a launch, in a domain of their own."""
 
     def __init__(self, bundle: Path, folder: Path, by: str, rate_hz: float = 250.0):
         self.folder, self.by, self.mark = folder, by, uuid.uuid4().hex
@@ -207,7 +212,9 @@ class Session:
             command = [sys.executable, "-m", "robolearn", "serve", str(bundle), "--robot", "fr3", "--sim"]
             command += ["--rate", str(rate_hz), "--log", str(folder / "serve")]
         else:
-            runner = os.environ.get("ROBOLEARN_ROS2_LAUNCH", f"{sys.executable} {launch_standin.__file__}").split()
+            runner = os.environ.get(
+                "ROBOLEARN_ROS2_LAUNCH", f"{sys.executable} {launch_standin.__file__}"
+            ).split()
             words = [f"bundle:={bundle}", f"rate_hz:={rate_hz}", f"log_dir:={folder / 'safety'}"]
             command = [*runner, str(LAUNCH), *words]
         with self.output.open("wb") as stream:
@@ -256,18 +263,28 @@ class Session:
             if pid is not None:
                 os.kill(pid, number)
 
-    def ended(self) -> bool:
-        """Whether every process has ended in time."""
-        deadline = time.monotonic() + END_S
-        while self.process.poll() is None or self.processes():
+    def ended(self, outcome: Outcome) -> bool:
+        """Whether every process has ended in time; `robolearn serve`, where it was not killed, as the last one."""
+        deadline, watched = time.monotonic() + END_S, self.by == "serve"
+        while True:
+            supervised = self.process.poll() is None
+            left = self.processes()
+            if not supervised and watched:
+                watched = False
+                if left and (outcome.way.whom, outcome.way.number) != ("serve", signal.SIGKILL):
+                    outcome.problems.append(f"serve ended before {', '.join(left.values())}")
+            if not supervised and not left:
+                return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
-        return True
 
     def log_end(self) -> str:
         """The reason that the log's last event but the signature gives; empty where it has no end."""
-        for file in (*self.folder.glob("serve/*/safety/events.jsonl"), *self.folder.glob("safety/events.jsonl")):
+        for file in (
+            *self.folder.glob("serve/*/safety/events.jsonl"),
+            *self.folder.glob("safety/events.jsonl"),
+        ):
             events = [json.loads(line) for line in file.read_text().splitlines()]
             return next((event["fields"]["reason"] for event in events if event["kind"] == "session_end"), "")
         return ""
@@ -303,11 +320,12 @@ def end(bundle: Path, folder: Path, way: Way, rate_hz: float = 250.0, seed: int 
         outcome.moving_rad_s = watcher.speed_rad_s or 0.0
         began = time.monotonic()
         _act(session, watcher, way, outcome)
-        if not session.ended():
+        if not session.ended(outcome):
             outcome.left = list(session.processes().values())
         outcome.took_s = time.monotonic() - began
         time.sleep(0.1)
         outcome.speed_rad_s = watcher.speed_rad_s
+        outcome.held_s = max(watcher.moved_s - began, 0.0)
     finally:
         watcher.close()
         session.clear()
@@ -357,10 +375,13 @@ def _act(session: Session, watcher: Watcher, way: Way, outcome: Outcome) -> None
         session.send("serve", signal.SIGTERM)
     elif way.whom == "log_writer":
         session.send(way.whom, way.number)
-        if way.phase == "moving" and not watcher.wait(lambda: watcher.state in ("stopping", "stopped"), 5.0):
-            outcome.problems.append(f"a log that ended did not stop the arm: {watcher.state}")
-        watcher.wait(lambda: watcher.state in ("stopped", "holding"), 5.0)
-        _check_rest(watcher, outcome)
+        killed = way.number == signal.SIGKILL  # anything else it leaves to the safety node
+        stopped = watcher.wait(lambda: watcher.state in ("stopping", "stopped"), 3.0 if killed else 0.5)
+        if way.phase == "moving" and stopped != killed:
+            outcome.problems.append(f"the monitor is {watcher.state}: {watcher.text}")
+        if killed:
+            watcher.wait(lambda: watcher.state in ("stopped", "holding"), 5.0)
+            _check_rest(watcher, outcome)
         session.send("serve", signal.SIGTERM)
     else:
         session.send(way.whom, way.number)
@@ -384,7 +405,10 @@ def _judge(outcome: Outcome) -> None:
     if way.phase != "start-up":
         if outcome.speed_rad_s is None:
             problems.append("nothing was ever sent")
-        if way.whom != "log_writer" and "the arm was sent to rest" not in outcome.log:
+        if (way.whom, way.number) != (
+            "log_writer",
+            signal.SIGKILL,
+        ) and "the arm was sent to rest" not in outcome.log:
             problems.append(f"the log ends with '{outcome.log}'")
     # Killed while it starts, Python writes where it was.
     if "Traceback" in outcome.said and way.phase != "start-up":
@@ -392,17 +416,22 @@ def _judge(outcome: Outcome) -> None:
 
 
 def every_way() -> list[Way]:
-    """The whole matrix: every process, every signal of a user, every phase; and what cannot be caught, where somebody
-    else can still brake."""
+    """The whole matrix: every process, every signal of a user, every phase.
+
+    And what cannot be caught, where somebody else can still brake.
+    """
     caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     phases = ("start-up", "held", "moving", "braking", "stopped")
-    ways = [Way(whom, number, phase) for phase, number, whom in itertools.product(phases, caught, ("serve", *NODES))]
-    ways += [Way(whom, signal.SIGKILL, phase) for phase in phases for whom in ("serve", "policy_node", "sim_node")]
-    ways += [Way("launch", number, phase, "launch") for phase in phases for number in (*caught, signal.SIGKILL)]
-    ways += [Way("terminal", number, phase, "launch") for phase in phases for number in caught]
+    ways = []
+    for phase in phases:
+        ways += [Way(whom, number, phase) for whom, number in product(("serve", *NODES), caught)]
+        ways += [Way(whom, signal.SIGKILL, phase) for whom in ("serve", "policy_node", "sim_node")]
+        ways += [Way("launch", number, phase, "launch") for number in (*caught, signal.SIGKILL)]
+        ways += [Way("terminal", number, phase, "launch") for number in caught]
     ways += [Way("policy_node", number, "moving", "launch") for number in (signal.SIGTERM, signal.SIGKILL)]
     ways += [Way("lifecycle", signal.SIGTERM, phase) for phase in ("held", "moving", "stopped")]
-    ways += [Way("log_writer", number, phase) for phase in ("held", "moving") for number in (signal.SIGTERM, signal.SIGKILL)]  # fmt: skip
+    for phase in ("held", "moving"):
+        ways += [Way("log_writer", number, phase) for number in (signal.SIGTERM, signal.SIGKILL)]
     return ways
 
 
@@ -416,8 +445,12 @@ def _make_bundle(folder: Path) -> Path:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100, help="endings, in motion first; 0 for the whole matrix")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--count", type=int, default=100, help="endings, in motion first; 0 for the whole matrix"
+    )
     parser.add_argument("--rate", type=float, default=500.0, help="Hz of the nodes")
     parser.add_argument("--bundle", type=Path, help="a bundle for the FR3; one is made without")
     parser.add_argument("--only", default="", help="ways whose name holds this text")
@@ -425,16 +458,20 @@ def main() -> int:
     ways = [way for way in every_way() if options.only in str(way)]
     if options.count:
         moving = [way for way in ways if way.phase == "moving"]
-        ways = list(itertools.islice(itertools.cycle(moving or ways), options.count))
+        ways = list(islice(cycle(moving or ways), options.count))
     bad = 0
     with tempfile.TemporaryDirectory(prefix="robolearn-endings-") as folder:
         bundle = options.bundle or _make_bundle(Path(folder))
         for number, way in enumerate(ways, 1):
             outcome = end(bundle, Path(folder) / str(number), way, options.rate, seed=number)
             bad += bool(outcome.problems)
-            speed = "nothing sent" if outcome.speed_rad_s is None else f"{outcome.speed_rad_s:.6f} rad/s"
-            said = "; ".join(outcome.problems) or "in order"
-            print(f"{number:3d} {way!s:45s} at {outcome.moving_rad_s:.2f}: last {speed}, {outcome.took_s:.1f} s, {said}", flush=True)  # fmt: skip
+            speed = "nothing" if outcome.speed_rad_s is None else f"{outcome.speed_rad_s:.6f} rad/s"
+            print(
+                f"{number:3d} {way!s:45s} from {outcome.moving_rad_s:.2f} rad/s: last sent {speed}, rest after "
+                f"{outcome.held_s:.2f} s, ended after {outcome.took_s:.1f} s: "
+                + ("; ".join(outcome.problems) or "in order"),
+                flush=True,
+            )
     print(f"{len(ways) - bad} of {len(ways)} endings in order")
     return 1 if bad else 0
 

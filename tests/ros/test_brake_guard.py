@@ -87,7 +87,10 @@ def test_it_sends_on_the_safety_nodes_grid_from_the_next_sample_on(monkeypatch):
     said = brake(memory.read(), PERIOD_S, send, 10_500_000)
     assert [t for t, _ in out] == [12_000_000 + 2_000_000 * i for i in range(len(path))]
     assert np.abs(np.array([sample for _, sample in out]) - path).max() < 1e-12
-    assert said == f"the safety node ended in motion: {len(path)} samples of its braking motion were sent, to rest"
+    assert (
+        said
+        == f"the safety node ended in motion: {len(path)} samples of its braking motion were sent, to rest"
+    )
 
 
 def test_a_sample_that_was_perhaps_not_sent_goes_first(monkeypatch):
@@ -138,7 +141,10 @@ OWNER = """
 @pytest.mark.parametrize(("how", "killed"), [("kill", True), ("abort", True), ("unlock", False)])
 def test_the_kernel_tells_how_the_safety_node_ended(how, killed):
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(OWNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(OWNER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as owner:
         assert owner.stdin is not None
         assert owner.stdout is not None

@@ -38,4 +38,6 @@ def test_the_matrix_has_every_process_signal_and_phase():
     for whom in ("serve", *endings.NODES, "launch"):
         for phase in ("start-up", "held", "moving", "braking", "stopped"):
             assert caught <= {way.number for way in ways if (way.whom, way.phase) == (whom, phase)}
-    assert not any(way.whom == "safety_node" and way.number == signal.SIGKILL for way in ways)  # what cannot be caught
+    assert not any(
+        way.whom == "safety_node" and way.number == signal.SIGKILL for way in ways
+    )  # what cannot be caught

@@ -239,11 +239,63 @@ def test_the_diagnostics_tell_ages_and_times(running):
 
 def test_the_arm_is_held_when_the_log_cannot_be_written(running):
     serving, arm = running
-    writer = next(p for p in _children(serving.nodes["safety_node"].pid))
+    children = _children(serving.nodes["safety_node"].pid)
+    writer = next(p for p in children if "writer_process" in " ".join(p.cmdline()))
     began = time.monotonic()
     writer.kill()
     assert stop_rule(arm, "the safety log cannot be written", began)[0] == "stop_request"
     serving.wait_for_output("safety_node", "the safety log is not written", 5.0)
+    arm.wait("the end of the stop", lambda: arm.state == "stopped")
+    accepted, text = arm.call("reset")
+    assert not accepted
+    assert text.startswith("No reset: the safety log is not written: The log writer of ")
+
+
+def test_a_log_that_somebody_else_shortens_is_a_stop_and_no_reset_follows(bundle, tmp_path):
+    fault, domain = "somebody removes, replaces, shortens or writes to the safety log", free_domain()
+    arm = FakeArm(domain)
+    try:
+        with Serving(tmp_path, rate_hz=250.0, domain_id=domain) as serving:
+            serving.start_safety(log_dir=tmp_path / "safety", log_key=tmp_path / "log.pem")
+            serving.start_policy(bundle.path, require_approval=False)
+            serving.wait_until_active(60.0)
+            arm.run_again()
+            arm.move()
+            began = time.monotonic()
+            (tmp_path / "safety" / "events.jsonl").write_bytes(b"")
+            rule, text = stop_rule(arm, fault, began)
+            assert rule == "stop_request"
+            assert "Somebody else changed the safety log" in text
+            arm.wait("the end of the stop", lambda: arm.state == "stopped")
+            accepted, text = arm.call("reset")
+            assert not accepted
+            assert "Somebody else changed the safety log" in text
+    finally:
+        arm.close()
+
+
+def test_a_start_beside_another_publisher_on_the_controller_is_refused_with_the_reason(bundle, tmp_path):
+    domain = free_domain()
+    arm = FakeArm(domain)
+    try:
+        with Serving(tmp_path, rate_hz=250.0, domain_id=domain) as serving:
+            serving.start_safety(log_dir=None)
+            serving.start_policy(bundle.path, require_approval=False)
+            serving.wait_until_active(60.0)
+            arm.run_again()
+            assert arm.call("stop")[0]
+            arm.wait("the end of the stop", lambda: arm.state == "stopped")
+            assert arm.call("reset")[0]
+            topic = arm.commands.topic
+            intruder = arm.node.create_publisher(Float64MultiArray, topic, 1)
+            serving.wait_for_output("safety_node", f"1 other publisher(s) on {topic}", 10.0)
+            accepted, text = arm.call("start")
+            assert not accepted
+            assert text.startswith(f"No start: 1 other publisher(s) on {topic}")
+            arm.node.destroy_publisher(intruder)
+            arm.run_again()
+    finally:
+        arm.close()
 
 
 def test_a_policy_slower_than_its_period_stops_and_is_said(bundle, tmp_path):
@@ -298,6 +350,8 @@ def test_a_safety_node_that_dies_leaves_the_arm_held_and_is_missed(bundle, tmp_p
             began = time.monotonic()
             serving.kill("safety_node")
             arm.wait("standstill", lambda: time.monotonic() - arm.moved_s > 0.5)
+            said = serving.nodes["safety_node"].output
+            arm.wait("the guard's word", lambda: "brake guard: the safety node ended" in said.read_text())
             assert arm.moved_s - began <= WITHIN_S[fault] + SLACK_S
             expected = "the safety node has been silent for"
             arm.report("policy_node: policy", lambda level, text, _: level == ERROR and expected in text)

@@ -64,6 +64,8 @@ def test_a_signal_before_the_node_is_ready_ends_it_in_order_without_a_traceback(
         class Made:
             def __init__(self):
                 os.kill(os.getpid(), signal.{number})
+            def rest(self, reason):
+                return True
             def close(self):
                 print("closed in order")
         sys.exit(run_node(Made))

@@ -66,5 +66,7 @@ def test_a_dump_holds_every_parameter_and_a_description_its_range(name, tmp_path
     for descriptor in described:
         parameter = table[descriptor.name]
         assert descriptor.type == types[descriptor.name] == TYPES[parameter.type]
-        ranges = [(r.from_value, r.to_value) for r in (*descriptor.floating_point_range, *descriptor.integer_range)]
+        ranges = [
+            (r.from_value, r.to_value) for r in (*descriptor.floating_point_range, *descriptor.integer_range)
+        ]
         assert ranges == ([] if parameter.low is None else [(parameter.low, parameter.high)])

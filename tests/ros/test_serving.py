@@ -78,3 +78,22 @@ def test_an_arm_of_ones_own_is_served_and_its_profile_told_with_its_digest(tmp_p
     (node,) = tmp_path.glob("runs/serve/*/safety_node.out")
     assert told in node.read_text()
     assert "Traceback" not in node.read_text()
+
+
+@pytest.mark.ros
+def test_a_second_set_of_nodes_for_the_same_arm_is_refused_and_the_first_process_named(tmp_path):
+    domain = free_domain()
+    bundle = ros_standin.export_reaching(tmp_path)
+    with Serving(tmp_path / "first", domain_id=domain) as first:
+        first.start_sim()
+        first.start_safety(log_dir=None)
+        first.start_policy(bundle.path)
+        first.wait_until_active(60.0)
+        with Serving(tmp_path / "second", domain_id=domain) as second:
+            second.start_sim()
+            second.start_safety(log_dir=None)
+            second.start_policy(bundle.path)
+            for name, node in second.nodes.items():
+                assert node.wait(60.0) == 2
+                assert node.last_words().startswith(f"Process {first.nodes[name].pid} already ")
+        first.check()

@@ -53,7 +53,14 @@ class BrakeGuard:
     def __init__(self, topic: str, joints: int, period_s: float, rt_priority: int):
         """topic: of the arm's controller, resolved. By the thread that runs the control loop."""
         self._memory = GuardMemory.create(joints)
-        words = [str(self._memory.descriptor), str(joints), topic, repr(period_s), str(rt_priority), str(os.getpid())]
+        words = [
+            str(self._memory.descriptor),
+            str(joints),
+            topic,
+            repr(period_s),
+            str(rt_priority),
+            str(os.getpid()),
+        ]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "robolearn_ros.brake_guard", *words],
             stdin=subprocess.DEVNULL,
@@ -61,13 +68,17 @@ class BrakeGuard:
             start_new_session=True,
         )
         self.sent = self._memory.sent
-        self.name = node_name(os.getpid())
 
     def plan(
         self, tick_ns: int, sample_rad: Vector, ahead: tuple[Braking, int], limits: tuple[Vector, Vector]
     ) -> None:
         """Before a sample goes out; `sent` after it. ahead: the braking motion, and how much of it was sent."""
         self._memory.plan(tick_ns, sample_rad, *ahead, limits)
+
+    @property
+    def gid(self) -> bytes:
+        """Its publisher in the ROS graph. A name would not do: it is known later than the publisher is."""
+        return self._memory.gid
 
     @property
     def problem(self) -> str:
@@ -77,9 +88,13 @@ class BrakeGuard:
             return f"the brake guard has ended (exit status {code}). {self._memory.text}".rstrip()
         return "the brake guard is not ready yet" if self._memory.status == STARTING else self._memory.text
 
+    def brake(self) -> None:
+        """Let the guard brake now: the safety node runs, but can send nothing more. By the control loop's thread."""
+        self._memory.unlock(brake=True)
+
     def close(self) -> None:
-        """End the guard: the arm is at rest."""
-        with contextlib.suppress(OSError):
+        """End the guard: the arm is at rest, or the guard has taken over."""
+        with contextlib.suppress(OSError):  # not this thread's any more, after `brake`
             self._memory.unlock()
         try:
             self._process.wait(END_S)
@@ -120,6 +135,12 @@ def brake(plan: Plan, period_s: float, send: Callable[[Vector], None], now_ns: i
     return f"the safety node ended in motion: {len(samples)} samples of its braking motion were sent, to rest"
 
 
+def _gid(node: Node, topic: str) -> bytes:
+    """Of this node's own publisher."""
+    own = [one for one in node.get_publishers_info_by_topic(topic) if one.node_name == node.get_name()]
+    return bytes(own[0].endpoint_gid) if own else b""
+
+
 def main(args: list[str] | None = None) -> int:
     """The process: wait, and brake where the safety node ended without an order."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -150,6 +171,7 @@ def main(args: list[str] | None = None) -> int:
     request_real_time(min(given.rt_priority + 1, 95) if given.rt_priority else 0)
     gc.collect()
     gc.freeze()
+    memory.publishes_as(_gid(node, given.topic))
     killed = None
     while killed is None and publisher.get_subscription_count() == 0:  # what it sends would reach nobody
         time.sleep(LOOK_S)

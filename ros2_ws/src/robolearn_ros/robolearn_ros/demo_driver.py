@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import numpy as np
 import rclpy
 from sensor_msgs.msg import JointState
 
+from robolearn.deploy.ending import watch_supervisor
 from robolearn.errors import RobolearnError
 from robolearn.robots import load_robot
 from robolearn.robots.kinematics import forward
@@ -327,6 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-faults", action="store_true", help="goals only")
     options = parser.parse_args(arguments)
     goals = [np.array(goal, float) for goal in json.loads(options.goals.read_text(encoding="utf-8"))]
+    watch_supervisor(os.environ, lambda _: os._exit(1))  # it moves nothing by itself
     rclpy.init()
     set_fifo(PRIORITY)
     observer = Observer(load_robot(options.robot))

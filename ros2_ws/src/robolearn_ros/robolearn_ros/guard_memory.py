@@ -23,11 +23,12 @@ Vector = NDArray[np.float64]
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PROCESS_SHARED = _ROBUST = 1
 _MUTEX_AT, _MUTEX_BYTES = 512, 128  # glibc's is 40 bytes long, or 48
+_GID_AT, _GID_BYTES = 256, 64
 _TEXT_AT, _TEXT_MAX = 1024, 1000
 _SLOTS_AT = 4096
 _ROWS = 6  # sent position; position, velocity, acceleration where the braking motion begins; its limits
 _WORDS = 4  # of a slot's head: tick, step
-_PLANNED, _SENT, _STATUS = range(3)
+_PLANNED, _SENT, _STATUS, _BRAKE = range(4)
 
 STARTING, READY, ENDED, FAILED = range(4)
 
@@ -68,6 +69,7 @@ class GuardMemory:
             self._heads.append(np.frombuffer(self._map, np.int64, _WORDS, at))
             rows = np.frombuffer(self._map, np.float64, _ROWS * joints, at + 8 * _WORDS)
             self._rows.append(rows.reshape(_ROWS, joints))
+        self._unlocked = False
         self._mutex = (ctypes.c_char * _MUTEX_BYTES).from_buffer(self._map, _MUTEX_AT)
 
     @classmethod
@@ -102,8 +104,12 @@ class GuardMemory:
         """The planned sample went out."""
         self._words[_SENT] = self._words[_PLANNED]
 
-    def unlock(self) -> None:
-        """End the guard in order; by the thread that made the memory."""
+    def unlock(self, *, brake: bool = False) -> None:
+        """End the guard in order, or let it brake; by the thread that made the memory. Raises OSError at a second."""
+        if self._unlocked:
+            raise OSError(errno.EPERM, "the mutex is unlocked already")
+        self._words[_BRAKE] = brake
+        self._unlocked = True
         _check(_LIBC.pthread_mutex_unlock(self._mutex))
 
     @property
@@ -116,7 +122,16 @@ class GuardMemory:
         """The guard's own words."""
         return self._map[_TEXT_AT : _TEXT_AT + _TEXT_MAX].rstrip(b"\0").decode("utf-8", "replace")
 
+    @property
+    def gid(self) -> bytes:
+        """The guard's publisher, by its id in the ROS graph; empty until it is there."""
+        return self._map[_GID_AT : _GID_AT + _GID_BYTES].rstrip(b"\0")
+
     # -- the guard --
+
+    def publishes_as(self, gid: bytes) -> None:
+        """The guard says which publisher is its own."""
+        self._map[_GID_AT : _GID_AT + _GID_BYTES] = gid.ljust(_GID_BYTES, b"\0")
 
     def say(self, status: int, text: str = "") -> None:
         """The guard says how it is."""
@@ -125,13 +140,18 @@ class GuardMemory:
         self._words[_STATUS] = status
 
     def wait(self) -> bool:
-        """Wait for the end of the safety node. True where it ended without an order, and somebody else must brake."""
-        return _killed(_LIBC.pthread_mutex_lock(self._mutex))
+        """Wait for the end of the safety node. True where it ended without an order, or gave that to brake."""
+        return self._must_brake(_LIBC.pthread_mutex_lock(self._mutex))
 
     def ended(self) -> bool | None:
         """As `wait`, but None while the safety node runs."""
         result = _LIBC.pthread_mutex_trylock(self._mutex)
-        return None if result == errno.EBUSY else _killed(result)
+        return None if result == errno.EBUSY else self._must_brake(result)
+
+    def _must_brake(self, result: int) -> bool:
+        if result not in (0, errno.EOWNERDEAD):
+            raise OSError(result, os.strerror(result))
+        return result == errno.EOWNERDEAD or bool(self._words[_BRAKE])
 
     def read(self) -> Plan | None:
         """The newest whole plan; None while there is none."""
@@ -144,12 +164,6 @@ class GuardMemory:
 
 def _slot_bytes(joints: int) -> int:
     return 8 * _WORDS + 8 * _ROWS * joints
-
-
-def _killed(result: int) -> bool:
-    if result not in (0, errno.EOWNERDEAD):
-        raise OSError(result, os.strerror(result))
-    return result == errno.EOWNERDEAD
 
 
 def _check(result: int) -> None:

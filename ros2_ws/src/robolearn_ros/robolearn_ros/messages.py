@@ -125,10 +125,17 @@ def time_message(clock: StampClock, monotonic_ns: int) -> Time:
 
 
 def joint_state(
-    stamp: Time, names: Sequence[str], position: Vector, velocity: Vector, frame_id: str = ""
+    stamp: Time,
+    names: Sequence[str],
+    position: Vector,
+    velocity: Vector,
+    frame_id: str = "",
+    effort: Vector | None = None,
 ) -> JointState:
-    """A JointState message."""
+    """A JointState message; effort in Nm, empty for None."""
     message = JointState(name=names, position=position.tolist(), velocity=velocity.tolist())
+    if effort is not None:
+        message.effort = effort.tolist()
     message.header.stamp = stamp
     message.header.frame_id = frame_id
     return message

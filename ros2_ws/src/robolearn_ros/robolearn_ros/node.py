@@ -85,6 +85,7 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
         return 2
     if ending:
         sys.stderr.write(f"Stopped before the node was ready: {ending.reason}.\n")
+        control.rest(ending.reason)  # nothing moves yet; its log says why it ends
         _close(control)
         rclpy.try_shutdown()
         return 1
@@ -125,7 +126,9 @@ def _tick_until_rest(control: ControlNode, ending: Ending) -> bool:
                 return True
             deadline_ns = deadline_ns or tick_ns + round(REST_MAX_S * 1e9)
             if tick_ns > deadline_ns:
-                sys.stderr.write(f"Not at rest {REST_MAX_S:g} s after the request to end ({ending.reason}).\n")
+                sys.stderr.write(
+                    f"Not at rest {REST_MAX_S:g} s after the request to end ({ending.reason}).\n"
+                )
                 return False
         control.tick(tick_ns)
     return True

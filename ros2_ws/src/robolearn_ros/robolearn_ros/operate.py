@@ -22,11 +22,12 @@ from robolearn.deploy.operators import operator_key_path
 from robolearn.errors import RobolearnError
 from robolearn.files.printable import printable
 from robolearn.keys import load_key, load_or_create_key
+from robolearn.policy.sources import find_source
 from robolearn_ros.messages import Polled, qos
 from robolearn_ros.operator_client import OperatorClient
-from robolearn_ros.sources import GOAL_TOPIC
 
 WAIT_S = 5.0
+GOAL_TOPIC = find_source("goal.position").topic
 Answer = tuple[bool, str]
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.lifecycle import LifecycleState as Transition
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
@@ -31,6 +29,7 @@ from robolearn.robots import Robot, load_robot
 from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
+from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
 from robolearn_ros.node import (
@@ -77,53 +76,11 @@ REST_S = 2.0  # for the stream to come to rest before it ends
 RATE_TOLERANCE = 0.2  # share by which joint states may come slower than stated
 
 
-class _Lifecycle(LifecycleNode):
-    """Forwards transitions; a refusal is logged and leaves the state as it was."""
-
-    def __init__(self, owner: PolicyNode):
-        self._owner = owner
-        super().__init__("policy_node")
-
-    def _try(self, call: Any) -> TransitionCallbackReturn:
-        try:
-            call()
-        except RobolearnError as error:
-            self._owner.refusal = str(error)
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        self._owner.refusal = ""
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_configure(self, state: Transition) -> TransitionCallbackReturn:
-        """Verify the bundle, look at the live arm."""
-        return self._try(self._owner.configure)
-
-    def on_activate(self, state: Transition) -> TransitionCallbackReturn:
-        """Let the policy run whenever the monitor follows."""
-        return self._try(self._owner.activate)
-
-    def on_deactivate(self, state: Transition) -> TransitionCallbackReturn:
-        """Brake and hold."""
-        return self._try(self._owner.deactivate)
-
-    def on_cleanup(self, state: Transition) -> TransitionCallbackReturn:
-        """Brake, then end the stream."""
-        return self._try(self._owner.cleanup)
-
-    def on_shutdown(self, state: Transition) -> TransitionCallbackReturn:
-        """Brake, then end the stream and everything else that is published."""
-        return self._try(self._owner.shut_down)
-
-    def on_error(self, state: Transition) -> TransitionCallbackReturn:
-        """A transition failed halfway: the stream ends, and the node can be configured again."""
-        return self._try(self._owner.cleanup)
-
-
 class PolicyNode:
     """Topics, lifecycle and loop around one policy driver."""
 
     def __init__(self) -> None:
-        self.node = _Lifecycle(self)
+        self.node = Lifecycle(self)
         self._p = p = declare(self.node, PARAMETERS)
         self.refusal = ""
         self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])

@@ -7,7 +7,7 @@ longer decides alone what the arm does. On the other topics it stops unless the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 
@@ -18,11 +18,18 @@ class PublisherWatch:
     """Looks at the ROS graph. One entry per topic: what is wrong there, empty where nothing is."""
 
     def __init__(
-        self, node: Node, command_topic: str, inputs: Mapping[str, str], *, exclusive: bool, guard: str = ""
+        self,
+        node: Node,
+        command_topic: str,
+        inputs: Mapping[str, str],
+        *,
+        exclusive: bool,
+        guard: Callable[[], bytes | None] = lambda: None,
     ):
         """command_topic: this node publishes on it itself.  inputs: what is read, such as `policy` -> its topic.
 
-        guard: the name of its brake guard, which stands ready on command_topic.
+        guard: the id of its brake guard's publisher, which stands ready on command_topic; empty
+            while it starts, when nobody can start the arm yet; None without one.
         """
         self._guard = guard
         self._node, self._command_topic = node, command_topic
@@ -51,10 +58,14 @@ class PublisherWatch:
         return f"nobody listens on {self._command_topic}: is the controller active?"
 
     def _others_on_command_topic(self) -> str:
-        others = self._publishers(self._command_topic)
-        for own in (self._node.get_name(), self._guard):
-            if own in others:
-                others.remove(own)
+        guard = self._guard()
+        if guard == b"":  # its publisher is seen before it is known which one that is
+            return ""
+        found = self._node.get_publishers_info_by_topic(self._command_topic)
+        others = [one.node_name for one in found if guard is None or bytes(one.endpoint_gid) != guard]
+        own = self._node.get_name()
+        if own in others:
+            others.remove(own)
         if not others:
             return ""
         return (

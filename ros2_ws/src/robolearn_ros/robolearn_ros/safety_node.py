@@ -8,7 +8,6 @@ a start it holds, on an error in the loop it brakes. Operators reset, start and 
 from __future__ import annotations
 
 import math
-import os
 import queue
 import sys
 import time
@@ -23,7 +22,6 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 
-from robolearn.deploy.claim import Claim
 from robolearn.deploy.command_grid import CONTROLLERS, check_command_grid
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
@@ -35,7 +33,7 @@ from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
-from robolearn_ros.brake_guard import BrakeGuard, node_name
+from robolearn_ros.arm_output import ArmOutput, GuardOptions
 from robolearn_ros.decision_report import DecisionReport, NodeLog
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import (
@@ -43,7 +41,6 @@ from robolearn_ros.messages import (
     Polled,
     command,
     joint_state,
-    misfits,
     qos,
     time_message,
     wrench,
@@ -102,14 +99,13 @@ class SafetyNode:
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
-        self._command_topic = p["command_topic"] or arm_topics(self.robot).command
-        commanded = self.node.resolve_topic_name(self._command_topic)
-        self._claim = Claim("commands an arm", commanded, self.node.context.get_domain_id())
+        self.output = ArmOutput(self.node, p["command_topic"] or arm_topics(self.robot).command)
         self._ending = ""  # why this node has been asked to end
         self.log = self._open_log(p)
         self._reader = JointReader(self.robot.joint_names, self.clock)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
+        self._sent_ns = 0  # grid time of the last sample that went out
         self._log_problem = ""  # why cycles are not recorded
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
@@ -120,9 +116,8 @@ class SafetyNode:
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
         self.command_latency = Samples()  # from the stamp of the policy's command to the arm's
         self._connect(p)
-        self._guard: BrakeGuard | None = None
-        if p["brake_guard"]:
-            self._guard = BrakeGuard(commanded, self.robot.dof, 1.0 / p["rate_hz"], p["rt_priority"])
+        guard = GuardOptions(1.0 / p["rate_hz"], p["rt_priority"]) if p["brake_guard"] else None
+        self.output.connect(self.robot.dof, guard)
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
@@ -143,15 +138,17 @@ class SafetyNode:
         self._wrench_frame: str | None = None
         self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
-        self._out_qos = qos(1)
-        self._out = node.create_publisher(Float64MultiArray, self._command_topic, self._out_qos)
         self._sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
         self.said = NodeLog(node)
         self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
         self.publishers = PublisherWatch(
-            node, self._command_topic, inputs, exclusive=p["exclusive_publishers"], guard=node_name(os.getpid())
+            node,
+            self.output.topic,
+            inputs,
+            exclusive=p["exclusive_publishers"],
+            guard=lambda: self.output.guard_gid,
         )
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
@@ -170,7 +167,11 @@ class SafetyNode:
         try:
             self._cycle(tick_ns)
         except Exception as error:
-            self._stop_because(f"an error in the control loop: {type(error).__name__}: {error}")
+            reason = f"an error in the control loop: {type(error).__name__}: {error}"
+            self._stop_because(reason)
+            moving = self.monitor.state in (State.RUNNING, State.STOPPING)
+            if moving and self._sent_ns != tick_ns and self.output.hand_over():
+                self._note("output", f"{reason}; the brake guard has braked the arm. Start the nodes again")
 
     def _cycle(self, tick_ns: int) -> None:
         try:
@@ -187,7 +188,8 @@ class SafetyNode:
         asked, self._stop_asked = self._stop_asked or self._log_problem, ""
         stamp = time_message(self.clock, tick_ns)
         if decision.publish:
-            self._send(tick_ns, decision)
+            self.output.send(tick_ns, decision, self.monitor)
+            self._sent_ns = tick_ns
             published_ns = time.monotonic_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
@@ -199,18 +201,6 @@ class SafetyNode:
         self._relay_gripper()
         self._record(now_s, surroundings, decision)
         self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
-
-    def _send(self, tick_ns: int, decision: Decision) -> None:
-        """The decided sample to the arm's controller; the guard first learns how to brake after it."""
-        message, ahead = Float64MultiArray(data=decision.command_rad.tolist()), self.monitor.braking
-        if self._guard is None or ahead is None:
-            self._out.publish(message)
-            return
-        limits = self.monitor.limits
-        rates = limits.acceleration_max_rad_s2, limits.jerk_max_rad_s3
-        self._guard.plan(tick_ns, decision.command_rad, ahead, rates)
-        self._out.publish(message)
-        self._guard.sent()
 
     def _relay_gripper(self) -> None:
         """Pass on the gripper's opening while commands are followed; at a stop it keeps what it holds."""
@@ -300,7 +290,7 @@ class SafetyNode:
         # A latched stop is for the monitor to refuse, whoever else is missing.
         unready = ""
         if self.monitor.state is State.HOLDING:
-            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s) or self._unguarded()
+            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s) or self.output.problem
         if unready:
             return self._refuse("start", unready)
         who = request.operator
@@ -340,10 +330,6 @@ class SafetyNode:
         self.publishers.look()  # whoever came since the last look is seen before a start, not after it
         return self._unwell_log() or self.publishers.stops
 
-    def _unguarded(self) -> str:
-        """Why nobody would brake the arm if this process were killed; empty where somebody would."""
-        return self._guard.problem if self._guard is not None else ""
-
     # -- the end --
 
     def rest(self, reason: str) -> bool:
@@ -359,10 +345,8 @@ class SafetyNode:
 
     def close(self) -> None:
         """End the log in order, and let another process command the arm."""
-        if self._guard is not None:
-            self._guard.close()
+        self.output.close()
         self.said.write()
-        self._claim.release()
         if self.log is None:
             return
         rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
@@ -436,8 +420,7 @@ class SafetyNode:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
         read = (self._states, self._commands, *self.signals.polled, self._gripper)
         given = [text for topic in read for text in topic.misfits()]
-        taken = misfits(self.node, self._command_topic, Float64MultiArray, self._out_qos, reading=False)
-        self._note("fit", "; ".join(given + taken))
+        self._note("fit", "; ".join(given + self.output.misfits()))
 
     def _publish_diagnostics(self) -> None:
         self._watch_fit()

@@ -23,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 from robolearn.deploy.claim import Claim
 from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
+from robolearn.sim.plant import Wiring, load_plant
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
@@ -50,6 +51,8 @@ PARAMETERS = (
     Parameter("state_delay_s", 0.0, "age of joint states when they are published", "s", 0, 0.2),
     Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
+    Parameter("effort", False, "publish the torques of the drives with the joint states"),
+    Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
     Parameter("controller", "forward", "what makes targets of commands: a forward command controller, or robolearn's",
               "", None, None, ("forward", "robolearn")),
@@ -76,7 +79,11 @@ class SimNode:
         self.robot = load_robot(p["robot"])
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
-        self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"])
+        plant = load_plant(p["plant"], self.robot) if p["plant"] else None
+        self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"], plant)
+        self._wiring = None if plant is None else Wiring(self.robot, plant, p["seed"])
+        self._target = self.arm.target_rad.copy()
+        self._effort = p["effort"]
         self.arm.change_plant(p["damping_share"], p["gain_share"])
         self._base_frame = p["base_frame"]
         topics = arm_topics(self.robot)
@@ -107,7 +114,8 @@ class SimNode:
         self._slow_every = max(1, round(p["rate_hz"] / topics.state_rate_hz)) if self._raw else 1
         self._noise = np.array([p["position_noise_rad"], p["velocity_noise_rad_s"]])
         self._random = np.random.default_rng(p["seed"])
-        self._delay = round(p["state_delay_s"] * p["rate_hz"])
+        late_s = 0.0 if plant is None else plant.measurement_delay_s
+        self._delay = round((p["state_delay_s"] + late_s) * p["rate_hz"])
         self._waiting: list[JointState] = []
         self.refused = 0
         self.largest_step_rad = 0.0
@@ -140,15 +148,23 @@ class SimNode:
         if self.controller is not None:
             self._apply(self.controller.step(tick_ns))
         self.acceleration.add(self.arm.target_rad)
+        if self._wiring is not None:
+            self.arm.command(self._wiring.command(tick_ns / 1e9, self._target))
         self.arm.step()
         position, velocity = self.arm.position_rad, self.arm.velocity_rad_s
+        effort = self.arm.effort_nm if self._effort else None
+        if self._wiring is not None:
+            seen = self._wiring.measure(tick_ns / 1e9, position, velocity, self.arm.effort_nm)
+            position, velocity, effort = seen["position_rad"], seen["velocity_rad_s"], seen["effort"]
+            tick_ns = round(1e9 * seen["stamp_s"])
         if self._noise.any():
             noise = self._random.normal(size=(2, len(position))) * self._noise[:, None]
             position, velocity = position + noise[0], velocity + noise[1]
         stamp = time_message(self.clock, tick_ns)
         if self.loop.index % self._pose_every == 0:
             self._publish_cell(stamp)
-        message = joint_state(stamp, self.robot.joint_names, position, velocity)
+        effort = effort if self._effort else None
+        message = joint_state(stamp, self.robot.joint_names, position, velocity, effort=effort)
         if self._delay:
             self._waiting.append(message)
             if len(self._waiting) <= self._delay:
@@ -185,6 +201,7 @@ class SimNode:
         if not self.arm.command(target):
             self.refused += 1
             return
+        self._target = target
         self.largest_step_rad = max(self.largest_step_rad, float(np.abs(target - self._last_target).max()))
         self._last_target = target
 
@@ -279,6 +296,8 @@ def _with_gripper(message: JointState, width_m: float) -> JointState:
     full = JointState(header=message.header, name=[*message.name, "gripper_left", "gripper_right"])
     full.position = [*message.position, width_m / 2, width_m / 2]
     full.velocity = [*message.velocity, 0.0, 0.0]
+    if len(message.effort):
+        full.effort = [*message.effort, 0.0, 0.0]
     return full
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from robolearn.errors import RobotError
 from robolearn.robots import Robot
 from robolearn.robots.gripper import FINGERS
+from robolearn.sim.plant import Plant, add_play, change_spec, play_joints
 
 Vector = NDArray[np.float64]
 
@@ -18,14 +19,20 @@ Vector = NDArray[np.float64]
 class Arm:
     """An arm in its scene, stepped by the caller. Vectors [n] in the robot's joint order."""
 
-    def __init__(self, robot: Robot, timestep_s: float, task: str = "", seed: int = 0):
+    def __init__(
+        self, robot: Robot, timestep_s: float, task: str = "", seed: int = 0, plant: Plant | None = None
+    ):
+        """plant: an arm that is not the model, in its place; its delays and noise are the caller's to apply."""
         self._objects: dict[str, tuple[str, str]] = {}
         spec, start = _scene(robot, task, seed, self._objects)
+        if plant is not None:
+            change_spec(spec, robot, plant)
         spec.option.timestep = timestep_s
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         if self.model.nkey:
             mujoco.mj_resetDataKeyframe(self.model, self.data, self.model.key("home").id)
+        self._play = play_joints(self.model, robot)
         joints = [self.model.joint(name) for name in robot.joint_names]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
@@ -39,13 +46,23 @@ class Arm:
 
     @property
     def position_rad(self) -> Vector:
-        """[n]."""
-        return self.data.qpos[self._qpos]
+        """[n], of the links."""
+        return add_play(self._play, self.data, self.data.qpos[self._qpos], self.velocity_of_drives)[0]
 
     @property
     def velocity_rad_s(self) -> Vector:
-        """[n]."""
+        """[n], of the links."""
+        return add_play(self._play, self.data, self.data.qpos[self._qpos], self.velocity_of_drives)[1]
+
+    @property
+    def velocity_of_drives(self) -> Vector:
+        """[n]; that of the links but for backlash."""
         return self.data.qvel[self._qvel]
+
+    @property
+    def effort_nm(self) -> Vector:
+        """[n], torque of the drives during the last step."""
+        return self.data.actuator_force[self._ctrl]
 
     @property
     def target_rad(self) -> Vector:

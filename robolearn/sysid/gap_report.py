@@ -1,0 +1,328 @@
+"""The gap report: how far the simulation was from the arm's log, how far it is after the fit, and what is left.
+
+One self-contained page, drawn here as HTML and SVG: no script, nothing loaded from a network. `report_data` has the
+same as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import robolearn
+from robolearn.errors import DataError
+from robolearn.sysid import svg
+from robolearn.sysid.fit import FitResult
+from robolearn.sysid.ranges import ranges_of, servo_of
+
+_SHOWN_S = 2.2  # of a held-out stretch in the overlaid traces
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def report_data(result: FitResult) -> dict[str, Any]:
+    """Everything the page says, as plain JSON values."""
+    held, names = result.held_out, result.robot.joint_names
+    errors = {which: held.rmse(which) for which in ("nominal", "fitted", "commanded")}
+    servo = servo_of(
+        result.robot, result.judged.quantities, result.problem.layout.reference_inertia, result.effort
+    )
+    drawn, origins = ranges_of(result.robot, result.judged.quantities, servo, result.measurement_delay)
+    return {
+        "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "robolearn": robolearn.__version__,
+        "robot": {"name": result.robot.name, "label": result.robot.label, "digest": result.robot.digest},
+        "explained": result.explained,
+        "effort": result.effort,
+        "fit_seconds": round(result.seconds, 2),
+        "simulated": result.found.evaluations,
+        "held_out": [
+            {"joint": name, **{f"{which}_rmse_rad": float(errors[which][j]) for which in errors}}
+            for j, name in enumerate(names)
+        ],
+        "joints": [
+            {**asdict(joint), "explained": joint.explained, "reasons": list(joint.reasons)}
+            for joint in result.joints
+        ],
+        "quantities": [quantity.model_dump(mode="json") for quantity in result.judged.quantities],
+        "measurement_delay": None
+        if result.measurement_delay is None
+        else result.measurement_delay.model_dump(mode="json"),
+        "randomize": {"ranges": drawn, "from": origins},
+        "logs": [
+            {
+                "source": motion.source,
+                "digest": motion.digest,
+                "start_utc": motion.start_utc,
+                "duration_s": motion.duration_s,
+                "verified": motion.verified,
+                "faults": [asdict(fault) for fault in motion.faults],
+                "missing": list(motion.missing),
+                "notes": list(motion.notes),
+            }
+            for motion in result.motions
+        ],
+    }
+
+
+def write_report(result: FitResult, path: str | Path) -> Path:
+    """Write the page, and beside it the same as `.json`; the page's path. Raises DataError where it cannot."""
+    path = Path(path)
+    data = report_data(result)
+    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8")
+    sections = [
+        ("Held-out error", _held_out(data)),
+        ("Traces", _traces(result)),
+        ("Parameters", _parameters(data)),
+        ("Not identified", _not_identified(data)),
+        ("What the residual holds", _residual(data)),
+        ("What to randomise", _randomize(data)),
+        ("Recordings", _recordings(data)),
+    ]
+    page = _page(data, sections, css)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+        path.with_suffix(".json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", "utf-8")
+    except OSError as error:
+        raise DataError(f"Cannot write the report '{path}': {error.strerror}.") from None
+    return path
+
+
+def _page(data: dict[str, Any], sections: list[tuple[str, str]], css: str) -> str:
+    links = "".join(
+        f'<a href="#s{k}"><span>{k}</span>{title}</a>' for k, (title, _) in enumerate(sections, 1)
+    )
+    body = "".join(
+        f'<section id="s{k}"><h2><span class="n">{k}</span>{title}</h2>{html}</section>'
+        for k, (title, html) in enumerate(sections, 1)
+    )
+    label = escape(data["robot"]["label"])
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>Gap report: {label}</title><style>{css}{svg.CSS}</style></head><body>"
+        f'<nav aria-label="Contents"><div class="brand">robolearn<small>gap report</small></div>{links}</nav>'
+        f"<main><header><h1>{label}: simulation and log</h1><p>{escape(data['made_utc'])}, robolearn "
+        f"{escape(data['robolearn'])}, robot file sha256 {data['robot']['digest'][:12]}</p></header>"
+        f"{_cards(data)}{body}</main></body></html>"
+    )
+
+
+def _cards(data: dict[str, Any]) -> str:
+    held = data["held_out"]
+    nominal = float(np.sqrt(np.mean([row["nominal_rmse_rad"] ** 2 for row in held])))
+    fitted = float(np.sqrt(np.mean([row["fitted_rmse_rad"] ** 2 for row in held])))
+    identified = sum(q["status"] == "identified" for q in data["quantities"])
+    bad = [joint["joint"] for joint in data["joints"] if not joint["explained"]]
+    verdict = "yes" if data["explained"] else "no"
+    on = "every joint" if not bad else f"not on {', '.join(bad)}: their numbers are not to be trusted"
+    cards = [
+        ("good" if data["explained"] else "bad", "model explains the log", verdict, on),
+        (
+            "good" if fitted < nominal / 3 else "warn",
+            "held-out error",
+            f"{nominal * 1e3:.2f} to {fitted * 1e3:.3f} mrad",
+            f"nominal to fitted, all joints: {fitted / max(nominal, 1e-12):.2f} of it",
+        ),
+        (
+            "good" if identified else "warn",
+            "identified",
+            f"{identified} of {len(data['quantities'])}",
+            "with motor effort" if data["effort"] else "without motor effort: ratios",
+        ),
+        ("", "fit", f"{data['fit_seconds']:.0f} s", f"{data['simulated']:,} simulations of the recording"),
+    ]
+    return '<div class="cards">' + "".join(
+        f'<div class="card {kind}"><span class="label">{label}</span><b>{escape(value)}</b>'
+        f"<span>{escape(text)}</span></div>"
+        for kind, label, value, text in cards
+    ) + "</div>"  # fmt: skip
+
+
+def _held_out(data: dict[str, Any]) -> str:
+    rows = []
+    most = max(row["nominal_rmse_rad"] for row in data["held_out"]) or 1.0
+    for row in data["held_out"]:
+        nominal, fitted = row["nominal_rmse_rad"], row["fitted_rmse_rad"]
+        rows.append(
+            [
+                _key(row["joint"]),
+                _number(f"{1e3 * row['commanded_rmse_rad']:.3f}"),
+                _number(f"{1e3 * nominal:.3f}") + svg.bar(nominal / most, "warn"),
+                _number(f"{1e3 * fitted:.3f}") + svg.bar(fitted / most, ""),
+                _number(f"{fitted / max(nominal, 1e-12):.2f}"),
+            ]
+        )
+    lead = (
+        "Root mean square of predicted minus measured joint position on stretches that were never fitted, in mrad. "
+        "The models play the logged commands; the first column is what the command alone would predict."
+    )
+    head = ["joint", "command", "nominal model", "fitted model", "fitted / nominal"]
+    return _lead(lead) + _table(head, rows)
+
+
+def _traces(result: FitResult) -> str:
+    held = result.held_out
+    first = held.group == held.group[0]
+    rows = np.flatnonzero(first & (held.time_s < held.time_s[0] + _SHOWN_S))
+    time = held.time_s[rows]
+    parts = [
+        _lead(
+            "One held-out stretch. Left: measured position and both models. Right: what the models get wrong."
+        ),
+        svg.legend([("measured", "m"), ("nominal", "n"), ("fitted", "f")]),
+    ]
+    for j, name in enumerate(result.robot.joint_names):
+        measured = held.measured_rad[rows, j]
+        position = [
+            ("m", measured),
+            ("n", held.nominal_rad[rows, j]),
+            ("f", held.fitted_rad[rows, j]),
+        ]
+        error = [
+            ("n", 1e3 * (held.nominal_rad[rows, j] - measured)),
+            ("f", 1e3 * (held.fitted_rad[rows, j] - measured)),
+        ]
+        parts.append(
+            '<div class="pair">'
+            + svg.lines(time, position, f"{name}, rad")
+            + svg.lines(time, error, f"{name}, error in mrad")
+            + "</div>"
+        )
+    return "".join(parts)
+
+
+def _parameters(data: dict[str, Any]) -> str:
+    rows = []
+    for q in data["quantities"]:
+        if q["status"] != "identified":
+            continue
+        low, high = q["interval"]
+        rows.append(
+            [
+                _key(q["name"]),
+                _number("" if q["nominal"] is None else f"{q['nominal']:.5g}"),
+                _number(f"{q['estimate']:.5g}"),
+                _number(f"{low:.5g} to {high:.5g}"),
+                escape(q["unit"]),
+                svg.interval(q["nominal"], q["estimate"], low, high),
+            ]
+        )
+    lead = (
+        "Identified by the log, with 95 % intervals that allow autocorrelated residuals of unequal size. The bar "
+        "shows nominal (grey) and fitted (blue, with its interval) between 0 and the larger of them."
+    )
+    if not rows:
+        return _lead("Nothing was identified: no number here may be used.")
+    return _lead(lead) + _table(["", "nominal", "fitted", "95 % interval", "unit", ""], rows)
+
+
+def _not_identified(data: dict[str, Any]) -> str:
+    rows = []
+    for q in data["quantities"]:
+        if q["status"] == "identified":
+            continue
+        best = "" if q["best_fit"] is None else f"{q['best_fit']:.4g} {q['unit']}, not to be used"
+        chip = "bad" if q["status"] == "not explained" else "warn"
+        nominal = "" if q["nominal"] is None else f"{q['nominal']:.5g} {q['unit']}"
+        status = f'<span class="chip {chip}">{escape(q["status"])}</span>'
+        rows.append([_key(q["name"]), status, escape(nominal), escape(best), escape(q["why"])])
+    if not rows:
+        return _lead("Everything that was fitted was identified.")
+    lead = "These stay as the robot file has them."
+    return _lead(lead) + _table(["", "", "stays", "where the fit ended", "why"], rows)
+
+
+def _residual(data: dict[str, Any]) -> str:
+    rows = []
+    for joint in data["joints"]:
+        tests = "<br>".join(
+            f"{escape(m['kind'])}: {m['statistic']:.1f}, {1e3 * m['size_rad']:.4f} mrad"
+            + (' <span class="chip bad">found</span>' if m["found"] else "")
+            for m in joint["misfits"]
+        )
+        reasons = "".join(f"<div>{escape(reason)}</div>" for reason in joint["reasons"])
+        chip = "good" if joint["explained"] else "bad"
+        rows.append(
+            [
+                _key(joint["joint"])
+                + f'<br><span class="chip {chip}">{"explained" if joint["explained"] else "not explained"}</span>',
+                _number(f"{1e3 * joint['residual_rms_rad']:.4f}"),
+                _number(f"{1e3 * joint['noise_rad']:.4f}"),
+                _number(f"{100 * joint['excess_share']:.2f} %"),
+                svg.autocorrelation(joint["autocorrelation"]),
+                tests + reasons,
+            ]
+        )
+    lead = (
+        "What the fit leaves. A model that explains the log leaves white noise as large as the sensor's. Tests: "
+        "score statistics, chi-squared with two degrees of freedom where there is no such misfit, and the size of "
+        "what they would explain. A joint on which one is found, or whose residual is neither white nor small, gives "
+        "no numbers."
+    )
+    head = [
+        "joint", "residual rms, mrad", "white noise, mrad", "beyond noise, of tracking error",
+        "autocorrelation, lags 0 to 20", "tests",
+    ]  # fmt: skip
+    return _lead(lead) + _table(head, rows)
+
+
+def _randomize(data: dict[str, Any]) -> str:
+    rows = []
+    for term, origin in data["randomize"]["from"].items():
+        given = data["randomize"]["ranges"].get(term)
+        if isinstance(given, dict):
+            text = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in given.items())
+        else:
+            text = "" if given is None else f"{given[0]:.3g} to {given[1]:.3g}"
+        rows.append([_key(term), escape(text), escape(origin)])
+    lead = (
+        "Ranges that a training with this calibration draws from, over the calibrated values: the fit's own "
+        "uncertainty. What was not identified keeps the task's default range."
+    )
+    return _lead(lead) + _table(["term", "range", "from"], rows)
+
+
+def _recordings(data: dict[str, Any]) -> str:
+    rows = []
+    for log in data["logs"]:
+        verified = {True: "verified", False: "NOT verified", None: "nothing to verify it by"}[log["verified"]]
+        faults = "".join(f"<div>{escape(fault['text'])}</div>" for fault in log["faults"])
+        missing = f"<div>not recorded: {escape(', '.join(log['missing']))}</div>" if log["missing"] else ""
+        notes = "".join(f"<div>{escape(note)}</div>" for note in log["notes"])
+        rows.append(
+            [
+                f"<code>{escape(log['source'])}</code><br><code>{log['digest']}</code>",
+                _number(f"{log['duration_s']:.1f} s"),
+                escape(verified),
+                faults + missing + notes or "no fault found",
+            ]
+        )
+    return _table(["recording, sha256", "length", "integrity", "what was found"], rows)
+
+
+def _lead(text: str) -> str:
+    return f'<p class="lead">{escape(text)}</p>'
+
+
+def _key(text: str) -> str:
+    return f"<b>{escape(text)}</b>"
+
+
+def _number(text: str) -> str:
+    return f'<span class="num">{escape(text)}</span>'
+
+
+def _table(head: Iterable[str], rows: list[list[str]]) -> str:
+    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'

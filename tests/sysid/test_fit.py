@@ -1,0 +1,121 @@
+"""The fit finds a plant's numbers from its log alone, says what it cannot tell, and when the model is wrong."""
+
+import numpy as np
+import pytest
+from recorded import plant_in_class, record, truth
+
+from robolearn.errors import CalibrationError, DataError
+from robolearn.robots import load_robot
+from robolearn.robots.calibration import write_calibration
+from robolearn.sysid.fit import fit
+
+ROBOT = load_robot("ur5e")
+
+
+def _errors(result, plant):
+    """Relative errors of the identified quantities that have a truth other than 0."""
+    right, found = truth(ROBOT, plant), {}
+    for quantity in result.identified:
+        if quantity.kind in right:
+            j = 0 if quantity.joint is None else ROBOT.joint_names.index(quantity.joint)
+            found[quantity.name] = abs(quantity.estimate / right[quantity.kind][j] - 1.0)
+    return found
+
+
+@pytest.fixture(scope="module")
+def clean():
+    plant = plant_in_class(ROBOT)
+    return plant, fit([record(plant)], ROBOT)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    plant = plant_in_class(ROBOT, noise=1.0)
+    return plant, fit([record(plant, effort=True)], ROBOT)
+
+
+def test_without_noise_every_identified_number_is_within_a_thousandth(clean):
+    plant, result = clean
+    errors = _errors(result, plant)
+    assert len(errors) == 2 * ROBOT.dof + 1  # lag and friction of each joint, and the delay
+    assert max(errors.values()) < 1e-3
+    assert result.explained
+
+
+def test_without_effort_stiffness_stays_nominal_and_says_why(clean):
+    _, result = clean
+    stiffness = [q for q in result.judged.quantities if q.kind == "stiffness"]
+    assert {q.status for q in stiffness} == {"not identified"}
+    assert "record motor effort" in stiffness[0].why
+    servo = result.calibration().servo
+    assert servo.kp_nm_rad == list(ROBOT.servo.kp_nm_rad)
+    lag = [
+        (kv + d) / kp
+        for kv, d, kp in zip(servo.kv_nms_rad, servo.damping_nms_rad, servo.kp_nm_rad, strict=True)
+    ]
+    assert lag == pytest.approx(truth(ROBOT, plant_in_class(ROBOT))["lag"], rel=1e-3)
+
+
+def test_held_out_stretches_are_predicted_and_were_not_fitted(clean):
+    _, result = clean
+    held = result.held_out
+    assert (held.rmse("fitted") < held.rmse("nominal") / 100).all()
+    assert not set(np.unique(held.group)) & set(np.unique(result.found.groups))
+
+
+def test_with_effort_and_noise_intervals_hold_the_truth(noisy):
+    plant, result = noisy
+    right, inside, total = truth(ROBOT, plant), 0, 0
+    for quantity in result.identified:
+        if quantity.kind in right:
+            j = 0 if quantity.joint is None else ROBOT.joint_names.index(quantity.joint)
+            low, high = quantity.interval
+            inside, total = inside + (low <= right[quantity.kind][j] <= high), total + 1
+    assert total >= 20
+    assert inside >= 0.9 * total - 1
+    assert result.explained
+    assert result.joints[0].noise_rad == pytest.approx(2e-4, rel=0.1)
+
+
+def test_with_effort_nothing_is_seen_where_nothing_hangs(noisy):
+    _, result = noisy
+    mass = next(q for q in result.judged.quantities if q.kind == "payload_mass")
+    assert mass.status == "not identified"
+    assert result.calibration().payload is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backlash_rad": [1e-3]},
+        {"friction_falls_nm": (4e-4 * np.array(ROBOT.servo.kp_nm_rad)).tolist()},
+    ],
+)
+def test_a_plant_outside_the_class_gives_no_confident_number(change):
+    plant = plant_in_class(ROBOT, noise=1.0, **change)
+    result = fit([record(plant)], ROBOT)
+    assert not result.explained
+    failing = [joint.joint for joint in result.joints if not joint.explained]
+    assert len(failing) >= 3
+    for quantity in result.judged.quantities:
+        if quantity.joint is None or quantity.joint in failing:
+            assert quantity.status != "identified"
+            assert quantity.interval is None
+
+
+def test_a_calibration_holds_for_its_robot_file_only(clean, tmp_path):
+    _, result = clean
+    path = tmp_path / "ur5e.calibration.yaml"
+    written = write_calibration(result.calibration(), path)
+    robot = load_robot(path)
+    assert robot.calibration.digest == written.digest
+    assert (robot.name, robot.digest) == (ROBOT.name, ROBOT.digest)
+    model = robot.spec().compile()
+    assert model.dof_frictionloss[:6] == pytest.approx(written.servo.friction_nm)
+    assert -model.actuator_biasprm[:6, 2] == pytest.approx(written.servo.kv_nms_rad)
+    text = path.read_text().replace(ROBOT.digest, "f" * 64)
+    path.write_text(text)
+    with pytest.raises(CalibrationError, match="another robot file 'ur5e'"):
+        load_robot(path)
+    with pytest.raises(DataError, match="calibrated one already"):
+        fit([record(plant_in_class(ROBOT), duration_s=1.0)], robot)
