@@ -118,6 +118,32 @@ def killed(directory: Path, hz: float, after_s: float) -> tuple[float, str]:
     return 1e3 * (at - last), verify(directory).status
 
 
+def sizes(folder: Path, seconds: float) -> None:
+    """What a cycle of realistic sessions takes, beside the same cycles plain."""
+    from benchmarks import log_session
+
+    kinds = {
+        "as the nodes record it": log_session.Data(effort_noise_nm=0.0),
+        "with efforts": log_session.Data(),
+        "with efforts and wrench": log_session.Data(force_noise_n=0.2),
+        "noise 5e-4 rad, 1e-2 rad/s, efforts": log_session.Data(5e-4, 1e-2),
+        "commands on no grid, efforts": log_session.Data(commands_on_grid=False),
+        "no grid at all": log_session.Data(
+            effort_noise_nm=0.0, measured_on_grid=False, commands_on_grid=False
+        ),
+    }
+    print(
+        f"{'realistic session at 500 Hz, ' + str(seconds) + ' s':44} {'B/cycle':>8} {'GB/day':>7} {'ratio':>6}"
+    )
+    for k, (name, data) in enumerate(kinds.items()):
+        directory = folder / f"session{k}"
+        layout = log_session.record(directory, seconds, data).layout
+        count = round(seconds * log_session.HZ)
+        trace = sum(path.stat().st_size for path in directory.glob("trace-*")) / count
+        day_gb = trace * log_session.HZ * DAY_S / 1e9
+        print(f"{name:44} {trace:8.1f} {day_gb:7.2f} {trace / layout.fixed_bytes:6.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -125,6 +151,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--hz", type=float, default=1000.0)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--session-seconds", type=float, default=12.0)
     parser.add_argument("--until-killed", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.until_killed is not None:
@@ -162,6 +189,7 @@ def main() -> None:
         ends = [
             killed(Path(folder) / f"killed{k}", arguments.hz, float(after)) for k, after in enumerate(moments)
         ]
+        sizes(Path(folder), arguments.session_seconds)
     if ends:
         statuses = ", ".join(f"{count} {status}" for status, count in Counter(s for _, s in ends).items())
         losses = [loss for loss, _ in ends]

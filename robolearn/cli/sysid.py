@@ -141,9 +141,7 @@ def _read(
             log, arm.joint_names, state_topic=state_topic, command_topic=command_topic,
             effort_unit=None if effort_unit in (None, "none") else effort_unit,
         )  # fmt: skip
-    raise DataError(
-        f"'{log}' is neither a safety log (events.jsonl) nor an MCAP file."
-    )
+    raise DataError(f"'{log}' is neither a safety log (events.jsonl) nor an MCAP file.")
 
 
 def _verified(log: Path, unverified: bool) -> Motion:

@@ -159,7 +159,7 @@ def test_the_arm_touches_the_world_but_not_itself(arm):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_link_is_covered_from_joint_to_joint(arm):
-    """Each link has a capsule that its own joint's axis runs through, and one at the next joint's axis.
+    """Each link has a shape that its own joint's axis runs through, and one at the next joint's axis.
 
     Both may also be covered by the neighbour: two links share a joint's housing.
     """
@@ -171,23 +171,23 @@ def test_every_link_is_covered_from_joint_to_joint(arm):
         own = bodies[index]
         near = {own, int(model.body_parentid[own])}
         anchor, axis = data.xanchor[model.joint(joint).id], data.xaxis[model.joint(joint).id]
+        along = anchor + np.linspace(-0.5, 0.5, 1001)[:, None] * axis
         for body in near:
-            gap = min(_gap(model, data, geom, anchor, axis) for geom in _capsules(model, body))
-            assert gap < 0.0, f"link {model.body(body).name} does not reach the axis of {joint}"
+            shapes = [
+                g for g in range(model.ngeom) if model.geom_bodyid[g] == body and model.geom_conaffinity[g]
+            ]
+            inside = any(_inside(model, data, geom, along).any() for geom in shapes)
+            assert inside, f"link {model.body(body).name} does not reach the axis of {joint}"
 
 
-def _capsules(model, body):
-    return [g for g in range(model.ngeom) if model.geom_bodyid[g] == body and model.geom_conaffinity[g]]
-
-
-def _gap(model, data, geom, anchor, axis):
-    """Distance of a capsule's axis from a joint's axis, less its radius."""
-    if model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_CAPSULE:
-        return np.inf
-    direction = data.geom_xmat[geom].reshape(3, 3)[:, 2]
-    points = data.geom_xpos[geom] + np.linspace(-1, 1, 101)[:, None] * model.geom_size[geom, 1] * direction
-    apart = np.linalg.norm(np.cross(points - anchor, axis), axis=1).min()
-    return apart - model.geom_size[geom, 0]
+def _inside(model, data, geom, points):
+    """[k]: which points [k, 3] are inside a capsule or box."""
+    local = (points - data.geom_xpos[geom]) @ data.geom_xmat[geom].reshape(3, 3)
+    size = model.geom_size[geom]
+    if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX:
+        return (np.abs(local) < size).all(axis=1)
+    local[:, 2] -= np.clip(local[:, 2], -size[1], size[1])
+    return np.linalg.norm(local, axis=1) < size[0]
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -28,7 +28,7 @@ def serve(folder, bundle, domain=None):
     serving.start("sim_node", robot="fr3", rate_hz=1000.0, controller="robolearn", stream_rate_hz=RATE_HZ,
                   person_sensor=False)  # fmt: skip
     serving.start_safety(log_dir=None)
-    serving.start_policy(bundle.path)
+    serving.start_policy(bundle.path, state_rate_hz=1000.0)
     return serving
 
 

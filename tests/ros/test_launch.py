@@ -77,7 +77,7 @@ def test_what_stands_in_a_deployment_file_reaches_the_nodes(tmp_path):
     assert safety[0] == {
         "robot": "fr3", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0,
         "state_topic": "/cell/joint_states", "command_topic": "/cell/commands", "person_topic": "/cell/person",
-        "deployment_id": "cell 7", "operator": "operator-3", "operators": ["anna=0123456789abcdef"],
+        "wrench_topic": "", "deployment_id": "cell 7", "operator": "operator-3", "operators": ["anna=0123456789abcdef"],
     }  # fmt: skip
     assert policy[0] == {
         "robot": "fr3", "rt_priority": 0, "bundle": "b.robolearn", "command_rate_hz": 250.0,

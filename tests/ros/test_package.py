@@ -25,6 +25,7 @@ def test_the_manifest_is_valid_and_names_every_import():
         "robolearn_ros",
         "numpy",
         "mujoco",
+        "cryptography",
         "jax",
     }
     for file in [*PACKAGE.glob("robolearn_ros/*.py"), *PACKAGE.glob("launch/*.py")]:

@@ -24,6 +24,7 @@ def safety():
     rclpy.init(domain_id=101)
     node = SafetyNode()
     yield node
+    node.close()
     node.node.destroy_node()
     rclpy.shutdown()
 
@@ -38,6 +39,13 @@ def watch(safety, monkeypatch):
 
     monkeypatch.setattr(safety.monitor, "check", checked)
     return asked
+
+
+def decisions(safety, monkeypatch):
+    """What is decided, cycle by cycle."""
+    told = []
+    monkeypatch.setattr(safety._decisions, "tell", lambda decision, *_: told.append(decision))
+    return told
 
 
 class Listened:
@@ -70,10 +78,10 @@ def hear_policy(safety, monkeypatch):
 
 
 def test_an_error_in_the_cycle_asks_for_a_stop_and_the_loop_goes_on(safety, monkeypatch):
-    asked, tell = watch(safety, monkeypatch), safety._tell
-    monkeypatch.setattr(safety, "_tell", lambda *_: 1 / 0)
+    asked, tell = watch(safety, monkeypatch), safety._decisions.tell
+    monkeypatch.setattr(safety._decisions, "tell", lambda *_: 1 / 0)
     safety.tick(time.monotonic_ns())
-    monkeypatch.setattr(safety, "_tell", tell)
+    monkeypatch.setattr(safety._decisions, "tell", tell)
     safety.tick(time.monotonic_ns())
     safety.tick(time.monotonic_ns())
     assert asked == [False, True, False]
@@ -96,15 +104,17 @@ def test_messages_are_not_from_the_future_where_the_cycle_is_held_up_while_it_ta
     robot = safety.robot
     home = robot.home_rad
     monkeypatch.setattr(safety._states, "take", late)
+    told = decisions(safety, monkeypatch)
     safety.tick(time.monotonic_ns())
-    assert safety._decision.publish
-    assert safety._decision.records[0].rule == "start"
+    assert told[0].publish
+    assert told[0].records[0].rule == "start"
 
 
-def test_nothing_is_published_before_a_first_measurement(safety):
+def test_nothing_is_published_before_a_first_measurement(safety, monkeypatch):
     assert safety.monitor.state is State.HOLDING
+    told = decisions(safety, monkeypatch)
     safety.tick(time.monotonic_ns())
-    assert not safety._decision.publish
+    assert not told[0].publish
     assert safety.latency.count == 0
 
 
