@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robolearn.robots import Robot
 from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking, plan_braking
-from robolearn.safety.mode_limits import Limits
-from robolearn.safety.profile import NotChecked
+from robolearn.safety.mode_limits import Limits, compile_limits
+from robolearn.safety.profile import ModeLimits, NotChecked
 from robolearn.safety.rules import Stage, in_order
 from robolearn.safety.space import Space
 from robolearn.safety.types import Record, Vector
@@ -220,3 +221,9 @@ class Envelope:
             limits.source("torque_rate_max_nm_s"),
             limits.joint_names,
         )
+
+
+def build_envelope(robot: Robot, mode: ModeLimits, period_s: float, gripper: str | None) -> Envelope:
+    """The envelope of one mode: its limits, and the arm among the mode's keep-out boxes."""
+    boxes = {box.name: (np.array(box.min_m), np.array(box.max_m)) for box in mode.workspace.keep_out}
+    return Envelope(compile_limits(mode, robot), ArmModel(robot, boxes, gripper), period_s)

@@ -21,16 +21,15 @@ import numpy as np
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety import comparisons
-from robolearn.safety.arm_model import ArmModel
 from robolearn.safety.braking import Braking
 from robolearn.safety.cycle_clock import CycleClock, Tick
-from robolearn.safety.envelope import Envelope
+from robolearn.safety.envelope import build_envelope
 from robolearn.safety.follow import CommandFilter
 from robolearn.safety.inputs import Inputs, Reading, Selection
-from robolearn.safety.mode_limits import Limits, compile_limits
-from robolearn.safety.profile import ModeLimits, SafetyProfile
+from robolearn.safety.mode_limits import Limits
+from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.recent_faults import RecentFaults
-from robolearn.safety.rest import RestReadings, moving
+from robolearn.safety.rest import RestReadings, came_to_rest, moving
 from robolearn.safety.rules import Stage, first_found
 from robolearn.safety.stops import Stop
 from robolearn.safety.stream import CommandTimeline
@@ -46,9 +45,6 @@ from robolearn.safety.types import (
     Vector,
     Verdict,
 )
-
-_AWAY_PERIODS = 5.0  # after which an arm whose controller holds the last sample may have come to rest
-_AWAY_SPEEDS = 5.0  # times the speed of standstill: what was sent to move faster and rests did not follow
 
 
 class SafetyMonitor:
@@ -70,7 +66,7 @@ class SafetyMonitor:
         profile.check_against(robot)
         self.robot, self.profile, self.period_s = robot, profile, period_s
         self._envelopes = {
-            name: _envelope(robot, limits, period_s, gripper) for name, limits in profile.modes.items()
+            name: build_envelope(robot, limits, period_s, gripper) for name, limits in profile.modes.items()
         }
         self._clock = CycleClock(period_s)
         self._inputs = Inputs(robot.joint_names)
@@ -146,9 +142,7 @@ class SafetyMonitor:
                 return Answer(False, f"No reset: the arm was moved, and {unclear.text}.")
             moved, outside = self._resting_at(self._rest.position_rad)
             if outside:
-                return Answer(
-                    False, f"No reset: the arm rests outside its limits ({outside.rule}: {outside.text})."
-                )
+                return Answer(False, f"No reset: {_outside(outside)}.")
             self._filter = moved
             text += " The arm had been moved: its measured position is held now."
         self._rest_rad = reading.position_rad
@@ -175,9 +169,7 @@ class SafetyMonitor:
             )
         outside = self._filter.settle()
         if outside:
-            return Answer(
-                False, f"No start: the arm rests outside its limits ({outside.rule}: {outside.text})."
-            )
+            return Answer(False, f"No start: {_outside(outside)}.")
         self._timeline.clear()
         self._inputs.forget_commands()
         self._rest.forget()
@@ -315,21 +307,9 @@ class SafetyMonitor:
         """The cycles paused for so long that the arm came to rest meanwhile, or it is seen to have done so."""
         if tick.problem and tick.problem.rule == "cycle_gap":
             return tick.problem
-        most_s = _AWAY_PERIODS * self.period_s
-        if (
-            tick.elapsed_s <= most_s
-            or self._filter is None
-            or reading is None
-            or moving(reading, self.limits)
-        ):
+        if self._filter is None or reading is None:
             return None
-        still = self.limits.mode.standstill_velocity_max_rad_s.value
-        if np.abs(self._filter.velocity_rad_s).max() <= _AWAY_SPEEDS * still:
-            return None
-        text = f"the arm came to rest while the monitor was away for {tick.elapsed_s * 1e3:.1f} ms"
-        return Record(
-            "cycle_gap", tick.elapsed_s, most_s, most_s - tick.elapsed_s, "s", "the monitor's period", text
-        )
+        return came_to_rest(tick.elapsed_s, self.period_s, self._filter.velocity_rad_s, reading, self.limits)
 
     # -- where the arm is --
 
@@ -470,9 +450,8 @@ class SafetyMonitor:
         )
 
 
-def _envelope(robot: Robot, mode: ModeLimits, period_s: float, gripper: str | None) -> Envelope:
-    boxes = {box.name: (np.array(box.min_m), np.array(box.max_m)) for box in mode.workspace.keep_out}
-    return Envelope(compile_limits(mode, robot), ArmModel(robot, boxes, gripper), period_s)
+def _outside(record: Record) -> str:
+    return f"the arm rests outside its limits ({record.rule}: {record.text})"
 
 
 _WAITING = Record("start", 0.0, 1.0, -1.0, "1", "robolearn", "no start was given")

@@ -9,6 +9,9 @@ from robolearn.safety.inputs import Reading
 from robolearn.safety.mode_limits import Limits
 from robolearn.safety.types import Record, Vector
 
+_AWAY_PERIODS = 5.0  # after which an arm whose controller holds the last sample may have come to rest
+_AWAY_SPEEDS = 5.0  # times the speed of standstill: what was sent to move faster and rests did not follow
+
 
 class RestReadings:
     """The newest readings in a row that show the arm at standstill in one place. One `add` per cycle."""
@@ -66,3 +69,17 @@ def moving(reading: Reading, limits: Limits) -> bool:
     return not comparisons.every(
         np.abs(reading.velocity_rad_s) <= limits.mode.standstill_velocity_max_rad_s.value
     )
+
+
+def came_to_rest(
+    elapsed_s: float, period_s: float, sent_rad_s: Vector, reading: Reading, limits: Limits
+) -> Record | None:
+    """A cycle that is late finds the arm moving as it was sent to, sent_rad_s [n], and not at rest."""
+    most_s = _AWAY_PERIODS * period_s
+    if elapsed_s <= most_s or moving(reading, limits):
+        return None
+    still = limits.mode.standstill_velocity_max_rad_s.value
+    if np.abs(sent_rad_s).max() <= _AWAY_SPEEDS * still:
+        return None
+    text = f"the arm came to rest while the monitor was away for {elapsed_s * 1e3:.1f} ms"
+    return Record("cycle_gap", elapsed_s, most_s, most_s - elapsed_s, "s", "the monitor's period", text)

@@ -225,9 +225,7 @@ def replayed(
     monitor = SafetyMonitor(robot, profile, mode, period)
     names, far, now = robot.joint_names, 20.0, 100.0
     at, speed = position[0], np.zeros(robot.dof)
-    for _ in range(
-        round(monitor.limits.mode.rest_readings_min.value) + 1
-    ):  # until the arm's position is known
+    for _ in range(round(monitor.limits.mode.rest_readings_min.value) + 1):  # until the arm's position is known
         now += period
         monitor.check((), Measured(names, at, speed, now), Surroundings(far, now, False, True, now), now)
     answer = monitor.start(now, Measured(names, at, speed, now), "robolearn sysid excite")
@@ -239,7 +237,7 @@ def replayed(
         target, slope = position[max(k, 0)], velocity[k] if k >= 0 else np.zeros(robot.dof)
         around = Surroundings(far, now, False, True, now)
         decision = monitor.check(
-            (Command(names, target, now, slope),), Measured(names, at, speed, now), around, now
+            [Command(names, target, now, slope)], Measured(names, at, speed, now), around, now
         )
         if decision.verdict is not Verdict.PASS:
             first = decision.records[0]

@@ -205,7 +205,7 @@ class FakeArm:
         if self.state == "running":
             return
         if self.state == "stopped":
-            time.sleep(0.05)
+            time.sleep(0.15)  # longer than a fault counts for: a reset is refused while its cause persists
             accepted, text = self.call("reset")
             assert accepted, text
         self.wait("holding", lambda: self.state == "holding")

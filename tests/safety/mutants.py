@@ -1,7 +1,7 @@
 """Changes the monitor's code in every small way, one at a time, and says which change no test notices.
 
     make mutants                              # every module of TESTS, a quarter of an hour on two cores
-    make mutants MODULES="rules braking"
+    make mutants MODULES="comparisons braking"
 
 The tool is mutmut; it works in a copy under build/mutants. Each module is tried with its own tests alone: that is
 quick, and stricter than the whole suite. Lines that only write a message (f-strings) are left as they are. What
@@ -19,21 +19,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TREE = ROOT / "build" / "mutants" / "tree"
-TESTS = {
-    "rules": "test_rules",
-    "limits": "test_profile",
-    "braking": "test_braking",
-    "separation": "test_calculations",
-    "contact": "test_calculations",
-    "gaps": "test_gaps",
-    "stops": "test_stops",
-    "chain": "test_log_chain",
-    "stream": "test_command_stream",
-    "envelope": "test_envelope",
-    "inputs": "test_inputs",
-    "follow": "test_follow",
-    "space": "test_regions",
-    "monitor": "test_decisions",
+TESTS = {  # module below robolearn/safety: files of tests
+    "comparisons": ["test_comparisons"],
+    "mode_limits": ["test_profile"],
+    "braking": ["test_braking"],
+    "distances": ["test_gaps"],
+    "stops": ["test_stops"],
+    "stream": ["test_command_stream"],
+    "envelope": ["test_envelope"],
+    "inputs": ["test_inputs"],
+    "follow": ["test_follow"],
+    "space": ["test_regions"],
+    "cycle_clock": ["test_cycle_clock"],
+    "rest": ["test_rest", "test_cycles"],
+    "recent_faults": ["test_boot_and_reset"],
+    "monitor": ["test_monitor", "test_answers", "test_boot_and_reset", "test_cycles"],
 }
 SETTINGS = """
 [tool.mutmut]
@@ -42,7 +42,7 @@ only_mutate = ["robolearn/safety/{module}.py"]
 also_copy = ["envs", "configs"]
 do_not_mutate_patterns = ['f"']
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts="]
-pytest_add_cli_args_test_selection = ["tests/safety/{tests}.py"]
+pytest_add_cli_args_test_selection = {tests}
 timeout_constant = 10.0
 timeout_multiplier = 5.0
 track_dependencies = false
@@ -55,7 +55,8 @@ def mutate(module: str, tool: Path) -> tuple[int, dict[str, str]]:
     shutil.rmtree(TREE, ignore_errors=True)
     for folder in ("robolearn", "envs", "configs", "tests"):
         shutil.copytree(ROOT / folder, TREE / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    settings = (ROOT / "pyproject.toml").read_text() + SETTINGS.format(module=module, tests=TESTS[module])
+    files = [f"tests/safety/{name}.py" for name in TESTS[module]]
+    settings = (ROOT / "pyproject.toml").read_text() + SETTINGS.format(module=module, tests=json.dumps(files))
     (TREE / "pyproject.toml").write_text(settings)
     shutil.copy(ROOT / "README.md", TREE)
     paths = os.pathsep.join(map(str, (TREE, TREE / "envs", tool)))

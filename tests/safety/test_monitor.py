@@ -4,7 +4,8 @@ from safety_rig import DT, Rig, profile_with
 
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot
-from robolearn.safety.monitor import SafetyMonitor, _envelope
+from robolearn.safety.envelope import build_envelope
+from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import Box, SafetyProfile
 from robolearn.safety.types import State, Surroundings, Verdict
 
@@ -128,7 +129,7 @@ def test_no_start_from_where_the_mode_does_not_allow_it():
     automatic = rig.monitor.profile.mode("automatic")
     workspace = automatic.workspace.model_copy(update={"keep_out": (box,)})
     tight = automatic.model_copy(update={"workspace": workspace})
-    rig.monitor._envelopes["collaborative"] = _envelope(rig.robot, tight, DT, "parallel")
+    rig.monitor._envelopes["collaborative"] = build_envelope(rig.robot, tight, DT, "parallel")
     assert rig.monitor.set_mode("collaborative", "x").accepted
     assert rig.start().text.startswith("No start: the arm rests outside its limits (keep_out: ")
 
