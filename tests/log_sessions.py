@@ -81,7 +81,7 @@ class Session:
         self.phase_s, self.origin = 0.0, self.q.copy()
 
     def reset(self, why: str) -> None:
-        for _ in range(12):  # until the arm has been seen at rest for long enough
+        for _ in range(200):  # until the cause is past, and the arm has been seen at rest for long enough
             self.cycle()
         measured = self.measured
         answer = self.monitor.reset(self.now_s, measured, "op-7", why)

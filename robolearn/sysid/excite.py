@@ -225,7 +225,9 @@ def replayed(
     monitor = SafetyMonitor(robot, profile, mode, period)
     names, far, now = robot.joint_names, 20.0, 100.0
     at, speed = position[0], np.zeros(robot.dof)
-    for _ in range(round(monitor.limits.mode.rest_readings_min.value) + 1):  # until the arm's position is known
+    for _ in range(
+        round(monitor.limits.mode.rest_readings_min.value) + 1
+    ):  # until the arm's position is known
         now += period
         monitor.check((), Measured(names, at, speed, now), Surroundings(far, now, False, True, now), now)
     answer = monitor.start(now, Measured(names, at, speed, now), "robolearn sysid excite")

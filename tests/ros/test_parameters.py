@@ -42,6 +42,7 @@ def test_a_dump_holds_every_parameter_and_a_description_its_range(name, tmp_path
     domain, context = free_domain(), Context()
     given = {"bundle": str(ros_standin.export_reaching(tmp_path).path)} if name == "policy_node" else {}
     given |= {"require_approval": False} if given else {}
+    given |= {"controller_rate_hz": 500.0} if name == "safety_node" else {}
     with Serving(tmp_path / "run", domain_id=domain) as serving:
         serving.start(name, **given)
         rclpy.init(context=context, domain_id=domain)
