@@ -27,6 +27,7 @@ def _array(*values: float) -> np.ndarray:
 
 
 ROBOT = SimpleNamespace(
+    calibration=None,
     name="two",
     digest="0" * 64,
     dof=2,

@@ -15,7 +15,7 @@ from robolearn.config import config_path
 
 pytestmark = pytest.mark.ros
 
-SHOWN = [words for words in once(FOUND) if words[0] == "serve"]
+SHOWN = [words for words in once(FOUND) if words[0] == "serve" and "--motion" not in words]
 TUTORIAL = (ROOT / "docs" / "tutorials" / "integrator.md").read_text()
 OPERATE = [shlex.split(words) for words in re.findall(r"^robolearn operate (.*)$", TUTORIAL, re.MULTILINE)]
 

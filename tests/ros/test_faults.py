@@ -366,7 +366,7 @@ def test_a_safety_node_that_dies_leaves_the_arm_held_and_is_missed(bundle, tmp_p
 
 
 def test_the_table_of_faults_has_no_row_that_nothing_injects():
-    assert len(WITHIN_S) == 17
+    assert len(WITHIN_S) == 18
     here = Path(__file__)
     injected = here.read_text() + (here.parent / "test_intruders.py").read_text()
     assert [fault for fault in WITHIN_S if f'"{fault}"' not in injected] == []

@@ -99,7 +99,7 @@ def test_messages_that_cannot_be_read_ask_for_a_stop_at_once(safety, monkeypatch
 
 def test_messages_are_not_from_the_future_where_the_cycle_is_held_up_while_it_takes_them(safety, monkeypatch):
     def late():
-        time.sleep(0.02)  # twice what a profile lets a stamp be ahead
+        time.sleep(0.012)  # more than a profile lets a stamp be ahead
         return [
             joint_state(time_message(safety.clock, time.monotonic_ns()), robot.joint_names, home, 0.0 * home)
         ]
@@ -192,8 +192,9 @@ def test_neither_start_nor_reset_while_somebody_else_publishes_what_the_monitor_
     found = "2 publishers on /robolearn/person_range, expected one (a, b)"
     safety.publishers.findings = {"person": found}
     assert safety._start(1.0, START).text == f"No start: {found}"
+    safety.monitor._state = State.STOPPED
     assert safety._reset(1.0, RESET).text == f"No reset: {found}"
-    safety.publishers.findings = {}
+    safety.publishers.findings, safety.monitor._state = {}, State.HOLDING
     assert "Nothing to reset" in safety._reset(1.0, RESET).text
 
 
