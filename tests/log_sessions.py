@@ -75,6 +75,9 @@ class Session:
         self.log.event("mode", now_s=self.now_s, mode=mode, who="op-7", answer=answer)
 
     def start(self) -> None:
+        if self.monitor.state is State.HOLDING:
+            for _ in range(12):  # until the arm's position is known
+                self.cycle()
         measured = self.measured
         answer = self.monitor.start(self.now_s, measured, "op-7")
         self.log.event("start", now_s=self.now_s, measured=measured, who="op-7", answer=answer)
@@ -110,8 +113,6 @@ def story(
 ) -> Session:
     """Work, a NaN, a reset, work, a person comes near, a reset, work, end."""
     session = Session(directory, key, **more)
-    for _ in range(12):  # until the arm's position is known
-        session.cycle()
     session.start()
     session.wave(waves)
     bad = np.full(session.robot.dof, np.nan)

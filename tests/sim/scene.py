@@ -13,7 +13,7 @@ XML = """
   <worldbody>
     <geom name="table" type="plane" size="1 1 0.1" friction="0.1 0.005 0.0001"/>
     <body name="link" pos="0 0 1" gravcomp="1">
-      <joint name="hinge" axis="0 1 0" damping="0.5" armature="0.05"/>
+      <joint name="hinge" axis="0 1 0" damping="0.5" frictionloss="0.02" armature="0.05"/>
       <geom name="rod" type="capsule" fromto="0 0 0 0.4 0 0" size="0.03" contype="0" conaffinity="0" mass="1"/>
     </body>
     <body name="box" pos="0.5 0.5 0.0295">

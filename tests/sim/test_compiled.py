@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from robolearn.files.writing import replace_file
+from robolearn.sim import compiled as compiled_module
 from robolearn.sim.callback import host_call
 from robolearn.sim.compiled import KEPT, SUFFIX, compiled
 
@@ -114,13 +116,17 @@ def test_a_folder_that_cannot_be_written_costs_only_time(cache, compilations, ca
 
 
 def test_a_full_disk_costs_only_time_and_keeps_no_half_of_a_file(cache, monkeypatch, caplog):
-    write = Path.write_bytes
+    written = []
 
-    def half(self, data):
-        write(self, data[: len(data) // 2])
-        raise OSError(28, "No space left on device")
+    def half(descriptor, content):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(os.write(descriptor, content[: len(content) // 2]))
+        return written[0]
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(
+        compiled_module, "replace_file", lambda path, data, mode: replace_file(path, data, mode, half)
+    )
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
     assert "No space left on device" in caplog.text
