@@ -28,7 +28,8 @@ class PlantSession(Session):
     def play(self, plant, path):
         arm = PlantArm(self.robot, plant, 0.002)
         sent = self.robot.home_rad
-        for k, target in enumerate(path):
+        for k in range(-200, len(path)):  # at rest first, until the arm's position is known
+            target = path[max(k, 0)]
             seen = arm.step(self.now_s, sent)
             measured = Measured(
                 self.robot.joint_names, seen["position_rad"], seen["velocity_rad_s"], float(seen["stamp_s"])
