@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from controller_streams import FR3, HOME, Stream, deliver, hostile, smooth
 from robolearn_ros.stream_filter import Bounds, FilterConfig, StreamFilter
 from slow_filter import slow_run
-from streams import FR3, HOME, Stream, deliver, hostile, smooth
 
 from robolearn.errors import ConfigError
 from robolearn.safety.braking import plan_braking
