@@ -36,6 +36,17 @@ def memory_with(*, step=0, sent=True, tick_ns=0, speed=0.9):
     return memory, position, path
 
 
+def test_memory_that_goes_while_it_is_locked_does_not_break_the_next():
+    program = """
+    from robolearn_ros.guard_memory import GuardMemory
+    for joints in 7, 7000, 70_000:  # larger each time: none finds room where the one before was
+        memory = GuardMemory.create(joints)
+        del memory  # its mutex is still this thread's
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)])
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize("step", [0, 1, 40])
 def test_what_remains_is_the_monitors_own_braking_motion(step):
     memory, position, path = memory_with(step=step)

@@ -30,6 +30,10 @@ _ROWS = 6  # sent position; position, velocity, acceleration where the braking m
 _WORDS = 4  # of a slot's head: tick, step
 _PLANNED, _SENT, _STATUS, _BRAKE = range(4)
 
+# The kernel and the C library keep a locked robust mutex in a list of the thread that holds it. Memory that went while
+# it was locked would leave that list broken, and the thread's next lock would end the process: SIGSEGV.
+_LOCKED: set[mmap.mmap] = set()
+
 STARTING, READY, ENDED, FAILED = range(4)
 
 
@@ -84,6 +88,7 @@ class GuardMemory:
         _check(_LIBC.pthread_mutexattr_setrobust(attributes, _ROBUST))
         _check(_LIBC.pthread_mutex_init(memory._mutex, attributes))
         _check(_LIBC.pthread_mutex_lock(memory._mutex))
+        _LOCKED.add(memory._map)
         return memory
 
     # -- the safety node --
@@ -111,6 +116,7 @@ class GuardMemory:
         self._words[_BRAKE] = brake
         self._unlocked = True
         _check(_LIBC.pthread_mutex_unlock(self._mutex))
+        _LOCKED.discard(self._map)
 
     @property
     def status(self) -> int:
@@ -141,12 +147,17 @@ class GuardMemory:
 
     def wait(self) -> bool:
         """Wait for the end of the safety node. True where it ended without an order, or gave that to brake."""
-        return self._must_brake(_LIBC.pthread_mutex_lock(self._mutex))
+        return self._must_brake(self._held(_LIBC.pthread_mutex_lock(self._mutex)))
 
     def ended(self) -> bool | None:
         """As `wait`, but None while the safety node runs."""
-        result = _LIBC.pthread_mutex_trylock(self._mutex)
+        result = self._held(_LIBC.pthread_mutex_trylock(self._mutex))
         return None if result == errno.EBUSY else self._must_brake(result)
+
+    def _held(self, result: int) -> int:
+        if result in (0, errno.EOWNERDEAD):
+            _LOCKED.add(self._map)
+        return result
 
     def _must_brake(self, result: int) -> bool:
         if result not in (0, errno.EOWNERDEAD):
