@@ -16,8 +16,10 @@ from robolearn.errors import ConfigError
 from robolearn.learn import folder
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.distributed import data_mesh, envs_per_device, first_state, is_first, per_device
-from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
+from robolearn.learn.iteration import make_iteration
+from robolearn.learn.learner import Env, TrainState, policy_of
 from robolearn.learn.run import Run
+from robolearn.learn.stopwatch import Stopwatch
 from robolearn.learn.trackers import Tracker, open_trackers
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
