@@ -13,6 +13,7 @@ from robolearn.config import Config, apply_overrides, build, config_dir, config_
 from robolearn.env.naming import absolute, file_stem, split_task
 from robolearn.learn.calibrated import calibrated_config
 from robolearn.robots import is_robot_path
+from robolearn.sim.engines import EngineName
 
 
 class PpoConfig(Config):
@@ -70,7 +71,7 @@ class TrainConfig(Config):
 
     task: str
     seed: int = Field(default=0, ge=0, lt=2**31)
-    engine: Literal["auto", "native", "jax", "warp"] = "auto"
+    engine: EngineName = "auto"
     num_envs: PositiveInt = Field(default=512, description="environments of all processes together")
     total_steps: PositiveInt = Field(
         default=1_000_000, description="control steps of all environments together"

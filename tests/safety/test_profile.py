@@ -7,12 +7,12 @@ import yaml
 
 from robolearn.config import config_path
 from robolearn.errors import ProfileError
-from robolearn.robots import load_robot
+from robolearn.robots import load_robot, robot_names
 from robolearn.safety.mode_limits import CurveTable, compile_limits
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import MODES, Assessed, ModeLimits, NotChecked, SafetyProfile
 
-NAMES = ["fr3", "ur5e", "iiwa14"]
+NAMES = robot_names()
 
 
 def data(name="fr3"):
