@@ -12,7 +12,7 @@ _OPTIONAL = ("acceleration_rad_s2", "jerk_rad_s3", "torque_rate_nm_s")
 def contradictions(file: RobotFile) -> list[str]:
     """Faults that keep a robot from being built, one sentence each."""
     n = len(file.joint_names)
-    problems = _limit_faults(file.limits, n)
+    problems = _limit_faults(file.limits, file.joint_names)
     if len(set(file.joint_names)) != n:
         problems.append("joint_names holds a name twice.")
     vectors = {"home_rad": file.home_rad.value if file.home_rad else None}
@@ -60,9 +60,11 @@ def _length_faults(vectors: dict[str, list[float] | None], n: int) -> list[str]:
     ]
 
 
-def _limit_faults(limits: LimitFacts, n: int) -> list[str]:
+def _limit_faults(limits: LimitFacts, joints: list[str]) -> list[str]:
+    n = len(joints)
     problems = [
-        f"limits.{key} is null: an arm without it cannot be built or served."
+        f"limits.{key} is null: an arm without it cannot be built or served. Write the maker's figures for "
+        f"{', '.join(joints)}."
         for key in _NEEDED
         if getattr(limits, key).value is None
     ]
@@ -87,8 +89,12 @@ def _limit_faults(limits: LimitFacts, n: int) -> list[str]:
         if "position" not in key and ".q_m" not in key and value and min(value) < 0.0:
             problems.append(f"{key} holds {min(value)}: sizes, not signed values, are expected.")
     for key in ("velocity_rad_s", "torque_nm"):
-        if min(vectors[f"limits.{key}"]) <= 0.0:
-            problems.append(f"limits.{key} holds a zero: a limit must be greater than 0.")
+        zeros = [joint for joint, v in zip(joints, vectors[f"limits.{key}"], strict=True) if v <= 0.0]
+        if zeros:
+            problems.append(
+                f"limits.{key} holds a zero: a limit must be greater than 0. A model file's 0 says that the maker "
+                f"states none there: find the figures for {', '.join(zeros)}."
+            )
     return problems
 
 

@@ -262,8 +262,8 @@ def chain_from_model(
         )
     if model.nv != len(found):
         raise RobotError(
-            f"The model file has {model.nv} degrees of freedom, but joint_names has {len(found)} joints. Remove the "
-            "rest from the file: robolearn mounts its own gripper."
+            f"The model file has {model.nv} degrees of freedom, but joint_names has {len(found)} joints. Cut or hold "
+            "the rest under model (cut, keep, hold)."
         )
     return (*steps, flange)
 

@@ -165,10 +165,23 @@ class Links(Config):
 
 
 class ModelFile(Config):
-    """A model of the user's own: the path of an MJCF or URDF file, relative to the robot file, and its flange."""
+    """A model of the user's own: an MJCF, URDF or xacro file, and which part of it is the arm.
+
+    Paths are relative to the robot file. package_dirs: folders that hold the packages of `package://` paths.
+    base_body: the body that stands at the origin, upright, facing along x; without it the file's own axes and heights
+    are kept, and the body that carries the first joint stands over the origin. What the file holds besides the arm:
+    `cut` removes a body with all that hangs on it, `keep` leaves it there with its joints held, `hold` fixes single
+    joints at a position (rad, m).
+    """
 
     mjcf: str | None = None
     urdf: str | None = None
+    package_dirs: list[Text] = []
+    xacro_args: dict[str, str] = {}
+    base_body: Text | None = None
+    keep: list[Text] = []
+    hold: dict[str, Number] = {}
+    cut: list[Text] = []
     flange_body: Text
     flange_xyz_m: Point = [0.0, 0.0, 0.0]
     flange_rpy_rad: Point = [0.0, 0.0, 0.0]
@@ -301,6 +314,7 @@ class RobotFile(Config):
     kinematics: Kinematics | None = None
     links: Links | None = None
     model: ModelFile | None = None
+    hulls: dict[str, Hull] = {}  # of the links of a model file, by the name of the body
     limits: LimitFacts
     cartesian: dict[str, Scalar] = {}
     servo: Servo | None = None
