@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from robolearn.errors import RobotError, unknown
+from robolearn.robots.kinematics import rotation_from_quaternion
 from robolearn.robots.schema import ModelFile
 
 _WORLD = "world"
@@ -155,14 +156,14 @@ def _bake(spec: mujoco.MjSpec, positions: dict[str, float]) -> None:
     for name, value in moved.items():
         joint = model.joint(name)
         body = model.body(int(joint.bodyid[0]))
-        pos, turn = turned.get(body.name, (body.pos.copy(), _matrix(body.quat)))
+        pos, turn = turned.get(body.name, (body.pos.copy(), rotation_from_quaternion(body.quat)))
         amount = value - float(model.qpos0[joint.qposadr[0]])
         if joint.type[0] == mujoco.mjtJoint.mjJNT_SLIDE:
             pos = pos + turn @ (joint.axis * amount)
         elif joint.type[0] == mujoco.mjtJoint.mjJNT_HINGE:
             quat = np.zeros(4)
             mujoco.mju_axisAngle2Quat(quat, joint.axis, amount)
-            spin = _matrix(quat)
+            spin = rotation_from_quaternion(quat)
             pos, turn = pos + turn @ (joint.pos - spin @ joint.pos), turn @ spin
         else:
             raise RobotError(
@@ -285,12 +286,6 @@ def _base(compiled: mujoco.MjModel, name: str, first: int) -> int:
             f"model.base_body is '{name}', but the bodies that carry the first joint are {', '.join(names[::-1])}."
         )
     return line[names.index(name)]
-
-
-def _matrix(quat: np.ndarray) -> np.ndarray:
-    matrix = np.zeros(9)
-    mujoco.mju_quat2Mat(matrix, quat)
-    return matrix.reshape(3, 3)
 
 
 def _quaternion(rotation: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from robolearn.errors import RobotError
 from robolearn.robots.consistency import contradictions, missing
 from robolearn.robots.model_limits import wider_than_model
 from robolearn.robots.robot import read_robot_file, robot_from_file
+from robolearn.robots.watched import unwatched_advice, unwatched_links
 
 
 def check_robot(path: str | Path) -> list[str]:
@@ -24,7 +25,9 @@ def check_robot(path: str | Path) -> list[str]:
     problems = contradictions(file)
     if not problems:
         try:
-            robot_from_file(path).spec().compile()
+            robot = robot_from_file(path)
+            if unwatched := unwatched_links(robot.spec().compile()):
+                problems.append(unwatched_advice(unwatched, path.name))
             problems += wider_than_model(file, path.parent)
         except (RobotError, ValueError) as error:
             problems.append(str(error))

@@ -8,6 +8,17 @@ from robolearn.robots.schema import LimitFacts, RobotFile
 _NEEDED = ("position_min_rad", "position_max_rad", "velocity_rad_s", "torque_nm")
 _OPTIONAL = ("acceleration_rad_s2", "jerk_rad_s3", "torque_rate_nm_s")
 
+# of a complete file: who needs it, and what to write
+_WANTED = {
+    "payload_kg": "contact limits of the monitor are checked with it. Write the data sheet's, or `value: null` with a "
+    "note.",
+    "reach_m": "`reach` draws its goals within it (train). Write the data sheet's, from the shoulder to the flange.",
+    "moving_mass_kg": "`robolearn safety pfl` works with it. Write the sum of the moving links' masses.",
+    "home_rad": "episodes start around it and the arm rests at it (train, serve); without it that is mid-range. Write "
+    "a posture in which the arm is half stretched out, its tool pointing down.",
+    "ros": "`serve` finds the arm's driver by it: topics, rates, controller. See robolearn/robots/ur5e.yaml.",
+}
+
 
 def contradictions(file: RobotFile) -> list[str]:
     """Faults that keep a robot from being built, one sentence each."""
@@ -34,14 +45,14 @@ def missing(file: RobotFile) -> list[str]:
             findings.append(
                 f"limits.{key} is missing: write the maker's number with its source, or `value: null` with a note."
             )
-    for key in ("payload_kg", "reach_m", "moving_mass_kg", "home_rad", "ros"):
+    for key, advice in _WANTED.items():
         if getattr(file, key) is None:
-            findings.append(f"{key} is missing.")
+            findings.append(f"{key} is missing: {advice}")
     for link in file.links.bodies if file.links else ():
-        if link.hull is None:
+        if file.hull_of(link) is None:
             findings.append(
                 f"Link '{link.name}' has no hull: the monitor watches its geometry. Give it shapes that contain the "
-                "real link, with the margin by which they do."
+                f"real link, with the margin by which they do: robolearn robots hulls FILE --mesh {link.name}=MESH"
             )
     if file.servo is None:
         findings.append(
@@ -136,6 +147,8 @@ def _structure_faults(file: RobotFile) -> list[str]:
         problems.append(
             f"links.bodies must be the base (joint: null) and one link for each joint, in order; they are {linked}."
         )
+    names = [link.name for link in file.links.bodies]
+    problems += [f"hulls: {unknown('link', name, names)}" for name in file.hulls if name not in names]
     for link in file.links.bodies:
         for color in sorted({item.color for item in link.geometry} - set(file.links.colors)):
             problems.append(f"Link '{link.name}' uses color '{color}', which links.colors does not name.")
@@ -148,7 +161,8 @@ def _pair_faults(file: RobotFile) -> list[str]:
         return []
     known = ["gripper", *(link.name for link in file.links.bodies)]
     for link in file.links.bodies:
-        shapes = link.hull.shapes if link.hull else link.geometry
+        hull = file.hull_of(link)
+        shapes = hull.shapes if hull else link.geometry
         known += [f"{link.name}_{k}" for k, shape in enumerate(shapes) if shape.type != "accent"]
     named = [name for pair in file.self_distance.pairs for name in pair]
     return [f"self_distance.pairs: {unknown('link', name, known)}" for name in named if name not in known]

@@ -103,14 +103,15 @@ def _from_links(file: RobotFile, limits: JointLimits) -> tuple[mujoco.MjSpec, st
     set_options(spec)
     links = {link.joint: link for link in file.links.bodies}
     _add_materials(spec, file.links)
-    body = _add_link(spec.worldbody, links[None], np.zeros(3), np.eye(3))
+    hulls = {link.name: file.hull_of(link) for link in file.links.bodies}
+    body = _add_link(spec.worldbody, links[None], hulls, np.zeros(3), np.eye(3))
     position, rotation, index = np.zeros(3), np.eye(3), 0
     for step in file.kinematics.steps:
         position = position + rotation @ np.array(step.xyz_m)
         rotation = rotation @ rotation_from_rpy(step.rpy_rad)
         if step.type == "fixed":
             continue
-        body = _add_link(body, links[step.name], position, rotation)
+        body = _add_link(body, links[step.name], hulls, position, rotation)
         joint = body.add_joint(name=step.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=step.axis)
         _limit_joint(joint, limits, index)
         position, rotation, index = np.zeros(3), np.eye(3), index + 1
@@ -173,7 +174,11 @@ def _add_materials(spec: mujoco.MjSpec, links: Links) -> None:
 
 
 def _add_link(
-    parent: mujoco.MjsBody, link: Link, position: np.ndarray, rotation: np.ndarray
+    parent: mujoco.MjsBody,
+    link: Link,
+    hulls: dict[str, Hull | None],
+    position: np.ndarray,
+    rotation: np.ndarray,
 ) -> mujoco.MjsBody:
     """The body with its inertia as measured, whatever its geometry."""
     body = parent.add_body(
@@ -182,13 +187,13 @@ def _add_link(
     if link.inertia_kgm2 is not None and link.com_m is not None:
         body.mass, body.ipos, body.fullinertia = link.mass_kg, link.com_m, _inertia(link, link.inertia_kgm2)
         body.explicitinertial = True
-    _add_geoms(body, link)
+    _add_geoms(body, link, hulls[link.name])
     return body
 
 
-def _add_geoms(body: mujoco.MjsBody, link: Link) -> None:
+def _add_geoms(body: mujoco.MjsBody, link: Link, hull: Hull | None) -> None:
     """The hull, not seen, and the geometry, which then touches nothing; without a hull the geometry is it."""
-    shapes = [] if link.hull is None else link.hull.shapes
+    shapes = [] if hull is None else hull.shapes
     for number, shape in enumerate(shapes):
         add_hull_shape(body, f"{link.name}_{number}", shape)
     for number, geometry in enumerate(link.geometry):

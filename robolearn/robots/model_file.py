@@ -35,11 +35,12 @@ def model_path(model: ModelFile, folder: Path) -> Path:
     return path
 
 
-def read_model(model: ModelFile, folder: Path, hulls: Iterable[str] = ()) -> ReadModel:
+def read_model(model: ModelFile, folder: Path, hulls: Iterable[str] = (), *, seen: bool = False) -> ReadModel:
     """The spec of a robot file's own model, meshes included.
 
-    hulls: links whose hull the robot file has: a mesh of theirs that cannot be read is only not drawn. Raises
-    RobotError that names what cannot be read.
+    hulls: links whose hull the robot file has: a mesh of theirs that cannot be read is only not drawn. seen: whether
+    to keep what is only seen of links that have collision geometry too. Raises RobotError that names what cannot be
+    read.
     """
     path = model_path(model, folder)
     if model.mjcf is not None:
@@ -49,12 +50,17 @@ def read_model(model: ModelFile, folder: Path, hulls: Iterable[str] = ()) -> Rea
             raise RobotError(f"MuJoCo cannot read '{path}': {error}") from None
     dirs = [folder / given for given in model.package_dirs]
     root = urdf_root(path, model.xacro_args)
-    assets, left_out = _prepare(root, path, dirs, set(hulls))
+    assets, left_out = _prepare(root, path, dirs, set(hulls), seen)
     try:
         text = ElementTree.tostring(root, encoding="unicode")
-        return ReadModel(mujoco.MjSpec.from_string(text, assets=assets), left_out)
+        spec = mujoco.MjSpec.from_string(text, assets=assets)
     except ValueError as error:
         raise RobotError(f"MuJoCo cannot read '{path}': {error}") from None
+    touching = {geom.meshname for geom in spec.geoms if geom.contype}
+    for mesh in spec.meshes:
+        if mesh.name not in touching:  # flat ones have no volume, and weigh nothing here
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+    return ReadModel(spec, left_out)
 
 
 def urdf_root(path: Path, xacro_args: dict[str, str] | None = None) -> ElementTree.Element:
@@ -91,7 +97,7 @@ def _expanded(path: Path, arguments: dict[str, str]) -> bytes:
 
 
 def _prepare(
-    root: ElementTree.Element, path: Path, dirs: list[Path], hulls: set[str]
+    root: ElementTree.Element, path: Path, dirs: list[Path], hulls: set[str], seen: bool
 ) -> tuple[dict[str, bytes], list[str]]:
     """Make a URDF one that MuJoCo reads. Its meshes, by the names that they get in it; what was left out."""
     meshdir = _own_compiler(root)
@@ -104,7 +110,9 @@ def _prepare(
             ("visual", e) for e in link.findall("visual")
         ]:
             element.attrib.pop("name", None)  # often given twice
-            if kind == "visual" and touched:  # what touches is what is drawn: one of the two is enough
+            if (
+                kind == "visual" and touched and not seen
+            ):  # what touches is what is drawn: one of the two is enough
                 link.remove(element)
                 continue
             mesh = element.find("geometry/mesh")

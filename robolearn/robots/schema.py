@@ -314,7 +314,7 @@ class RobotFile(Config):
     kinematics: Kinematics | None = None
     links: Links | None = None
     model: ModelFile | None = None
-    hulls: dict[str, Hull] = {}  # of the links of a model file, by the name of the body
+    hulls: dict[str, Hull] = {}  # of links that have none of their own, by name
     limits: LimitFacts
     cartesian: dict[str, Scalar] = {}
     servo: Servo | None = None
@@ -322,6 +322,10 @@ class RobotFile(Config):
     self_distance: SelfDistance | None = None
     ros: RosInterface | None = None
     traps: list[str] = []
+
+    def hull_of(self, link: Link) -> Hull | None:
+        """The hull of a link, beside it or under `hulls`."""
+        return link.hull or self.hulls.get(link.name)
 
 
 class GripperFile(Config):
