@@ -12,12 +12,26 @@ from robolearn.robots.schema import ModelFile
 _WORLD = "world"
 
 
-def isolate_arm(spec: mujoco.MjSpec, model: ModelFile, joint_names: list[str]) -> mujoco.MjsBody:
+def isolate_arm(
+    spec: mujoco.MjSpec, model: ModelFile, joint_names: list[str], gripper: bool = False
+) -> mujoco.MjsBody:
     """Leave only the arm's joints in a spec, with its base at the origin. The body of the flange.
 
-    Raises RobotError that names what is left over and how to declare it.
+    gripper: whether the file's own gripper, if it is to be the robot's, stays with its joints; else it is cut. Raises
+    RobotError that names what is left over and how to declare it.
     """
     _name_all(spec)
+    fingers = []
+    if model.gripper is not None:
+        palm = _body(spec, model.gripper.palm_body, "gripper.palm_body")
+        if gripper:
+            fingers = model.gripper.finger_joints
+            for name in fingers:
+                if spec.joint(name) is None:
+                    known = [joint.name for joint in spec.joints]
+                    raise RobotError(f"model.gripper: {unknown('joint', name, known)}")
+        else:
+            _drop(spec, palm)
     _cut(spec, model)
     flange = _flange(spec, model)
     _check_arm_joints(spec, joint_names)
@@ -26,7 +40,7 @@ def isolate_arm(spec: mujoco.MjSpec, model: ModelFile, joint_names: list[str]) -
     _check_couplings(spec, flange, joint_names)
     for element in (*spec.equalities, *spec.tendons, *spec.excludes, *spec.pairs):
         spec.delete(element)  # of parts that are held or cut, or between links, which never touch here
-    _check_left_over(spec, joint_names, flange)
+    _check_left_over(spec, [*joint_names, *fingers], flange)
     _put_base_at_origin(spec, model, joint_names)
     return flange
 
@@ -141,13 +155,13 @@ def _hold(spec: mujoco.MjSpec, model: ModelFile, joint_names: list[str]) -> None
             raise RobotError(f"model.hold: {unknown('joint', name, known)}")
     if positions:
         _forget(spec, set(), set(positions))
-        _bake(spec, positions)
+        move_joints(spec, positions)
         for name in positions:
             spec.delete(spec.joint(name))
 
 
-def _bake(spec: mujoco.MjSpec, positions: dict[str, float]) -> None:
-    """Move the bodies of joints that are held elsewhere than at their reference position."""
+def move_joints(spec: mujoco.MjSpec, positions: dict[str, float]) -> None:
+    """Put the bodies of joints where they are at these positions, rather than at the reference position."""
     moved = {name: value for name, value in positions.items() if value != spec.joint(name).ref}
     if not moved:
         return
@@ -231,9 +245,9 @@ def _check_left_over(spec: mujoco.MjSpec, joint_names: list[str], flange: mujoco
     tops = _tops(left, {body.name for body in path_to(flange)})
     names = ", ".join(f"'{joint.name}'" for joint in left[:12])
     raise RobotError(
-        f"The model file has {len(left)} joints besides the {len(joint_names)} of the arm: {names}. Say what becomes "
-        f"of them: `cut: [{', '.join(tops)}]` under model removes their bodies, `keep: [{', '.join(tops)}]` keeps "
-        "them there with their joints held, `hold: {JOINT: POSITION}` holds single joints where you say."
+        f"The model file has {len(left)} joints besides the {len(joint_names)} that are used: {names}. Say what "
+        f"becomes of them: `cut: [{', '.join(tops)}]` under model removes their bodies, `keep: [{', '.join(tops)}]` "
+        "keeps them there with their joints held, `hold: {JOINT: POSITION}` holds single joints where you say."
     )
 
 

@@ -56,9 +56,10 @@ def missing(file: RobotFile) -> list[str]:
             )
     if file.servo is None:
         findings.append(
-            "servo is missing: the simulated drives are worked out from the inertia at mid-range."
+            "servo is missing: the simulated drives are worked out from the largest inertia in the workspace. "
+            "`robolearn robots show` states them; write them down, or identify yours (robolearn sysid)."
         )
-    if file.gripper_mount is None:
+    if file.gripper_mount is None and (file.model is None or file.model.gripper is None):
         findings.append("gripper_mount is missing: the gripper sits straight on the flange.")
     return findings
 

@@ -121,7 +121,7 @@ def _of_model(file: RobotFile, folder: Path) -> tuple[dict[str, Array], list[str
     spec, left_out = read_model(file.model, folder, file.hulls, seen=True)
     for element in (*spec.actuators, *spec.sensors, *spec.keys, *spec.cameras, *spec.lights):
         spec.delete(element)
-    isolate_arm(spec, file.model, list(file.joint_names))
+    isolate_arm(spec, file.model, list(file.joint_names), gripper=True)
     model = spec.compile()
     found: dict[str, list[Array]] = {}
     for geom in range(model.ngeom):

@@ -32,14 +32,15 @@ _TRUE = mujoco.mjtLimited.mjLIMITED_TRUE
 
 
 def build_arm(
-    file: RobotFile, limits: JointLimits, folder: Path
+    file: RobotFile, limits: JointLimits, folder: Path, gripper: bool = False
 ) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
     """A spec with the arm's bodies, joints and the site `flange`; the base's name; the last body.
 
     The base of an arm from the user's own file is the world, moved to where `ModelFile` says.
+    gripper: whether a gripper of that file stays on it, where it is to be the robot's.
     """
     if file.model is not None:
-        return _from_model_file(file, limits, folder)
+        return _from_model_file(file, limits, folder, gripper)
     return _from_links(file, limits)
 
 
@@ -120,7 +121,7 @@ def _from_links(file: RobotFile, limits: JointLimits) -> tuple[mujoco.MjSpec, st
 
 
 def _from_model_file(
-    file: RobotFile, limits: JointLimits, folder: Path
+    file: RobotFile, limits: JointLimits, folder: Path, gripper: bool
 ) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
     assert file.model is not None
     spec = read_model(file.model, folder, file.hulls).spec
@@ -130,11 +131,14 @@ def _from_model_file(
     taken += [*(geom for geom in spec.worldbody.geoms if geom.type == plane), *spec.lights, *spec.cameras]
     for element in taken:  # a task brings its own floor, light and cameras
         spec.delete(element)
-    last = isolate_arm(spec, file.model, file.joint_names)
+    every = {body.name for body in spec.bodies}
+    last = isolate_arm(spec, file.model, file.joint_names, gripper)
     set_options(spec)
     for body in spec.bodies[1:]:
         body.gravcomp = 1.0
-    _cover(spec, file.hulls)
+    if unknown_links := [name for name in file.hulls if name not in every]:
+        raise RobotError(f"hulls: {unknown('link', unknown_links[0], sorted(every - {'world'}))}")
+    _cover(spec, {name: hull for name, hull in file.hulls.items() if spec.body(name) is not None})
     unit = np.pi / 180.0 if spec.compiler.degree else 1.0
     for index, name in enumerate(file.joint_names):
         _limit_joint(spec.joint(name), limits, index, unit)
@@ -144,9 +148,6 @@ def _from_model_file(
 
 def _cover(spec: mujoco.MjSpec, hulls: dict[str, Hull]) -> None:
     """Let the links that have a hull be touched and watched by it, the others by their own collision geometry."""
-    for name in hulls:
-        if spec.body(name) is None:
-            raise RobotError(f"hulls: {unknown('link', name, [body.name for body in spec.bodies[1:]])}")
     for geom in spec.geoms:
         if geom.parent.name in hulls:
             geom.contype = geom.conaffinity = 0

@@ -238,7 +238,7 @@ def test_a_hand_with_mimic_joints_is_cut_kept_or_held(tmp_path, declared, bodies
     [
         (
             {},
-            r"2 joints besides the 3 of the arm: 'left_finger', .*`cut: \[hand\]`.*`keep: \[hand\]`.*`hold",
+            r"2 joints besides the 3 that are used: 'left_finger', .*`cut: \[hand\]`.*`keep: \[hand\]`.*`hold",
         ),
         ({"cut": ["hnd"]}, "model.cut: Unknown body 'hnd'.*Did you mean 'hand'"),
         ({"cut": ["upper"]}, "model.cut names 'upper', which carries the flange 'tool0'"),
@@ -282,3 +282,67 @@ def test_coupled_joints_of_the_arm_are_refused_by_name(tmp_path):
     )
     with pytest.raises(RobotError, match="'bend' of the arm is tied to"):
         load_robot(write(tmp_path, mimic, arm(URDF)))
+
+
+FINGERS = """<body name="hand" pos=".25 0 0" euler="0 1.5707963 0"><geom type="box" size=".03 .08 .02" pos="0 0 .02"/>
+ <body name="l" pos="0 {at} .06"><joint name="lf" type="slide" axis="0 {sign} 0" range="{range}"/>
+  <geom type="box" size=".01 .005 .03" pos="0 .005 0" mass=".05"/></body>
+ <body name="r" pos="0 -{at} .06"><joint name="rf" type="slide" axis="0 -{sign} 0" range="{range}"/>
+  <geom type="box" size=".01 .005 .03" pos="0 -.005 0" mass=".05"/></body></body>"""
+GRIPPER = {
+    "palm_body": "hand",
+    "finger_joints": ["lf", "rf"],
+    "tcp_xyz_m": [0, 0, 0.08],
+    "grip_force_n": 30.0,
+}
+HOLDING = {
+    "mjcf": "arm.xml",
+    "flange_body": "fore",
+    "flange_xyz_m": [0.25, 0, 0],
+    "flange_rpy_rad": [0, np.pi / 2, 0],
+    "gripper": GRIPPER,
+}
+
+
+@pytest.mark.parametrize(
+    ("at", "sign", "between", "closed_at"),
+    [(0.0, 1, "0 .04", "lower"), (0.0, -1, "-.04 0", "upper"), (-0.01, 1, ".01 .05", "lower")],
+)
+def test_a_gripper_in_the_file_is_the_gripper(tmp_path, at, sign, between, closed_at):
+    hand = FINGERS.format(at=at, sign=sign, range=between).replace("--", "")
+    tie = '<equality><joint joint1="lf" joint2="rf"/></equality>'
+    data = arm(HOLDING | {"gripper": GRIPPER | {"closed_at": closed_at}})
+    robot = load_robot(write(tmp_path, mjcf(hand=hand, extra=tie), data))
+    agrees(robot)
+    np.testing.assert_allclose(forward(robot, np.zeros(3))[0], [0.63, 0, 0.3], atol=1e-6)
+    assert (robot.gripper.width_max_m, robot.gripper.grip_force_n) == (pytest.approx(0.08), 30.0)
+    model = robot.spec().compile()
+    assert [model.actuator(i).name for i in range(model.nu)] == ["turn", "lift", "bend", "gripper"]
+    sim = mujoco.MjData(model)
+    for width in (0.08, 0.02, 0.0):
+        sim.ctrl[:] = [0, 0, 0, width]
+        mujoco.mj_step(model, sim, 400)
+        assert sim.sensor("gripper_width").data[0] == pytest.approx(width, abs=2e-3)
+        gap = sim.body("l").xpos[1] - sim.body("r").xpos[1]
+        assert gap == pytest.approx(width, abs=2e-3)
+    assert robot.spec(None).compile().nv == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"finger_joints": ["lf", "rff"]}, "Unknown joint 'rff'"),
+        ({"finger_joints": ["rf", "lf"]}, "'rf' opens along .*name the other finger first"),
+        ({"palm_body": "hnd"}, "model.gripper.palm_body: Unknown body 'hnd'"),
+    ],
+)
+def test_what_is_no_parallel_gripper_is_refused(tmp_path, change, message):
+    text = mjcf(hand=FINGERS.format(at=0.0, sign=1, range="0 .04"))
+    with pytest.raises(RobotError, match=message):
+        load_robot(write(tmp_path, text, arm(HOLDING | {"gripper": GRIPPER | change})))
+
+
+def test_a_gripper_whose_fingers_turn_is_refused(tmp_path):
+    text = mjcf(hand=FINGERS.format(at=0.0, sign=1, range="0 .04")).replace('"slide"', '"hinge"')
+    with pytest.raises(RobotError, match="'lf' is no sliding finger; .*Cut the gripper"):
+        load_robot(write(tmp_path, text, arm(HOLDING)))

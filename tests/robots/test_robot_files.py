@@ -251,7 +251,7 @@ def test_joints_besides_the_arm_are_refused(tmp_path):
     hand = '<body><joint type="slide"/><geom size="0.01"/></body><site name="tcp"'
     (tmp_path / "two.xml").write_text(MJCF.replace('<site name="tcp"', hand))
     found = " ".join(check_robot(path))
-    assert "1 joints besides the 2 of the arm: 'unnamed_joint_2'" in found
+    assert "1 joints besides the 2 that are used: 'unnamed_joint_2'" in found
     assert "`cut: [unnamed_body_3]`" in found
 
 
