@@ -397,7 +397,7 @@ def test_a_curve_that_does_not_fall_is_never_read_from_the_table():
 @pytest.mark.parametrize(("given", "refused"), [(6.28319, False), (6.2833, True)])
 def test_a_limit_of_six_digits_is_no_looser_than_the_same_of_ten(given, refused):
     changed, robot = data("ur5e"), load_robot("ur5e")
-    limit = changed["modes"]["automatic"]["position_max_rad"]
+    limit = changed["common"]["position_max_rad"]
     limit["value"] = [given, *limit["value"][1:]]
     profile = load(changed, "ur5e")
     if refused:
