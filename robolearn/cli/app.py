@@ -586,5 +586,47 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     raise typer.Exit(1 if findings else 0)
 
 
+@robots_app.command(name="hulls")
+def robots_hulls(
+    path: Annotated[Path, typer.Argument(help="A robot YAML; the hulls are written into it.")],
+    mesh: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINK=FILE", help="A mesh in the link's frame, in m, to contain too."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every link, not only those that cannot be watched.")
+    ] = False,
+    margin_m: Annotated[
+        float, typer.Option(min=0.0, max=0.1, help="How far inside every corner lies.")
+    ] = 0.002,
+) -> None:
+    """Fit boxes and capsules to the links' meshes, for the safety monitor to watch.
+
+    Example: robolearn robots hulls my_arm.yaml
+    """
+    from robolearn.robots.hulls_file import fit_hulls, write_hulls
+
+    pairs = [given.partition("=") for given in mesh or ()]
+    if wrong := ["=".join(filter(None, (a, b))) for a, _, b in pairs if not a or not b]:
+        raise RobotError(f"--mesh takes LINK=FILE, not '{wrong[0]}'.")
+    fitted = fit_hulls(path, margin_m, meshes={link: Path(file) for link, _, file in pairs}, every=every)
+    for sentence in fitted.left_out:
+        out.print(f"- {sentence}", markup=False)
+    if not fitted.hulls:
+        out.print(
+            f"{path}: every link can be watched; --all fits hulls to all of them.",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    write_hulls(path, fitted.hulls)
+    for name, hull in fitted.hulls.items():
+        kinds = ", ".join(shape.type for shape in hull.shapes)
+        out.print(f"{name}: {kinds}, every corner at least {margin_m * 1e3:g} mm inside", markup=False)
+    out.print(
+        f"Written to {path}. Look at them: robolearn view {path}/reach, geometry group 3.", markup=False
+    )
+
+
 def _number(value: Any) -> str:
     return "unknown" if value is None else f"{value:g}"
