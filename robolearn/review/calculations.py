@@ -11,9 +11,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
-from robolearn.safety.contact import REGIONS, SOURCE, ContactSpeed, Region, contact_speed, region
+from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.contact import (
+    KINDS,
+    MODELS,
+    REGIONS,
+    SOURCE,
+    ContactSpeed,
+    Region,
+    contact_speed,
+    region,
+    two_mass_kg,
+)
 from robolearn.safety.profile import (
     MAKER,
     Assessed,
@@ -31,7 +44,6 @@ from robolearn.safety.separation import PROTECTIVE_FORMULA, ProtectiveDistance, 
 
 CONTACT_FORMULA = "v = k min(F, p A) / sqrt(mu K),  mu = 1 / (1 / mH + 1 / mR),  mR = M / 2 + mL"
 CURVE_FORMULA = "|v| <= max(0, sqrt(2 a d) - b), d: distance to the lowest or highest position"
-KINDS = ("quasi_static", "transient")
 UNITS = (
     ("_rad_s3", "rad/s^3"),
     ("_rad_s2", "rad/s^2"),
@@ -97,7 +109,9 @@ class SpeedCurve:
 class ContactTable:
     """Power and force limiting for one mass of the robot: the inputs, and a row per body region.
 
-    bodies: what the edition has of each region of `rows`, in the same order.  pressure: whether it counts.
+    rows: by iso_ts_15066.  bodies: what the edition has of each region of `rows`, in the same order; `any_motion` and
+    `lightest` go with it: the least and the most that kinetic_energy allows, to a motion of unbounded mass and to the
+    lightest mass that is felt (empty where none was given).  pressure: whether it counts.
     """
 
     formula: str
@@ -105,6 +119,8 @@ class ContactTable:
     inputs: tuple[Input, ...]
     bodies: tuple[Region, ...]
     rows: tuple[ContactSpeed, ...]
+    any_motion: tuple[ContactSpeed, ...]
+    lightest: tuple[ContactSpeed, ...]
     forbidden: tuple[str, ...]
     pressure: bool
     kind: str
@@ -168,8 +184,10 @@ def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[Limit
             assert isinstance(value, Contact)
             rows += _number_rows(field, value)
             rows.append(_words(f"{field}.edition", value.edition, value))
-            rows.append(_words(f"{field}.kind", value.kind.replace("_", "-"), value))
-            rows.append(_words(f"{field}.regions", ", ".join(value.regions), value))
+            rows.append(_words(f"{field}.model", f"{value.model}: {MODELS[value.model]}", value))
+            for kind in ("transient_regions", "quasi_static_regions"):
+                rows.append(_words(f"{field}.{kind}", ", ".join(getattr(value, kind)) or "none", value))
+            rows += _speeds_by_model(field, value, robot)
     return tuple(rows)
 
 
@@ -196,18 +214,20 @@ def contact_table(
     *,
     mass_source: str = "robot file",
     mass_trust: str = "computed",
+    lightest_kg: float | None = None,
 ) -> ContactTable:
     """Allowed contact speeds against every region that may be touched, for mR = M / 2 + mL.
 
     kind: `quasi_static` or `transient`.  area_cm2 None leaves pressure out.  mass_source, mass_trust: of
-    moving_mass_kg. Head and face are listed as forbidden, never with a speed. Raises ProfileError for a kind or a
+    moving_mass_kg.  lightest_kg: mass felt without the payload where it is least, see `tcp_masses_kg`. Head and
+    face are listed as forbidden, never with a speed. Raises ProfileError for a kind or a
     region that does not exist or may not be touched, and for masses and areas that cannot be.
     """
     if kind not in KINDS:
         raise ProfileError(unknown("kind of contact", kind, KINDS))
     _within("moving_mass_kg", moving_mass_kg, above=0.0)
     _within("payload_kg", payload_kg)
-    mass = moving_mass_kg / 2.0 + payload_kg
+    mass = two_mass_kg(moving_mass_kg, payload_kg)
     inputs = [
         Input("M, moving mass of the robot", moving_mass_kg, "kg", mass_source, mass_trust),
         Input("mL, payload", payload_kg, "kg", "given", "integrator"),
@@ -218,11 +238,26 @@ def contact_table(
         inputs.append(Input("A, contact area", area_cm2, "cm^2", "given", "integrator"))
     allowed = [name for name in REGIONS if REGIONS[name].contact_allowed]
     bodies = tuple(region(name) for name in (allowed if regions is None else regions))
-    rows = tuple(contact_speed(body, mass, kind, area_cm2) for body in bodies)
+    light = () if lightest_kg is None else (lightest_kg + payload_kg,)
+    rows, any_motion, *lightest = (
+        tuple(contact_speed(body, felt, kind, area_cm2) for body in bodies) for felt in (mass, inf, *light)
+    )
     forbidden = tuple(name for name in REGIONS if name not in allowed)
     return ContactTable(
-        CONTACT_FORMULA, SOURCE, tuple(inputs), bodies, rows, forbidden, area_cm2 is not None, kind
-    )
+        CONTACT_FORMULA, SOURCE, tuple(inputs), bodies, rows, any_motion, lightest[0] if lightest else (), forbidden,
+        area_cm2 is not None, kind,
+    )  # fmt: skip
+
+
+def tcp_masses_kg(robot: Robot) -> tuple[float, float]:
+    """Mass felt at the flange of the bare arm at its home position, kg, in its lightest and its heaviest direction.
+
+    1 / mR: the eigenvalues of J inv(M) J', J the Jacobian of the point, M the joint inertia with rotors.
+    """
+    arm = ArmModel(robot, {}, None)
+    arm.posture(robot.home_rad)
+    felt = 1.0 / np.linalg.eigvalsh(arm.mobility_of_tcp())
+    return float(felt.min()), float(felt.max())
 
 
 def separation_sum(
@@ -289,6 +324,23 @@ def _number_rows(field: str, group: Separation | Contact) -> list[LimitRow]:
     """The numbers of a group."""
     named = ((name, getattr(group, name)) for name in type(group).model_fields)
     return [_row(f"{field}.{name}", "", number) for name, number in named if isinstance(number, Number)]
+
+
+def _speeds_by_model(field: str, contact: Contact, robot: Robot) -> list[LimitRow]:
+    """What each model allows: a number by iso_ts_15066, by kinetic_energy the least of any motion."""
+    limit = contact.speed(robot)
+    found = [("kinetic_energy", limit.energy_floor_m_s, "in any motion; a light one may be faster")]
+    if limit.two_mass_m_s is not None:
+        found.append(
+            ("iso_ts_15066", limit.two_mass_m_s, limit.reason(limit.two_mass_m_s).partition(", by")[0])
+        )
+    return [
+        LimitRow(
+            f"{field}.{model}", "", value, "m/s", None, None, f"{MODELS[model]} ({what})", "computed",
+            contact.risk_assessment_ref,
+        )
+        for model, value, what in found
+    ]  # fmt: skip
 
 
 def _words(field: str, text: str, origin: Assessed) -> LimitRow:

@@ -166,8 +166,12 @@ def test_what_is_no_number_is_in_the_table_in_words():
     }
     for field, words in (
         ("enabling_device", "not used"),
-        ("contact.kind", "transient"),
-        ("contact.regions", "chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist, hands_fingers"),
+        ("contact.model", "stricter: both models hold"),
+        ("contact.quasi_static_regions", "lower_arms_wrist, hands_fingers"),
+        (
+            "contact.transient_regions",
+            "chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist, hands_fingers",
+        ),
     ):
         assert rows[field].text == words
         assert rows[field].risk_assessment_ref == "RA-DEMO-FR3/contact"
@@ -285,7 +289,7 @@ def test_the_table_of_body_regions():
 
 def test_the_lowest_speed_of_all_regions_counts_for_each_mass():
     # hands: 0.6 kg, 75 kN/m, 280 N; chest: 40 kg, 25 kN/m, 240 N by pressure; abdomen: 40 kg, 10 kN/m, 220 N
-    several = Touched(("hands_fingers", "chest", "abdomen"), "transient", 1.0)
+    several = Touched([(name, "transient") for name in ("hands_fingers", "chest", "abdomen")], 1.0)
     # 240 / sqrt(40 * 25000) against an arm of any mass; 0.6 and 0.2 kg are 0.15 kg together: 280 / sqrt(0.15 * 75000)
     np.testing.assert_allclose(several.speeds(np.array([np.inf, 0.2])), [0.24, 2.6398653], rtol=1e-7)
     assert several.speeds(np.array(0.2)) == pytest.approx(2.6398653, rel=1e-7)
@@ -295,10 +299,10 @@ def test_the_lowest_speed_of_all_regions_counts_for_each_mass():
     ("kind", "area_cm2", "force_n"), [("quasi_static", 1.0, 120.0), ("transient", 2.0, 280.0)]
 )
 def test_the_kind_and_the_area_of_a_contact_count(kind, area_cm2, force_n):
-    allowed = Touched(("chest",), kind, area_cm2).speeds(np.array([np.inf]))
+    allowed = Touched([("chest", kind)], area_cm2).speeds(np.array([np.inf]))
     np.testing.assert_allclose(allowed, [force_n / 1000.0], rtol=1e-12)  # sqrt(40 kg * 25 kN/m)
 
 
 def test_the_head_may_not_be_touched():
     with pytest.raises(ProfileError, match="'face' is never allowed"):
-        Touched(("chest", "face"), "transient", None)
+        Touched([("chest", "transient"), ("face", "transient")], None)
