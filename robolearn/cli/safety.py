@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from robolearn.cli.terminal import Terminal
-from robolearn.errors import RobotError
+from robolearn.errors import ProfileError, RobotError
 from robolearn.review.calculations import (
     ContactTable,
     Input,
@@ -20,6 +20,7 @@ from robolearn.review.calculations import (
     separation_sum,
     speed_curves,
     tcp_masses_kg,
+    with_sensor,
 )
 from robolearn.robots import Robot, load_robot
 from robolearn.safety.contact import MODELS
@@ -121,16 +122,30 @@ def separation(
     speed_m_s: Annotated[float, typer.Option(help="Speed of the arm's fastest point, m/s.")] = 1.0,
     stopping_time_s: Annotated[float, typer.Option(help="Stopping time at that speed, s.")] = 0.3,
     stopping_distance_m: Annotated[float, typer.Option(help="Stopping distance at that speed, m.")] = 0.15,
+    approach: Annotated[
+        str, typer.Option(help="To another sensor than the profile's: orthogonal or parallel.")
+    ] = "parallel",
+    resolution_m: Annotated[
+        float | None, typer.Option(help="Of another sensor than the profile's, m; C follows from it.")
+    ] = None,
+    height_m: Annotated[
+        float | None, typer.Option(help="Of its plane above the floor, m, for parallel approach.")
+    ] = None,
 ) -> None:
     """Speed and separation monitoring: the protective distance, term by term.
 
-    Example: robolearn safety separation fr3 --speed-m-s 0.5
+    Examples: robolearn safety separation fr3 --speed-m-s 0.5
+    robolearn safety separation fr3 --resolution-m 0.07 --height-m 0.3
     """
     arm, chosen = _fitting(robot, profile)
     numbers = chosen.mode(mode).separation
     if not isinstance(numbers, Separation):
         _plain(f"Profile {chosen.name}, mode {mode}: separation is not checked: {numbers.not_checked}.")
         raise typer.Exit
+    if resolution_m is not None:
+        numbers = with_sensor(numbers, approach, resolution_m, height_m)
+    elif height_m is not None or approach != "parallel":
+        raise ProfileError("approach and height_m describe another sensor: give its resolution_m as well.")
     worked = separation_sum(numbers, speed_m_s, stopping_time_s, stopping_distance_m)
     out.print(f"[bold]{escape(arm.label)}[/], profile {escape(chosen.name)}, mode {mode}", highlight=False)
     _plain(f"{worked.formula}\n{worked.edition}\n")

@@ -27,6 +27,9 @@ from robolearn.safety.contact import (
     region,
     two_mass_kg,
 )
+from robolearn.safety.iso_13855 import FORMULAS, intrusion_distance_m
+from robolearn.safety.iso_13855 import SOURCE as ISO_13855
+from robolearn.safety.people import Sensor
 from robolearn.safety.profile import (
     MAKER,
     Assessed,
@@ -163,17 +166,15 @@ def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[Limit
         elif isinstance(value, EnablingDevice):
             rows.append(_words(field, value.value.replace("_", " "), value))
         elif isinstance(value, NotChecked):
-            text = f"not checked: {value.not_checked}"
-            rows.append(
-                LimitRow(
-                    field, "", None, unit_of(field), None, None, text, "integrator", value.risk_assessment_ref,
-                    text="not checked",
-                )
-            )  # fmt: skip
+            rows.append(_open(field, value))
         elif isinstance(value, Workspace):
             rows += _region_rows(value)
         elif isinstance(value, Separation):
             rows += _number_rows(field, value)
+            rows += _sensor_rows(f"{field}.sensor", value.sensor)
+            if value.intrusion_below_sensor is not None:
+                below = value.intrusion_below_sensor
+                rows.append(_words(f"{field}.intrusion_below_sensor", below.reason, below))
             rows.append(
                 LimitRow(
                     f"{field}.edition", "", None, "1", None, None, "named by the profile", "integrator",
@@ -260,6 +261,26 @@ def tcp_masses_kg(robot: Robot) -> tuple[float, float]:
     return float(felt.min()), float(felt.max())
 
 
+def with_sensor(
+    numbers: Separation, approach: str, resolution_m: float, height_m: float | None = None
+) -> Separation:
+    """A mode's numbers with another sensor, and C as it follows from that. Raises ProfileError."""
+    _within("resolution_m", resolution_m, above=0.0)
+    if height_m is not None:
+        _within("height_m", height_m)
+    given = {"source": "given", "trust": "integrator", "risk_assessment_ref": "none: a calculation"}
+    c_m = intrusion_distance_m(approach, resolution_m, height_m)
+    data = numbers.model_dump() | {
+        "sensor": {
+            **given, "approach": approach, "resolution_m": {**given, "value": resolution_m},
+            "height_m": None if height_m is None else {**given, "value": height_m},
+        },
+        "intrusion_distance_m": {**given, "value": c_m, "trust": "computed", "source": f"{FORMULAS[approach]}"},
+        "intrusion_below_sensor": None,
+    }  # fmt: skip
+    return Separation.model_validate(data)
+
+
 def separation_sum(
     numbers: Separation, robot_speed_m_s: float, stopping_time_s: float, stopping_distance_m: float
 ) -> SeparationSum:
@@ -275,6 +296,19 @@ def separation_sum(
         for name in type(numbers).model_fields
         if isinstance(number := getattr(numbers, name), Number)
     ]
+    if isinstance(numbers.sensor, Sensor):
+        sensor = numbers.sensor
+        inputs += [
+            Input(f"sensor.{name}", number.value, "m", number.source, number.trust)
+            for name in ("resolution_m", "height_m")
+            if isinstance(number := getattr(sensor, name), Number)
+        ]
+        inputs.append(
+            Input(
+                "C from the sensor", sensor.intrusion_distance_m, "m",
+                f"{sensor.approach} approach: {FORMULAS[sensor.approach]} ({ISO_13855})", "computed",
+            )
+        )  # fmt: skip
     inputs += [
         Input("robot_speed_m_s", robot_speed_m_s, "m/s", "given", "integrator"),
         Input("stopping_time_s", stopping_time_s, "s", "given", "integrator"),
@@ -282,15 +316,6 @@ def separation_sum(
     ]
     terms = protective_distance(numbers, robot_speed_m_s, stopping_time_s, stopping_distance_m)
     return SeparationSum(PROTECTIVE_FORMULA, numbers.edition, tuple(inputs), terms)
-
-
-def intrusion_distance_m(resolution_mm: float) -> float:
-    """C for a light curtain approached at right angles, ISO 13855:2010: 8 (d - 14) mm, 850 mm for d above 40 mm.
-
-    Source: manuals of SICK, Keyence and Datalogic that quote it (trust: secondary). Note that the 2024 edition
-    replaces C by D_DS and Z, whose figures are not in robolearn.
-    """
-    return 0.85 if resolution_mm > 40.0 else max(0.0, 8.0 * (resolution_mm - 14.0)) / 1000.0
 
 
 def _joint_rows(robot: Robot, field: str, numbers: Numbers) -> list[LimitRow]:
@@ -320,7 +345,7 @@ def _row(field: str, where: str, number: Number, maker: tuple[float, str] | None
     )  # fmt: skip
 
 
-def _number_rows(field: str, group: Separation | Contact) -> list[LimitRow]:
+def _number_rows(field: str, group: Separation | Contact | Sensor) -> list[LimitRow]:
     """The numbers of a group."""
     named = ((name, getattr(group, name)) for name in type(group).model_fields)
     return [_row(f"{field}.{name}", "", number) for name, number in named if isinstance(number, Number)]
@@ -341,6 +366,28 @@ def _speeds_by_model(field: str, contact: Contact, robot: Robot) -> list[LimitRo
         )
         for model, value, what in found
     ]  # fmt: skip
+
+
+def _sensor_rows(field: str, sensor: Sensor | NotChecked) -> list[LimitRow]:
+    """The sensor that sees persons, and C that follows from it."""
+    if isinstance(sensor, NotChecked):
+        return [_open(field, sensor)]
+    return [
+        *_number_rows(field, sensor),
+        _words(f"{field}.approach", sensor.approach, sensor),
+        LimitRow(
+            f"{field}.intrusion_distance_m", "", sensor.intrusion_distance_m, "m", None, None,
+            f"{FORMULAS[sensor.approach]} ({ISO_13855})", "computed", sensor.risk_assessment_ref,
+        ),
+    ]  # fmt: skip
+
+
+def _open(field: str, item: NotChecked) -> LimitRow:
+    """A check that is not made."""
+    return LimitRow(
+        field, "", None, unit_of(field), None, None, f"not checked: {item.not_checked}", "integrator",
+        item.risk_assessment_ref, text="not checked",
+    )  # fmt: skip
 
 
 def _words(field: str, text: str, origin: Assessed) -> LimitRow:

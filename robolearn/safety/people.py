@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
 from robolearn.config import Config
 from robolearn.errors import ProfileError
 from robolearn.robots import Robot
 from robolearn.robots.sourced import Text
-from robolearn.safety.assessed import REGIONS_MAX, Assessed, NotNegative, Positive
+from robolearn.safety.assessed import REGIONS_MAX, Assessed, ByKey, Not, NotChecked, NotNegative, Positive
 from robolearn.safety.contact import ContactLimit, Touched, region, two_mass_kg
+from robolearn.safety.iso_13855 import FORMULAS, intrusion_distance_m
+from robolearn.safety.iso_13855 import SOURCE as ISO_13855
+
+
+class Sensor(Assessed):
+    """The protective device that sees persons.
+
+    approach: of a person to its plane of detection, at right angles or in parallel.  resolution_m: the smallest thing
+    that it sees.  height_m: of that plane above the floor, for `parallel` alone.  source, trust, risk_assessment_ref:
+    of the device and its mounting.
+    """
+
+    approach: Literal["orthogonal", "parallel"]
+    resolution_m: Positive
+    height_m: NotNegative | None = None
+
+    @property
+    def intrusion_distance_m(self) -> float:
+        """C that follows from it, m. Raises ProfileError where it is mounted too low for its resolution."""
+        height = None if self.height_m is None else self.height_m.value
+        return intrusion_distance_m(self.approach, self.resolution_m.value, height)
+
+
+class Reason(Assessed):
+    """Why a number is not the one that follows from others, and where that is said."""
+
+    reason: Text
 
 
 class Separation(Config):
-    """Speed and separation monitoring: S >= Sh + Sr + Ss + C + Zd + Zr, from a sensor at the robot's base."""
+    """Speed and separation monitoring: S >= Sh + Sr + Ss + C + Zd + Zr, from a sensor at the robot's base.
+
+    sensor: from which C follows, or why the formulas do not hold for it.  intrusion_below_sensor: why
+    intrusion_distance_m, C, is less than what follows; only where it is.
+    """
 
     edition: Text
     human_speed_m_s: Positive
     reaction_time_s: Positive
     stopping_time_extra_s: NotNegative
+    sensor: Annotated[Annotated[Sensor, Tag("limit")] | Not, ByKey]
     intrusion_distance_m: NotNegative
+    intrusion_below_sensor: Reason | None = None
     sensor_uncertainty_m: NotNegative
     robot_uncertainty_m: NotNegative
     person_age_max_s: Positive
+
+    @model_validator(mode="after")
+    def _intrusion_fits(self) -> Separation:
+        given, reason = self.intrusion_distance_m.value, self.intrusion_below_sensor
+        if isinstance(self.sensor, NotChecked):
+            needed, which = 0.0, "sensor is not checked"
+        else:
+            try:
+                needed = self.sensor.intrusion_distance_m
+            except ProfileError as error:
+                raise ValueError(f"sensor: {error}") from None
+            which = (
+                f"{FORMULAS[self.sensor.approach]} ({ISO_13855}) gives {needed:.4g} m for the stated sensor"
+            )
+        if given < needed - 1e-9 and reason is None:
+            raise ValueError(
+                f"intrusion_distance_m is {given:g}, but {which}. Raise it, correct the sensor, or say under "
+                "intrusion_below_sensor {reason: ..., source: ..., trust: ..., risk_assessment_ref: ...} why less is "
+                "enough"
+            )
+        if reason is not None and not given < needed - 1e-9:
+            raise ValueError(
+                f"intrusion_below_sensor has a reason, but intrusion_distance_m {given:g} is not below: {which}. Take "
+                "the reason out"
+            )
+        return self
 
 
 class Contact(Assessed):

@@ -106,7 +106,7 @@ def test_nothing_is_cut_at_any_width(capsys, width, arguments):
     assert status == 0
     assert "…" not in out
     if width >= 80:
-        names = REGIONS if arguments[0] == "pfl" else ("stopping_time_extra_s", "Zr", "Sp", "1.4600")
+        names = REGIONS if arguments[0] == "pfl" else ("stopping_time_extra_s", "Zr", "Sp", "2.1100")
         assert all(re.search(rf"\b{name}\b", out) for name in names)
 
 
@@ -131,6 +131,8 @@ def test_nothing_is_cut_at_any_width(capsys, width, arguments):
         (("separation", "fr3", "--stopping-time-s", "-0.1"), "stopping_time_s is -0.1"),
         (("separation", "fr3", "--stopping-distance-m", "inf"), "stopping_distance_m is inf"),
         (("separation", "fr3", "--mode", "foo"), "Unknown mode 'foo'"),
+        (("separation", "fr3", "--resolution-m", "0.07", "--height-m", "0.2"), "needs at least 0.3 m"),
+        (("separation", "fr3", "--height-m", "0.3"), "give its resolution_m as well"),
         (("separation", "fr3", "--profile", "ur5e"), "is for robot 'ur5e'"),
     ],
 )
@@ -162,6 +164,13 @@ def test_a_profile_of_the_wrong_form_is_refused_in_one_line(capsys, tmp_path, pa
     assert (status, out) == (2, "")
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_separation_works_c_of_another_sensor(capsys):
+    status, out, _ = run(capsys, "safety", "separation", "fr3", "--resolution-m", "0.07", "--height-m", "0.3")
+    assert status == 0
+    assert re.search(r"C +1\.0800 +intrusion", out)
+    assert re.search(r"Sp +2\.3400", out)
 
 
 def test_separation_that_is_not_checked_says_why(capsys):

@@ -150,7 +150,7 @@ class SlowChecker:
                 extent = max(extent, float(np.hypot(*centres[1, :2])) + part["radius"])
                 speeds = self.surface_speed(centres[:1], centres[1:], turn[:1], turn[1:], part["radius"])
                 robot_speed = max(robot_speed, float(speeds[0]))
-        given = {key: entry["value"] for key, entry in numbers.items() if isinstance(entry, dict)}
+        given = {key: entry["value"] for key, entry in numbers.items() if "value" in entry}
         extra = given["stopping_time_extra_s"]
         needed = (
             given["human_speed_m_s"] * (given["reaction_time_s"] + time_s + extra)
