@@ -250,15 +250,33 @@ def export(
 
 @app.command(rich_help_panel=INTEGRATOR)
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|CALIBRATION", help="A .robolearn file, or a calibration.")
+    ],
+    as_json: Json = False,
 ) -> None:
     """What a bundle is: its contract, results, digests, signature and approvals, checked.
+
+    Of a calibration: its logs, and every number with its interval; the robot file that it is for is checked.
 
     Example: robolearn inspect fr3-reach.robolearn
     """
     from robolearn.policy.approval import approvals_json, approvals_text
     from robolearn.policy.bundle import PolicyBundle
+    from robolearn.robots import is_robot_path, load_robot
 
+    if is_robot_path(bundle):
+        calibration = load_robot(bundle).calibration
+        if calibration is None:
+            raise ConfigError(
+                f"'{bundle}' is a robot file, no bundle or calibration. Look at it with `robolearn robots check`."
+            )
+        if as_json:
+            about = {"calibration_digest": calibration.digest}
+            out.print_json(json.dumps({**calibration.model_dump(mode="json", by_alias=True), **about}))
+        else:
+            out.print(calibration.inspect(), markup=False, highlight=False, soft_wrap=True)
+        return
     loaded = PolicyBundle.load(bundle)
     if as_json:
         about = {"bundle_digest": loaded.digest, "key_id": loaded.key_id, "public_key": loaded.public_key}
