@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from robolearn import __version__
+from robolearn.cli import dossier as cli_dossier
 from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
@@ -271,26 +272,14 @@ def inspect(
     out.print(approvals_text(loaded, bundle), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command(rich_help_panel=SAFETY)
-def approve(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
-    who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
-    key: Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")] = None,
-    new_key: NewKey = False,
-) -> None:
-    """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
-
-    Example: robolearn approve fr3-reach.robolearn --who engineer-7
-    """
-    from robolearn.keys import named_key
-    from robolearn.policy.approval import approvals_path
-    from robolearn.policy.approval import approve as sign
-    from robolearn.policy.bundle import PolicyBundle
-
-    PolicyBundle.load(bundle)  # before a key is made for nothing
-    signed = sign(bundle, named_key(key, new_key), who)
-    text = f"Approved {signed.digest[:12]} as {signed.who}, key {signed.key_id}: {approvals_path(bundle)}"
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+for _command in (
+    cli_dossier.verify,
+    cli_dossier.gate,
+    cli_dossier.approve,
+    cli_dossier.revoke,
+    cli_dossier.lineage,
+):
+    app.command(rich_help_panel=SAFETY)(_command)
 
 
 @app.command(rich_help_panel=INTEGRATOR)

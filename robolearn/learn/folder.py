@@ -29,6 +29,7 @@ from robolearn import __version__
 from robolearn.config import load_config
 from robolearn.errors import ConfigError, unknown
 from robolearn.files.writing import replace_file
+from robolearn.learn.gates import FREE
 from robolearn.learn.train_config import TrainConfig
 
 CONFIG = "config.yaml"
@@ -49,8 +50,6 @@ _PACKAGES = (
 )
 # Accelerator plugins are named after the version of CUDA or ROCm.
 _PLUGINS = re.compile(r"jax-(cuda|rocm)\d+-(plugin|pjrt)$")
-# What may differ between a run and its continuation: none of it touches a number.
-_FREE = {"time_budget_s", "checkpoint_every", "checkpoints_kept", "wandb", "distributed"}
 
 
 def is_run(run_dir: Path) -> bool:
@@ -70,7 +69,7 @@ def check_same_run(run_dir: Path, config: TrainConfig) -> None:
     """Raise ConfigError where config would continue the run in this folder as another one."""
     old = read_run_config(run_dir).model_dump()
     new = config.model_dump()
-    differ = [key for key in new if key not in _FREE and new[key] != old[key]]
+    differ = [key for key in new if key not in FREE and new[key] != old[key]]
     if differ:
         raise ConfigError(
             f"'{run_dir}' holds a run with another {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "

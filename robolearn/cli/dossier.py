@@ -1,0 +1,186 @@
+"""`robolearn verify`, `gate`, `revoke`, `lineage` and `dossier`: evidence of a training, and decisions about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robolearn.cli.terminal import Terminal
+
+out = Terminal()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Who = Annotated[str, typer.Option(help="Pseudonym under which your key is known.")]
+Role = Annotated[str, typer.Option(help="In which role you decide.")]
+Days = Annotated[float | None, typer.Option(help="How many days it holds (default: no end).")]
+Key = Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")]
+NewKey = Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")]
+
+
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Public key (.pub) of who may have signed; may be given again."),
+    ] = None,
+    head: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An earlier audit_head.json kept elsewhere.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a run's audit trail, and its files against it; every change, gap or cut is named.
+
+    Exit status 1 if anything was changed, or is missing. A safety log is checked by `robolearn review`.
+
+    Example: robolearn verify runs/fr3-reach
+    """
+    from robolearn.dossier.verify_run import verify_run
+
+    verdict = verify_run(run, key or (), head)
+    if as_json:
+        out.print_json(json.dumps(verdict.to_json()))
+    else:
+        signers = ", ".join(f"key {name} ({count})" for name, count in verdict.signers.items())
+        counted = f"{len(verdict.records)} records of run {verdict.run_id}"
+        _say(f"{verdict.status.capitalize()}: {counted}, signed by {signers}")
+        for finding in verdict.findings:
+            _say(f"  {finding.weight}: {finding.where}: {finding.text}")
+        for text in verdict.not_shown:
+            _say(f"  not shown: {text}")
+    raise typer.Exit(0 if verdict.status == "intact" else 1)
+
+
+def gate(
+    name: Annotated[str, typer.Argument(metavar="GATE", help="train, promote or export.")],
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    who: Who,
+    reason: Annotated[
+        str, typer.Option(help="Why; what you looked at.")
+    ] = "I have reviewed what this gate is about.",
+    role: Role = "reviewer",
+    days: Days = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take it back, for good.")] = False,
+    key: Key = None,
+    new_key: NewKey = False,
+) -> None:
+    """Sign a decision at a gate of a run: start of training, promotion of a checkpoint, export.
+
+    It goes into the run's audit trail. Which gates a run has, its config says (`gates`).
+
+    Example: robolearn gate train runs/fr3-reach --who engineer-7 --reason 'Data sheet read.'
+    """
+    from robolearn.keys import named_key
+    from robolearn.learn.gates import decide_gate, subject_of
+
+    subject_of(run, name)  # before a key is made for nothing
+    signing = named_key(key, new_key)
+    if revoke:
+        given = decide_gate(run, name, signing, who, role=role, reason=reason, decision="revoke", days=days)
+    else:
+        given = decide_gate(run, name, signing, who, role=role, reason=reason, days=days)
+    _say(f"Gate {name}: {given.decision} of {given.digest[:12]} by {given.text}")
+
+
+def approve(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    who: Who,
+    role: Role = "reviewer",
+    reason: Annotated[str | None, typer.Option(help="Why; what you looked at.")] = None,
+    days: Days = None,
+    key: Key = None,
+    new_key: NewKey = False,
+) -> None:
+    """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
+
+    Says first whether the policy met the thresholds that were stated before it was trained.
+
+    Example: robolearn approve fr3-reach.robolearn --who engineer-7 --days 180
+    """
+    from robolearn.dossier.decisions import note_decision
+    from robolearn.keys import named_key
+    from robolearn.policy.approval import STATEMENT, approvals_path
+    from robolearn.policy.approval import approve as sign
+    from robolearn.policy.bundle import PolicyBundle
+
+    loaded = PolicyBundle.load(bundle)  # before a key is made for nothing
+    signing = named_key(key, new_key)
+    _say(f"Thresholds: {acceptance_text(loaded.manifest.evaluation)}")
+    signed = sign(bundle, signing, who, reason or STATEMENT, role=role, days=days)
+    _say(f"Approved {signed.digest[:12]} as {signed.text}: {approvals_path(bundle)}")
+    for text in note_decision(bundle, signed):
+        _say(text)
+
+
+def revoke(
+    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
+    who: Who,
+    reason: Annotated[str, typer.Option(help="Why: it is shown to whoever tries to serve it.")],
+    role: Role = "reviewer",
+    key: Key = None,
+    new_key: NewKey = False,
+) -> None:
+    """Revoke a bundle for good: it is not served any more, and a policy node that runs it brakes and holds.
+
+    Kept beside the bundle and in this account's own list; on another computer revoke it there as well.
+
+    Example: robolearn revoke fr3-reach.robolearn --who engineer-7 --reason 'Drops parts above 1 kg.'
+    """
+    from robolearn.dossier.decisions import note_decision
+    from robolearn.keys import named_key
+    from robolearn.policy.approval import revocations_path
+    from robolearn.policy.approval import revoke as sign
+    from robolearn.policy.bundle import PolicyBundle
+
+    PolicyBundle.load(bundle)
+    signed = sign(bundle, named_key(key, new_key), who, reason, role=role)
+    _say(f"Revoked {signed.digest[:12]} by {signed.text}: beside the bundle and in {revocations_path()}")
+    for text in note_decision(bundle, signed):
+        _say(text)
+
+
+def acceptance_text(evaluation: dict) -> str:
+    """Whether thresholds were met, from a bundle's manifest."""
+    found = evaluation.get("acceptance")
+    if not isinstance(found, dict) or not found.get("rows"):
+        return "not stated"
+    wrong = [
+        f"{row.get('name')} {row.get('found')} (asked {row.get('threshold')})"
+        for row in found["rows"]
+        if row.get("status") != "passed"
+    ]
+    what = "; ".join(wrong) or f"{len(found['rows'])} thresholds"
+    stated = f"stated {found.get('stated_utc')}, sha256 {str(found.get('digest'))[:12]}"
+    return f"{found.get('status')}: {what}; {stated}"
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def lineage(
+    path: Annotated[
+        Path, typer.Argument(help="A bundle, a safety log, a run folder, a data set or a calibration.")
+    ],
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder to search for runs, bundles and logs; may be given again (default: runs)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow a bundle or a safety log back to run, data and people; a data set or calibration on to all it reached.
+
+    Links are digests. A calibration or a log that was fitted leads to every run, bundle and session that used it.
+
+    Example: robolearn lineage fr3-reach.robolearn --root runs
+    """
+    from robolearn.dossier.lineage import lineage as follow
+
+    found = follow(path, root if root is not None else [Path("runs")])
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+        return
+    for line in found.lines():
+        _say(line)
