@@ -184,3 +184,77 @@ def lineage(
         return
     for line in found.lines():
         _say(line)
+
+
+def dossier(
+    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder or a .robolearn file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page (default: dossier.html beside it).")
+    ] = None,
+    statements: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML of what only people can say, by point: `5a: text`."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the dossier of a policy: the points of Annex IV, each from evidence, or OPEN with what is missing.
+
+    One page that loads nothing, the same as JSON, and a CycloneDX bill of materials beside it. For machinery it is
+    anticipatory, and says so.
+
+    Example: robolearn dossier runs/fr3-reach
+    """
+    from robolearn.dossier.evidence import collect
+    from robolearn.dossier.page import dossier_data, write_dossier
+
+    if as_json:
+        out.print_json(json.dumps(dossier_data(collect(path), path, statements), default=str))
+        return
+    folder = path if path.is_dir() else path.parent
+    page, beside, *more = write_dossier(path, output or folder / "dossier.html", statements)
+    found = json.loads(beside.read_bytes())
+    waiting = ", ".join(found["partly_open"]) or "none"
+    _say(f"Open: {', '.join(found['open']) or 'none'}. Waiting for a statement: {waiting}.")
+    for text in found["problems"]:
+        _say(f"Could not be read: {text}")
+    _say(f"Dossier: {page}; the same as JSON: {beside}")
+    for parts in more:
+        _say(f"Bill of materials: {parts}")
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    observations: Annotated[
+        int, typer.Option(help="Decisions to explain, of episodes under the policy.")
+    ] = 256,
+    steps: Annotated[int, typer.Option(help="Steps of the integral.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Which slots a policy's decisions come from: integrated gradients, with the checks that they mean something.
+
+    Kept as explanation.json in the run folder, recorded in its audit trail, and shown in the dossier.
+
+    Example: robolearn explain runs/fr3-reach
+    """
+    from robolearn.cli.safety import plain_table
+    from robolearn.dossier.attribution import NOT_SHOWN
+    from robolearn.dossier.explain_run import explain_run
+    from robolearn.learn.run import open_run
+
+    found, file = explain_run(open_run(run), observations, steps=steps, seed=seed)
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+        return
+    table = plain_table("slot", "share of attribution", "action change when exchanged")
+    for slot in found.slots:
+        table.add_row(slot.slot, f"{slot.share:.1%}", f"{slot.action_change:.1%}")
+    out.print(table)
+    gap = f"median {found.gap_median:.1e}, 99th percentile {found.gap_p99:.1e}"
+    _say(f"Completeness gap: {gap} ({found.observations} decisions, {found.steps} steps).")
+    _say(f"Rank correlation with an untrained network's attributions: {found.sanity_rank_correlation:.2f}.")
+    _say(NOT_SHOWN)
+    _say(f"Wrote {file}")
+
+
+COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier)

@@ -368,13 +368,16 @@ def _check_checkpoints(verdict: TrailVerdict) -> None:
 
 
 def _check_evaluations(verdict: TrailVerdict) -> None:
-    newest = {record["fields"]["file"]: record["fields"]["sha256"] for record in verdict.of("evaluation")}
-    for path in sorted(verdict.run_dir.glob("*evaluation.json")):
+    recorded = verdict.of("evaluation", "explanation")
+    newest = {record["fields"]["file"]: record["fields"]["sha256"] for record in recorded}
+    for path in sorted(
+        (*verdict.run_dir.glob("*evaluation.json"), *verdict.run_dir.glob("explanation.json"))
+    ):
         if path.name not in newest:
             verdict.add("altered", "unknown_file", path.name, "is not in the trail")
         elif _sha256(path) != newest[path.name]:
             verdict.add(
-                "altered", "changed_file", path.name, "is not the evaluation that the trail has the digest of"
+                "altered", "changed_file", path.name, "is not the file that the trail has the digest of"
             )
 
 

@@ -41,6 +41,7 @@ AUDIT_EVENTS = {
     "end": "a start ended in order: outcome and iteration",
     "evaluation": "what an evaluation found, of which policy, and the digest of its file",
     "export": "a bundle was written: its digest, the policy's, and whether the thresholds were met",
+    "explanation": "what the policy's decisions came from, and the digest of its file",
     "decision": "a person's signed decision at a gate, as it was given",
     "torn": "a line that a killed writer left unfinished was removed",
     "segment": "a signature over all records so far, and by which key",
