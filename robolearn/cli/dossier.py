@@ -257,4 +257,51 @@ def explain(
     _say(f"Wrote {file}")
 
 
-COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier)
+def condition(
+    log: Annotated[list[Path], typer.Argument(help="Safety logs of one arm, oldest first, or log folders.")],
+    robot: Annotated[str, typer.Option(help="The arm: a name, or its robot file.")] = "fr3",
+    baseline: Annotated[int, typer.Option(help="How many of the first logs are the healthy arm.")] = 15,
+    servo_known: Annotated[
+        bool,
+        typer.Option(
+            "--servo-known", help="The drives are the robot file's (a simulated arm): changes in Nm."
+        ),
+    ] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("condition.html"),
+    as_json: Json = False,
+) -> None:
+    """Which joints of an arm have grown stiffer, from how far each lags behind what was sent, log by log.
+
+    Writes a page, the same as JSON, and metrics (.prom) side by side. Exit status 1 if a joint has grown stiffer.
+
+    Example: robolearn condition runs/serve --robot fr3
+    """
+    from robolearn.data.safety_log import read_safety_log
+    from robolearn.dossier.condition import assess, features
+    from robolearn.dossier.condition_page import joint_line, write_condition
+    from robolearn.recorder.session_chain import entries
+    from robolearn.review.sessions import is_log_folder
+    from robolearn.robots import load_robot
+
+    folders = [
+        f for path in log for f in ([e.directory for e in entries(path)] if is_log_folder(path) else [path])
+    ]
+    arm = load_robot(robot)
+    model = arm.spec(None).compile()
+    found = assess(
+        [features(read_safety_log(folder), arm, model) for folder in folders],
+        arm,
+        servo_known=servo_known,
+        baseline=baseline,
+    )
+    written = write_condition(found, output)
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+    else:
+        for text in [*(joint_line(found, joint) for joint in found.joints), *found.notes]:
+            _say(text)
+        _say(f"Wrote {', '.join(map(str, written))}")
+    raise typer.Exit(1 if found.alarms else 0)
+
+
+COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier, condition)

@@ -2,6 +2,7 @@
 
 config.yaml     the resolved config, every key of the task included: `robolearn train` of it repeats the run
 run.json        versions, git commit, machine, sizes, one entry per start
+audit.jsonl     the audit trail, chained and signed; audit_head.json where it stands, see `recorder.audit_trail`
 metrics.jsonl   one line per iteration, the record of truth; keys under `time/` differ between runs
 evaluation.json what the newest evaluation found, and after which iteration
 checkpoints/    see `checkpoint.py`

@@ -43,8 +43,8 @@ def compare(a: Evaluated, b: Evaluated, path_a: Path, path_b: Path) -> Compared:
     """
     if a.result.task != b.result.task or a.result.draws != b.result.draws:
         raise ConfigError(
-            f"'{path_a}' ({a.result.task}) and '{path_b}' ({b.result.task}) did not have the same episodes: their tasks, "
-            "or the configs of their tasks, differ. Compare policies of one task and config."
+            f"'{path_a}' ({a.result.task}) and '{path_b}' ({b.result.task}) did not have the same episodes: their "
+            "tasks, or the configs of their tasks, differ. Compare policies of one task and config."
         )
     found = paired(np.array(a.result.succeeded), np.array(b.result.succeeded))
     file = a.target / f"{a.prefix}against-{path_b.stem}.json"
