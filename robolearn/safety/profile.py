@@ -329,6 +329,9 @@ MAKER = (
 )
 
 
+_ROUNDING = 5e-6  # of a limit: six digits of one and the same number are no looser
+
+
 def _not_looser(limits: ModeLimits, robot: Robot, where: str) -> None:
     fastest = robot.cartesian.get("tcp_speed_m_s", np.inf)
     if limits.tcp_speed_max_m_s.value > fastest:
@@ -350,11 +353,11 @@ def _not_looser(limits: ModeLimits, robot: Robot, where: str) -> None:
                     f"{field} must have trust 'integrator', not '{ours.trust}'."
                 )
             continue
-        looser = direction * (ours.array - makers) > 1e-9
+        looser = direction * (ours.array - makers) > _ROUNDING * np.maximum(1.0, np.abs(makers))
         if looser.any():
             joint = int(np.argmax(looser))
             raise ProfileError(
-                f"{where}: {field} of {robot.joint_names[joint]} is {ours.array[joint]:g}, looser than the "
-                f"maker's {makers[joint]:g} ({robot.limits.source(published)}). "
+                f"{where}: {field} of {robot.joint_names[joint]} is {ours.array[joint]:.8g}, looser than the "
+                f"maker's {makers[joint]:.8g} ({robot.limits.source(published)}). "
                 "Use the maker's number or a tighter one."
             )
