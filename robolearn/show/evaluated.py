@@ -48,6 +48,7 @@ def evaluate_path(
     if policy is not None and plant is not None:
         raise ConfigError("--plant is for a run or a bundle: the expert is evaluated on the model.")
     clips = EpisodeClips() if video else None
+    notes: list[str] = []
     if path.suffix == SUFFIX or path.is_file():
         bundle = PolicyBundle.load(path)
         target, prefix = output or path.parent, f"{path.stem}-"
@@ -73,11 +74,11 @@ def evaluate_path(
         if clips is not None:
             check_filming(env)
         result = evaluate(env, run.actor(), episodes, seed, progress=progress, clips=clips)
-        head = {"iteration": run.iteration}
+        head, notes = {"iteration": run.iteration}, [run.which]
     if plant is not None:
         head |= {"plant": plant}
         prefix += f"{Path(plant).stem}-"
-    notes = [f"wrote {file}" for file in write_results(result, head, target, prefix)]
+    notes += [f"wrote {file}" for file in write_results(result, head, target, prefix)]
     return Evaluated(result, notes, env, clips, target, prefix)
 
 
