@@ -209,6 +209,14 @@ class ArmModel:
         mujoco.mj_fullM(self.model, self.data, self._inertia)
         return self._inertia[self._dofs][:, self._dofs]
 
+    def mobility_of_tcp(self) -> Vector:
+        """[3, 3] 1/kg: J inv(M) J' of the TCP at the posture computed last, in the base frame."""
+        mujoco.mj_comPos(self.model, self.data)
+        jacobian = np.zeros((3, self.model.nv))
+        mujoco.mj_jacSite(self.model, self.data, jacobian, None, int(self._sites[-1]))
+        moved = jacobian[:, self._dofs]
+        return moved @ np.linalg.solve(self._mass_matrix(), moved.T)
+
     def kinetic_energy(self, velocity_rad_s: Vector) -> float:
         """Kinetic energy, J, of a motion [n] at the posture computed last, rotors included."""
         self._qvel[self._dofs] = velocity_rad_s
