@@ -17,6 +17,7 @@ import numpy as np
 
 import robolearn as rl
 from robolearn.learn import folder
+from robolearn.learn.disparity import paired
 from robolearn.learn.evaluate import chunk_steps, control_period, play_episodes
 from robolearn.learn.run import open_run
 from robolearn.robots import load_robot
@@ -72,10 +73,11 @@ def main() -> None:
         for name in options.plants:
             plant = load_plant(f"{arm.name}-{name}", load_robot(arm.name))
             before, after = (played(run, plant, options.episodes) for run in (nominal, calibrated))
+            found = paired(after["success"].astype(bool), before["success"].astype(bool))
             print(
                 f"{task} on {name}: success {100 * before['success'].mean():.1f} % nominal, "
-                f"{100 * after['success'].mean():.1f} % calibrated, paired difference "
-                f"{difference(before['success'], after['success'])}",
+                f"{100 * after['success'].mean():.1f} % calibrated; paired difference {100 * found.difference:+.1f} % "
+                f"({100 * found.low:+.1f} to {100 * found.high:+.1f}), McNemar exact p {found.p:.2g}",
                 flush=True,
             )
             both = before["success"].astype(bool) & after["success"].astype(bool)
