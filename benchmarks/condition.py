@@ -52,7 +52,9 @@ def day(robot, model, friction, payload_kg, rng, number):
     body = int(model.site("tcp").bodyid[0])
     data, path = mujoco.MjData(model), commands(robot, rng)
     data.qpos[at] = path[0]
-    data.xfrc_applied[body, 2] = -9.81 * payload_kg  # a load that the arm's gravity compensation does not know of
+    data.xfrc_applied[body, 2] = (
+        -9.81 * payload_kg
+    )  # a load that the arm's gravity compensation does not know of
     measured, torque = np.empty_like(path), np.empty_like(path)
     names = [model.actuator(name).id for name in robot.joint_names]
     for i, target in enumerate(path):
