@@ -367,7 +367,12 @@ def _explanations(e: Evidence) -> list[Item]:
     found = e.explanation
     if not found:
         return []
-    gap = found["completeness_gap"]
+    gap, decisions = found["completeness_gap"], found["decisions"]
+    entries = {len(values) for decision in decisions for values in decision.values()}
+    if len(entries) > 1 or not all(
+        isinstance(v, float | int) for d in decisions for values in d.values() for v in values
+    ):
+        raise ValueError("decisions must have one number for each action entry")
     ranked = ", ".join(f"{row['slot']} {row['share']:.0%}" for row in found["slots"])
     return [
         ("attribution by slot", ranked),
