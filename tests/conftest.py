@@ -1,4 +1,5 @@
 import os
+import signal
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -23,14 +24,22 @@ os.environ["ROBOLEARN_HOME"] = _HOME.name
 # Where wandb is installed, only the tests about it start it.
 os.environ.setdefault("WANDB_MODE", "disabled")
 
-# What one test has compiled the others, and the processes they start, need not compile again.
-_CACHE = tempfile.TemporaryDirectory(prefix="robolearn-compiled-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+# What one test has compiled the others, the processes they start, and the next run need not compile again.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**31))
+
+# Tests send signals to themselves and to what they start, also where nohup has them ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):
-    """Tests with ROS 2 are looked for in one folder only, which saves importing all others."""
+    """Files with long tests go first, so that no worker is left with one of them at the end.
+
+    Tests with ROS 2 are looked for in one folder only, which saves importing all others.
+    """
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
     strays = [
         item.nodeid for item in items if item.get_closest_marker("ros") and ROS not in item.path.parents
     ]

@@ -91,6 +91,7 @@ def check(copy, chosen, *files):
     return int(re.search(r"(\d+) passed", output)[1]), output
 
 
+@pytest.mark.slow
 def test_a_task_is_one_file(copy):
     (copy / "envs/robolearn_envs/hover.py").write_text(TASK.lstrip())
     listed, code = run(copy, "-m", "robolearn", "tasks")
@@ -123,6 +124,7 @@ def test_a_slot_source_is_a_line_of_the_table(copy):
     assert passed >= 3
 
 
+@pytest.mark.slow
 def test_an_engine_is_a_class_and_a_line_of_the_table(copy):
     (copy / "robolearn/sim/mirror.py").write_text(MIRROR.lstrip())
     with (copy / "robolearn/sim/engines.py").open("a") as file:

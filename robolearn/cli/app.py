@@ -281,15 +281,33 @@ def export(
 
 @app.command(rich_help_panel=INTEGRATOR)
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|CALIBRATION", help="A .robolearn file, or a calibration.")
+    ],
+    as_json: Json = False,
 ) -> None:
     """What a bundle is: its contract, results, digests, signature and approvals, checked.
+
+    Of a calibration: its logs, and every number with its interval; the robot file that it is for is checked.
 
     Example: robolearn inspect fr3-reach.robolearn
     """
     from robolearn.policy.approval import approvals_json, approvals_text
     from robolearn.policy.bundle import PolicyBundle
+    from robolearn.robots import is_robot_path, load_robot
 
+    if is_robot_path(bundle):
+        calibration = load_robot(bundle).calibration
+        if calibration is None:
+            raise ConfigError(
+                f"'{bundle}' is a robot file, no bundle or calibration. Look at it with `robolearn robots check`."
+            )
+        if as_json:
+            about = {"calibration_digest": calibration.digest}
+            out.print_json(json.dumps({**calibration.model_dump(mode="json", by_alias=True), **about}))
+        else:
+            out.print(calibration.inspect(), markup=False, highlight=False, soft_wrap=True)
+        return
     loaded = PolicyBundle.load(bundle)
     if as_json:
         about = {"bundle_digest": loaded.digest, "key_id": loaded.key_id, "public_key": loaded.public_key}
@@ -597,6 +615,48 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     if not findings:
         out.print(f"{path}: nothing missing, nothing contradictory.")
     raise typer.Exit(1 if findings else 0)
+
+
+@robots_app.command(name="hulls")
+def robots_hulls(
+    path: Annotated[Path, typer.Argument(help="A robot YAML; the hulls are written into it.")],
+    mesh: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINK=FILE", help="A mesh in the link's frame, in m, to contain too."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every link, not only those that cannot be watched.")
+    ] = False,
+    margin_m: Annotated[
+        float, typer.Option(min=0.0, max=0.1, help="How far inside every corner lies.")
+    ] = 0.002,
+) -> None:
+    """Fit boxes and capsules to the links' meshes, for the safety monitor to watch.
+
+    Example: robolearn robots hulls my_arm.yaml
+    """
+    from robolearn.robots.hulls_file import fit_hulls, write_hulls
+
+    pairs = [given.partition("=") for given in mesh or ()]
+    if wrong := ["=".join(filter(None, (a, b))) for a, _, b in pairs if not a or not b]:
+        raise RobotError(f"--mesh takes LINK=FILE, not '{wrong[0]}'.")
+    fitted = fit_hulls(path, margin_m, meshes={link: Path(file) for link, _, file in pairs}, every=every)
+    for sentence in fitted.left_out:
+        out.print(f"- {sentence}", markup=False)
+    if not fitted.hulls:
+        out.print(
+            f"{path}: every link can be watched; --all fits hulls to all of them.",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    write_hulls(path, fitted.hulls)
+    for name, hull in fitted.hulls.items():
+        kinds = ", ".join(shape.type for shape in hull.shapes)
+        out.print(f"{name}: {kinds}, every corner at least {margin_m * 1e3:g} mm inside", markup=False)
+    out.print(
+        f"Written to {path}. Look at them: robolearn view {path}/reach, geometry group 3.", markup=False
+    )
 
 
 def _number(value: Any) -> str:

@@ -69,6 +69,8 @@ def controller_parameters(
         "late_max_s": min(mode.cycle_gap_max_s.value for mode in modes),
         "follow_error_max_rad": off,
         "start_tolerance_rad": off,
+        # Where the arm is further off, a reset of the monitor holds its measured position instead.
+        "restart_tolerance_rad": min(mode.standstill_drift_max_rad.value for mode in modes),
     }
     if interface == "effort":
         parameters |= _impedance(robot, profile, modes)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
-from robolearn.deploy.command_grid import check_command_grid
+from robolearn.deploy.command_grid import check_command_grid, check_shipped_controller
 from robolearn.deploy.discovery import Range, discovery_environment
 from robolearn.deploy.ending import lifeline
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
@@ -45,12 +45,25 @@ class Deployment(Config):
     state_rate_hz: float = Field(
         0.0, ge=0, le=10000, description="Hz at which joint states come; 0 for the rate in the robot file"
     )
-    command_topic: str = Field("", description="position controller; empty for the robot file's")
-    controller: Literal["forward", "robolearn"] = Field(
-        "forward", description="what takes commands: a forward controller, or robolearn's, which interpolates"
+    command_topic: str = Field(
+        "", description="where a forward controller takes commands; empty for the robot file's"
+    )
+    controller: Literal["forward", "trajectory", "robolearn"] = Field(
+        "forward", description="what takes commands: a forward or a trajectory controller, or robolearn's"
+    )
+    controller_name: str = Field(
+        "", description="full name of the controller's node; empty: by command_topic and controller"
     )
     controller_rate_hz: float = Field(
         0.0, ge=0, le=10000, description="Hz at which a forward controller takes them; 0 for the robot file's"
+    )
+    check_controller: bool = Field(
+        True,
+        description="before a start compare the controller's joints, interface, rate and state with this file; false "
+        "for an arm without ros2_control",
+    )
+    stream_before_start: bool = Field(
+        False, description="hold the arm by a stream before the first start; false: nothing is sent before it"
     )
     person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
     wrench_topic: str = Field(
@@ -131,12 +144,17 @@ def node_parameters(
     sim: also a simulated arm, which then is what the joint states come from. It needs no approval, and this account's
         own key may operate it.
     log_dir: new or empty folder of the safety log; empty for no log.
-    Raises ConfigError where the arm's controller takes commands at another rate and does not interpolate.
+    Raises ConfigError where the arm's controller takes commands at another rate and does not interpolate, or makes
+    more of them than the arm takes; ProfileError.
     """
     d = deployment
     # a simulated arm takes commands at the rate at which they are sent
     controller, controller_rate_hz = ("forward", d.rate_hz) if sim else (d.controller, d.controller_rate_hz)
-    check_command_grid(load_robot(d.robot), d.rate_hz, controller, controller_rate_hz)
+    robot = load_robot(d.robot)
+    check_command_grid(robot, d.rate_hz, controller, controller_rate_hz)
+    if not sim:
+        profile = SafetyProfile.load(d.profile or robot.name)
+        check_shipped_controller(robot, profile, d.rate_hz, controller, controller_rate_hz)
     shared = {"robot": d.robot, "rt_priority": d.rt_priority}
     safety = {
         **shared,
@@ -146,7 +164,10 @@ def node_parameters(
         "state_topic": d.state_topic,
         "command_topic": d.command_topic,
         "controller": controller,
+        "controller_name": "" if sim else d.controller_name,
         "controller_rate_hz": controller_rate_hz,
+        "check_controller": d.check_controller,
+        "stream_before_start": d.stream_before_start,
         "person_topic": d.person_topic,
         "wrench_topic": d.wrench_topic,
         "log_dir": str(log_dir),

@@ -7,7 +7,9 @@ a child's environment; the child's `watch_supervisor` asks it to end when that p
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import select
 import signal
 import threading
@@ -42,17 +44,21 @@ class Ending:
 
     def __init__(self) -> None:
         self.reason = ""
-        self._asked = threading.Event()
+        # Its put is reentrant. An Event's set is not: a signal that finds its waiter inside the lock waits for ever.
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ask(self, reason: str) -> None:
         """Ask this process to end; any thread, or a signal handler."""
         if not self.reason:
             self.reason = reason
-        self._asked.set()
+        self._asked.put(None)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the process has been asked to end, at the latest after timeout_s."""
-        return self._asked.wait(timeout_s)
+        if not self.reason:
+            with contextlib.suppress(queue.Empty):
+                self._asked.get(timeout=timeout_s)
+        return bool(self.reason)
 
     def __bool__(self) -> bool:
         return bool(self.reason)

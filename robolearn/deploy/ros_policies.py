@@ -6,6 +6,7 @@ the others refuse, whatever the process tries.
 
 from __future__ import annotations
 
+from robolearn.deploy.arm_controller import FORWARD, controller_node, controller_topic
 from robolearn.deploy.deployment import Deployment
 from robolearn.deploy.keystore import Rights
 from robolearn.errors import RobotError
@@ -30,7 +31,11 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     ros = load_robot(d.robot).ros
     if ros is None:
         raise RobotError(f"Robot '{d.robot}' has no `ros` section: add its topics and rates.")
-    command = d.command_topic or ros.command_topic
+    forward = d.command_topic or ros.command_topic
+    command = tuple(dict.fromkeys((forward, controller_topic(d.controller, forward))))
+    controller = d.controller_name or controller_node(d.controller, forward)
+    manager = f"{controller.rpartition('/')[0]}/controller_manager"
+    simulated = controller_node(FORWARD, forward)
     states = tuple(dict.fromkeys(t for t in (ros.raw_state_topic, ros.state_topic, d.state_topic) if t))
     person, enabling = d.person_topic, "/robolearn/enabling_device"
     wrench = tuple(filter(None, (d.wrench_topic or ros.wrench_topic,)))
@@ -39,16 +44,17 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     goals = tuple(dict.fromkeys(("/robolearn/goal", *(t for s, t in d.slot_topics.items() if s == "goal"))))
     shown = ("/robolearn/sent_command", "/robolearn/decision", "/diagnostics")
     told = (*shown, "/robolearn/policy_command", *states, "/rosout")
-    own = ("/robolearn/policy_command", "/robolearn/policy_gripper", *shown[:2], person, enabling, command)
+    own = ("/robolearn/policy_command", "/robolearn/policy_gripper", *shown[:2], person, enabling, *command)
     policy = tuple(f"/policy_node/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
     looked_at = tuple(f"/{node}/{name}" for node in ("safety_node", "policy_node") for name in _LOOK_AT)
     return (
         Rights(
             f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
-            publish=(command, *GRIPPER_TOPICS, *shown),
+            publish=(*dict.fromkeys((*command, *GRIPPER_TOPICS, *shown)),),
             subscribe=(*states, "/robolearn/policy_command", "/robolearn/policy_gripper", person, enabling,
-                       *wrench),
+                       *wrench, "/diagnostics", f"{controller}/status"),
             serve=_services("safety_node", (*_PARAMETERS, *_OPERATE)),
+            call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
         ),
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
@@ -59,9 +65,9 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         ),
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
-            publish=(*states, person, *poses, "/diagnostics"),
-            subscribe=(command, *GRIPPER_TOPICS, "/joint_trajectory_controller/joint_trajectory"),
-            serve=_services("sim_node", _PARAMETERS),
+            publish=(*states, person, *poses, "/diagnostics", f"{simulated}/status"),
+            subscribe=(forward, *GRIPPER_TOPICS, "/joint_trajectory_controller/joint_trajectory"),
+            serve=(*_services("sim_node", _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
         ),
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: anything but what is robolearn's",

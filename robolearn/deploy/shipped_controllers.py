@@ -127,6 +127,29 @@ class HorizonTrajectory:
         return Points(float(stamps[1]) + self.delay_s, times, path, velocity)
 
 
+class TrajectoryPlayer:
+    """A joint trajectory controller: a message replaces the one before, from what is desired at that moment."""
+
+    def __init__(self, period_s: float, start_rad: Vector):
+        """period_s: of its updates.  start_rad: [n], desired until a first message."""
+        self._period_s = period_s
+        self._position = np.array(start_rad, float)  # desired now
+        self._velocity = np.zeros_like(self._position)
+        self._active: Points | None = None
+        self._before = 0.0, self._position, self._velocity
+
+    def push(self, points: Points, now_s: float) -> None:
+        """A message that came before the update at now_s."""
+        self._active, self._before = points, (now_s, self._position, self._velocity)
+
+    def step(self, now_s: float) -> Vector:
+        """What is commanded at now_s, [n]: the sample one period ahead."""
+        if self._active is None:
+            return self._position
+        self._position, self._velocity = _sample(self._active, self._before, now_s)
+        return _sample(self._active, self._before, now_s + self._period_s)[0]
+
+
 def play_forward(arrival_s: Vector, position_rad: Vector, ticks_s: Vector) -> Vector:
     """What a forward command controller commands at each tick: the newest message. [ticks, n]."""
     newest = np.searchsorted(arrival_s, ticks_s, side="right") - 1
@@ -141,17 +164,13 @@ def play_trajectories(
     messages: (arrival, points), ascending. A message replaces the one before at the first tick after its arrival;
     before its first point the path comes from what is desired then, after its last point that one is held.
     """
-    out = np.tile(np.asarray(start_rad, float), (len(ticks_s), 1))
-    position, velocity = out[0], np.zeros_like(out[0])  # desired now
-    k, active = -1, None
-    before = 0.0, position, velocity
+    player, k = TrajectoryPlayer(period_s, start_rad), 0
+    out = np.empty((len(ticks_s), len(np.asarray(start_rad))))
     for i, now in enumerate(ticks_s.tolist()):
-        while k + 1 < len(messages) and messages[k + 1][0] <= now:
+        while k < len(messages) and messages[k][0] <= now:
+            player.push(messages[k][1], now)
             k += 1
-            active, before = messages[k][1], (now, position, velocity)
-        if active is not None:
-            position, velocity = _sample(active, before, now)
-            out[i] = _sample(active, before, now + period_s)[0]
+        out[i] = player.step(now)
     return out
 
 

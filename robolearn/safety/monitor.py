@@ -122,8 +122,9 @@ class SafetyMonitor:
     def reset(self, now_s: float, measured: Measured | None, who: str, why: str) -> Answer:
         """End a latched stop whose cause is gone. This is no start: the arm goes on holding.
 
-        Where the arm was moved meanwhile, its measured position is held from then on, if several readings in a row
-        agree on it and it is inside the limits.
+        Where the arm is further than `standstill_drift_max_rad` from where it was sent, its measured position is held
+        from then on, if several readings in a row agree on it and it is inside the limits. robolearn_controller, which
+        may have braked by itself, follows again a stream that rests within the same distance.
         """
         if not who or not why:
             return Answer(False, "A reset names who asks for it and why.")
@@ -136,7 +137,7 @@ class SafetyMonitor:
         if reading is None or self._filter is None:
             return Answer(False, f"No reset: {problem}.")
         text = f"Reset by {who}: {why}. A start is needed."
-        if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
+        if self._gap(reading) > self.limits.mode.standstill_drift_max_rad.value:
             unclear = self._rest.missing(self.limits) or self._rest.elsewhere(reading, self.limits)
             if unclear:
                 return Answer(False, f"No reset: the arm was moved, and {unclear.text}.")

@@ -97,6 +97,27 @@ def test_in_another_thread_nothing_is_held():
     assert seen == [before]
 
 
+HAMMER = """
+    import signal
+    from robolearn.deploy.ending import Ending
+
+    ending = Ending()
+    signal.signal(signal.SIGALRM, lambda *_: ending.ask("SIGALRM"))
+    for k in range(20000):
+        ending = Ending()
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 * (5 + k % 60))
+        while not ending.wait(0.01):
+            pass
+    print(ending.reason)
+"""
+
+
+def test_a_signal_that_finds_this_process_about_to_wait_does_not_stop_it_for_ever():
+    words = [sys.executable, "-c", textwrap.dedent(HAMMER)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "SIGALRM\n"
+
+
 def test_the_first_reason_to_end_stays():
     ending = Ending()
     assert not ending

@@ -122,6 +122,10 @@ def test_nobody_joins_without_keys_and_every_topic_is_under_control(keystore):
     ("rq/safety_node/stopRequest", {"operator"}),
     ("rq/safety_node/set_parametersRequest", set()),
     ("rq/policy_node/change_stateRequest", {"operator"}),
+    ("rq/robolearn_controller/get_parametersRequest", {"safety_node", "arm_driver"}),
+    ("rr/robolearn_controller/get_parametersReply", {"arm_driver"}),
+    ("rq/controller_manager/get_parametersRequest", {"safety_node", "arm_driver"}),
+    ("rq/robolearn_controller/set_parametersRequest", {"arm_driver"}),
     ("rr/safety_node/operateReply", {"safety_node"}),
     ("rt/anything_else", {"arm_driver"}),
 ])  # fmt: skip
@@ -134,6 +138,7 @@ def test_who_may_read_what(keystore):
         return {name for name in enclave_names(keystore) if may(keystore, name, "subscribe", topic)}
 
     assert readers("rt/cell/commands") == {"arm_driver", "sim_node"}
+    assert readers("rt/robolearn_controller/status") == {"safety_node", "arm_driver"}
     assert readers("rt/cell/person") == {"safety_node", "arm_driver"}
     assert readers("rt/tracker/cube") == {"policy_node", "arm_driver"}
     assert readers("rt/robolearn/decision") == {"policy_node", "operator", "viewer", "arm_driver"}

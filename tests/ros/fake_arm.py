@@ -17,12 +17,14 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from robolearn_ros.arm import arm_topics
+from robolearn_ros.controller_node import ControllerNode, controller_parameters_of
 from robolearn_ros.loop import promote_other_threads, set_fifo
 from robolearn_ros.messages import Polled, qos
 from robolearn_ros.operator_client import OperatorClient
 from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64MultiArray
 
+from robolearn.deploy.arm_controller import ExpectedController, controller_node
 from robolearn.deploy.operators import operator_key_path
 from robolearn.keys import load_or_create_key
 from robolearn.robots import load_robot
@@ -48,7 +50,13 @@ class FakeArm:
         self.node = Node("fake_arm", context=self.context)
         topics = arm_topics(self.robot)
         self.states = self.node.create_publisher(JointState, topics.best_state, qos(10))
-        self.commands = Polled(self.node, Float64MultiArray, topics.command, qos(10))
+        expected = ExpectedController(
+            "forward", controller_node("forward", topics.command), topics.command, self.robot.joint_names
+        )
+        self.controller = ControllerNode(
+            expected.node, controller_parameters_of(expected, RATE_HZ), self.context
+        )
+        self.commands = Polled(self.controller.node, Float64MultiArray, topics.command, qos(10))
         self.decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
         self.reports = Polled(self.node, DiagnosticArray, "/diagnostics", qos(20))
         self.reported: dict[
@@ -61,6 +69,7 @@ class FakeArm:
         self.position = self.robot.home_rad.copy()
         self.velocity = np.zeros(self.robot.dof)
         self.largest_step = 0.0
+        self.commanded = 0  # messages of commands
         self.rule = self.text = self.state = ""
         self.stop_seen: tuple[str, str] | None = None
         self.last_policy: JointState | None = None
@@ -74,6 +83,7 @@ class FakeArm:
         self.closing = False
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self.executor.add_node(self.controller.node)
         promote_other_threads(30)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -87,6 +97,7 @@ class FakeArm:
             self.executor.spin_once(timeout_sec=0.0)
             for message in self.commands.take():
                 target = np.array(message.data)
+                self.commanded += 1
                 if self.deaf:
                     self.velocity = np.zeros(self.robot.dof)
                     continue
@@ -221,6 +232,7 @@ class FakeArm:
     def close(self):
         self.closing = True
         self.thread.join(5.0)
+        self.controller.node.destroy_node()
         self.node.destroy_node()
         self.context.shutdown()
         # With the flag as it is: only root may take it back.

@@ -37,6 +37,7 @@ observation_age_max_s: 0.02
 trusted_keys: [0a0a]
 approver_keys: ["1234", 0b0b]
 operator: operator-3
+controller: robolearn
 rt_priority: 0
 discovery_range: SUBNET
 interface: all
@@ -77,6 +78,8 @@ def test_what_stands_in_a_deployment_file_reaches_the_nodes(tmp_path):
     assert safety[0] == {
         "robot": "fr3", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0,
         "state_topic": "/cell/joint_states", "command_topic": "/cell/commands", "person_topic": "/cell/person",
+        "controller": "robolearn", "controller_name": "", "controller_rate_hz": 0.0, "check_controller": True,
+        "stream_before_start": False,
         "wrench_topic": "", "deployment_id": "cell 7", "operator": "operator-3", "operators": ["anna=0123456789abcdef"],
     }  # fmt: skip
     assert policy[0] == {
@@ -93,6 +96,7 @@ def test_a_robot_and_a_profile_beside_the_deployment_file_are_found_from_anywher
     )
     shutil.copy(config_path("safety/fr3.yaml"), tmp_path / "my_cell.yaml")
     text = config_path("deploy/ros2_control.yaml").read_text()
+    text = text.replace("controller: forward", "controller: robolearn")  # the FR3 takes no forward controller
     (tmp_path / "my_deploy.yaml").write_text(text)
     given = listed("policy.launch.py", f"deploy:={tmp_path / 'my_deploy.yaml'}", "bundle:=b.robolearn")
     assert given["safety_node"][0]["robot"] == str(tmp_path / "my_arm.yaml")
@@ -104,6 +108,7 @@ def test_arguments_of_a_launch_go_before_the_file():
         "bundle:=b.robolearn",
         "mode:=manual_reduced",
         "rate_hz:=250",
+        "controller_rate_hz:=250",
         "operator:=7",
         "require_approval:=false",
     ]

@@ -2,6 +2,7 @@
 
 import queue
 import time
+from types import SimpleNamespace
 
 import pytest
 import rclpy
@@ -54,8 +55,10 @@ class Listened:
     def __init__(self, node):
         self.node = node
 
-    def count_subscribers(self, topic):
-        return 1
+    def get_subscriptions_info_by_topic(self, topic):
+        node, _, _ = topic.rpartition("/")
+        namespace, _, name = node.rpartition("/")
+        return [SimpleNamespace(node_name=name, node_namespace=namespace or "/")]
 
     def __getattr__(self, name):
         return getattr(self.node, name)
@@ -152,7 +155,7 @@ def test_stop_at_rest_has_nothing_to_do(safety):
 def test_no_start_while_no_controller_listens(safety):
     answer = safety._start(1.0, START)
     assert not answer.accepted
-    assert "nobody listens on" in answer.text
+    assert "/forward_position_controller does not listen on" in answer.text
     assert safety.monitor.state is State.HOLDING
 
 

@@ -227,16 +227,25 @@ def test_a_reset_of_an_arm_that_was_moved_says_so():
 
 
 def test_an_arm_that_was_moved_a_little_is_held_where_it_was_sent():
-    """Nearer than the tracking error: its controller would see a step, were the measured position held."""
+    """As far as a held joint may move: its controller would see a step, were the measured position held."""
     rig = into(State.STOPPED)
     held = rig.position.copy()
-    rig.push(held + 0.09)
+    rig.push(held + 0.9 * rig.monitor.limits.mode.standstill_drift_max_rad.value)
     place = rig.position.copy()
     assert rig.reset() == Answer(True, "Reset by tester: test goes on. A start is needed.")
     for _ in range(20):  # drift counts from where it rests now
         rig.position = place
         np.testing.assert_array_equal(rig.cycle(None).command_rad, held)
     assert rig.monitor.state is State.HOLDING
+
+
+def test_an_arm_that_was_moved_further_than_a_held_joint_may_is_held_where_it_is():
+    rig = into(State.STOPPED)
+    moved = rig.position + 1.1 * rig.monitor.limits.mode.standstill_drift_max_rad.value
+    rig.push(moved)
+    rig.idle_at(moved, 10)
+    assert "had been moved" in rig.reset().text
+    np.testing.assert_array_equal(rig.cycle(None).command_rad, moved)
 
 
 def test_after_a_reset_another_stop_has_a_cause_of_its_own():

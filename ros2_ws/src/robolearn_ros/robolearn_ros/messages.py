@@ -73,17 +73,19 @@ def _stated(profile: QoSProfile) -> QoSProfile:
     return stated
 
 
-class _NeverExecuted(CallbackGroup):
-    """Keeps a subscription out of every executor, so that only the control loop takes its messages."""
+class NeverExecuted(CallbackGroup):
+    """Keeps a subscription or client out of every executor, so that only its owner takes what comes."""
 
     def can_execute(self, entity: Any) -> bool:
+        """Never."""
         return False
 
     def beginning_execution(self, entity: Any) -> bool:
+        """Never."""
         return False
 
     def ending_execution(self, entity: Any) -> None:
-        pass
+        """Nothing was executed."""
 
 
 class Polled(Generic[M]):
@@ -93,7 +95,7 @@ class Polled(Generic[M]):
         self.topic, self.depth, self._kind = topic, profile.depth, kind
         self._node, self._profile = node, profile
         self._subscription = node.create_subscription(
-            kind, topic, _ignore, profile, callback_group=_NeverExecuted()
+            kind, topic, _ignore, profile, callback_group=NeverExecuted()
         )
 
     def misfits(self) -> list[str]:

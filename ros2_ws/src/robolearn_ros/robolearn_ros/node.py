@@ -95,7 +95,8 @@ def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> 
 def _run(control: ControlNode, ending: Ending) -> int:
     """The executor's thread and the control loop, until an end was asked for and nothing moves. The exit status."""
     executor = SingleThreadedExecutor()
-    executor.add_node(control.node)
+    for node in (control.node, *getattr(control, "other_nodes", ())):
+        executor.add_node(node)
     if control.loop.priority > MIDDLEWARE_BELOW:
         promote_other_threads(control.loop.priority - MIDDLEWARE_BELOW)
     below = max(control.loop.priority - 2 * MIDDLEWARE_BELOW, 1) if control.loop.priority else 0

@@ -25,12 +25,15 @@ class PublisherWatch:
         *,
         exclusive: bool,
         guard: Callable[[], bytes | None] = lambda: None,
+        listener: str = "",
     ):
         """command_topic: this node publishes on it itself.  inputs: what is read, such as `policy` -> its topic.
 
         guard: the id of its brake guard's publisher, which stands ready on command_topic; empty
             while it starts, when nobody can start the arm yet; None without one.
+        listener: full name of the controller's node, which must read command_topic; empty: anybody will do.
         """
+        self._listener = listener
         self._guard = guard
         self._node, self._command_topic = node, command_topic
         self._inputs, self._exclusive = dict(inputs), exclusive
@@ -53,9 +56,16 @@ class PublisherWatch:
     @property
     def deaf(self) -> str:
         """Why the arm's controller cannot hear this monitor; empty if it can."""
-        if self._node.count_subscribers(self._command_topic):
+        topic = self._command_topic
+        if not self._listener:
+            heard = self._node.count_subscribers(topic) > 0
+            return "" if heard else f"nobody listens on {topic}: is the controller active?"
+        readers = self._node.get_subscriptions_info_by_topic(topic)
+        if any(f"{one.node_namespace.rstrip('/')}/{one.node_name}" == self._listener for one in readers):
             return ""
-        return f"nobody listens on {self._command_topic}: is the controller active?"
+        others = sorted({one.node_name for one in readers} - {self._node.get_name()})
+        heard = f" ({_names(others)} does, and is no controller)" if others else ""
+        return f"{self._listener} does not listen on {topic}{heard}: is the controller active?"
 
     def _others_on_command_topic(self) -> str:
         guard = self._guard()

@@ -12,8 +12,6 @@ import queue
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,19 +20,20 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray
 
-from robolearn.deploy.command_grid import CONTROLLERS, check_command_grid
+from robolearn.deploy.arm_controller import ROBOLEARN
+from robolearn.deploy.command_grid import check_command_grid
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
 from robolearn.recorder.cycle_codec import Wrench
-from robolearn.recorder.resolution import STEPS, measured_on_grid, wrench_on_grid
-from robolearn.recorder.safety_log import SafetyLog
+from robolearn.recorder.resolution import measured_on_grid, wrench_on_grid
 from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
-from robolearn_ros.arm_output import ArmOutput, GuardOptions
+from robolearn_ros.arm_output import GuardOptions, arm_output
 from robolearn_ros.decision_report import DecisionReport, NodeLog
+from robolearn_ros.handshake import Handshake
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import (
     JointReader,
@@ -45,42 +44,16 @@ from robolearn_ros.messages import (
     time_message,
     wrench,
 )
-from robolearn_ros.node import ERROR, OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.node import ERROR, OK, WARN, loop_values, run_node, status
 from robolearn_ros.operator_service import OperatorService
-from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.parameters import declare
 from robolearn_ros.publishers import PublisherWatch
+from robolearn_ros.safety_parameters import PARAMETERS, expected_controller, open_log
 from robolearn_ros.signals import CellSignals
-
-PARAMETERS = (
-    Parameter("robot", "fr3", "robot name or robot YAML"),
-    Parameter("profile", "", "safety profile; empty for the robot's own"),
-    Parameter("mode", "automatic", "mode at the start", "", None, None,
-              ("manual_reduced", "automatic", "collaborative")),
-    Parameter("rate_hz", 500.0, "rate of checking and of commands to the arm", "Hz", 50, 1000),
-    Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
-    Parameter("command_topic", "", "the position controller; empty for the robot file's"),
-    Parameter("controller", "forward", "what takes commands: a forward controller, or robolearn's (interpolates)",
-              "", None, None, CONTROLLERS),
-    Parameter("controller_rate_hz", 0.0, "rate at which a forward controller takes them; 0 for the robot file's",
-              "Hz", 0, 10000),
-    Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
-    Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
-    Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
-    Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
-    Parameter("log_key", "", "key file that signs the log; empty for the default"),
-    Parameter("deployment_id", "not stated", "what this installation is called in the log"),
-    Parameter("operator", "operator", "pseudonym of who starts the nodes, in the first line of the log"),
-    Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
-    Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
-              "device stops; false: it is only reported"),
-    Parameter("brake_guard", True, "a second process that brakes the arm where this one is killed"),
-    replace(PHASE, default=0.6),
-    RT_PRIORITY,
-    STATS_PATH,
-)  # fmt: skip
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
+STREAM_RESTS_S = 0.3  # before a start through robolearn_controller, which asks for 0.1 s
 NOT_WRITTEN = "the safety log is not written"
 LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
 
@@ -99,12 +72,22 @@ class SafetyNode:
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
-        self.output = ArmOutput(self.node, p["command_topic"] or arm_topics(self.robot).command)
+        self._controller = expected_controller(p, self.robot, self.profile)
+        self.output = arm_output(
+            p["controller"],
+            self.node,
+            self._controller.topic,
+            self._controller.joints,
+            self.clock,
+            p["rate_hz"],
+        )
         self._ending = ""  # why this node has been asked to end
-        self.log = self._open_log(p)
+        self.log = open_log(p, self.robot, self.profile)
         self._reader = JointReader(self.robot.joint_names, self.clock)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
+        self.streaming = False  # whether decided samples go out; from the first start on
+        self._stream_asked = p["stream_before_start"]
         self._sent_ns = 0  # grid time of the last sample that went out
         self._log_problem = ""  # why cycles are not recorded
         self._arrived: list[Command] = []  # in this cycle
@@ -149,7 +132,9 @@ class SafetyNode:
             inputs,
             exclusive=p["exclusive_publishers"],
             guard=lambda: self.output.guard_gid,
+            listener=self._controller.node if p["check_controller"] else "",
         )
+        self.handshake = Handshake(node, self._controller) if p["check_controller"] else None
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
             node.get_logger().warning("No operator is known: nobody can start this arm. Set `operators`.")
@@ -187,7 +172,7 @@ class SafetyNode:
         self.check_time.add(time.monotonic_ns() - now_ns)
         asked, self._stop_asked = self._stop_asked or self._log_problem, ""
         stamp = time_message(self.clock, tick_ns)
-        if decision.publish:
+        if decision.publish and self.streaming:
             self.output.send(tick_ns, decision, self.monitor)
             self._sent_ns = tick_ns
             published_ns = time.monotonic_ns()
@@ -195,9 +180,10 @@ class SafetyNode:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
             if self._arrived and self.monitor.state is State.RUNNING:
                 self.command_latency.add(published_ns - round(self._arrived[-1].stamp_s * 1e9))
-            self._sent.publish(
-                joint_state(stamp, self.robot.joint_names, decision.command_rad, decision.velocity_rad_s)
-            )
+            if not self.output.silent:
+                self._sent.publish(
+                    joint_state(stamp, self._controller.joints, decision.command_rad, decision.velocity_rad_s)
+                )
         self._relay_gripper()
         self._record(now_s, surroundings, decision)
         self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
@@ -263,7 +249,38 @@ class SafetyNode:
     def _carry_out(self, request: OperatorRequest) -> Answer:
         """An operator's request, admitted by its signature (executor thread)."""
         call = {"start": self._start, "reset": self._reset, "mode": self._set_mode}[request.verb]
+        if request.verb == "start" and self.monitor.state is State.HOLDING:
+            problem = self._meet_controller()
+            if problem:
+                return self._refuse("start", problem)
         return self._ask(lambda now_s: call(now_s, request))
+
+    def _meet_controller(self) -> str:
+        """Why the arm's controller cannot be commanded; empty where it can, and follows a stream if it needs one.
+
+        By the executor's thread, while nothing moves. Nothing is sent to a controller that is not as expected.
+        """
+        if self.handshake is not None:
+            problem = self.handshake.check()
+            text = problem or f"{self._controller.node}: {self.handshake.found}"
+            self._event("finding", about="controller", text=text)
+            if problem:
+                return problem
+        if self._controller.kind != ROBOLEARN:
+            return ""
+        began = self._ask(self._begin_stream)
+        if not began.accepted:
+            return began.text
+        if self.handshake is not None:
+            return self.handshake.wait_until_followed()
+        time.sleep(STREAM_RESTS_S)
+        return ""
+
+    def _begin_stream(self, now_s: float) -> Answer:
+        """Send the held position from now on, at rest."""
+        unready = self._unready(now_s)
+        self.streaming |= not unready
+        return Answer(not unready, unready)
 
     def _answer(self, now_s: float) -> None:
         """Carry out what services asked for, between two cycles."""
@@ -288,17 +305,19 @@ class SafetyNode:
 
     def _start(self, now_s: float, request: OperatorRequest) -> Answer:
         # A latched stop is for the monitor to refuse, whoever else is missing.
-        unready = ""
-        if self.monitor.state is State.HOLDING:
-            unready = self._lasting() or self.publishers.deaf or self._unheard(now_s) or self.output.problem
+        unready = self._unready(now_s) if self.monitor.state is State.HOLDING else ""
         if unready:
             return self._refuse("start", unready)
         who = request.operator
         answer = self.monitor.start(now_s, self._measured, who)
         self._event("start", now_s=now_s, measured=self._measured, who=who, key=request.key_id, answer=answer)
         if answer.accepted:
-            self._command = None
+            self._command, self.streaming = None, True
         return answer
+
+    def _unready(self, now_s: float) -> str:
+        """What a start lacks that is not for the monitor to judge; empty where it lacks nothing."""
+        return self._lasting() or self.publishers.deaf or self._unheard(now_s) or self.output.problem
 
     def _refuse(self, about: str, reason: str) -> Answer:
         """A refusal by this node, before the monitor is asked."""
@@ -357,27 +376,6 @@ class SafetyNode:
 
     # -- around it --
 
-    def _open_log(self, p: dict[str, Any]) -> SafetyLog | None:
-        if not p["log_dir"]:
-            return None
-        session = {
-            "mode": p["mode"],
-            "period_s": 1.0 / p["rate_hz"],
-            "deployment_id": p["deployment_id"],
-            "operator": p["operator"],
-            "parameters": p,
-            "measurement_steps": STEPS,
-        }
-        key = Path(p["log_key"]) if p["log_key"] else None
-        return SafetyLog.open(
-            Path(p["log_dir"]),
-            robot=self.robot,
-            profile=self.profile,
-            session=session,
-            signing_key=key,
-            profile_file=p["profile"] or None,
-        )
-
     def _event(self, kind: str, **fields: Any) -> None:
         if self.log is not None:
             self.log.event(kind, **fields)
@@ -399,6 +397,10 @@ class SafetyNode:
         if self.publishers.stops:
             self._stop_because(self.publishers.stops)
         self._note("arm", self.publishers.deaf)
+        if self._stream_asked and not self.streaming:
+            problem = self.handshake.check() if self.handshake is not None else ""
+            self._note("stream", problem)
+            self.streaming = self.streaming or not problem
         stepped = self.clock.stepped_s()
         self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
 

@@ -1,7 +1,9 @@
 """A MuJoCo arm in wall-clock time that speaks what the real arm's driver speaks.
 
 It stands behind a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
-With `controller: robolearn` it runs robolearn_controller's own C++ filter instead, once a tick, on the sent commands.
+With `controller: trajectory` it plays joint trajectories by their stamps; with `controller: robolearn` it runs
+robolearn_controller's own C++ filter, once a tick, on the sent commands. The controller's node is there as well, with
+its parameters and its state.
 It stands for the arm and its cell; a simulated person sensor belongs to the cell.
 """
 
@@ -20,11 +22,22 @@ from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from robolearn.deploy.arm_controller import (
+    KINDS,
+    ROBOLEARN,
+    TRAJECTORY,
+    ExpectedController,
+    controller_node,
+    controller_topic,
+)
 from robolearn.deploy.claim import Claim
+from robolearn.deploy.shipped_controllers import Points, TrajectoryPlayer
 from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
+from robolearn.safety.profile import SafetyProfile
 from robolearn.sim.plant import Wiring, load_plant
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.controller_node import ControllerNode, controller_parameters_of
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
@@ -54,8 +67,8 @@ PARAMETERS = (
     Parameter("effort", False, "publish the torques of the drives with the joint states"),
     Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
     Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
-    Parameter("controller", "forward", "what makes targets of commands: a forward command controller, or robolearn's",
-              "", None, None, ("forward", "robolearn")),
+    Parameter("controller", "forward", "what makes targets of commands: a forward or a trajectory controller, or "
+              "robolearn's", "", None, None, KINDS),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
@@ -95,10 +108,17 @@ class SimNode:
             self.node.create_publisher(JointState, raw_topic, topics.state_qos(10)) if raw_topic else None
         )
         command_topic = p["command_topic"] or topics.command
-        self._commands = Polled(self.node, Float64MultiArray, command_topic, qos(10))
+        self._standin = self._controller_node(p, command_topic)
+        self.other_nodes = (self._standin.node,)
+        self._commands = Polled(self._standin.node, Float64MultiArray, command_topic, qos(10))
         self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
-        self._trajectories = Polled(self.node, JointTrajectory, p["trajectory_topic"], qos(10))
+        self._trajectories = Polled(self._standin.node, JointTrajectory, p["trajectory_topic"], qos(10))
         self._trajectory: tuple[Trajectory, int] | None = None
+        self._player = (
+            TrajectoryPlayer(1.0 / p["rate_hz"], self.arm.target_rad)
+            if p["controller"] == TRAJECTORY
+            else None
+        )
         self._width = self.node.create_publisher(Float64, find_source(GRIPPER_WIDTH).topic, qos(10))
         self._poses = {
             name: self.node.create_publisher(PoseStamped, f"/robolearn/pose/{name}", qos(10))
@@ -123,9 +143,9 @@ class SimNode:
         self._commanded_ns = self._asked_ns = 0
         self.acceleration = CommandAcceleration(p["rate_hz"], self.robot.dof)
         self.controller: SimulatedController | None = None
-        if p["controller"] == "robolearn":
+        if p["controller"] == ROBOLEARN:
             self.controller = SimulatedController(
-                self.node, self.robot, p["profile"], rate_hz=p["rate_hz"], stream_rate_hz=p["stream_rate_hz"],
+                self._standin.node, self.robot, p["profile"], rate_hz=p["rate_hz"], stream_rate_hz=p["stream_rate_hz"],
                 position_rad=self.arm.target_rad,
             )  # fmt: skip
 
@@ -133,7 +153,7 @@ class SimNode:
         """Apply commands, step the physics, publish."""
         for message in self._commands.take():
             self._commanded_ns = tick_ns
-            if self.controller is None:
+            if self.controller is None and self._player is None:
                 self._trajectory = None
                 self._apply(np.array(message.data, float))
         for message in self._gripper.take():
@@ -145,8 +165,11 @@ class SimNode:
         if self._trajectory is not None:
             trajectory, start_ns = self._trajectory
             self._apply(trajectory.sample((tick_ns - start_ns) / 1e9))
+        if self._player is not None:
+            self._apply(self._player.step(tick_ns / 1e9))
         if self.controller is not None:
             self._apply(self.controller.step(tick_ns))
+            self._standin.tell(self.controller.filter.state, self.controller.filter.refused)
         self.acceleration.add(self.arm.target_rad)
         if self._wiring is not None:
             self.arm.command(self._wiring.command(tick_ns / 1e9, self._target))
@@ -216,13 +239,43 @@ class SimNode:
         lengths = {len(p.positions) for p in points} | {
             len(p.velocities) for p in points if len(p.velocities)
         }
-        if lengths != {len(order)} or times[0] <= 0.0 or (np.diff(times) <= 0.0).any():
+        if (
+            lengths != {len(order)}
+            or times[0] < (0.0 if self._player else 1e-9)
+            or (np.diff(times) <= 0.0).any()
+        ):
             self.refused += 1
             return
         positions = np.array([p.positions for p in points])[:, order]
         with_velocity = all(len(p.velocities) for p in points)
         velocities = np.array([p.velocities for p in points])[:, order] if with_velocity else None
+        if self._player is not None:
+            if velocities is None:
+                self.refused += 1
+                return
+            stamp = message.header.stamp
+            begin_s = (
+                self.clock.monotonic_s(stamp.sec, stamp.nanosec)
+                if stamp.sec or stamp.nanosec
+                else now_ns / 1e9
+            )
+            self._player.push(Points(begin_s, times, positions, velocities), now_ns / 1e9)
+            return
         self._trajectory = Trajectory(self.arm.target_rad.copy(), times, positions, velocities), now_ns
+
+    def _controller_node(self, p: dict[str, Any], command_topic: str) -> ControllerNode:
+        kind, digest = p["controller"], ""
+        if kind == ROBOLEARN:
+            digest = SafetyProfile.load(p["profile"] or self.robot.name).digest
+        expected = ExpectedController(
+            kind=kind,
+            node=controller_node(kind, command_topic),
+            topic=controller_topic(kind, command_topic),
+            joints=self.robot.joint_names,
+            stream_rate_hz=p["stream_rate_hz"],
+            profile_digest=digest,
+        )
+        return ControllerNode(expected.node, controller_parameters_of(expected, p["rate_hz"]))
 
     def _publish_cell(self, stamp: Time) -> None:
         """What a camera and the gripper would tell."""

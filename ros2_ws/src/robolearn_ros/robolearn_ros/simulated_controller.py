@@ -17,7 +17,8 @@ from robolearn_ros.stream_filter import Bounds, FilterConfig, StreamFilter
 
 Vector = NDArray[np.float64]
 
-FROM_PROFILE = ("delay_s", "delay_max_s", "late_max_s", "follow_error_max_rad", "start_tolerance_rad")
+FROM_PROFILE = ("delay_s", "delay_max_s", "late_max_s", "follow_error_max_rad", "start_tolerance_rad",
+                "restart_tolerance_rad")  # fmt: skip
 
 
 class SimulatedController:

@@ -1,0 +1,95 @@
+"""The safety node's parameters, and what is made of them before its loop begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robolearn.deploy.arm_controller import (
+    FORWARD,
+    KINDS,
+    ExpectedController,
+    controller_node,
+    controller_topic,
+)
+from robolearn.recorder.resolution import STEPS
+from robolearn.recorder.safety_log import SafetyLog
+from robolearn.robots import Robot
+from robolearn.safety.profile import SafetyProfile
+from robolearn_ros.arm import arm_topics
+from robolearn_ros.node import PHASE, RT_PRIORITY, STATS_PATH
+from robolearn_ros.parameters import Parameter
+
+PARAMETERS = (
+    Parameter("robot", "fr3", "robot name or robot YAML"),
+    Parameter("profile", "", "safety profile; empty for the robot's own"),
+    Parameter("mode", "automatic", "mode at the start", "", None, None,
+              ("manual_reduced", "automatic", "collaborative")),
+    Parameter("rate_hz", 500.0, "rate of checking and of commands to the arm", "Hz", 50, 1000),
+    Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
+    Parameter("command_topic", "", "where a forward controller takes commands; empty for the robot file's"),
+    Parameter("controller", "forward", "what takes commands: a forward or a trajectory controller, or robolearn's",
+              "", None, None, KINDS),
+    Parameter("controller_name", "", "full name of its node; empty: by command_topic and controller"),
+    Parameter("controller_rate_hz", 0.0, "rate at which a forward controller takes them; 0 for the robot file's",
+              "Hz", 0, 10000),
+    Parameter("check_controller", True, "before a start compare the controller's joints, interface, rate and state "
+              "with what is expected; false for an arm without ros2_control"),
+    Parameter("stream_before_start", False, "hold the arm by a stream as soon as its controller has been checked; "
+              "false: nothing is sent to the arm before the first start"),
+    Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
+    Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
+    Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
+    Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
+    Parameter("log_key", "", "key file that signs the log; empty for the default"),
+    Parameter("deployment_id", "not stated", "what this installation is called in the log"),
+    Parameter("operator", "operator", "pseudonym of who starts the nodes, in the first line of the log"),
+    Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
+    Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
+              "device stops; false: it is only reported"),
+    Parameter("brake_guard", True, "a second process that brakes the arm where this one is killed"),
+    replace(PHASE, default=0.6),
+    RT_PRIORITY,
+    STATS_PATH,
+)  # fmt: skip
+
+
+def expected_controller(p: dict[str, Any], robot: Robot, profile: SafetyProfile) -> ExpectedController:
+    """The controller that the arm should have, by the node's parameters."""
+    kind, forward = p["controller"], p["command_topic"] or arm_topics(robot).command
+    rate = 0.0  # the others interpolate
+    if kind == FORWARD and robot.ros is not None:
+        rate = p["controller_rate_hz"] or robot.ros.command_rate_hz
+    return ExpectedController(
+        kind=kind,
+        node=p["controller_name"] or controller_node(kind, forward),
+        topic=controller_topic(kind, forward),
+        joints=robot.joint_names,
+        rate_hz=rate,
+        stream_rate_hz=p["rate_hz"],
+        profile_digest=profile.digest,
+    )
+
+
+def open_log(p: dict[str, Any], robot: Robot, profile: SafetyProfile) -> SafetyLog | None:
+    """The safety log of this session; None where none is asked for."""
+    if not p["log_dir"]:
+        return None
+    session = {
+        "mode": p["mode"],
+        "period_s": 1.0 / p["rate_hz"],
+        "deployment_id": p["deployment_id"],
+        "operator": p["operator"],
+        "parameters": p,
+        "measurement_steps": STEPS,
+    }
+    key = Path(p["log_key"]) if p["log_key"] else None
+    return SafetyLog.open(
+        Path(p["log_dir"]),
+        robot=robot,
+        profile=profile,
+        session=session,
+        signing_key=key,
+        profile_file=p["profile"] or None,
+    )
