@@ -146,14 +146,16 @@ def acceptance_text(evaluation: dict) -> str:
     found = evaluation.get("acceptance")
     if not isinstance(found, dict) or not found.get("rows"):
         return "not stated"
-    wrong = [
-        f"{row.get('name')} {row.get('found')} (asked {row.get('threshold')})"
-        for row in found["rows"]
-        if row.get("status") != "passed"
-    ]
+    wrong = [_unmet(row) for row in found["rows"] if row.get("status") != "passed"]
     what = "; ".join(wrong) or f"{len(found['rows'])} thresholds"
     stated = f"stated {found.get('stated_utc')}, sha256 {str(found.get('digest'))[:12]}"
     return f"{found.get('status')}: {what}; {stated}"
+
+
+def _unmet(row: dict) -> str:
+    value = row.get("found")
+    shown = f"{value:.4g}" if isinstance(value, float | int) else "not evaluated"
+    return f"{row.get('name')} {shown} (asked {row.get('threshold')})"
 
 
 def _say(text: str) -> None:

@@ -266,7 +266,7 @@ def _strata(found: Mapping[str, Any], success: Mapping[str, Any]) -> str:
     picture = (
         f'<svg viewBox="0 0 {width} {bottom + 18}" role="img" aria-label="by stratum">{"".join(drawn)}</svg>'
     )
-    names = ("stratum", "successes", "gap to the rest", "p (Holm)", "gap it would find")
+    names = ("stratum", "successes", "below the rest by", "p (Holm)", "gap it would find")
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(
         f'<tr><td class="key">{escape(s.name)}</td><td>{s.successes} of {s.episodes}</td><td>{s.gap:+.2%}</td>'
