@@ -287,7 +287,10 @@ def export(
     opened = open_run(run)
     named_key(key, new_key)
     err.print(opened.which, markup=False, highlight=False, soft_wrap=True)
-    out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
+    bundle = opened.export(output, key_path=key)
+    out.print(bundle.inspect(), markup=False, highlight=False, soft_wrap=True)
+    said = f"Thresholds: {cli_dossier.acceptance_text(bundle.manifest.evaluation)}"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=INTEGRATOR)

@@ -21,6 +21,7 @@ from robolearn.files.digests import file_sha256, folder_sha256
 from robolearn.files.reading import MIB, read_regular
 from robolearn.files.strict_json import parse_json
 from robolearn.policy.bundle import SUFFIX, PolicyBundle
+from robolearn.recorder.audit_fields import fields_fault
 from robolearn.recorder.audit_trail import (
     AUDIT_FILE,
     AUDIT_HEAD_FILE,
@@ -164,8 +165,9 @@ class _Walk:
         try:
             record, real = open_line(line)
             seq, prev, kind, fields = (record[name] for name in ("seq", "prev", "kind", "fields"))
-            if type(seq) is not int or not isinstance(kind, str) or not isinstance(fields, dict):
-                raise ValueError("a field is of another type")
+            fault = fields_fault(kind, fields)
+            if type(seq) is not int or not isinstance(record["utc"], str) or fault:
+                raise ValueError(fault or "a field is of another type")
         except (ValueError, KeyError) as error:
             add("altered", "unreadable", where, f"is no record as robolearn writes it: {error}")
             self._seq, self._prev = self._seq + 1, ""
