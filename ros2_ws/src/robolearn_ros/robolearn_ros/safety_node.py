@@ -30,7 +30,7 @@ from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
-from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, SENT_TOPIC, arm_topics
 from robolearn_ros.arm_output import GuardOptions, arm_output
 from robolearn_ros.decision_report import DecisionReport, NodeLog
 from robolearn_ros.handshake import Handshake
@@ -44,7 +44,7 @@ from robolearn_ros.messages import (
     time_message,
     wrench,
 )
-from robolearn_ros.node import ERROR, OK, WARN, loop_values, run_node, status
+from robolearn_ros.node import ERROR, OK, WARN, called, loop_values, run_node, status
 from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import declare
 from robolearn_ros.publishers import PublisherWatch
@@ -72,7 +72,7 @@ class SafetyNode:
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
-        self._controller = expected_controller(p, self.robot, self.profile)
+        self._controller = expected_controller(p, self.robot, self.profile, self.node)
         self.output = arm_output(
             p["controller"],
             self.node,
@@ -83,11 +83,12 @@ class SafetyNode:
         )
         self._ending = ""  # why this node has been asked to end
         self.log = open_log(p, self.robot, self.profile)
-        self._reader = JointReader(self.robot.joint_names, self.clock)
+        self._reader = JointReader(self.robot.joint_names, self.clock, p["joint_prefix"])
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
         self.streaming = False  # whether decided samples go out; from the first start on
         self._stream_asked = p["stream_before_start"]
+        self._derived = False  # velocities, by this node
         self._sent_ns = 0  # grid time of the last sample that went out
         self._log_problem = ""  # why cycles are not recorded
         self._arrived: list[Command] = []  # in this cycle
@@ -104,8 +105,8 @@ class SafetyNode:
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
-        node, topics = self.node, arm_topics(self.robot)
-        self._policy_topic = p["policy_topic"]
+        node, topics = self.node, arm_topics(self.robot, self.node.get_namespace())
+        self._policy_topic = node.resolve_topic_name(p["policy_topic"])
         self._states = Polled(
             node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(QUEUE)
         )
@@ -119,9 +120,9 @@ class SafetyNode:
             Polled(node, WrenchStamped, wrench_topic, qos(QUEUE, reliable=False)) if wrench_topic else None
         )
         self._wrench_frame: str | None = None
-        self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
+        self._gripper = Polled(node, Float64, "robolearn/policy_gripper", qos(1))
         self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
-        self._sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
+        self._sent = node.create_publisher(JointState, SENT_TOPIC, qos(10))
         self.said = NodeLog(node)
         self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
@@ -201,6 +202,15 @@ class SafetyNode:
         for message in self._states.take():
             self._measured = measured_on_grid(self._reader.measured(message))
             self._measured_new = True
+        if self._reader.derived is not self._derived:
+            self._derived = self._reader.derived
+            how = (
+                "are derived from positions: the driver tells none"
+                if self._derived
+                else "come from the driver"
+            )
+            self._event("finding", about="velocities", text=f"joint velocities {how}")
+            self.said.warning(f"Joint velocities {how}.")
         self._arrived = [command(message, self.clock) for message in self._commands.take()]
         if self._arrived:
             self._command = self._arrived[-1]
@@ -439,7 +449,7 @@ class SafetyNode:
             "no safety log is kept" if self.log is None else "watching"
         )
         message = DiagnosticArray(
-            status=[status("safety_node: monitor", level, text, self.robot.name, values)]
+            status=[status(f"{called(self.node)}: monitor", level, text, self.robot.name, values)]
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
