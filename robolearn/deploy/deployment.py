@@ -69,6 +69,9 @@ class Deployment(Config):
         description="before a start compare the controller's joints, interface, rate and state with this file; false "
         "for an arm without ros2_control",
     )
+    status_gates: bool = Field(
+        True, description="no motion while a status topic of the robot file says that the arm is not ready"
+    )
     stream_before_start: bool = Field(
         False, description="hold the arm by a stream before the first start; false: nothing is sent before it"
     )
@@ -168,6 +171,7 @@ def node_parameters(
         "controller_name": "" if sim else d.controller_name,
         "controller_rate_hz": controller_rate_hz,
         "check_controller": d.check_controller,
+        "status_gates": d.status_gates and not sim,
         "stream_before_start": d.stream_before_start,
         "person_topic": d.person_topic,
         "wrench_topic": d.wrench_topic,

@@ -228,6 +228,9 @@ class Serving:
         parameters.setdefault("operators", operators_as_list(local_operator()))
         parameters.setdefault("exclusive_publishers", "sim_node" not in self.nodes)
         parameters.setdefault("controller_rate_hz", self.rate_hz)
+        parameters.setdefault(
+            "status_gates", "sim_node" not in self.nodes
+        )  # a simulated arm has no such topics
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 

@@ -50,6 +50,7 @@ from robolearn_ros.parameters import declare
 from robolearn_ros.publishers import PublisherWatch
 from robolearn_ros.safety_parameters import PARAMETERS, expected_controller, open_log
 from robolearn_ros.signals import CellSignals
+from robolearn_ros.status_gates import StatusGates
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
@@ -135,6 +136,10 @@ class SafetyNode:
             guard=lambda: self.output.guard_gid,
             listener=self._controller.node if p["check_controller"] else "",
         )
+        self.gates = StatusGates(node, self.robot) if p["status_gates"] else None
+        for text in self.gates.unwatched if self.gates is not None else ():
+            self.said.warning(f"Not watched: {text}.")
+            self._event("finding", about="status", text=f"not watched: {text}")
         self.handshake = Handshake(node, self._controller) if p["check_controller"] else None
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
@@ -215,9 +220,22 @@ class SafetyNode:
         if self._arrived:
             self._command = self._arrived[-1]
         self._take_wrench()
+        self._take_status()
         problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
         if problem:
             self._stop_because(problem)
+
+    def _take_status(self) -> None:
+        """What the arm's driver tells; an arm that is no longer ready stops, and after that gets no stream."""
+        if self.gates is None:
+            return
+        self.gates.take()
+        if not self.gates.closed:
+            return
+        if self.monitor.state is State.RUNNING:
+            self._stop_because(self.gates.closed)
+        elif self.monitor.state is State.STOPPED and not self._stream_asked:
+            self.streaming = False  # so that nothing moves when somebody unlocks the arm
 
     def _take_wrench(self) -> None:
         """The newest wrench, for the record only."""
@@ -357,7 +375,11 @@ class SafetyNode:
         if self._ending:
             return f"this node is ending ({self._ending})."
         self.publishers.look()  # whoever came since the last look is seen before a start, not after it
-        return self._unwell_log() or self.publishers.stops
+        return (
+            self._unwell_log()
+            or self.publishers.stops
+            or (self.gates.closed if self.gates is not None else "")
+        )
 
     # -- the end --
 
@@ -430,7 +452,8 @@ class SafetyNode:
 
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
-        read = (self._states, self._commands, *self.signals.polled, self._gripper)
+        gates = self.gates.polled if self.gates is not None else ()
+        read = (self._states, self._commands, *self.signals.polled, self._gripper, *gates)
         given = [text for topic in read for text in topic.misfits()]
         self._note("fit", "; ".join(given + self.output.misfits()))
 

@@ -40,6 +40,7 @@ PARAMETERS = (
               "Hz", 0, 10000),
     Parameter("check_controller", True, "before a start compare the controller's joints, interface, rate and state "
               "with what is expected; false for an arm without ros2_control"),
+    Parameter("status_gates", True, "no motion while a status topic of the robot file says that the arm is not ready"),
     Parameter("stream_before_start", False, "hold the arm by a stream as soon as its controller has been checked; "
               "false: nothing is sent to the arm before the first start"),
     Parameter("policy_topic", "robolearn/policy_command", "commands of the policy"),
