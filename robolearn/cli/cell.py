@@ -85,7 +85,8 @@ def init_cell(
         f"{deployment}: the deployment file. Look through it: topics, rates, who signs and approves.",
         f"{profile}: the safety profile. Every number with trust: integrator is one of a demonstration: set yours.",
         f"Try it: robolearn serve BUNDLE --deploy {deployment} --sim",
-        f"On the arm: robolearn approve BUNDLE --who {operator or 'NAME'}; robolearn serve BUNDLE --deploy {deployment}",
+        f"Approve it for the arm: robolearn approve BUNDLE --who {operator or 'NAME'}",
+        f"Serve it there: robolearn serve BUNDLE --deploy {deployment}",
     ]
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
