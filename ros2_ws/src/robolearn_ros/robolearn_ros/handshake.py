@@ -156,7 +156,7 @@ def meet_controller(
 ) -> str:
     """Why the arm's controller cannot be commanded; empty where it can, and follows a stream if it needs one.
 
-    handshake: None where nothing is to be compared.  begin_stream: sends the held position from now on, unless it refuses.
+    handshake: None where nothing is to be compared.  begin_stream: sends the held position, unless it refuses.
     record: called with what was found. Nothing is sent to a controller that is not as expected.
     """
     if handshake is not None:
