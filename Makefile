@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench solve fuzz fuzz-parsers endings coverage mutants sb3 wheel clean
+.PHONY: help demo test docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -16,8 +16,11 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 	@$(BIN)/robolearn demo
 
 test: $(READY)  ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m 'not ros and not shown'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m 'not ros and not shown and not proof'
 	@$(BIN)/python -m pytest -m ros tests/ros
+
+proofs: $(READY)  ## the tests that take minutes each
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m proof
 
 docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

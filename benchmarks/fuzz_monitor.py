@@ -42,7 +42,9 @@ def main():
     parser.add_argument("--robots", nargs="+", default=["fr3", "ur5e", "iiwa14"])
     parser.add_argument("--modes", nargs="+", default=["automatic", "collaborative", "manual_reduced"])
     parser.add_argument(
-        "--variants", nargs="+", default=["shipped", "cell", "contact", "torque_rate", "torque"]
+        "--variants",
+        nargs="+",
+        default=["shipped", "cell", "contact", "contact_energy", "contact_iso", "torque_rate", "torque"],
     )
     parser.add_argument("--period", type=float, default=0.002, help="s")
     parser.add_argument("--processes", type=int, default=2)

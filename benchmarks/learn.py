@@ -17,7 +17,7 @@ import jax
 from benchmarks.envs import alternate, bare_steps
 from robolearn.env.vec_env import make
 from robolearn.learn.distributed import data_mesh, first_state, per_device
-from robolearn.learn.learner import make_iteration
+from robolearn.learn.iteration import make_iteration
 from robolearn.learn.train_config import train_config
 
 WARM_UP = 12  # iterations: episodes of every age, most of the arms at work

@@ -32,7 +32,8 @@ import numpy as np
 import robolearn
 from robolearn.errors import MissingDependency
 from robolearn.learn.distributed import data_mesh, first_state, per_device
-from robolearn.learn.learner import make_iteration, policy_of
+from robolearn.learn.iteration import make_iteration
+from robolearn.learn.learner import policy_of
 from robolearn.learn.train_config import train_config
 from robolearn.show.plots import BLUE, GREEN, ORANGE, figure
 from robolearn.sim.compiled import compiled

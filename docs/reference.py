@@ -177,12 +177,16 @@ def config_page() -> str:
     """Keys of training, deployment and safety profile."""
     from robolearn.deploy.deployment import Deployment
     from robolearn.env.task import TaskConfig
+    from robolearn.learn.acceptance import Acceptance
     from robolearn.learn.train_config import TrainConfig
+    from robolearn.policy.approval import Gate
     from robolearn.safety.profile import ModeLimits
 
     parts = ["# Config keys", "Unknown keys are refused with the nearest known name."]
     for title, kind, prefix in (
         ("Training: `configs/train/*.yaml` and `key=value`", TrainConfig, ""),
+        ("Thresholds: `configs/acceptance/*.yaml`", Acceptance, ""),
+        ("Gates: `gates.train`, `gates.promote`, `gates.export` of a training", Gate, ""),
         ("Every task: `env.` of a training", TaskConfig, "env."),
         ("Deployment: `configs/deploy/*.yaml`", Deployment, ""),
         ("Safety profile: `configs/safety/*.yaml`, per mode", ModeLimits, ""),
@@ -247,6 +251,10 @@ LOG_FOLDER = """\
 A folder: `events.jsonl`, `trace-*.mcap`, `head.json`, and copies of the robot file and the profile; after a purge also
 `tombstones.jsonl`. `session_start` has `chain`: the number of the session in its log folder, and the one before it."""
 
+AUDIT_FOLDER = """\
+`audit.jsonl` and `audit_head.json` in a run folder: the same chain, kept for ten years (AI Act, Art. 18). `cycle` is
+the training's iteration; `monotonic_us` starts anew with each process. Checked by `robolearn verify`."""
+
 LOG_CYCLE = """\
 ROS 2 message definition inside the MCAP file, for an arm of seven joints. Topic `/robolearn/cycle` has one cycle a
 second as it is, which Foxglove plots; `/robolearn/cycle_block` has the others, packed without loss
@@ -267,6 +275,7 @@ WRENCH = """\
 
 def log_page() -> str:
     """Every kind of event, and the fields of a cycle in the trace."""
+    from robolearn.recorder.audit_trail import AUDIT_EVENTS
     from robolearn.recorder.cycle_codec import Layout
     from robolearn.robots import load_robot
 
@@ -285,6 +294,9 @@ def log_page() -> str:
             "## Measurements, efforts and wrench",
             LOG_MEASURED,
             table(("column", "unit", "step", "what"), _measurements()),
+            "## Audit trail of a run",
+            AUDIT_FOLDER,
+            table(("kind", "what"), [(f"`{name}`", what) for name, what in AUDIT_EVENTS.items()]),
         ]
     ) + "\n"  # fmt: skip
 

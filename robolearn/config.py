@@ -215,7 +215,7 @@ def _explain(kind: type[BaseModel], data: Any, item: Any, where: str, line: Line
     value = printable(repr(item["input"]))
     if len(value) > _LONGEST_VALUE:
         value = f"{value[:_LONGEST_VALUE]}..."
-    return f"{where}: key '{key}' is {value}: {message}."
+    return f"{where}: key '{key}' is {value}: {message.rstrip('.')}" + ("" if message.endswith("?") else ".")
 
 
 def _in_data(data: Any, location: tuple[str | int, ...], missing: bool) -> Iterator[str | int]:

@@ -14,6 +14,7 @@ import pytest
 import typer
 from browser import dump_dom, needs_chromium
 from log_sessions import story
+from plant_session import plant_bag, plant_log
 
 import robolearn as rl
 from robolearn.cli.app import app, main
@@ -27,6 +28,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FORBIDDEN = re.compile(
     r"\b(certified|compliant|CE|PL|SIL|category|safety function|e-stop|safe)\b|—", re.IGNORECASE
 )
+RECORDED = "runs/serve/20261127-101500/safety"  # the log that the how-to's fit is shown with
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -93,9 +95,14 @@ def once(found):
 def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
     """In the order shown, in one folder, with short trainings.
 
-    `demo` runs in `make wheel`, `serve` and `operate` in tests/ros.
+    Of `sysid fit`, exit status 0 says that the model explains the log. `demo` runs in `make wheel`, `serve` and
+    `operate` in tests/ros.
     """
-    short = {"train": ["total_steps=16384"], "eval": ["--episodes", "32"]}
+    short = {
+        "train": ["total_steps=16384"],
+        "eval": ["--episodes", "32"],
+        "sysid excite": ["--duration", "8", "--rate", "100"],
+    }
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path / "home"))
     story(tmp_path / "runs" / "demo" / "safety", tmp_path / "log.pem", waves=100)
@@ -104,17 +111,30 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
         shutil.copy(rl.load_robot("fr3").path, name)
     shutil.copy(config_path("safety/fr3.yaml"), "my_cell.yaml")
     cell = config_path("deploy/fr3.yaml").read_text()
+    plant_log(tmp_path / RECORDED, tmp_path / "log.pem", "fr3")
+    plant_bag(tmp_path / "recording.mcap", "fr3")
     Path("my_fr3.yaml").write_text(cell.replace("operators: {}", "operators: {anna: 0123456789abcdef}"))
     ran = set()
     for words in once(FOUND):
         if words[0] in ("demo", "serve", "operate") or words[:2] == ["security", "check"]:
             continue  # `security check` answers no where the middleware has no DDS Security
         with pytest.raises(SystemExit) as end:
-            main([*words, *short.get(words[0], [])])
+            main([*words, *short.get(" ".join(words[:2]), short.get(words[0], []))])
         said = capsys.readouterr()
         assert not end.value.code, f"robolearn {' '.join(words)}\n{said.out[-2000:]}{said.err[-2000:]}"
         ran.add(words[0])
-    assert ran >= {"train", "eval", "export", "inspect", "review", "view", "doctor", "robots", "tasks"}
+    assert ran >= {
+        "train",
+        "eval",
+        "export",
+        "inspect",
+        "review",
+        "view",
+        "doctor",
+        "robots",
+        "tasks",
+        "sysid",
+    }
 
 
 def test_a_wrong_command_would_be_found():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from robolearn import __version__
+from robolearn.cli import dossier as cli_dossier
 from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
@@ -105,6 +106,8 @@ _EXTRAS = {
     **dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "gymnasium", "imageio"), "train"),
     **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
     "mcap_ros2": "sysid",
+    "cyclonedx": "dossier",
+    "scipy": "train",
     **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
 }
 
@@ -195,6 +198,10 @@ def evaluate(
     plant: Annotated[
         str | None, typer.Option(help="An arm that is not the model: a name in configs/plants, or a YAML.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN|BUNDLE", help="Also play another policy, over the same episodes."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Success over fresh episodes, with its 95 % Wilson interval, and where it is lowest.
@@ -202,26 +209,50 @@ def evaluate(
     Writes evaluation.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the run folder; for
     a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot would run.
 
+    With --against two policies are compared episode by episode: McNemar's exact test, interval of the difference.
+
     Example: robolearn eval runs/fr3-reach --episodes 1000
 
     Example: robolearn eval fr3/pick_cube --policy expert
     """
+    from robolearn.show.compared import check_comparable, compare, disparity_text
     from robolearn.show.console import EvaluationBar, evaluation_table
-    from robolearn.show.evaluated import evaluate_path
+    from robolearn.show.evaluated import Evaluated, evaluate_path
 
-    with EvaluationBar(err) as progress:
-        done = evaluate_path(
-            path,
-            episodes,
-            seed,
-            policy=policy,
-            robot=robot,
-            plant=plant,
-            video=video,
-            output=output,
-            progress=progress,
-        )
+    if against is not None:
+        check_comparable(episodes, policy, video)
+
+    def play(which: Path) -> Evaluated:
+        with EvaluationBar(err) as progress:
+            return evaluate_path(
+                which,
+                episodes,
+                seed,
+                policy=policy,
+                robot=robot,
+                plant=plant,
+                video=video,
+                output=output,
+                progress=progress,
+            )
+
+    done = play(path)
+    if against is not None:
+        compared = compare(done, other := play(against), path, against)
+        if as_json:
+            found = {
+                "a": done.result.to_json(),
+                "b": other.result.to_json(),
+                "paired": compared.found.to_json(),
+            }
+            out.print_json(json.dumps(found))
+        else:
+            out.print(evaluation_table(done.result), evaluation_table(other.result), compared.text)
+        err.print(f"wrote {compared.file}", markup=False, highlight=False, soft_wrap=True)
+        return
     out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
+    if not as_json:
+        out.print(disparity_text(done.result), markup=False, highlight=False, soft_wrap=True)
     with EvaluationBar(err) if video else nullcontext() as progress:
         notes = done.notes + done.write_films(progress)
     for note in notes:
@@ -251,15 +282,33 @@ def export(
 
 @app.command(rich_help_panel=INTEGRATOR)
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")], as_json: Json = False
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|CALIBRATION", help="A .robolearn file, or a calibration.")
+    ],
+    as_json: Json = False,
 ) -> None:
     """What a bundle is: its contract, results, digests, signature and approvals, checked.
+
+    Of a calibration: its logs, and every number with its interval; the robot file that it is for is checked.
 
     Example: robolearn inspect fr3-reach.robolearn
     """
     from robolearn.policy.approval import approvals_json, approvals_text
     from robolearn.policy.bundle import PolicyBundle
+    from robolearn.robots import is_robot_path, load_robot
 
+    if is_robot_path(bundle):
+        calibration = load_robot(bundle).calibration
+        if calibration is None:
+            raise ConfigError(
+                f"'{bundle}' is a robot file, no bundle or calibration. Look at it with `robolearn robots check`."
+            )
+        if as_json:
+            about = {"calibration_digest": calibration.digest}
+            out.print_json(json.dumps({**calibration.model_dump(mode="json", by_alias=True), **about}))
+        else:
+            out.print(calibration.inspect(), markup=False, highlight=False, soft_wrap=True)
+        return
     loaded = PolicyBundle.load(bundle)
     if as_json:
         about = {"bundle_digest": loaded.digest, "key_id": loaded.key_id, "public_key": loaded.public_key}
@@ -272,26 +321,8 @@ def inspect(
     out.print(approvals_text(loaded, bundle), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command(rich_help_panel=SAFETY)
-def approve(
-    bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
-    who: Annotated[str, typer.Option(help="Pseudonym under which your key is known.")],
-    key: Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")] = None,
-    new_key: NewKey = False,
-) -> None:
-    """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
-
-    Example: robolearn approve fr3-reach.robolearn --who engineer-7
-    """
-    from robolearn.keys import named_key
-    from robolearn.policy.approval import approvals_path
-    from robolearn.policy.approval import approve as sign
-    from robolearn.policy.bundle import PolicyBundle
-
-    PolicyBundle.load(bundle)  # before a key is made for nothing
-    signed = sign(bundle, named_key(key, new_key), who)
-    text = f"Approved {signed.digest[:12]} as {signed.who}, key {signed.key_id}: {approvals_path(bundle)}"
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+for _command in cli_dossier.COMMANDS:
+    app.command(rich_help_panel=SAFETY)(_command)
 
 
 @app.command(rich_help_panel=INTEGRATOR)
@@ -586,6 +617,48 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     if not findings:
         out.print(f"{path}: nothing missing, nothing contradictory.")
     raise typer.Exit(1 if findings else 0)
+
+
+@robots_app.command(name="hulls")
+def robots_hulls(
+    path: Annotated[Path, typer.Argument(help="A robot YAML; the hulls are written into it.")],
+    mesh: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINK=FILE", help="A mesh in the link's frame, in m, to contain too."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every link, not only those that cannot be watched.")
+    ] = False,
+    margin_m: Annotated[
+        float, typer.Option(min=0.0, max=0.1, help="How far inside every corner lies.")
+    ] = 0.002,
+) -> None:
+    """Fit boxes and capsules to the links' meshes, for the safety monitor to watch.
+
+    Example: robolearn robots hulls my_arm.yaml
+    """
+    from robolearn.robots.hulls_file import fit_hulls, write_hulls
+
+    pairs = [given.partition("=") for given in mesh or ()]
+    if wrong := ["=".join(filter(None, (a, b))) for a, _, b in pairs if not a or not b]:
+        raise RobotError(f"--mesh takes LINK=FILE, not '{wrong[0]}'.")
+    fitted = fit_hulls(path, margin_m, meshes={link: Path(file) for link, _, file in pairs}, every=every)
+    for sentence in fitted.left_out:
+        out.print(f"- {sentence}", markup=False)
+    if not fitted.hulls:
+        out.print(
+            f"{path}: every link can be watched; --all fits hulls to all of them.",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    write_hulls(path, fitted.hulls)
+    for name, hull in fitted.hulls.items():
+        kinds = ", ".join(shape.type for shape in hull.shapes)
+        out.print(f"{name}: {kinds}, every corner at least {margin_m * 1e3:g} mm inside", markup=False)
+    out.print(
+        f"Written to {path}. Look at them: robolearn view {path}/reach, geometry group 3.", markup=False
+    )
 
 
 def _number(value: Any) -> str:

@@ -10,16 +10,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from robolearn.cli.terminal import Terminal
-from robolearn.errors import RobotError
+from robolearn.errors import ProfileError, RobotError
 from robolearn.review.calculations import (
+    ContactTable,
     Input,
     LimitRow,
     contact_table,
     limits_table,
     separation_sum,
     speed_curves,
+    tcp_masses_kg,
+    with_sensor,
 )
 from robolearn.robots import Robot, load_robot
+from robolearn.safety.contact import MODELS
 from robolearn.safety.profile import SafetyProfile, Separation
 
 app = typer.Typer(
@@ -72,7 +76,7 @@ def pfl(
         float | None, typer.Option(help="Contact area, cm^2; without it only force counts.")
     ] = None,
 ) -> None:
-    """Power and force limiting: allowed contact speed for each body region.
+    """Power and force limiting: allowed contact speed for each body region, by both models of the mass felt.
 
     Example: robolearn safety pfl fr3 --payload-kg 1.0 --kind quasi_static
     """
@@ -80,8 +84,15 @@ def pfl(
     mass = arm.file.moving_mass_kg
     if mass is None or mass.value is None:
         raise RobotError(f"Robot '{arm.name}' does not state moving_mass_kg, which the formula needs.")
+    light, heavy = tcp_masses_kg(arm)
     worked = contact_table(
-        mass.value, payload_kg, kind, area_cm2, mass_source=mass.source, mass_trust=mass.trust
+        mass.value,
+        payload_kg,
+        kind,
+        area_cm2,
+        mass_source=mass.source,
+        mass_trust=mass.trust,
+        lightest_kg=light,
     )
     out.print(f"[bold]{escape(arm.label)}[/], {kind.replace('_', '-')} contact", highlight=False)
     _plain(f"{worked.formula}\n{worked.edition}\n")
@@ -97,6 +108,7 @@ def pfl(
         "\nF, p: quasi-static force and pressure, the lowest p of the region's places; k: factor of the kind of "
         "contact; K, mH: stiffness and mass of the region; limit: which of k F and k p A is the lower."
     )
+    _print_models(worked, light, heavy)
     if not worked.pressure:
         _plain("Pressure is NOT counted: no contact area was given. A small area allows less: --area-cm2.")
     _plain(f"Contact never allowed: {', '.join(worked.forbidden)}. {MEASURE}")
@@ -110,16 +122,30 @@ def separation(
     speed_m_s: Annotated[float, typer.Option(help="Speed of the arm's fastest point, m/s.")] = 1.0,
     stopping_time_s: Annotated[float, typer.Option(help="Stopping time at that speed, s.")] = 0.3,
     stopping_distance_m: Annotated[float, typer.Option(help="Stopping distance at that speed, m.")] = 0.15,
+    approach: Annotated[
+        str, typer.Option(help="To another sensor than the profile's: orthogonal or parallel.")
+    ] = "parallel",
+    resolution_m: Annotated[
+        float | None, typer.Option(help="Of another sensor than the profile's, m; C follows from it.")
+    ] = None,
+    height_m: Annotated[
+        float | None, typer.Option(help="Of its plane above the floor, m, for parallel approach.")
+    ] = None,
 ) -> None:
     """Speed and separation monitoring: the protective distance, term by term.
 
-    Example: robolearn safety separation fr3 --speed-m-s 0.5
+    Examples: robolearn safety separation fr3 --speed-m-s 0.5
+    robolearn safety separation fr3 --resolution-m 0.07 --height-m 0.3
     """
     arm, chosen = _fitting(robot, profile)
     numbers = chosen.mode(mode).separation
     if not isinstance(numbers, Separation):
         _plain(f"Profile {chosen.name}, mode {mode}: separation is not checked: {numbers.not_checked}.")
         raise typer.Exit
+    if resolution_m is not None:
+        numbers = with_sensor(numbers, approach, resolution_m, height_m)
+    elif height_m is not None or approach != "parallel":
+        raise ProfileError("approach and height_m describe another sensor: give its resolution_m as well.")
     worked = separation_sum(numbers, speed_m_s, stopping_time_s, stopping_distance_m)
     out.print(f"[bold]{escape(arm.label)}[/], profile {escape(chosen.name)}, mode {mode}", highlight=False)
     _plain(f"{worked.formula}\n{worked.edition}\n")
@@ -147,6 +173,21 @@ def _fitting(robot: str, profile: str | None) -> tuple[Robot, SafetyProfile]:
     chosen = SafetyProfile.load(profile or arm.name)
     chosen.check_against(arm)
     return arm, chosen
+
+
+def _print_models(worked: ContactTable, light_kg: float, heavy_kg: float) -> None:
+    """Beside the speeds by M / 2 + mL, those by the energy of the motion."""
+    table = plain_table("v m/s against", "iso_ts_15066", "kinetic_energy least", "most")
+    for row in zip(worked.rows, worked.any_motion, worked.lightest, strict=True):
+        table.add_row(row[0].region, *(f"{one.speed_m_s:.4f}" for one in row))
+    out.print()
+    out.print(table)
+    _plain(
+        f"\niso_ts_15066: {MODELS['iso_ts_15066']}, as above. kinetic_energy: {MODELS['kinetic_energy']}, which "
+        "follows posture and motion; least: in any motion; most: at the flange, at the home position and in its "
+        f"lightest direction, {light_kg:.2f} kg and the payload (heaviest direction: {heavy_kg:.2f} kg). The lower of "
+        "both holds, unless contact.model of the profile names one."
+    )
 
 
 def _print_inputs(inputs: Iterable[Input]) -> None:

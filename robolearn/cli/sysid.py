@@ -62,7 +62,9 @@ def excite(
 def fit(
     logs: Annotated[
         list[Path],
-        typer.Argument(metavar="LOG...", help="Safety logs (folders), rosbag2 MCAP files."),
+        typer.Argument(
+            metavar="LOG...", help="Safety logs (folders), rosbag2 MCAP files, LeRobotDatasets v3."
+        ),
     ],
     robot: Annotated[str, typer.Option(help="The arm: a name or a robot file.")] = "fr3",
     output: Annotated[
@@ -75,7 +77,10 @@ def fit(
         bool, typer.Option("--unverified", help="Go on with a safety log that does not verify.")
     ] = False,
     effort_unit: Annotated[
-        str | None, typer.Option(help="Unit of effort in a bag: Nm, A or none (leave it out).")
+        str | None, typer.Option(help="Unit of effort in a bag or dataset: Nm, A or none (leave it out).")
+    ] = None,
+    position_unit: Annotated[
+        str | None, typer.Option(help="Unit of positions in a LeRobotDataset: rad or deg.")
     ] = None,
     state_topic: Annotated[str | None, typer.Option(help="Joint states in a bag with several.")] = None,
     command_topic: Annotated[str | None, typer.Option(help="Commands in a bag with several.")] = None,
@@ -97,8 +102,8 @@ def fit(
     arm = load_robot(robot)
     motions = [
         _read(
-            log, arm, unverified=unverified, effort_unit=effort_unit, state_topic=state_topic,
-            command_topic=command_topic,
+            log, arm, unverified=unverified, effort_unit=effort_unit, position_unit=position_unit,
+            state_topic=state_topic, command_topic=command_topic,
         )
         for log in logs
     ]  # fmt: skip
@@ -126,22 +131,27 @@ def _read(
     *,
     unverified: bool,
     effort_unit: str | None,
+    position_unit: str | None,
     state_topic: str | None,
     command_topic: str | None,
 ) -> Motion:
-    """A recording by what it is: the folder of a safety log, or a bag."""
+    """A recording by what it is: the folder of a safety log or of a LeRobotDataset, or a bag."""
+    from robolearn.data.lerobot import is_lerobot, read_lerobot
     from robolearn.recorder.hash_chain import EVENTS_FILE
 
+    unit = None if effort_unit in (None, "none") else effort_unit
     if (log / EVENTS_FILE).is_file():
         return _verified(log, unverified)
+    if is_lerobot(log):
+        return read_lerobot(log, arm.joint_names, position_unit=position_unit, effort_unit=unit)
     if log.suffix == ".mcap" or (log.is_dir() and list(log.glob("*.mcap"))):
         from robolearn.data.rosbag import read_rosbag
 
         return read_rosbag(
             log, arm.joint_names, state_topic=state_topic, command_topic=command_topic,
-            effort_unit=None if effort_unit in (None, "none") else effort_unit,
+            effort_unit=unit,
         )  # fmt: skip
-    raise DataError(f"'{log}' is neither a safety log (events.jsonl) nor an MCAP file.")
+    raise DataError(f"'{log}' is no safety log (events.jsonl), MCAP file or LeRobotDataset (meta/info.json).")
 
 
 def _verified(log: Path, unverified: bool) -> Motion:

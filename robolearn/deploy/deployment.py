@@ -91,6 +91,12 @@ class Deployment(Config):
     )
     require_approval: bool = Field(True, description="serve only what one of approver_keys has approved")
     approver_keys: list[str] = Field([], description="key ids or public keys of those who may approve")
+    approvals_needed: int = Field(
+        1,
+        ge=1,
+        le=2,
+        description="different people who must have approved the bundle, with keys of approver_keys",
+    )
     operator: str = Field(
         "operator", description="pseudonym of who starts the nodes, in the first line of the log"
     )
@@ -192,6 +198,7 @@ def node_parameters(
         "trusted_keys": list(d.trusted_keys),
         "require_approval": d.require_approval and not sim,
         "approver_keys": list(d.approver_keys),
+        "approvals_needed": d.approvals_needed,
     }
     nodes = {"sim_node": {**shared, **_simulated(d)}} if sim else {}
     nodes |= {"safety_node": safety, "policy_node": policy}

@@ -42,7 +42,7 @@ from robolearn.deploy.ending import Ending, SignalsHeld, lifeline
 from robolearn.deploy.operators import local_operator, operators_as_list
 from robolearn.deploy.security import enabled, enclave_environment, require_security
 from robolearn.errors import DataError, MissingDependency, RobolearnError
-from robolearn.policy.approval import require_approval
+from robolearn.policy.approval import require_approval, require_not_revoked
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.robots import load_robot
@@ -360,8 +360,9 @@ def serve_until_stopped(
     ending = Ending()
     with SignalsHeld(ending.ask):
         loaded = PolicyBundle.load(bundle, deployment.trusted_keys or None)
+        require_not_revoked(loaded, bundle)
         if deployment.require_approval and not sim:
-            require_approval(loaded, bundle, deployment.approver_keys)
+            require_approval(loaded, bundle, deployment.approver_keys, deployment.approvals_needed)
         if not sim:
             require_operators(deployment)
         ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)

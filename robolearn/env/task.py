@@ -8,7 +8,11 @@ and the policy's own memory. Rewards, success and the critic may also use privil
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
@@ -185,15 +189,37 @@ def register_task(kind: TaskType) -> TaskType:
 
     A package declares an entry point instead. Raises TaskError for the name of an installed task.
     """
-    if kind.name in entry_points(group=ENTRY_POINTS).names:
+    if kind.name in task_classes() and kind.name not in _REGISTERED:
         raise TaskError(f"Task '{kind.name}' is already installed. Give yours another name.")
     _REGISTERED[kind.name] = kind
     return kind
 
 
 def task_classes() -> dict[str, type[Task[Any]]]:
-    """Every task class by name: installed ones, from the entry point group `robolearn.tasks`, and registered ones."""
-    return {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)} | _REGISTERED
+    """Every task class by name: installed ones, from the entry point group `robolearn.tasks`, and registered ones.
+
+    An entry point names a class, or a package: of that every module is looked at, so that a new file is found without
+    installing again. Raises TaskError where two installed tasks have one name.
+    """
+    found: dict[str, type[Task[Any]]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        loaded = point.load()
+        for kind in _tasks_of(loaded) if isinstance(loaded, ModuleType) else [loaded]:
+            other = found.setdefault(kind.name, kind)
+            if other is not kind:
+                raise TaskError(
+                    f"Two tasks are called '{kind.name}': {other.__module__} and {kind.__module__}. Rename one."
+                )
+    return found | _REGISTERED
+
+
+def _tasks_of(package: ModuleType) -> Iterator[type[Task[Any]]]:
+    """The task classes that the modules of a package define."""
+    for info in iter_modules(package.__path__, f"{package.__name__}."):
+        for kind in vars(import_module(info.name)).values():
+            own = isinstance(kind, type) and kind.__module__ == info.name
+            if own and issubclass(kind, Task) and "name" in vars(kind):
+                yield kind
 
 
 def task_names() -> list[str]:

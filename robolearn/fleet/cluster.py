@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -16,6 +15,7 @@ from robolearn.config import Config, config_path, load_config
 from robolearn.env.naming import absolute, file_stem
 from robolearn.errors import ConfigError, MissingDependency, PhysicsError
 from robolearn.learn.train_config import TrainConfig
+from robolearn.sim.engines import EngineName
 
 
 class Site(Config):
@@ -24,7 +24,7 @@ class Site(Config):
     tasks_per_node: PositiveInt = 1
     cpus_per_task: PositiveInt = 16
     time: str = "04:00:00"
-    engine: Literal["auto", "native", "jax", "warp"] = "auto"
+    engine: EngineName = "auto"
     directives: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     srun_options: str = ""

@@ -18,7 +18,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from robolearn.errors import ConfigError
-from robolearn.learn.learner import AXIS, Env, TrainState, init_learner
+from robolearn.learn.groups import AXIS
+from robolearn.learn.learner import Env, TrainState, init_learner
 from robolearn.learn.normalize import update_normalizer
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled

@@ -6,6 +6,7 @@ more often than long ones.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -324,7 +325,19 @@ def summarise(env: Any, rows: Rows, seed: int) -> Evaluation:
         strata=strata,
         worst=worst.name if worst is not None and worst.rate < 1.0 else None,
         times_s=tuple(float(time) for time in times),
+        succeeded=tuple(bool(one) for one in success),
+        draws=_drawn(rows),
     )
+
+
+def _drawn(rows: Rows) -> str:
+    """The digest of what differed between the episodes from the start on, in their order."""
+    running = hashlib.sha256()
+    for name in sorted(rows):
+        if name.startswith("stratum/"):
+            running.update(name.encode())
+            running.update(np.asarray(rows[name], np.float32).tobytes())
+    return running.hexdigest()
 
 
 def _extremes(name: str, values: np.ndarray) -> dict[str, float]:

@@ -39,8 +39,9 @@ class Evaluation:
     {"min", "p05"} of its smallest. strata: success by thirds of whatever differed between episodes: goal, start,
     mass, size and friction of what the task handles, latencies; worst: the one lowest in rate, of many, so read its
     interval (None where every episode succeeded).
-    times_s: the time to success of every success; not in the JSON. episode_return: None for a bundle, which does
-    not tell the action that some reward terms weigh.
+    times_s: the time to success of every success; succeeded: of every episode, in order; draws: the digest of what was
+    drawn for the episodes, so that two policies are known to have had the same; none of them in the JSON.
+    episode_return: None for a bundle, which does not tell the action that some reward terms weigh.
     """
 
     task: str
@@ -55,11 +56,14 @@ class Evaluation:
     strata: tuple[Rate, ...]
     worst: str | None
     times_s: tuple[float, ...] = ()
+    succeeded: tuple[bool, ...] = ()
+    draws: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = asdict(self)
-        del values["times_s"]
+        for name in ("times_s", "succeeded", "draws"):
+            del values[name]
         return values
 
     def lowest(self, count: int) -> list[Rate]:

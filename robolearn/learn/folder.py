@@ -2,6 +2,7 @@
 
 config.yaml     the resolved config, every key of the task included: `robolearn train` of it repeats the run
 run.json        versions, git commit, machine, sizes, one entry per start
+audit.jsonl     the audit trail, chained and signed; audit_head.json where it stands, see `recorder.audit_trail`
 metrics.jsonl   one line per iteration, the record of truth; keys under `time/` differ between runs
 evaluation.json what the newest evaluation found, and after which iteration
 checkpoints/    see `checkpoint.py`
@@ -29,6 +30,7 @@ from robolearn import __version__
 from robolearn.config import load_config
 from robolearn.errors import ConfigError, unknown
 from robolearn.files.writing import replace_file
+from robolearn.learn.gates import FREE
 from robolearn.learn.train_config import TrainConfig
 
 CONFIG = "config.yaml"
@@ -49,8 +51,6 @@ _PACKAGES = (
 )
 # Accelerator plugins are named after the version of CUDA or ROCm.
 _PLUGINS = re.compile(r"jax-(cuda|rocm)\d+-(plugin|pjrt)$")
-# What may differ between a run and its continuation: none of it touches a number.
-_FREE = {"time_budget_s", "checkpoint_every", "checkpoints_kept", "wandb", "distributed"}
 
 
 def is_run(run_dir: Path) -> bool:
@@ -70,7 +70,7 @@ def check_same_run(run_dir: Path, config: TrainConfig) -> None:
     """Raise ConfigError where config would continue the run in this folder as another one."""
     old = read_run_config(run_dir).model_dump()
     new = config.model_dump()
-    differ = [key for key in new if key not in _FREE and new[key] != old[key]]
+    differ = [key for key in new if key not in FREE and new[key] != old[key]]
     if differ:
         raise ConfigError(
             f"'{run_dir}' holds a run with another {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "

@@ -15,7 +15,7 @@ from jax import Array
 from robolearn.config import merged
 from robolearn.env.naming import file_stem
 from robolearn.errors import CheckpointError
-from robolearn.learn import folder
+from robolearn.learn import audit, folder
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.evaluate import evaluate
 from robolearn.learn.evaluation import Evaluation, write_evaluation
@@ -102,7 +102,7 @@ class Run:
         if conditions is not None:
             return evaluate(self._make_env(episodes, conditions), self.actor(), episodes, seed)
         result = evaluate(env or self.evaluation_env(episodes), self.actor(), episodes, seed)
-        write_evaluation(result, {"iteration": self.iteration}, self.run_dir)
+        audit.record_evaluation(write_evaluation(result, {"iteration": self.iteration}, self.run_dir))
         return result
 
     def export(
@@ -123,15 +123,20 @@ class Run:
         name = name or file_stem(self.config.task)
         if folder.read_evaluation(self.run_dir).get("iteration") != self.iteration:
             self.evaluate()
-        return export_policy(
+        acceptance = audit.judge_run(self.run_dir)
+        policy_sha256 = audit.arrays_sha256(self.policy.arrays)
+        audit.require_export(self.run_dir, policy_sha256)
+        bundle = export_policy(
             task or self.env.task,
             self.actor(),
             path or (self.run_dir / f"{name}.robolearn"),
             name=name,
-            training=self.summary(),
-            evaluation=folder.read_evaluation(self.run_dir),
+            training=self.summary() | {"policy_sha256": policy_sha256, "audit": audit.anchor(self.run_dir)},
+            evaluation=folder.read_evaluation(self.run_dir) | {"acceptance": acceptance.to_json()},
             signing_key=load_or_create_key(key_path),
         )
+        audit.record_export(self.run_dir, bundle, policy_sha256, acceptance, self.iteration)
+        return bundle
 
     def summary(self) -> dict[str, Any]:
         """How the policy was trained: config, steps, time, versions and machine; plain JSON values."""

@@ -12,7 +12,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
 from robolearn.env.naming import absolute, file_stem, split_task
 from robolearn.learn.calibrated import calibrated_config
+from robolearn.policy.approval import Gate
 from robolearn.robots import is_robot_path
+from robolearn.sim.engines import EngineName
 
 
 class PpoConfig(Config):
@@ -70,7 +72,7 @@ class TrainConfig(Config):
 
     task: str
     seed: int = Field(default=0, ge=0, lt=2**31)
-    engine: Literal["auto", "native", "jax", "warp"] = "auto"
+    engine: EngineName = "auto"
     num_envs: PositiveInt = Field(default=512, description="environments of all processes together")
     total_steps: PositiveInt = Field(
         default=1_000_000, description="control steps of all environments together"
@@ -86,6 +88,13 @@ class TrainConfig(Config):
     ranges_from: dict[str, str] = Field(
         default_factory=dict,
         description="with a calibration: where each range of env.randomization comes from",
+    )
+    acceptance: str = Field(
+        default="",
+        description="thresholds that the policy must reach, such as acceptance/reach.yaml; stated before the training",
+    )
+    gates: dict[Literal["train", "promote", "export"], Gate] = Field(
+        default={}, description="steps that wait for a signed decision of people: `people`, `keys`, `roles`"
     )
     ppo: PpoConfig = PpoConfig()
     imitation_fraction: float = Field(

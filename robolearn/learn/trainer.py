@@ -14,10 +14,13 @@ from jax.sharding import Mesh
 
 from robolearn.errors import ConfigError
 from robolearn.learn import folder
+from robolearn.learn.audit import RunAudit
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.distributed import data_mesh, envs_per_device, first_state, is_first, per_device
-from robolearn.learn.learner import Env, Stopwatch, TrainState, make_iteration, policy_of
+from robolearn.learn.iteration import make_iteration
+from robolearn.learn.learner import Env, TrainState, policy_of
 from robolearn.learn.run import Run
+from robolearn.learn.stopwatch import Stopwatch
 from robolearn.learn.trackers import Tracker, open_trackers
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
@@ -61,6 +64,7 @@ class _Loop(NamedTuple):
     mesh: Mesh
     step: Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
     checkpoints: Checkpoints
+    audit: RunAudit | None
     trackers: list[Tracker]
     progress: Progress
     stop: Callable[[], bool]
@@ -113,7 +117,10 @@ def train(
         stack.callback(checkpoints.close)
         state, elapsed_s = _restored(first_state(config, env, mesh), checkpoints if resume else None)
         trackers: list[Tracker] = []
+        audit = None
         if is_first():
+            begun = RunAudit(run_dir, config, env, int(state.learner.iteration), checkpoints.wait)
+            audit = stack.enter_context(begun)
             trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration), progress.warn)
             for tracker in trackers:
                 stack.callback(tracker.close)
@@ -127,6 +134,7 @@ def train(
             mesh,
             step,
             checkpoints,
+            audit,
             trackers,
             progress,
             stop or _never,
@@ -135,8 +143,9 @@ def train(
             elapsed_s,
         )
         state, outcome = _iterate(loop, state)
-    if is_first():
-        folder.end(run_dir, outcome)
+        if audit is not None:
+            audit.end(outcome, int(state.learner.iteration))
+            folder.end(run_dir, outcome)
     policy = policy_of(config, state.learner)
     policy = policy._replace(arrays=jax.device_get(policy.arrays))
     return Run(run_dir, config, policy, int(state.learner.iteration), outcome)
@@ -190,6 +199,9 @@ def _save(loop: _Loop, iteration: int, state: TrainState) -> None:
         "task": loop.config.task,
     }
     policy = policy_of(loop.config, state.learner)
+    loop.checkpoints.wait()  # the one before is on disk: the trail has its digest
+    if loop.audit is not None:
+        loop.audit.checkpoint(iteration, policy.arrays)
     loop.checkpoints.save(iteration, policy.arrays, state, meta)
 
 

@@ -1,14 +1,19 @@
-"""Approvals: a person signs that they reviewed the evaluation of exactly this bundle.
+"""Decisions of people: signed, for one gate and one digest, with a role, a reason and, where given, an end.
 
-They lie beside the bundle, in `NAME.robolearn.approvals`, one JSON object per line, so that the bundle's own bytes
-and digest never change. An approval names the digest, so it is worth nothing for any other file.
+Those about a bundle lie beside it, in `NAME.robolearn.approvals`, one JSON object per line, so that the bundle's own
+bytes and digest never change. A decision names the digest, so it is worth nothing for any other file; each line names
+the one before it by digest, so that none can be taken out. Those about a run stand in its audit trail.
+
+A revocation is final: what is revoked is made anew under another digest. It is also kept in this account's own list,
+`revocations_path`, so that removing a file beside the bundle does not undo it here. Anybody may revoke.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shlex
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,29 +22,44 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from robolearn import keys
+from robolearn.config import Config
 from robolearn.errors import BundleError
 from robolearn.files.printable import UNPRINTABLE
 from robolearn.files.reading import MIB, read_regular
 from robolearn.files.writing import append_line
 from robolearn.policy.bundle import PolicyBundle
 
-SCHEMA = "robolearn.approval/1"
+SCHEMA = "robolearn.approval/2"
 APPROVALS_MAX = 4 * MIB
+GATES = ("train", "promote", "export", "activate")
+GateName = Literal["train", "promote", "export", "activate"]
+REVIEWER = "reviewer"
+_FIRST = "0" * 64
+_TEXT = "%Y-%m-%dT%H:%M:%SZ"
 _OTHER = "of another bundle, digest {}: it does not count here"
 STATEMENT = "I have reviewed the evaluation in this bundle and approve it for use on the arm it names."
 
 
 class Approval(BaseModel):
-    """One signed line. who: the pseudonym under which the key is known."""
+    """One signed decision. who: the pseudonym under which the key is known. statement: the reason.
+
+    seq, prev: its line in the file beside a bundle, and the SHA-256 of the line before; 0 and zeros in a trail.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    schema_: Literal["robolearn.approval/1"] = Field(alias="schema")
-    bundle: str
+    schema_: Literal["robolearn.approval/2"] = Field(alias="schema")
+    gate: GateName
+    decision: Literal["approve", "revoke"]
+    subject: str
     digest: str
     who: str = Field(min_length=1)
+    role: str = Field(min_length=1)
     statement: str = Field(min_length=1)
     utc: str
+    expires_utc: str | None
+    seq: int = Field(ge=0)
+    prev: str
     key_id: str
     public_key: str
     signature: str = ""
@@ -47,6 +67,10 @@ class Approval(BaseModel):
     def signed_bytes(self) -> bytes:
         """What the signature covers: everything else, as RFC 8785 JSON."""
         return rfc8785.dumps(self.model_dump(mode="json", by_alias=True, exclude={"signature"}))
+
+    def to_line(self) -> bytes:
+        """The decision as it is kept: RFC 8785 JSON."""
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
 
     @property
     def valid(self) -> bool:
@@ -57,36 +81,148 @@ class Approval(BaseModel):
         except keys.KeyFileError:
             return False
 
+    def expired(self, now: datetime) -> bool:
+        """Whether its time is over, or is no time at all."""
+        try:
+            return self.expires_utc is not None and now >= _time(self.expires_utc)
+        except ValueError:
+            return True
+
+    @property
+    def text(self) -> str:
+        """Who, as what, when, until when."""
+        until = "" if self.expires_utc is None else f", until {self.expires_utc}"
+        return f"{self.who} ({self.role}), key {self.key_id}, {self.utc}{until}"
+
+
+class Gate(Config):
+    """Who must have decided before a step of the workflow.
+
+    people: different people, each with a key of their own. keys: key ids or public keys that count. roles: those that
+    count; empty for any.
+    """
+
+    people: int = Field(default=1, ge=1, le=2)
+    keys: tuple[str, ...] = Field(min_length=1)
+    roles: tuple[str, ...] = ()
+
+    def met_by(
+        self, decisions: Iterable[Approval], gate: GateName, digest: str, now: datetime
+    ) -> tuple[list[Approval], str]:
+        """The decisions that count, newest last, and why they are not enough; empty text where the gate is met."""
+        of_it = [d for d in decisions if d.digest == digest and d.valid]
+        for found in of_it:
+            if found.decision == "revoke":
+                return [], f"revoked by {found.text}: {found.statement}"
+        of_it = [d for d in of_it if d.gate == gate]
+        trusted = [d for d in of_it if {d.key_id, d.public_key} & set(self.keys)]
+        counting = [d for d in trusted if not d.expired(now) and (not self.roles or d.role in self.roles)]
+        if min(len({d.key_id for d in counting}), len({d.who for d in counting})) >= self.people:
+            return counting, ""
+        given = "; ".join(d.text + (" (expired)" if d.expired(now) else "") for d in of_it) or "nobody"
+        whose = f"{self.people} of {', '.join(sorted(self.keys))}"
+        role = f" as {' or '.join(self.roles)}" if self.roles else ""
+        return counting, f"needs {whose}{role}; this digest {digest[:12]} is approved by {given}"
+
+
+def decide(
+    key: Ed25519PrivateKey,
+    gate: GateName,
+    subject: str,
+    digest: str,
+    who: str,
+    *,
+    role: str = REVIEWER,
+    reason: str = STATEMENT,
+    decision: Literal["approve", "revoke"] = "approve",
+    days: float | None = None,
+    before: Sequence[bytes] = (),
+) -> Approval:
+    """A signed decision. days: how long it holds. before: the lines that it follows.
+
+    Raises BundleError where a name, role or reason is empty, too long or not printable.
+    """
+    for what, text, most in (("name or pseudonym", who, 200), ("role", role, 200), ("reason", reason, 2000)):
+        if not text.strip() or len(text) > most or UNPRINTABLE.search(text):
+            raise BundleError(
+                f"An approval names who gives it, a role and a reason: a {what} of at most {most} letters."
+            )
+    if days is not None and not 0 < days <= 36_500:
+        raise BundleError(f"An approval holds for a number of days above 0, not {days:g}.")
+    now = datetime.now(UTC)
+    draft = Approval(
+        schema=SCHEMA,
+        gate=gate,
+        decision=decision,
+        subject=subject,
+        digest=digest,
+        who=who.strip(),
+        role=role.strip(),
+        statement=reason.strip(),
+        utc=now.strftime(_TEXT),
+        expires_utc=None if days is None else (now + timedelta(days=days)).strftime(_TEXT),
+        seq=len(before),
+        prev=hashlib.sha256(before[-1]).hexdigest() if before else _FIRST,
+        key_id=keys.key_id(key),
+        public_key=keys.public_text(key),
+    )
+    return draft.model_copy(update={"signature": keys.sign(key, draft.signed_bytes())})
+
 
 def approvals_path(bundle: str | Path) -> Path:
-    """Where the approvals of a bundle lie."""
+    """Where the decisions about a bundle lie."""
     path = Path(bundle)
     return path.with_name(path.name + ".approvals")
 
 
-def approve(path: str | Path, key: Ed25519PrivateKey, who: str, statement: str = STATEMENT) -> Approval:
-    """Verify the bundle and add an approval of it. Raises BundleError where it is not intact, or who is empty."""
+def revocations_path() -> Path:
+    """This account's own list of revocations: `revocations.jsonl` beside its folder of keys."""
+    return keys.key_directory().parent / "revocations.jsonl"
+
+
+def approve(
+    path: str | Path,
+    key: Ed25519PrivateKey,
+    who: str,
+    statement: str = STATEMENT,
+    *,
+    role: str = REVIEWER,
+    days: float | None = None,
+) -> Approval:
+    """Verify the bundle and add an approval of it. Raises BundleError where it is not intact, or was revoked."""
     bundle = PolicyBundle.load(path)
-    if not who.strip() or len(who) > 200 or UNPRINTABLE.search(who):
-        raise BundleError(
-            "An approval names who gives it: a name or pseudonym of at most 200 letters that belongs to the key."
-        )
-    draft = Approval(
-        schema=SCHEMA,
-        bundle=bundle.manifest.name,
-        digest=bundle.digest,
-        who=who.strip(),
-        statement=statement,
-        utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        key_id=keys.key_id(key),
-        public_key=keys.public_text(key),
+    require_not_revoked(bundle, path)
+    return _add(bundle, path, key, who, statement, role=role, days=days)
+
+
+def revoke(
+    path: str | Path, key: Ed25519PrivateKey, who: str, reason: str, *, role: str = REVIEWER
+) -> Approval:
+    """Revoke a bundle for good, beside it and in this account's list. Raises BundleError where it is not intact."""
+    bundle = PolicyBundle.load(path)
+    decision = _add(bundle, path, key, who, reason, role=role, decision="revoke")
+    _append(revocations_path(), decision)
+    return decision
+
+
+def _add(
+    bundle: PolicyBundle, path: str | Path, key: Ed25519PrivateKey, who: str, reason: str, **more: Any
+) -> Approval:
+    before = _lines(approvals_path(path))
+    _decisions(before, approvals_path(path))
+    given = decide(
+        key, "activate", bundle.manifest.name, bundle.digest, who, reason=reason, before=before, **more
     )
-    approval = draft.model_copy(update={"signature": keys.sign(key, draft.signed_bytes())})
+    _append(approvals_path(path), given)
+    return given
+
+
+def _append(file: Path, decision: Approval) -> None:
     try:
-        append_line(approvals_path(path), rfc8785.dumps(approval.model_dump(mode="json", by_alias=True)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        append_line(file, decision.to_line())
     except OSError as error:
-        raise BundleError(f"Cannot write {approvals_path(path)}: {error.strerror}.") from None
-    return approval
+        raise BundleError(f"Cannot write {file}: {error.strerror}.") from None
 
 
 def approve_command(path: str | Path) -> str:
@@ -95,67 +231,111 @@ def approve_command(path: str | Path) -> str:
 
 
 def approvals_text(bundle: PolicyBundle, path: str | Path) -> str:
-    """Who approved a bundle, one line each, to read. Raises BundleError like `read_approvals`."""
+    """Who approved or revoked a bundle, one line each, to read. Raises BundleError like `read_approvals`."""
     given = read_approvals(path)
+    revoked = revocations(bundle, path)
     lines = [
-        f"{a.who}, key {a.key_id}, {a.utc}"
-        + ("" if a.digest == bundle.digest else f", {_OTHER.format(a.digest[:12])}")
-        for a in given
+        d.text + ("" if d.digest == bundle.digest else f", {_OTHER.format(d.digest[:12])}")
+        for d in given
+        if d.decision == "approve"
     ]
-    if not any(a.digest == bundle.digest for a in given):
+    lines += [f"REVOKED by {d.text}: {d.statement}" for d in revoked]
+    if not revoked and not any(d.digest == bundle.digest for d in given):
         lines.append(f"nobody; to approve it: {approve_command(path)}")
     return "\n".join(f"  {'' if i else 'approved':<8} {line}" for i, line in enumerate(lines))
 
 
 def approvals_json(bundle: PolicyBundle, path: str | Path) -> list[dict[str, Any]]:
-    """Every approval beside a bundle as plain JSON values; `counts`: whether it is of this very digest."""
+    """Every decision beside a bundle as plain JSON values; `counts`: whether it is of this very digest."""
     return [
-        {**a.model_dump(mode="json", by_alias=True), "counts": a.digest == bundle.digest}
-        for a in read_approvals(path)
+        {**d.model_dump(mode="json", by_alias=True), "counts": d.digest == bundle.digest}
+        for d in read_approvals(path)
     ]
 
 
 def read_approvals(path: str | Path) -> list[Approval]:
-    """Every approval beside a bundle, for whatever digest. Raises BundleError for a line that was altered."""
+    """Every decision beside a bundle, for whatever digest.
+
+    Raises BundleError for a line that was altered, and where one was taken out.
+    """
     file = approvals_path(path)
+    return _decisions(_lines(file), file)
+
+
+def _lines(file: Path) -> list[bytes]:
     try:
-        data = read_regular(file, APPROVALS_MAX, follow=False)
+        return read_regular(file, APPROVALS_MAX, follow=False).splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise BundleError(f"Cannot read {file}: {error.strerror}.") from None
-    approvals = []
-    for number, line in enumerate(data.splitlines(), start=1):
+
+
+def _decisions(lines: list[bytes], file: Path, *, chained: bool = True) -> list[Approval]:
+    decisions, prev = [], _FIRST
+    for number, line in enumerate(lines, start=1):
         try:
-            approval = Approval.model_validate_json(line)
+            decision = Approval.model_validate_json(line)
         except ValidationError:
             raise BundleError(
-                f"{file.name}: line {number} is no approval. Remove it and approve again."
+                f"{file.name}: line {number} is no approval as this robolearn writes it ({SCHEMA}). Remove the file "
+                "and approve again."
             ) from None
-        if not approval.valid:
+        if not decision.valid:
             raise BundleError(f"{file.name}: line {number} was altered: its signature does not fit.")
-        approvals.append(approval)
-    return approvals
+        if chained and (decision.seq, decision.prev) != (number - 1, prev):
+            raise BundleError(
+                f"{file.name}: line {number} does not follow from the one before: a line was removed, added or moved. "
+                "Get the file again, or remove it and approve again."
+            )
+        prev = hashlib.sha256(line).hexdigest()
+        decisions.append(decision)
+    return decisions
 
 
-def require_approval(bundle: PolicyBundle, path: str | Path, approver_keys: Iterable[str]) -> Approval:
+def revocations(bundle: PolicyBundle, path: str | Path) -> list[Approval]:
+    """Revocations of exactly this bundle, beside it or in this account's list.
+
+    Raises BundleError where either file was altered: what cannot be read is not taken for a no.
+    """
+    file = revocations_path()
+    found = {d.signature: d for d in (*read_approvals(path), *_decisions(_lines(file), file, chained=False))}
+    return [d for d in found.values() if d.decision == "revoke" and d.digest == bundle.digest]
+
+
+def require_not_revoked(bundle: PolicyBundle, path: str | Path) -> None:
+    """Raises BundleError where anybody has revoked exactly this bundle, or that cannot be read."""
+    for found in revocations(bundle, path):
+        raise BundleError(
+            f"{bundle.manifest.name}: this digest {bundle.digest[:12]} was revoked by {found.text}: {found.statement} "
+            "A revocation is final: train or export anew."
+        )
+
+
+def require_approval(
+    bundle: PolicyBundle, path: str | Path, approver_keys: Iterable[str], people: int = 1
+) -> Approval:
     """The newest approval of exactly this bundle by one of approver_keys (key ids or public keys).
 
-    Raises BundleError where there is none, naming what there is.
+    people: different people who must have approved it. Raises BundleError where they are too few, naming what there
+    is, and where the bundle is revoked.
     """
-    trusted = set(approver_keys)
+    trusted = tuple(approver_keys)
     if not trusted:
         raise BundleError(
             f"{bundle.manifest.name}: approval is required, but approver_keys is empty. Name the keys of those who "
             "may approve, or set require_approval to false for a simulated arm."
         )
-    given = [a for a in read_approvals(path) if a.digest == bundle.digest]
-    found = [a for a in given if {a.key_id, a.public_key} & trusted]
-    if not found:
-        others = ", ".join(f"{a.who} (key {a.key_id})" for a in given) or "nobody"
+    require_not_revoked(bundle, path)
+    gate = Gate(people=people, keys=trusted)
+    found, lacking = gate.met_by(read_approvals(path), "activate", bundle.digest, datetime.now(UTC))
+    if lacking:
         raise BundleError(
-            f"{bundle.manifest.name}: not approved by any of {', '.join(sorted(trusted))}. This digest "
-            f"{bundle.digest[:12]} is approved by {others}. The owner of such a key runs: "
+            f"{bundle.manifest.name}: not approved: it {lacking}. The owner of such a key runs: "
             f"{approve_command(path)} --key FILE"
         )
     return found[-1]
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TEXT).replace(tzinfo=UTC)

@@ -197,6 +197,7 @@ class PolicyBundle:
         lines = [
             f"{m.name}: {m.task} for {m.robot}, {m.control_hz:g} Hz, made {m.created_utc}",
             f"  joints   {', '.join(m.joint_names)}",
+            *([f"  model    calibrated: {_calibrated(m.calibration)}"] if m.calibration else []),
             *_slot_lines("reads", m.slots),
             *_slot_lines("goal", m.goal_slots),
             *_slot_lines("keeps", m.memory_slots),
@@ -214,6 +215,11 @@ class PolicyBundle:
 
     def _repr_mimebundle_(self, include: Any = (), exclude: Any = (), **_: Any) -> dict[str, str]:
         return RichText(self.inspect())._repr_mimebundle_(include, exclude)
+
+
+def _calibrated(calibration: dict[str, str]) -> str:
+    made = calibration.get("made_utc", "at an unknown time")
+    return f"{calibration.get('file', 'a file')}, sha256 {calibration.get('digest', 'unknown')}, made {made}"
 
 
 def write_bundle(

@@ -13,6 +13,7 @@ import enum
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -138,11 +139,23 @@ def open_line(line: bytes) -> tuple[dict[str, Any], str]:
 
 
 class Chain:
-    """The growing end of a chain: gives each record its place."""
+    """The growing end of a chain: gives each record its place.
 
-    def __init__(self) -> None:
-        self.seq = 0
-        self.prev = GENESIS_PREV
+    kinds, days: retention class of each kind of record, and its length; another kind has the first class of `days`.
+    seq, prev: where a chain that another process began goes on; monotonic time then starts anew.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, tuple[str, tuple[str, ...]]] = KINDS,
+        days: Mapping[str, int] = RETENTION_DAYS,
+        *,
+        seq: int = 0,
+        prev: str = GENESIS_PREV,
+    ) -> None:
+        self.seq = seq
+        self.prev = prev
+        self._kinds, self._days = kinds, days
         self._monotonic_us = 0
 
     def append(
@@ -153,7 +166,7 @@ class Chain:
         monotonic_ns never runs backwards inside a chain: an event that waited behind later ones (a full disk)
         gets their time. utc_ns, of the same moment, moves by as much: a clock that was set looks otherwise.
         """
-        retention, requirements = KINDS.get(kind, (_VERSION, ()))
+        retention, requirements = self._kinds.get(kind, (next(iter(self._days)), ()))
         held_us = max(0, self._monotonic_us - monotonic_ns // 1000)
         self._monotonic_us = monotonic_ns // 1000 + held_us
         line, self.prev = seal(
@@ -166,7 +179,7 @@ class Chain:
                 "utc": utc_text(utc_ns + 1000 * held_us),
                 "retention": {
                     "class": retention,
-                    "days": RETENTION_DAYS[retention],
+                    "days": self._days[retention],
                     "ehsr": list(requirements),
                 },
                 "fields": fields,
@@ -176,7 +189,7 @@ class Chain:
         return line + b"\n"
 
 
-def signed_part(session_id: str, fields: dict[str, Any], prev: str) -> bytes:
+def signed_part(session_id: str, fields: dict[str, Any], prev: str, schema: str = SCHEMA) -> bytes:
     """What a segment's or a head's signature covers: the session, every field but the signature, the chain so far."""
     body = {key: value for key, value in fields.items() if key != "signature"}
-    return canonical({"schema": SCHEMA, "session_id": session_id, "fields": body, "prev": prev})
+    return canonical({"schema": schema, "session_id": session_id, "fields": body, "prev": prev})

@@ -11,9 +11,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
-from robolearn.safety.contact import REGIONS, SOURCE, ContactSpeed, Region, contact_speed, region
+from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.contact import (
+    KINDS,
+    MODELS,
+    REGIONS,
+    SOURCE,
+    ContactSpeed,
+    Region,
+    contact_speed,
+    region,
+    two_mass_kg,
+)
+from robolearn.safety.iso_13855 import FORMULAS, intrusion_distance_m
+from robolearn.safety.iso_13855 import SOURCE as ISO_13855
+from robolearn.safety.people import Sensor
 from robolearn.safety.profile import (
     MAKER,
     Assessed,
@@ -31,7 +47,6 @@ from robolearn.safety.separation import PROTECTIVE_FORMULA, ProtectiveDistance, 
 
 CONTACT_FORMULA = "v = k min(F, p A) / sqrt(mu K),  mu = 1 / (1 / mH + 1 / mR),  mR = M / 2 + mL"
 CURVE_FORMULA = "|v| <= max(0, sqrt(2 a d) - b), d: distance to the lowest or highest position"
-KINDS = ("quasi_static", "transient")
 UNITS = (
     ("_rad_s3", "rad/s^3"),
     ("_rad_s2", "rad/s^2"),
@@ -97,7 +112,9 @@ class SpeedCurve:
 class ContactTable:
     """Power and force limiting for one mass of the robot: the inputs, and a row per body region.
 
-    bodies: what the edition has of each region of `rows`, in the same order.  pressure: whether it counts.
+    rows: by iso_ts_15066.  bodies: what the edition has of each region of `rows`, in the same order; `any_motion` and
+    `lightest` go with it: the least and the most that kinetic_energy allows, to a motion of unbounded mass and to the
+    lightest mass that is felt (empty where none was given).  pressure: whether it counts.
     """
 
     formula: str
@@ -105,6 +122,8 @@ class ContactTable:
     inputs: tuple[Input, ...]
     bodies: tuple[Region, ...]
     rows: tuple[ContactSpeed, ...]
+    any_motion: tuple[ContactSpeed, ...]
+    lightest: tuple[ContactSpeed, ...]
     forbidden: tuple[str, ...]
     pressure: bool
     kind: str
@@ -147,17 +166,15 @@ def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[Limit
         elif isinstance(value, EnablingDevice):
             rows.append(_words(field, value.value.replace("_", " "), value))
         elif isinstance(value, NotChecked):
-            text = f"not checked: {value.not_checked}"
-            rows.append(
-                LimitRow(
-                    field, "", None, unit_of(field), None, None, text, "integrator", value.risk_assessment_ref,
-                    text="not checked",
-                )
-            )  # fmt: skip
+            rows.append(_open(field, value))
         elif isinstance(value, Workspace):
             rows += _region_rows(value)
         elif isinstance(value, Separation):
             rows += _number_rows(field, value)
+            rows += _sensor_rows(f"{field}.sensor", value.sensor)
+            if value.intrusion_below_sensor is not None:
+                below = value.intrusion_below_sensor
+                rows.append(_words(f"{field}.intrusion_below_sensor", below.reason, below))
             rows.append(
                 LimitRow(
                     f"{field}.edition", "", None, "1", None, None, "named by the profile", "integrator",
@@ -168,8 +185,10 @@ def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[Limit
             assert isinstance(value, Contact)
             rows += _number_rows(field, value)
             rows.append(_words(f"{field}.edition", value.edition, value))
-            rows.append(_words(f"{field}.kind", value.kind.replace("_", "-"), value))
-            rows.append(_words(f"{field}.regions", ", ".join(value.regions), value))
+            rows.append(_words(f"{field}.model", f"{value.model}: {MODELS[value.model]}", value))
+            for kind in ("transient_regions", "quasi_static_regions"):
+                rows.append(_words(f"{field}.{kind}", ", ".join(getattr(value, kind)) or "none", value))
+            rows += _speeds_by_model(field, value, robot)
     return tuple(rows)
 
 
@@ -196,18 +215,20 @@ def contact_table(
     *,
     mass_source: str = "robot file",
     mass_trust: str = "computed",
+    lightest_kg: float | None = None,
 ) -> ContactTable:
     """Allowed contact speeds against every region that may be touched, for mR = M / 2 + mL.
 
     kind: `quasi_static` or `transient`.  area_cm2 None leaves pressure out.  mass_source, mass_trust: of
-    moving_mass_kg. Head and face are listed as forbidden, never with a speed. Raises ProfileError for a kind or a
+    moving_mass_kg.  lightest_kg: mass felt without the payload where it is least, see `tcp_masses_kg`. Head and
+    face are listed as forbidden, never with a speed. Raises ProfileError for a kind or a
     region that does not exist or may not be touched, and for masses and areas that cannot be.
     """
     if kind not in KINDS:
         raise ProfileError(unknown("kind of contact", kind, KINDS))
     _within("moving_mass_kg", moving_mass_kg, above=0.0)
     _within("payload_kg", payload_kg)
-    mass = moving_mass_kg / 2.0 + payload_kg
+    mass = two_mass_kg(moving_mass_kg, payload_kg)
     inputs = [
         Input("M, moving mass of the robot", moving_mass_kg, "kg", mass_source, mass_trust),
         Input("mL, payload", payload_kg, "kg", "given", "integrator"),
@@ -218,11 +239,46 @@ def contact_table(
         inputs.append(Input("A, contact area", area_cm2, "cm^2", "given", "integrator"))
     allowed = [name for name in REGIONS if REGIONS[name].contact_allowed]
     bodies = tuple(region(name) for name in (allowed if regions is None else regions))
-    rows = tuple(contact_speed(body, mass, kind, area_cm2) for body in bodies)
+    light = () if lightest_kg is None else (lightest_kg + payload_kg,)
+    rows, any_motion, *lightest = (
+        tuple(contact_speed(body, felt, kind, area_cm2) for body in bodies) for felt in (mass, inf, *light)
+    )
     forbidden = tuple(name for name in REGIONS if name not in allowed)
     return ContactTable(
-        CONTACT_FORMULA, SOURCE, tuple(inputs), bodies, rows, forbidden, area_cm2 is not None, kind
-    )
+        CONTACT_FORMULA, SOURCE, tuple(inputs), bodies, rows, any_motion, lightest[0] if lightest else (), forbidden,
+        area_cm2 is not None, kind,
+    )  # fmt: skip
+
+
+def tcp_masses_kg(robot: Robot) -> tuple[float, float]:
+    """Mass felt at the flange of the bare arm at its home position, kg, in its lightest and its heaviest direction.
+
+    1 / mR: the eigenvalues of J inv(M) J', J the Jacobian of the point, M the joint inertia with rotors.
+    """
+    arm = ArmModel(robot, {}, None)
+    arm.posture(robot.home_rad)
+    felt = 1.0 / np.linalg.eigvalsh(arm.mobility_of_tcp())
+    return float(felt.min()), float(felt.max())
+
+
+def with_sensor(
+    numbers: Separation, approach: str, resolution_m: float, height_m: float | None = None
+) -> Separation:
+    """A mode's numbers with another sensor, and C as it follows from that. Raises ProfileError."""
+    _within("resolution_m", resolution_m, above=0.0)
+    if height_m is not None:
+        _within("height_m", height_m)
+    given = {"source": "given", "trust": "integrator", "risk_assessment_ref": "none: a calculation"}
+    c_m = intrusion_distance_m(approach, resolution_m, height_m)
+    data = numbers.model_dump() | {
+        "sensor": {
+            **given, "approach": approach, "resolution_m": {**given, "value": resolution_m},
+            "height_m": None if height_m is None else {**given, "value": height_m},
+        },
+        "intrusion_distance_m": {**given, "value": c_m, "trust": "computed", "source": f"{FORMULAS[approach]}"},
+        "intrusion_below_sensor": None,
+    }  # fmt: skip
+    return Separation.model_validate(data)
 
 
 def separation_sum(
@@ -240,6 +296,19 @@ def separation_sum(
         for name in type(numbers).model_fields
         if isinstance(number := getattr(numbers, name), Number)
     ]
+    if isinstance(numbers.sensor, Sensor):
+        sensor = numbers.sensor
+        inputs += [
+            Input(f"sensor.{name}", number.value, "m", number.source, number.trust)
+            for name in ("resolution_m", "height_m")
+            if isinstance(number := getattr(sensor, name), Number)
+        ]
+        inputs.append(
+            Input(
+                "C from the sensor", sensor.intrusion_distance_m, "m",
+                f"{sensor.approach} approach: {FORMULAS[sensor.approach]} ({ISO_13855})", "computed",
+            )
+        )  # fmt: skip
     inputs += [
         Input("robot_speed_m_s", robot_speed_m_s, "m/s", "given", "integrator"),
         Input("stopping_time_s", stopping_time_s, "s", "given", "integrator"),
@@ -247,15 +316,6 @@ def separation_sum(
     ]
     terms = protective_distance(numbers, robot_speed_m_s, stopping_time_s, stopping_distance_m)
     return SeparationSum(PROTECTIVE_FORMULA, numbers.edition, tuple(inputs), terms)
-
-
-def intrusion_distance_m(resolution_mm: float) -> float:
-    """C for a light curtain approached at right angles, ISO 13855:2010: 8 (d - 14) mm, 850 mm for d above 40 mm.
-
-    Source: manuals of SICK, Keyence and Datalogic that quote it (trust: secondary). Note that the 2024 edition
-    replaces C by D_DS and Z, whose figures are not in robolearn.
-    """
-    return 0.85 if resolution_mm > 40.0 else max(0.0, 8.0 * (resolution_mm - 14.0)) / 1000.0
 
 
 def _joint_rows(robot: Robot, field: str, numbers: Numbers) -> list[LimitRow]:
@@ -285,10 +345,49 @@ def _row(field: str, where: str, number: Number, maker: tuple[float, str] | None
     )  # fmt: skip
 
 
-def _number_rows(field: str, group: Separation | Contact) -> list[LimitRow]:
+def _number_rows(field: str, group: Separation | Contact | Sensor) -> list[LimitRow]:
     """The numbers of a group."""
     named = ((name, getattr(group, name)) for name in type(group).model_fields)
     return [_row(f"{field}.{name}", "", number) for name, number in named if isinstance(number, Number)]
+
+
+def _speeds_by_model(field: str, contact: Contact, robot: Robot) -> list[LimitRow]:
+    """What each model allows: a number by iso_ts_15066, by kinetic_energy the least of any motion."""
+    limit = contact.speed(robot)
+    found = [("kinetic_energy", limit.energy_floor_m_s, "in any motion; a light one may be faster")]
+    if limit.two_mass_m_s is not None:
+        found.append(
+            ("iso_ts_15066", limit.two_mass_m_s, limit.reason(limit.two_mass_m_s).partition(", by")[0])
+        )
+    return [
+        LimitRow(
+            f"{field}.{model}", "", value, "m/s", None, None, f"{MODELS[model]} ({what})", "computed",
+            contact.risk_assessment_ref,
+        )
+        for model, value, what in found
+    ]  # fmt: skip
+
+
+def _sensor_rows(field: str, sensor: Sensor | NotChecked) -> list[LimitRow]:
+    """The sensor that sees persons, and C that follows from it."""
+    if isinstance(sensor, NotChecked):
+        return [_open(field, sensor)]
+    return [
+        *_number_rows(field, sensor),
+        _words(f"{field}.approach", sensor.approach, sensor),
+        LimitRow(
+            f"{field}.intrusion_distance_m", "", sensor.intrusion_distance_m, "m", None, None,
+            f"{FORMULAS[sensor.approach]} ({ISO_13855})", "computed", sensor.risk_assessment_ref,
+        ),
+    ]  # fmt: skip
+
+
+def _open(field: str, item: NotChecked) -> LimitRow:
+    """A check that is not made."""
+    return LimitRow(
+        field, "", None, unit_of(field), None, None, f"not checked: {item.not_checked}", "integrator",
+        item.risk_assessment_ref, text="not checked",
+    )  # fmt: skip
 
 
 def _words(field: str, text: str, origin: Assessed) -> LimitRow:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from robolearn.recorder.hash_chain import RETENTION_DAYS
+from robolearn.review.limits_table import BY_MODEL
 from robolearn.review.statistics import Statistics
 from robolearn.review.verify import Verdict
 from robolearn.safety.profile import ModeLimits, NotChecked, SafetyProfile
@@ -272,7 +273,8 @@ def _least(found: Findings, key: str) -> str:
         (worst.margin, worst, mode)
         for mode, margins in found.statistics.worst.items()
         for name, worst in margins.items()
-        if name.partition(".")[0].partition(":")[0] == key and not name.endswith("person_age_max_s")
+        if name.partition(".")[0].partition(":")[0] == key
+        and not name.endswith(("person_age_max_s", *BY_MODEL))
     ]
     if not known:
         return ""

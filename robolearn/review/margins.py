@@ -81,6 +81,10 @@ class Again:
         speeds = point_speeds(before, posture, arm.radius, dt)
         allowed = space.contact_speed(velocity[2], speeds)
         found += _speeds(envelope, speeds, allowed)
+        found += [
+            _below(f"contact.{model}", "m/s", float(speeds.max()), most)
+            for model, most in space.contact_speed_by_model(velocity[2], speeds).items()
+        ]
         found += _places(envelope, posture)
         braking = plan_braking(
             position[2],

@@ -30,7 +30,7 @@ from robolearn.files.writing import replace_file
 from robolearn.recorder.hash_chain import plain
 from robolearn.review.command_sources import listed
 from robolearn.review.evidence import NONE, Findings, sentences
-from robolearn.review.limits_table import limit_tables, look_again
+from robolearn.review.limits_table import BY_MODEL, limit_tables, look_again
 from robolearn.review.margins import Again
 from robolearn.review.recorded_log import Block, RecordedLog
 from robolearn.review.replay import Replay
@@ -284,7 +284,7 @@ def _nearest(statistics: Statistics) -> dict[str, Any] | None:
         (worst.margin / abs(worst.limit), mode, worst)
         for mode, found in statistics.worst.items()
         for worst in found.values()
-        if worst.limit and worst.key not in _USED_UP
+        if worst.limit and worst.key not in (*_USED_UP, *BY_MODEL)
     ]
     if not shares:
         return None

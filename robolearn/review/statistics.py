@@ -446,7 +446,7 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
         # a group may say for itself where what is no number comes from
         origin = _origin(item) if isinstance(item, Assessed) else {}
         for name, part in item:
-            if name not in Assessed.model_fields:
+            if part is not None and name not in Assessed.model_fields:
                 for row in _rows_of(f"{key}.{name}", part, joint_names):
                     yield {**origin, **row}
 

@@ -81,6 +81,8 @@ def _own_model(directory: Path) -> None:
     name = printable(str(model.mjcf or model.urdf))[:200]
     if path.resolve().parent != directory.resolve():
         raise LogError(f"Its robot names the model file {name}, which is not in the log. {_OWN}")
+    if path.suffix == ".xacro":
+        raise LogError(f"The model file {name} of the log is a xacro file, which is not expanded. {_OWN}")
     try:
         root = ElementTree.fromstring(read_regular(path, _MODEL_MAX, follow=False))
     except (ElementTree.ParseError, ValueError, RecursionError) as error:

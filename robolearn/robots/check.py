@@ -6,8 +6,10 @@ from pathlib import Path
 
 from robolearn.errors import RobotError
 from robolearn.robots.consistency import contradictions, missing
+from robolearn.robots.drives import questioned_torques
 from robolearn.robots.model_limits import wider_than_model
 from robolearn.robots.robot import read_robot_file, robot_from_file
+from robolearn.robots.watched import unwatched_advice, unwatched_links
 
 
 def check_robot(path: str | Path) -> list[str]:
@@ -24,7 +26,11 @@ def check_robot(path: str | Path) -> list[str]:
     problems = contradictions(file)
     if not problems:
         try:
-            robot_from_file(path).spec().compile()
+            robot = robot_from_file(path)
+            model = robot.spec().compile()
+            if unwatched := unwatched_links(model):
+                problems.append(unwatched_advice(unwatched, path.name))
+            problems += questioned_torques(file, model, robot.limits)
             problems += wider_than_model(file, path.parent)
         except (RobotError, ValueError) as error:
             problems.append(str(error))

@@ -8,11 +8,22 @@ from robolearn.robots.schema import LimitFacts, RobotFile
 _NEEDED = ("position_min_rad", "position_max_rad", "velocity_rad_s", "torque_nm")
 _OPTIONAL = ("acceleration_rad_s2", "jerk_rad_s3", "torque_rate_nm_s")
 
+# of a complete file: who needs it, and what to write
+_WANTED = {
+    "payload_kg": "contact limits of the monitor are checked with it. Write the data sheet's, or `value: null` with a "
+    "note.",
+    "reach_m": "`reach` draws its goals within it (train). Write the data sheet's, from the shoulder to the flange.",
+    "moving_mass_kg": "`robolearn safety pfl` works with it. Write the sum of the moving links' masses.",
+    "home_rad": "episodes start around it and the arm rests at it (train, serve); without it that is mid-range. Write "
+    "a posture in which the arm is half stretched out, its tool pointing down.",
+    "ros": "`serve` finds the arm's driver by it: topics, rates, controller. See robolearn/robots/ur5e.yaml.",
+}
+
 
 def contradictions(file: RobotFile) -> list[str]:
     """Faults that keep a robot from being built, one sentence each."""
     n = len(file.joint_names)
-    problems = _limit_faults(file.limits, n)
+    problems = _limit_faults(file.limits, file.joint_names)
     if len(set(file.joint_names)) != n:
         problems.append("joint_names holds a name twice.")
     vectors = {"home_rad": file.home_rad.value if file.home_rad else None}
@@ -34,20 +45,21 @@ def missing(file: RobotFile) -> list[str]:
             findings.append(
                 f"limits.{key} is missing: write the maker's number with its source, or `value: null` with a note."
             )
-    for key in ("payload_kg", "reach_m", "moving_mass_kg", "home_rad", "ros"):
+    for key, advice in _WANTED.items():
         if getattr(file, key) is None:
-            findings.append(f"{key} is missing.")
+            findings.append(f"{key} is missing: {advice}")
     for link in file.links.bodies if file.links else ():
-        if link.hull is None:
+        if file.hull_of(link) is None:
             findings.append(
                 f"Link '{link.name}' has no hull: the monitor watches its geometry. Give it shapes that contain the "
-                "real link, with the margin by which they do."
+                f"real link, with the margin by which they do: robolearn robots hulls FILE --mesh {link.name}=MESH"
             )
     if file.servo is None:
         findings.append(
-            "servo is missing: the simulated drives are worked out from the inertia at mid-range."
+            "servo is missing: the simulated drives are worked out from the largest inertia in the workspace. "
+            "`robolearn robots show` states them; write them down, or identify yours (robolearn sysid)."
         )
-    if file.gripper_mount is None:
+    if file.gripper_mount is None and (file.model is None or file.model.gripper is None):
         findings.append("gripper_mount is missing: the gripper sits straight on the flange.")
     return findings
 
@@ -60,9 +72,11 @@ def _length_faults(vectors: dict[str, list[float] | None], n: int) -> list[str]:
     ]
 
 
-def _limit_faults(limits: LimitFacts, n: int) -> list[str]:
+def _limit_faults(limits: LimitFacts, joints: list[str]) -> list[str]:
+    n = len(joints)
     problems = [
-        f"limits.{key} is null: an arm without it cannot be built or served."
+        f"limits.{key} is null: an arm without it cannot be built or served. Write the maker's figures for "
+        f"{', '.join(joints)}."
         for key in _NEEDED
         if getattr(limits, key).value is None
     ]
@@ -87,8 +101,12 @@ def _limit_faults(limits: LimitFacts, n: int) -> list[str]:
         if "position" not in key and ".q_m" not in key and value and min(value) < 0.0:
             problems.append(f"{key} holds {min(value)}: sizes, not signed values, are expected.")
     for key in ("velocity_rad_s", "torque_nm"):
-        if min(vectors[f"limits.{key}"]) <= 0.0:
-            problems.append(f"limits.{key} holds a zero: a limit must be greater than 0.")
+        zeros = [joint for joint, v in zip(joints, vectors[f"limits.{key}"], strict=True) if v <= 0.0]
+        if zeros:
+            problems.append(
+                f"limits.{key} holds a zero: a limit must be greater than 0. A model file's 0 says that the maker "
+                f"states none there: find the figures for {', '.join(zeros)}."
+            )
     return problems
 
 
@@ -130,6 +148,8 @@ def _structure_faults(file: RobotFile) -> list[str]:
         problems.append(
             f"links.bodies must be the base (joint: null) and one link for each joint, in order; they are {linked}."
         )
+    names = [link.name for link in file.links.bodies]
+    problems += [f"hulls: {unknown('link', name, names)}" for name in file.hulls if name not in names]
     for link in file.links.bodies:
         for color in sorted({item.color for item in link.geometry} - set(file.links.colors)):
             problems.append(f"Link '{link.name}' uses color '{color}', which links.colors does not name.")
@@ -142,7 +162,8 @@ def _pair_faults(file: RobotFile) -> list[str]:
         return []
     known = ["gripper", *(link.name for link in file.links.bodies)]
     for link in file.links.bodies:
-        shapes = link.hull.shapes if link.hull else link.geometry
+        hull = file.hull_of(link)
+        shapes = hull.shapes if hull else link.geometry
         known += [f"{link.name}_{k}" for k, shape in enumerate(shapes) if shape.type != "accent"]
     named = [name for pair in file.self_distance.pairs for name in pair]
     return [f"self_distance.pairs: {unknown('link', name, known)}" for name in named if name not in known]

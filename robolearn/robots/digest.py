@@ -20,6 +20,7 @@ from robolearn.robots.schema import GripperFile, RobotFile
 
 MODEL_MAX = 64 * MIB
 _PROSE = frozenset({"source", "trust", "note", "label", "inertia_source", "geometry_source"})
+_PLACES = frozenset({"mjcf", "urdf", "package_dirs"})  # of files, whose content counts
 _NO_FACTS = ("schema_", "joint_names_elsewhere", "ros", "traps", "label")
 
 
@@ -56,7 +57,7 @@ def _facts(file: RobotFile | GripperFile, joints: Sequence[str]) -> Any:
 
 def _without_prose(value: Any, places: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _without_prose(one, places) for key, one in value.items() if key not in _PROSE}
+        return {key: _without_prose(one, places) for key, one in value.items() if key not in _PROSE | _PLACES}
     if isinstance(value, list):
         return [_without_prose(one, places) for one in value]
     return places.get(value, value) if isinstance(value, str) else value

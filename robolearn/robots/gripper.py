@@ -82,7 +82,7 @@ def add_gripper(
     palm.add_site(name="tcp", pos=gripper.tcp.xyz, size=[0.005, 0.005, 0.005], rgba=[0.9, 0.2, 0.1, 0.0])
     for name, side in zip(FINGERS, (1.0, -1.0), strict=True):
         _add_finger(palm, name, side, file)
-    _add_drive(spec, file)
+    add_drive(spec, file)
 
 
 def box_inertia(mass_kg: float, half: list[float]) -> list[float]:
@@ -126,7 +126,8 @@ def _add_box(
     )  # fmt: skip
 
 
-def _add_drive(spec: mujoco.MjSpec, file: GripperFile) -> None:
+def add_drive(spec: mujoco.MjSpec, file: GripperFile) -> None:
+    """The tendon, the tie of the fingers, the actuator `gripper` and the sensor `gripper_width`."""
     tendon = spec.add_tendon(name="gripper_width")
     for name in FINGERS:
         tendon.wrap_joint(name, 1.0)

@@ -11,10 +11,19 @@ _COLOR = [0.9, 0.3, 0.2, 0.4]
 
 
 def add_hull_shape(
-    body: mujoco.MjsBody, name: str, shape: CapsuleShape | BoxShape, touches: bool = True
+    body: mujoco.MjsBody,
+    name: str,
+    shape: CapsuleShape | BoxShape,
+    touches: bool = True,
+    mass_kg: float | None = None,
 ) -> None:
-    """One shape of a hull on its body. touches: whether it makes contact with what has contype 1."""
+    """One shape of a hull on its body. touches: whether it makes contact with what has contype 1.
+
+    mass_kg: 0 where the body's inertia comes from its other geometry.
+    """
     geom = body.add_geom(name=name, rgba=_COLOR, group=_GROUP, contype=0, conaffinity=int(touches))
+    if mass_kg is not None:
+        geom.mass = mass_kg
     set_shape(geom, shape)
 
 

@@ -243,7 +243,11 @@ def chain_from_model(
     steps: list[ChainStep] = []
     found: list[str] = []
     for body in line:
-        steps.append(_step(model.body_pos[body], _rotation(model.body_quat[body]), model.body(body).name))
+        steps.append(
+            _step(
+                model.body_pos[body], rotation_from_quaternion(model.body_quat[body]), model.body(body).name
+            )
+        )
         first = int(model.body_jntadr[body])
         for joint in range(first, first + int(model.body_jntnum[body])):
             name, anchor = model.joint(joint).name, model.jnt_pos[joint]
@@ -262,8 +266,8 @@ def chain_from_model(
         )
     if model.nv != len(found):
         raise RobotError(
-            f"The model file has {model.nv} degrees of freedom, but joint_names has {len(found)} joints. Remove the "
-            "rest from the file: robolearn mounts its own gripper."
+            f"The model file has {model.nv} degrees of freedom, but joint_names has {len(found)} joints. Cut or hold "
+            "the rest under model (cut, keep, hold)."
         )
     return (*steps, flange)
 
@@ -277,7 +281,8 @@ def _triple(values: Any) -> Triple:
     return float(x), float(y), float(z)
 
 
-def _rotation(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation_from_quaternion(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[3, 3] from (w, x, y, z)."""
     matrix = np.zeros(9)
     mujoco.mju_quat2Mat(matrix, quaternion)
     return matrix.reshape(3, 3)

@@ -13,15 +13,17 @@ import mujoco
 import numpy as np
 
 from robolearn.errors import RobotError, unknown
+from robolearn.robots.arm_in_file import isolate_arm
 from robolearn.robots.hull import add_hull_shape, set_shape
 from robolearn.robots.kinematics import rotation_from_rpy
 from robolearn.robots.limits import JointLimits
+from robolearn.robots.model_file import read_model
 from robolearn.robots.schema import (
     Accent,
+    Hull,
     Inertia,
     Link,
     Links,
-    ModelFile,
     RobotFile,
     Servo,
 )
@@ -30,22 +32,16 @@ _TRUE = mujoco.mjtLimited.mjLIMITED_TRUE
 
 
 def build_arm(
-    file: RobotFile, limits: JointLimits, folder: Path
+    file: RobotFile, limits: JointLimits, folder: Path, gripper: bool = False
 ) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
     """A spec with the arm's bodies, joints and the site `flange`; the base's name; the last body.
 
-    The base of an arm from the user's own file is that file's world.
+    The base of an arm from the user's own file is the world, moved to where `ModelFile` says.
+    gripper: whether a gripper of that file stays on it, where it is to be the robot's.
     """
     if file.model is not None:
-        spec, base, last = _from_model_file(file.model, folder)
-        unit = np.pi / 180.0 if spec.compiler.degree else 1.0
-        for index, name in enumerate(file.joint_names):
-            if spec.joint(name) is None:
-                raise RobotError(unknown("joint", name, [joint.name for joint in spec.joints]))
-            _limit_joint(spec.joint(name), limits, index, unit)
-    else:
-        spec, base, last = _from_links(file, limits)
-    return spec, base, last
+        return _from_model_file(file, limits, folder, gripper)
+    return _from_links(file, limits)
 
 
 def add_drives(spec: mujoco.MjSpec, names: tuple[str, ...], limits: JointLimits, servo: Servo) -> None:
@@ -108,14 +104,15 @@ def _from_links(file: RobotFile, limits: JointLimits) -> tuple[mujoco.MjSpec, st
     set_options(spec)
     links = {link.joint: link for link in file.links.bodies}
     _add_materials(spec, file.links)
-    body = _add_link(spec.worldbody, links[None], np.zeros(3), np.eye(3))
+    hulls = {link.name: file.hull_of(link) for link in file.links.bodies}
+    body = _add_link(spec.worldbody, links[None], hulls, np.zeros(3), np.eye(3))
     position, rotation, index = np.zeros(3), np.eye(3), 0
     for step in file.kinematics.steps:
         position = position + rotation @ np.array(step.xyz_m)
         rotation = rotation @ rotation_from_rpy(step.rpy_rad)
         if step.type == "fixed":
             continue
-        body = _add_link(body, links[step.name], position, rotation)
+        body = _add_link(body, links[step.name], hulls, position, rotation)
         joint = body.add_joint(name=step.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=step.axis)
         _limit_joint(joint, limits, index)
         position, rotation, index = np.zeros(3), np.eye(3), index + 1
@@ -123,34 +120,42 @@ def _from_links(file: RobotFile, limits: JointLimits) -> tuple[mujoco.MjSpec, st
     return spec, file.links.bodies[0].name, body
 
 
-def _from_model_file(file: ModelFile, folder: Path) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
-    path = folder / str(file.mjcf or file.urdf)
-    if not path.is_file():
-        raise RobotError(f"No model file '{path}'. Paths are relative to the robot file.")
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise RobotError(f"MuJoCo cannot read '{path}': {error}") from None
-    last = spec.body(file.flange_body)
-    if last is None:
-        names = [body.name for body in spec.bodies]
-        raise RobotError(
-            f"'{path}' has no body '{file.flange_body}' for the flange. Bodies: {', '.join(names)}."
-        )
+def _from_model_file(
+    file: RobotFile, limits: JointLimits, folder: Path, gripper: bool
+) -> tuple[mujoco.MjSpec, str, mujoco.MjsBody]:
+    assert file.model is not None
+    spec = read_model(file.model, folder, file.hulls).spec
     own = {"tcp", "flange"}
     plane = mujoco.mjtGeom.mjGEOM_PLANE
     taken = [*spec.actuators, *spec.sensors, *spec.keys, *(site for site in spec.sites if site.name in own)]
     taken += [*(geom for geom in spec.worldbody.geoms if geom.type == plane), *spec.lights, *spec.cameras]
     for element in taken:  # a task brings its own floor, light and cameras
         spec.delete(element)
+    every = {body.name for body in spec.bodies}
+    last = isolate_arm(spec, file.model, file.joint_names, gripper)
     set_options(spec)
     for body in spec.bodies[1:]:
         body.gravcomp = 1.0
-    for geom in spec.geoms:
-        if geom.contype or geom.conaffinity:
-            geom.contype, geom.conaffinity = 0, 1
-    _add_flange(last, np.array(file.flange_xyz_m), rotation_from_rpy(file.flange_rpy_rad))
+    if unknown_links := [name for name in file.hulls if name not in every]:
+        raise RobotError(f"hulls: {unknown('link', unknown_links[0], sorted(every - {'world'}))}")
+    _cover(spec, {name: hull for name, hull in file.hulls.items() if spec.body(name) is not None})
+    unit = np.pi / 180.0 if spec.compiler.degree else 1.0
+    for index, name in enumerate(file.joint_names):
+        _limit_joint(spec.joint(name), limits, index, unit)
+    _add_flange(last, np.array(file.model.flange_xyz_m), rotation_from_rpy(file.model.flange_rpy_rad))
     return spec, "world", last
+
+
+def _cover(spec: mujoco.MjSpec, hulls: dict[str, Hull]) -> None:
+    """Let the links that have a hull be touched and watched by it, the others by their own collision geometry."""
+    for geom in spec.geoms:
+        if geom.parent.name in hulls:
+            geom.contype = geom.conaffinity = 0
+        elif geom.contype or geom.conaffinity:
+            geom.contype, geom.conaffinity = 0, 1
+    for name, hull in hulls.items():
+        for number, shape in enumerate(hull.shapes):
+            add_hull_shape(spec.body(name), f"{name}_{number}", shape, mass_kg=0.0)
 
 
 def _limit_joint(joint: mujoco.MjsJoint, limits: JointLimits, index: int, unit: float = 1.0) -> None:
@@ -170,7 +175,11 @@ def _add_materials(spec: mujoco.MjSpec, links: Links) -> None:
 
 
 def _add_link(
-    parent: mujoco.MjsBody, link: Link, position: np.ndarray, rotation: np.ndarray
+    parent: mujoco.MjsBody,
+    link: Link,
+    hulls: dict[str, Hull | None],
+    position: np.ndarray,
+    rotation: np.ndarray,
 ) -> mujoco.MjsBody:
     """The body with its inertia as measured, whatever its geometry."""
     body = parent.add_body(
@@ -179,13 +188,13 @@ def _add_link(
     if link.inertia_kgm2 is not None and link.com_m is not None:
         body.mass, body.ipos, body.fullinertia = link.mass_kg, link.com_m, _inertia(link, link.inertia_kgm2)
         body.explicitinertial = True
-    _add_geoms(body, link)
+    _add_geoms(body, link, hulls[link.name])
     return body
 
 
-def _add_geoms(body: mujoco.MjsBody, link: Link) -> None:
+def _add_geoms(body: mujoco.MjsBody, link: Link, hull: Hull | None) -> None:
     """The hull, not seen, and the geometry, which then touches nothing; without a hull the geometry is it."""
-    shapes = [] if link.hull is None else link.hull.shapes
+    shapes = [] if hull is None else hull.shapes
     for number, shape in enumerate(shapes):
         add_hull_shape(body, f"{link.name}_{number}", shape)
     for number, geometry in enumerate(link.geometry):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
 
-from robolearn.robots.schema import RobotFile
+from robolearn.robots.model_file import model_path, urdf_root
+from robolearn.robots.schema import ModelFile, RobotFile
 
 _ROUNDING = 1e-3  # rad, or a share of a torque or a speed: files round, and write degrees
 
@@ -35,7 +36,7 @@ def wider_than_model(file: RobotFile, folder: Path) -> list[str]:
     name = str(file.model.mjcf or file.model.urdf)
     index = {joint: i for i, joint in enumerate(file.joint_names)}
     findings = []
-    for bound in _bounds(folder / name):
+    for bound in _bounds(file.model, folder):
         given = getattr(file.limits, bound.key).value if bound.joint in index else None
         if given is None:
             continue
@@ -51,12 +52,9 @@ def wider_than_model(file: RobotFile, folder: Path) -> list[str]:
     return findings
 
 
-def _bounds(path: Path) -> Iterator[Bound]:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError:  # MuJoCo, which has read it, is less strict
-        root = None
-    yield from _of_urdf(root) if root is not None and root.tag == "robot" else _of_mjcf(path)
+def _bounds(model: ModelFile, folder: Path) -> Iterator[Bound]:
+    path = model_path(model, folder)
+    yield from _of_mjcf(path) if model.mjcf else _of_urdf(urdf_root(path, model.xacro_args))
 
 
 def _of_urdf(root: ElementTree.Element) -> Iterator[Bound]:
@@ -72,8 +70,11 @@ def _of_urdf(root: ElementTree.Element) -> Iterator[Bound]:
             ("velocity", "velocity_rad_s", "rad/s"),
         ):
             text = limit.get(attribute)
-            if text is not None and (turns or unit != "rad"):
-                yield Bound(name, key, float(text), unit, f"joint '{name}', limit {attribute}")
+            if text is None or not (turns or unit != "rad"):
+                continue
+            if unit != "rad" and float(text) <= 0.0:  # a placeholder: the file states none
+                continue
+            yield Bound(name, key, float(text), unit, f"joint '{name}', limit {attribute}")
 
 
 def _of_mjcf(path: Path) -> Iterator[Bound]:

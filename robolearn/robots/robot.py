@@ -22,10 +22,12 @@ from robolearn.errors import CalibrationError, ConfigError, RobotError, unknown
 from robolearn.robots.calibration import Calibration, is_calibration, read_calibration
 from robolearn.robots.consistency import contradictions
 from robolearn.robots.digest import robot_digest
+from robolearn.robots.drives import default_servo
 from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
 from robolearn.robots.kinematics import ChainStep, chain_from_model
 from robolearn.robots.limits import JointLimits, joint_limits, read_only
 from robolearn.robots.model import add_drives, add_payload, add_sensors, build_arm
+from robolearn.robots.own_gripper import adopt_gripper, own_gripper_facts
 from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo
 
 _FOLDER = Path(__file__).parent
@@ -78,7 +80,8 @@ class Robot:
         `<joint>_vel`, `tcp_pos`, `tcp_quat`, `tcp_linvel` (base frame) and `gripper_width`, keyframe `home`.
         """
         self.tool_steps(gripper)
-        spec, base, last = build_arm(self.file, self.limits, self.path.parent)
+        own = self.file.model.gripper if self.file.model is not None else None
+        spec, base, last = build_arm(self.file, self.limits, self.path.parent, gripper is not None)
         add_drives(spec, self.joint_names, self.limits, self.servo)
         flange = spec.site("flange")
         if self.calibration is not None and self.calibration.payload is not None:
@@ -88,7 +91,10 @@ class Robot:
         if gripper is None:
             last.add_site(name="tcp", pos=flange.pos, quat=flange.quat, size=[0.005] * 3, rgba=[0, 0, 0, 0])
         else:
-            add_gripper(spec, last, flange, self.gripper)
+            if own is None:
+                add_gripper(spec, last, flange, self.gripper)
+            else:
+                adopt_gripper(spec, own, self.gripper.file)
             ctrl.append(self.gripper.width_max_m)
             qpos += [self.gripper.width_max_m / 2.0] * 2
         add_sensors(spec, self.joint_names, base)
@@ -153,6 +159,9 @@ def robot_from_file(path: Path) -> Robot:
     limits = joint_limits(file.limits)
     names = tuple(file.joint_names)
     gripper = gripper_facts(_gripper_file(), file.gripper_mount)
+    if file.model is not None and file.model.gripper is not None:
+        spec, _, _ = build_arm(file, limits, path.parent, gripper=True)
+        gripper = own_gripper_facts(spec, file.model.gripper, gripper)
     chain = _chain(file, limits, path.parent)
     middle = (limits.position_min_rad + limits.position_max_rad) / 2
     home = file.home_rad.value if file.home_rad else None
@@ -174,7 +183,7 @@ def robot_from_file(path: Path) -> Robot:
         digest=robot_digest(file, _gripper_file(), path.parent),
         path=path,
         file=file,
-        servo=file.servo or _default_servo(file, limits, path.parent),
+        servo=file.servo or _default_servo(file, limits, gripper, path.parent),
     )
 
 
@@ -242,24 +251,10 @@ def _triple(values: list[float]) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-def _default_servo(file: RobotFile, limits: JointLimits, folder: Path) -> Servo:
-    """Drives for an arm whose file declares none: lag 9 ms, stiffness for the inertia seen at mid-range."""
-    spec, _, _ = build_arm(file, limits, folder)
-    model = spec.compile()
-    data = mujoco.MjData(model)
-    columns = [int(model.joint(name).dofadr[0]) for name in file.joint_names]
-    addresses = [int(model.joint(name).qposadr[0]) for name in file.joint_names]
-    data.qpos[addresses] = (limits.position_min_rad + limits.position_max_rad) / 2
-    mujoco.mj_forward(model, data)
-    mass = np.zeros((model.nv, model.nv))
-    mujoco.mj_fullM(model, data, mass)
-    armature = np.maximum(model.dof_armature[columns], 0.01)
-    stiffness = 15000.0 * (np.diag(mass)[columns] + armature)
-    return Servo(
-        source="worked out by robolearn from the inertia at mid-range",
-        trust="model",
-        kp_nm_rad=stiffness.tolist(),
-        kv_nms_rad=(0.009 * stiffness).tolist(),
-        armature_kgm2=armature.tolist(),
-        damping_nms_rad=[0.5] * len(columns),
-    )
+def _default_servo(file: RobotFile, limits: JointLimits, gripper: Gripper, folder: Path) -> Servo:
+    """Drives for an arm whose file declares none, for the arm with the gripper on it."""
+    own = file.model is not None and file.model.gripper is not None
+    spec, _, last = build_arm(file, limits, folder, gripper=own)
+    if not own:
+        add_gripper(spec, last, spec.site("flange"), gripper)
+    return default_servo(spec.compile(), file.joint_names, limits)

@@ -164,11 +164,41 @@ class Links(Config):
     bodies: Annotated[list[Link], Field(max_length=JOINTS_MAX + 1)]
 
 
+class OwnGripper(Config):
+    """A parallel gripper of the model file: two sliding fingers, which then are the robot's gripper.
+
+    palm_body: its body, with all that hangs on it. finger_joints: that on the side of +y of the TCP first; at the one
+    end of their range the fingers touch, at the other they are width_max_m apart. tcp: in the palm's frame, z out,
+    y along the way that the fingers open.
+    """
+
+    palm_body: Text
+    finger_joints: Annotated[list[Text], Field(min_length=2, max_length=2)]
+    closed_at: Literal["lower", "upper"] = "lower"
+    tcp_xyz_m: Point
+    tcp_rpy_rad: Point = [0.0, 0.0, 0.0]
+    grip_force_n: Positive
+
+
 class ModelFile(Config):
-    """A model of the user's own: the path of an MJCF or URDF file, relative to the robot file, and its flange."""
+    """A model of the user's own: an MJCF, URDF or xacro file, and which part of it is the arm.
+
+    Paths are relative to the robot file. package_dirs: folders that hold the packages of `package://` paths.
+    base_body: the body that stands at the origin, upright, facing along x; without it the file's own axes and heights
+    are kept, and the body that carries the first joint stands over the origin. What the file holds besides the arm:
+    `cut` removes a body with all that hangs on it, `keep` leaves it there with its joints held, `hold` fixes single
+    joints at a position (rad, m). gripper: one of the file's own, in place of robolearn's.
+    """
 
     mjcf: str | None = None
     urdf: str | None = None
+    package_dirs: list[Text] = []
+    xacro_args: dict[str, str] = {}
+    base_body: Text | None = None
+    keep: list[Text] = []
+    hold: dict[str, Number] = {}
+    cut: list[Text] = []
+    gripper: OwnGripper | None = None
     flange_body: Text
     flange_xyz_m: Point = [0.0, 0.0, 0.0]
     flange_rpy_rad: Point = [0.0, 0.0, 0.0]
@@ -323,6 +353,7 @@ class RobotFile(Config):
     kinematics: Kinematics | None = None
     links: Links | None = None
     model: ModelFile | None = None
+    hulls: dict[str, Hull] = {}  # of links that have none of their own, by name
     limits: LimitFacts
     cartesian: dict[str, Scalar] = {}
     servo: Servo | None = None
@@ -330,6 +361,10 @@ class RobotFile(Config):
     self_distance: SelfDistance | None = None
     ros: RosInterface | None = None
     traps: list[str] = []
+
+    def hull_of(self, link: Link) -> Hull | None:
+        """The hull of a link, beside it or under `hulls`."""
+        return link.hull or self.hulls.get(link.name)
 
 
 class GripperFile(Config):

@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from robolearn.errors import ProfileError, RobotError
 from robolearn.robots import Robot
 from robolearn.robots.gripper import GRIPPER, GRIPPER_HULL
+from robolearn.robots.watched import BOX, ENDED, SOLID, unwatched_advice, unwatched_links
 from robolearn.safety.distances import Gaps
 from robolearn.safety.types import Vector
 
 _SITE = "point:{}"
 _SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their hulls overlap by design
-_SPHERE, _BOX = int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_BOX)
-_ENDED = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
-_SOLID = (*_ENDED, _SPHERE, _BOX)
 
 
 class Posture(NamedTuple):
@@ -59,11 +57,8 @@ class ArmModel:
         names = [model.geom(g).name for g in range(model.ngeom)]
         self._gripper_hull = any(name.startswith(GRIPPER_HULL) for name in names)
         self._geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
-        if not self._geoms:
-            raise ProfileError(
-                f"Robot '{robot.name}' has no capsule or box on its moving links, and the monitor needs them. "
-                "Add capsules to the robot file."
-            )
+        if unwatched := unwatched_links(model):
+            raise ProfileError(f"Robot '{robot.name}': {unwatched_advice(unwatched, robot.path.name)}")
         self.names = (*(self._label(g) for g in self._geoms), "elbow", "tcp")
         cover = [_cover(model, g, self._slide(g)) for g in self._geoms]
         self.part = np.repeat(np.arange(len(cover) + 2), [*(len(points) for points, _ in cover), 1, 1])
@@ -142,7 +137,7 @@ class ArmModel:
         collides = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
         if self._gripper_hull and name.startswith(GRIPPER):
             collides = name.startswith(GRIPPER_HULL)
-        return collides and int(model.geom_type[geom]) in _SOLID
+        return collides and int(model.geom_type[geom]) in SOLID
 
     def _depth(self, geom: int) -> int:
         """How many of the arm's joints move a geom."""
@@ -213,6 +208,14 @@ class ArmModel:
         mujoco.mj_makeM(self.model, self.data)
         mujoco.mj_fullM(self.model, self.data, self._inertia)
         return self._inertia[self._dofs][:, self._dofs]
+
+    def mobility_of_tcp(self) -> Vector:
+        """[3, 3] 1/kg: J inv(M) J' of the TCP at the posture computed last, in the base frame."""
+        mujoco.mj_comPos(self.model, self.data)
+        jacobian = np.zeros((3, self.model.nv))
+        mujoco.mj_jacSite(self.model, self.data, jacobian, None, int(self._sites[-1]))
+        moved = jacobian[:, self._dofs]
+        return moved @ np.linalg.solve(self._mass_matrix(), moved.T)
 
     def kinetic_energy(self, velocity_rad_s: Vector) -> float:
         """Kinetic energy, J, of a motion [n] at the posture computed last, rotors included."""
@@ -325,13 +328,13 @@ def _span(addresses: Iterable[int]) -> slice | NDArray[np.intp]:
 def _cover(model: mujoco.MjModel, geom: int, slide: Vector) -> tuple[Vector, float]:
     """Points [k, 3] in the geom's frame and the radius whose spheres' hull contains the geom, slid or not."""
     size, kind = model.geom_size[geom], int(model.geom_type[geom])
-    if kind == _BOX:
+    if kind == BOX:
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
         points, radius = signs * size, 0.0
         if np.count_nonzero(slide) == 1:  # along an edge: the corners on that side go all the way
             return points + slide * (points @ slide > 0.0)[:, None], radius
     else:
-        half = size[1] if kind in _ENDED else 0.0
+        half = size[1] if kind in ENDED else 0.0
         points, radius = np.array([[0.0, 0.0, -half], [0.0, 0.0, half]]), float(size[0])
     return (np.concatenate([points, points + slide]) if slide.any() else points), radius
 

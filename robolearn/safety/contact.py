@@ -3,7 +3,13 @@
     v = min(F, p A) / sqrt(mu K)      mu = 1 / (1 / mH + 1 / mR)
 
 F, p: force and pressure allowed for the body region; A: contact area; K, mH: stiffness and mass of the region;
-mR: mass of the arm felt at the point of contact. Figures as quoted by open copies of ISO/TS 15066:2016 that agree
+mR: mass of the arm felt at the point of contact, by one of two models:
+
+    iso_ts_15066     mR = M / 2 + mL      M: mass of the moving parts, mL: payload; the same in every posture
+    kinetic_energy   mR = 2 E / v^2 + mL  E: kinetic energy of the motion, v: speed of the fastest point
+
+A stretched arm that turns about its base is felt as more than M / 2, a folded one or a wrist as less: neither model
+is stricter everywhere, so that by default both hold. Figures as quoted by open copies of ISO/TS 15066:2016 that agree
 (see `SOURCE`); check them against a licensed copy, and measure on the cell: a formula is only a beginning.
 """
 
@@ -22,6 +28,13 @@ SOURCE = (
     "ISO/TS 15066:2016 tables A.2 and A.3, from the documentation of a public ROS 2 separation controller and from "
     "research notes on a licensed copy, which agree (trust: secondary)"
 )
+
+MODELS = {
+    "stricter": "both models hold",
+    "kinetic_energy": "mR = 2 E / v^2 + mL",
+    "iso_ts_15066": "mR = M / 2 + mL",
+}
+KINDS = ("quasi_static", "transient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +114,23 @@ def contact_speed(body: Region, robot_mass_kg: float, kind: str, area_cm2: float
     return ContactSpeed(body.name, force, by, mu, force / sqrt(mu * body.stiffness_n_m))
 
 
-class Touched:
-    """Body regions that may be touched, for many masses at once."""
+def two_mass_kg(moving_mass_kg: float, payload_kg: float) -> float:
+    """mR = M / 2 + mL, kg: the mass that is felt by the two-mass model of ISO/TS 15066."""
+    return moving_mass_kg / 2.0 + payload_kg
 
-    def __init__(self, names: Iterable[str], kind: str, area_cm2: float | None):
-        bodies = [region(name) for name in names]
-        self._force_n = np.array([contact_speed(body, inf, kind, area_cm2).force_n for body in bodies])
+
+class Touched:
+    """Body regions that may be touched, for many masses at once. contacts: (region, kind) of each."""
+
+    def __init__(self, contacts: Iterable[tuple[str, str]], area_cm2: float | None):
+        self._contacts = tuple(contacts)
+        bodies = [region(name) for name, _ in self._contacts]
+        self._force_n = np.array(
+            [
+                contact_speed(body, inf, kind, area_cm2).force_n
+                for body, (_, kind) in zip(bodies, self._contacts, strict=True)
+            ]
+        )
         self._mass_kg = np.array([body.mass_kg for body in bodies])
         self._stiffness_n_m = np.array([body.stiffness_n_m for body in bodies])
 
@@ -115,3 +139,46 @@ class Touched:
         mass = np.asarray(robot_mass_kg)[..., None]
         each = self._force_n * np.sqrt((1.0 / self._mass_kg + 1.0 / mass) / self._stiffness_n_m)
         return each.min(axis=-1)
+
+    def tightest(self, speed_m_s: float) -> tuple[str, str]:
+        """The (region, kind) because of which no more than speed_m_s, which is one of `speeds`, is allowed.
+
+        The one that allows this speed to the smallest mass: 1 / mR = v^2 K / F^2 - 1 / mH.
+        """
+        least = (speed_m_s / self._force_n) ** 2 * self._stiffness_n_m - 1.0 / self._mass_kg
+        return self._contacts[int(np.argmax(least))]
+
+
+class ContactLimit:
+    """How fast the arm may touch a person by a model, or by the stricter of both.
+
+    floor_m_s: allowed to any motion.  energy_floor_m_s: the same by kinetic_energy, whose mass has no bound.
+    two_mass_m_s: by iso_ts_15066; None where the robot states no mass.
+    """
+
+    def __init__(self, touched: Touched, model: str, two_mass_kg: float | None):
+        self.model, self._touched = model, touched
+        self.two_mass_m_s = None if two_mass_kg is None else float(touched.speeds(np.array(two_mass_kg)))
+        self._most_m_s = self.two_mass_m_s if model == "stricter" else None
+        self.constant = model == "iso_ts_15066"  # whatever the motion
+        self.energy_floor_m_s = float(touched.speeds(np.array(inf)))
+        two_mass = self.two_mass_m_s if self.constant else None
+        self.floor_m_s = self.energy_floor_m_s if two_mass is None else two_mass
+
+    def by_energy(self, mass_kg: Vector) -> Vector:
+        """[...] m/s allowed by kinetic_energy to each mass felt [...], the payload in it."""
+        return self._touched.speeds(mass_kg)
+
+    def speeds(self, mass_kg: Vector) -> Vector:
+        """[...] m/s allowed, for each mass [...] that is felt by kinetic_energy."""
+        if self.constant:
+            return np.full(np.shape(mass_kg), self.floor_m_s)
+        allowed = self.by_energy(mass_kg)
+        return allowed if self._most_m_s is None else np.minimum(allowed, self._most_m_s)
+
+    def reason(self, allowed_m_s: float) -> str:
+        """Which region, kind of contact and model allow no more than this, which is one of `speeds`."""
+        name, kind = self._touched.tightest(allowed_m_s)
+        two_mass = self.model != "kinetic_energy" and allowed_m_s == self.two_mass_m_s
+        model = "iso_ts_15066" if two_mass else "kinetic_energy"
+        return f"{name}, {kind.replace('_', '-')}, by {model}: {MODELS[model]}"

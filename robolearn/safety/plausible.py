@@ -47,6 +47,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "separation.reaction_time_s": (0.001, 2.0, "sensor, transport and one cycle take milliseconds at least"),
     "separation.stopping_time_extra_s": (0.0, 2.0, "what a drive needs beyond its commanded braking motion"),
     "separation.intrusion_distance_m": (0.0, 2.0, "ISO 13855: 0 with finger detection, 0.85 m for a whole body"),
+    "separation.sensor.resolution_m": (0.005, 0.2, "ISO 13855: from a finger to a leg; coarser sensors miss persons"),
+    "separation.sensor.height_m": (0.0, 1.0, "a plane of detection above the waist is walked under"),
     "separation.sensor_uncertainty_m": (0.001, 2.0, "no sensor knows a person's place to the millimetre"),
     "separation.robot_uncertainty_m": (0.0001, 1.0, "no arm knows its own place to a tenth of a millimetre"),
     "separation.person_age_max_s": (0.001, 2.0, "in two seconds a person walks across the cell"),

@@ -14,104 +14,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
 from robolearn.config import Config, build, config_path, read_document
 from robolearn.errors import ConfigError, ProfileError, unknown
 from robolearn.files.strict_yaml import Document
 from robolearn.robots import Robot
-from robolearn.robots.schema import JOINTS_MAX
-from robolearn.robots.sourced import Sourced, Text, Trust
-from robolearn.safety.contact import region
+from robolearn.robots.sourced import Text
+from robolearn.safety.assessed import (
+    REGIONS_MAX,
+    Assessed,
+    ByKey,
+    EnablingDevice,
+    Finite,
+    Not,
+    NotChecked,
+    NotNegative,
+    Number,
+    Numbers,
+    Positive,
+)
 from robolearn.safety.home_check import forbidden_at_home
+from robolearn.safety.people import Contact, Separation
 from robolearn.safety.plausible import BRAKING_MAX_S, implausible, slowest_braking_s
-from robolearn.safety.types import Vector
 
+__all__ = [
+    "MAKER", "MODES", "Assessed", "Box", "Contact", "EnablingDevice", "ModeLimits", "NotChecked", "Number", "Numbers",
+    "Plane", "SafetyProfile", "Separation", "Workspace",
+]  # fmt: skip
 MODES = ("manual_reduced", "automatic", "collaborative")
 REDUCED_SPEED_M_S = 0.25
 REDUCED_SOURCE = "ISO 10218-1, 2011 and 2025 editions, quoted by Mitsubishi and Universal Robots"
 HOLD_SOURCE = "Regulation (EU) 2023/1230 Annex III 1.2.5, Directive 2006/42/EC Annex I 1.2.5"
-REGIONS_MAX = 100
-Finite = Field(allow_inf_nan=False)
-
-
-class Assessed(Sourced):
-    """A number or a choice of a profile: where it comes from, and which part of the risk assessment covers it."""
-
-    risk_assessment_ref: Text
-
-    @field_validator("trust")
-    @classmethod
-    def _not_of_a_model(cls, trust: Trust) -> Trust:
-        if trust == "model":
-            raise ValueError("a limit never comes from the simulation; 'integrator' is a choice for the cell")
-        return trust
-
-
-class Number(Assessed):
-    """One number; its unit is in the key."""
-
-    value: float = Finite
-
-
-class Positive(Number):
-    """One number above zero."""
-
-    value: float = Field(gt=0.0, allow_inf_nan=False)
-
-
-class NotNegative(Number):
-    """One number, zero or above."""
-
-    value: float = Field(ge=0.0, allow_inf_nan=False)
-
-
-class Numbers(Assessed):
-    """One number per joint, in the robot's joint order."""
-
-    value: tuple[float, ...] = Field(min_length=1, max_length=JOINTS_MAX)
-
-    @property
-    def array(self) -> Vector:
-        """The numbers as a read-only float64 array [n]."""
-        array = np.array(self.value, dtype=np.float64)
-        array.setflags(write=False)
-        return array
-
-
-class EnablingDevice(Assessed):
-    """Whether motion needs the enabling device to be held, and who decided so."""
-
-    value: Literal["required", "not_used"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_origin(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            raise ValueError(
-                f"write {{value: {data}, source: ..., trust: ..., risk_assessment_ref: ...}}, as for every limit"
-            )
-        return data
-
-
-class NotChecked(Config):
-    """A check that is not made, and why; the risk assessment must cover it by other means."""
-
-    not_checked: Text
-    risk_assessment_ref: Text
-
-
-def _limit_or_not(data: Any) -> str:
-    given = data if isinstance(data, dict) else vars(data) if isinstance(data, Config) else {}
-    return "not_checked" if "not_checked" in given else "limit"
-
-
-# A check, or why it is not made: which of the two is told by the key, so that an error names the right one's faults.
-_Not = Annotated[NotChecked, Tag("not_checked")]
-_ByKey = Discriminator(_limit_or_not)
 
 
 class Plane(Assessed):
@@ -158,43 +95,6 @@ class Workspace(Config):
         return self
 
 
-class Separation(Config):
-    """Speed and separation monitoring: S >= Sh + Sr + Ss + C + Zd + Zr, from a sensor at the robot's base."""
-
-    edition: Text
-    human_speed_m_s: Positive
-    reaction_time_s: Positive
-    stopping_time_extra_s: NotNegative
-    intrusion_distance_m: NotNegative
-    sensor_uncertainty_m: NotNegative
-    robot_uncertainty_m: NotNegative
-    person_age_max_s: Positive
-
-
-class Contact(Assessed):
-    """Power and force limiting: the body regions that may be touched, and how. Head and face are never allowed.
-
-    edition: where the figures of the regions come from.  source, trust, risk_assessment_ref: of the choice of
-    regions and kind.
-    """
-
-    edition: Text
-    regions: tuple[str, ...] = Field(min_length=1, max_length=REGIONS_MAX)
-    kind: Literal["quasi_static", "transient"]
-    contact_area_cm2: Positive
-    payload_kg: NotNegative
-
-    @field_validator("regions")
-    @classmethod
-    def _touchable(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
-        for name in regions:
-            try:
-                region(name)
-            except ProfileError as error:
-                raise ValueError(str(error)) from None
-        return regions
-
-
 class ModeLimits(Config):
     """Every number of one mode. Arrays in joint order; names carry their unit."""
 
@@ -203,8 +103,8 @@ class ModeLimits(Config):
     velocity_max_rad_s: Numbers
     acceleration_max_rad_s2: Numbers
     jerk_max_rad_s3: Numbers
-    torque_max_nm: Annotated[Annotated[Numbers, Tag("limit")] | _Not, _ByKey]
-    torque_rate_max_nm_s: Annotated[Annotated[Numbers, Tag("limit")] | _Not, _ByKey]
+    torque_max_nm: Annotated[Annotated[Numbers, Tag("limit")] | Not, ByKey]
+    torque_rate_max_nm_s: Annotated[Annotated[Numbers, Tag("limit")] | Not, ByKey]
     tcp_speed_max_m_s: Positive
     elbow_speed_max_m_s: Positive
     link_speed_max_m_s: Positive
@@ -229,8 +129,8 @@ class ModeLimits(Config):
     enabling_device: EnablingDevice
     enabling_age_max_s: Positive
     workspace: Workspace
-    separation: Annotated[Annotated[Separation, Tag("limit")] | _Not, _ByKey]
-    contact: Annotated[Annotated[Contact, Tag("limit")] | _Not, _ByKey]
+    separation: Annotated[Annotated[Separation, Tag("limit")] | Not, ByKey]
+    contact: Annotated[Annotated[Contact, Tag("limit")] | Not, ByKey]
 
     @property
     def tightest_speed_m_s(self) -> float:
@@ -312,7 +212,10 @@ class SafetyProfile(Config):
                 f"Profile '{self.name}' is for robot '{self.robot}', not for '{robot.name}'. Use its own profile."
             )
         for mode, limits in self.modes.items():
-            _not_looser(limits, robot, f"Profile '{self.name}', mode {mode}")
+            where = f"Profile '{self.name}', mode {mode}"
+            _not_looser(limits, robot, where)
+            if isinstance(limits.contact, Contact):
+                _has_mass(limits.contact, robot, where)
         for mode, limits in self.modes.items():
             broken = forbidden_at_home(limits, robot)
             if broken:
@@ -390,6 +293,14 @@ def _consistent(limits: ModeLimits, where: str) -> None:
             )
 
 
+def _has_mass(contact: Contact, robot: Robot, where: str) -> None:
+    """Refuse a model of contact that needs a mass that the robot does not state."""
+    try:
+        contact.speed(robot)
+    except ProfileError as error:
+        raise ProfileError(f"{where}: {error}") from None
+
+
 def _reduced(limits: ModeLimits, where: str) -> None:
     """Refuse a manual mode without what makes it one: reduced speed, and an enabling device that is held."""
     for field in SPEEDS:
@@ -418,6 +329,9 @@ MAKER = (
 )
 
 
+_ROUNDING = 5e-6  # of a limit: six digits of one and the same number are no looser
+
+
 def _not_looser(limits: ModeLimits, robot: Robot, where: str) -> None:
     fastest = robot.cartesian.get("tcp_speed_m_s", np.inf)
     if limits.tcp_speed_max_m_s.value > fastest:
@@ -439,11 +353,11 @@ def _not_looser(limits: ModeLimits, robot: Robot, where: str) -> None:
                     f"{field} must have trust 'integrator', not '{ours.trust}'."
                 )
             continue
-        looser = direction * (ours.array - makers) > 1e-9
+        looser = direction * (ours.array - makers) > _ROUNDING * np.maximum(1.0, np.abs(makers))
         if looser.any():
             joint = int(np.argmax(looser))
             raise ProfileError(
-                f"{where}: {field} of {robot.joint_names[joint]} is {ours.array[joint]:g}, looser than the "
-                f"maker's {makers[joint]:g} ({robot.limits.source(published)}). "
+                f"{where}: {field} of {robot.joint_names[joint]} is {ours.array[joint]:.8g}, looser than the "
+                f"maker's {makers[joint]:.8g} ({robot.limits.source(published)}). "
                 "Use the maker's number or a tighter one."
             )

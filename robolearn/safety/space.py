@@ -11,7 +11,6 @@ import numpy as np
 from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking
-from robolearn.safety.contact import Touched
 from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import Contact, Separation
 from robolearn.safety.separation import protective_distance
@@ -34,12 +33,10 @@ class Space:
         normals = [*np.eye(3), *-np.eye(3), *[np.array(p.normal) for p in mode.workspace.planes]]
         offsets = [*box.min_m, *(-np.array(box.max_m)), *[p.offset_m for p in mode.workspace.planes]]
         self.gaps = arm.gaps(mode.self_distance_min_m.value)
-        self._floor_m_s = np.inf  # the contact speed of an infinite mass
+        self.touch, self._floor_m_s = None, np.inf  # the contact speed that every motion has
         if isinstance(mode.contact, Contact):
-            self._touched = Touched(
-                mode.contact.regions, mode.contact.kind, mode.contact.contact_area_cm2.value
-            )
-            self._floor_m_s = float(self._touched.speeds(np.array(np.inf)))
+            self.touch = mode.contact.speed(limits.robot)
+            self._floor_m_s, self._energy_floor_m_s = self.touch.floor_m_s, self.touch.energy_floor_m_s
             self._payload_kg = mode.contact.payload_kg.value
         self._tightest_m_s = mode.tightest_speed_m_s
         self._careful_m_s = min(self._tightest_m_s, self._floor_m_s)
@@ -103,7 +100,8 @@ class Space:
     def contact_speed(self, velocity_rad_s: Vector, speeds: Vector) -> float:
         """Allowed speed, m/s, of the parts where the arm may touch a person; infinite where it may not.
 
-        Of a step at velocity [n] that moves points at speeds [p] m/s to the posture computed last.
+        Of a step at velocity [n] that moves points at speeds [p] m/s to the posture computed last. By the model that
+        the profile names; by kinetic_energy:
 
         A point that moves at v cannot be felt, in the direction of its motion, as more than 2 E / v^2 of an arm whose
         kinetic energy is E: with its row r of the Jacobian in that direction, 1 / m = r inv(M) r' is at least
@@ -111,45 +109,63 @@ class Space:
         every part at once, also of those between the points that are looked at. One limit follows for all, from the
         fastest: where a speed v is allowed with the mass 2 E / v^2 + payload, so is each lower one with its own.
         """
-        if not isinstance(self.limits.mode.contact, Contact):
+        if self.touch is None:
             return np.inf
         fastest = comparisons.largest(speeds)
-        if fastest <= self._floor_m_s:
+        if fastest <= self._floor_m_s or self.touch.constant:
             return self._floor_m_s
-        energy = np.array(self.arm.kinetic_energy(velocity_rad_s))
-        return float(self._contact_speeds(energy, velocity_rad_s, fastest))
+        return float(self.touch.speeds(self._mass_felt(velocity_rad_s, fastest)))
 
     def contact_speeds(self, path_rad: Vector, velocity_rad_s: Vector, speeds: Vector) -> Vector:
         """`contact_speed` [m] of some steps to the samples path [m, n], at velocity [m, n] and speeds [m, p]."""
-        if not isinstance(self.limits.mode.contact, Contact):
-            return np.full(len(path_rad), np.inf)
+        if self.touch is None or self.touch.constant:
+            return np.full(len(path_rad), self._floor_m_s)
         energies = self.arm.kinetic_energies(path_rad, velocity_rad_s)
-        return self._contact_speeds(energies, velocity_rad_s, speeds.max(axis=1))
+        return self.touch.speeds(self._mass_bound(energies, velocity_rad_s, speeds.max(axis=1)))
 
-    def _contact_speeds(
-        self, energy_j: Vector, velocity_rad_s: Vector, fastest_m_s: Vector | float
-    ) -> Vector:
-        """[...] m/s, for steps at velocity [..., n] whose fastest point is above the floor.
+    def contact_speed_by_model(self, velocity_rad_s: Vector, speeds: Vector) -> dict[str, float]:
+        """What each model allows, m/s, whichever of them holds; as `contact_speed`. For the review.
+
+        Without iso_ts_15066 where the robot states no mass, and empty where nobody may be touched.
+        """
+        if self.touch is None:
+            return {}
+        fastest, allowed = comparisons.largest(speeds), {"kinetic_energy": self.touch.energy_floor_m_s}
+        if fastest > self.touch.energy_floor_m_s:
+            allowed["kinetic_energy"] = float(self.touch.by_energy(self._mass_felt(velocity_rad_s, fastest)))
+        if self.touch.two_mass_m_s is not None:
+            allowed["iso_ts_15066"] = self.touch.two_mass_m_s
+        return allowed
+
+    def _mass_felt(self, velocity_rad_s: Vector, fastest_m_s: float) -> Vector:
+        """`_mass_bound` of one step to the posture computed last."""
+        energy = np.array(self.arm.kinetic_energy(velocity_rad_s))
+        return self._mass_bound(energy, velocity_rad_s, fastest_m_s)
+
+    def _mass_bound(self, energy_j: Vector, velocity_rad_s: Vector, fastest_m_s: Vector | float) -> Vector:
+        """[...] kg with the payload, for steps at velocity [..., n] whose fastest point is above the floor.
 
         A point's way in a step differs from its velocity at the end of the step, where the energy is taken, by the
         change of the velocity in half a period at most.
         """
         rates = np.abs(velocity_rad_s)
         change = 0.5 * self.period_s * rates.sum(axis=-1) * (rates @ self.arm.longest)
-        share = np.maximum(1.0 - change / self._floor_m_s, 1e-9)  # of a speed above the floor, that is sure
-        mass = 2.0 * energy_j / (share * fastest_m_s) ** 2 + self._payload_kg
-        return self._touched.speeds(mass)
+        share = np.maximum(
+            1.0 - change / self._energy_floor_m_s, 1e-9
+        )  # of a speed above the floor, that is sure
+        return 2.0 * energy_j / (share * fastest_m_s) ** 2 + self._payload_kg
 
     def contact(self, speeds: Vector, allowed_m_s: float) -> Record | None:
         """No part is faster than a person may be touched; speeds: [p] m/s, of every point."""
-        mode = self.limits.mode.contact
-        if not isinstance(mode, Contact):
+        mode, fastest = self.limits.mode.contact, int(np.argmax(speeds))
+        if self.touch is None or float(speeds[fastest]) <= allowed_m_s:
             return None
-        fastest = int(np.argmax(speeds))
+        assert isinstance(mode, Contact)
+        part = self.arm.names[self.arm.part[fastest]]
+        text = f"{part}: {speeds[fastest]:.4g} m/s is above {allowed_m_s:.4g} m/s ({self.touch.reason(allowed_m_s)})"
         return comparisons.over(
-            "contact", float(speeds[fastest]), allowed_m_s, "m/s", mode.edition,
-            where=self.arm.names[self.arm.part[fastest]],
-        )  # fmt: skip
+            "contact", float(speeds[fastest]), allowed_m_s, "m/s", mode.edition, text, part
+        )
 
     def wall_clearances(self, posture: Posture) -> Vector:
         """Clearance [p, regions] m of each point's sphere from each wall; negative beyond it."""

@@ -9,6 +9,7 @@ from robolearn.env.naming import split_task
 from robolearn.env.vec_env import VecEnv, make
 from robolearn.errors import ConfigError, unknown
 from robolearn.learn import folder
+from robolearn.learn.audit import record_evaluation
 from robolearn.learn.clips import EpisodeClips
 from robolearn.learn.evaluate import evaluate, evaluate_expert
 from robolearn.learn.evaluate_bundle import bundle_env, evaluate_bundle
@@ -77,8 +78,9 @@ def evaluate_path(
     if plant is not None:
         head |= {"plant": plant}
         prefix += f"{Path(plant).stem}-"
-    notes = [f"wrote {file}" for file in write_results(result, head, target, prefix)]
-    return Evaluated(result, notes, env, clips, target, prefix)
+    written = write_results(result, head, target, prefix)
+    record_evaluation(written[0], path if path.is_dir() else path.parent)
+    return Evaluated(result, [f"wrote {file}" for file in written], env, clips, target, prefix)
 
 
 def _evaluate_expert(
@@ -104,6 +106,8 @@ def _evaluate_expert(
     if target is None:
         return Evaluated(result, [], env, clips, Path("."), f"{EXPERT}-")
     written = write_results(result, {"policy": EXPERT}, target, f"{EXPERT}-")
+    if folder.is_run(path):
+        record_evaluation(written[0], path)
     return Evaluated(result, [f"wrote {file}" for file in written], env, clips, target, f"{EXPERT}-")
 
 

@@ -7,6 +7,8 @@ together with all that decides how it is compiled, stands for its machine code.
 JAX's settings apply: `JAX_COMPILATION_CACHE_DIR` (here else `~/.cache/robolearn/compiled`) is the folder, where JAX's
 own cache then keeps the programs without callbacks, and `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. The
 folder is as trusted as the program itself: its files are run.
+
+This rests on names of JAX that are not public. With a JAX that lacks them, each run compiles again and says so.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.experimental.serialize_executable as jax_serialize
 import jaxlib
-from jax.experimental.serialize_executable import _JaxPjrtPickler, _JaxPjrtUnpickler
 from jax.stages import Compiled, Lowered
 
 from robolearn.files.writing import replace_file
@@ -36,15 +38,27 @@ _SPEAKS_OF_CPU = ("model name", "flags")
 
 def compiled(lowered: Lowered) -> Compiled:
     """The program that `jax.jit(...).lower(...)` gave, compiled, now or by an earlier run on this machine."""
-    path = _place(lowered)
-    if path is None:
+    try:
+        path = _place(lowered)
+        if path is None:
+            return lowered.compile()
+        callbacks = list(lowered._lowering.compile_args["host_callbacks"])
+        found = _load(path, lowered, callbacks)
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+    ) as error:  # a name of JAX that is no longer there, or means another
+        _compiles_again(f"JAX {jax.__version__} keeps programs otherwise: {error!r}")
         return lowered.compile()
-    callbacks = list(lowered._lowering.compile_args["host_callbacks"])
-    found = _load(path, lowered, callbacks)
     if found is None:
         found = lowered.compile()
         _save(path, found, callbacks)
     return found
+
+
+def _compiles_again(why: object) -> None:
+    logging.getLogger(__name__).warning("The next run compiles again: %s", why)
 
 
 def _place(lowered: Lowered) -> Path | None:
@@ -120,10 +134,14 @@ def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]
         pickle.PicklingError,
         jax.errors.JaxRuntimeError,
     ) as error:  # the middle two by pickle as well, the last by XLA, which cannot write every program
-        logging.getLogger(__name__).warning("The next run compiles again: %s", error)
+        _compiles_again(error)
 
 
-class _Pickler(_JaxPjrtPickler):
+_JaxPickler: Any = getattr(jax_serialize, "_JaxPjrtPickler", pickle.Pickler)
+_JaxUnpickler: Any = getattr(jax_serialize, "_JaxPjrtUnpickler", pickle.Unpickler)
+
+
+class _Pickler(_JaxPickler):
     """JAX's pickler of executables; a callback goes in as its number."""
 
     def __init__(self, file: io.BytesIO, callbacks: Sequence[Callable[..., Any]]):
@@ -137,7 +155,7 @@ class _Pickler(_JaxPjrtPickler):
         return super().persistent_id(obj)
 
 
-class _Unpickler(_JaxPjrtUnpickler):
+class _Unpickler(_JaxUnpickler):
     def __init__(self, data: bytes, callbacks: Sequence[Callable[..., Any]]):
         super().__init__(io.BytesIO(data), jax.devices()[0].client)
         self._callbacks = callbacks

@@ -1,24 +1,60 @@
-"""The physics engines by name."""
+"""The physics engines by name: one table, from which configs, tests and error messages take them."""
 
 from __future__ import annotations
 
-import jax
-import mujoco
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from robolearn.errors import PhysicsError, unknown
-from robolearn.sim.physics import ENGINES, Physics
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from robolearn.sim.physics import Physics
+
+
+def _native(model: mujoco.MjModel, num_envs: int) -> Physics:
+    from robolearn.sim.native import NativePhysics
+
+    return NativePhysics(model, num_envs)
+
+
+def _jax(model: mujoco.MjModel, num_envs: int) -> Physics:
+    from robolearn.sim.mjx import MjxPhysics
+
+    return MjxPhysics(model, num_envs, "jax")
+
+
+def _warp(model: mujoco.MjModel, num_envs: int) -> Physics:
+    from robolearn.sim.mjx import MjxPhysics
+
+    return MjxPhysics(model, num_envs, "warp")
+
+
+# Each imports what it needs when it is asked for. `native` is the reference that the others are tested against.
+ENGINES: dict[str, Callable[[mujoco.MjModel, int], Physics]] = {"native": _native, "jax": _jax, "warp": _warp}
+
+
+def _known(name: str) -> str:
+    if name != "auto" and name not in ENGINES:
+        raise ValueError(unknown("engine", name, ["auto", *ENGINES]))
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_known)]  # a config's key: `auto`, or a name in ENGINES
 
 
 def make_physics(engine: str, model: mujoco.MjModel, num_envs: int) -> Physics:
-    """The engine by name. `auto` is `warp` where JAX has an NVIDIA GPU, `native` elsewhere."""
+    """The engine by name. `auto` is `warp` where JAX has an NVIDIA GPU, `native` elsewhere.
+
+    Raises PhysicsError for a name that is none, and for a model that the engine cannot simulate.
+    """
     if engine == "auto":
+        import jax
+
         engine = "warp" if jax.default_backend() in ("gpu", "cuda") else "native"
-    if engine == "native":
-        from robolearn.sim.native import NativePhysics
-
-        return NativePhysics(model, num_envs)
-    if engine in ("jax", "warp"):
-        from robolearn.sim.mjx import MjxPhysics
-
-        return MjxPhysics(model, num_envs, engine)
-    raise PhysicsError(unknown("engine", engine, [*ENGINES, "auto"]))
+    if engine not in ENGINES:
+        raise PhysicsError(unknown("engine", engine, [*ENGINES, "auto"]))
+    return ENGINES[engine](model, num_envs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import jax
@@ -25,4 +26,20 @@ def jit(function: Callable[..., Any], *, quick: bool = False) -> Any:
     """
     if jax.default_backend() != "cpu" or _LEVEL in os.environ.get("XLA_FLAGS", ""):
         return jax.jit(function)
-    return jax.jit(function, compiler_options=_QUICKLY if quick else _OPTIONS)
+    return jax.jit(function, compiler_options=known_options(_QUICKLY if quick else _OPTIONS))
+
+
+def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that this version of XLA knows; each only makes a program compile or run faster."""
+    return {name: value for name, value in options.items() if _knows(name, value)}
+
+
+@cache
+def _knows(name: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True

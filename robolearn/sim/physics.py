@@ -18,7 +18,6 @@ from robolearn.errors import PhysicsError, unknown
 
 Array = jax.Array
 ModelFields = dict[str, Array]
-ENGINES = ("native", "jax", "warp")
 
 
 @struct.dataclass

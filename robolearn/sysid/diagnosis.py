@@ -23,8 +23,10 @@ from robolearn.sysid.noise import FLOOR, autocorrelation, long_run_covariance
 Array = NDArray[np.float64]
 
 ALPHA = 1e-4  # of all tests of one arm together
-JOINT_ALPHA = 0.01  # of a joint, where all joints together speak against the model
-MATTERS = 0.001  # share of the tracking error's root mean square
+JOINT_ALPHA = 0.05  # of a joint, where all joints together speak against the model
+# Share of the tracking error's root mean square. Commands that reach a servo up to a millisecond early or late, as on
+# a computer that is busy, look like up to 0.0015 of backlash; a backlash of 1 mrad like 0.007.
+MATTERS = 0.002
 EXCESS = 0.02  # the same, of what no test names
 WHITE_P = 1e-6
 _WHITE_LAGS = 20

@@ -1,9 +1,11 @@
-"""The fit itself: weighted nonlinear least squares on `mujoco.sysid`, and the covariance of what it finds.
+"""The fit itself: weighted nonlinear least squares over MuJoCo's rollouts, and the covariance of what it finds.
 
-Joints of a stiff arm hardly feel each other's drives, so all joints' coordinates of one kind are varied in one
-simulation: a column of the Jacobian keeps the rows of its own joint. What this neglects is in `bread`, which is taken
-once with every coordinate varied by itself. Intervals are those of an M-estimator whose errors may be autocorrelated
-and of unequal size: inv(A) B inv(A)^T with B the long-run covariance of the scores (Newey and West 1987).
+Joints of a stiff arm hardly feel each other's drives, so at first all joints' coordinates of one kind are varied in one
+simulation: a column of the Jacobian keeps the rows of its own joint. Later every coordinate is varied by itself, which
+costs as many simulations as there are coordinates; that Jacobian follows the steps by Broyden's rule (1965) until it
+is too old. `mujoco.sysid` takes finite differences anew in each step and gives no covariance of autocorrelated errors.
+Intervals are those of an M-estimator whose errors may be autocorrelated and of unequal size: inv(A) B inv(A)^T with B
+the long-run covariance of the scores (Newey and West 1987).
 """
 
 from __future__ import annotations
@@ -23,8 +25,14 @@ Progress = Callable[[str, int, int], None]
 
 _STEP = 1e-4  # of a coordinate, for differences
 _ITERATIONS = 25
-_FULL_JACOBIANS = (2, 5)  # of the first and the second fit
-_SMALL = 0.01  # a step of fewer standard deviations ends a fit
+_FULL_JACOBIANS = (3, 2)  # in the first and the second fit, at most
+_POOR, _SLOW, _AGED = (
+    1e-3,
+    0.3,
+    4,
+)  # gain of a step that asks for a new Jacobian; of one that is that many steps old
+_STUCK = 3e-6  # less gain than this ends a fit
+_SMALL = 0.1  # a step of fewer standard deviations ends a fit
 _LAG_S = 0.25  # how long a disturbance may last and still be one of the noise
 
 
@@ -46,10 +54,13 @@ class Estimate:
 
 
 class Problem:
-    """Predictions of several recordings as one least-squares problem."""
+    """Predictions of several recordings as one least-squares problem.
 
-    def __init__(self, predictors: list[Predictor]):
-        self.predictors = predictors
+    quick: the same with a simpler model, for what only differences are taken of; default the same.
+    """
+
+    def __init__(self, predictors: list[Predictor], quick: list[Predictor] | None = None):
+        self.predictors, self._quick = predictors, quick or predictors
         self.layout: Layout = predictors[0].model.layout
         self.channels = predictors[0].channels
         self.measured = np.concatenate([p.measured() for p in predictors], axis=1)
@@ -67,6 +78,12 @@ class Problem:
         self.evaluations += len(xs)
         return np.concatenate([p.predict(xs) for p in self.predictors], axis=2)
 
+    def _changes(self, x: Array, moved: Array) -> Array:
+        """What predictions at parameters [P, p] differ from those at x [p], [P, channels, M, n]."""
+        self.evaluations += len(moved) + 1
+        found = np.concatenate([p.predict(np.vstack([x, moved])) for p in self._quick], axis=2)
+        return found[1:] - found[0]
+
     def noise(self) -> Array:
         """White noise of the measurements, [channels, n], at least what the best sensors have."""
         found = np.zeros((len(self.channels), self.measured.shape[2]))
@@ -78,7 +95,7 @@ class Problem:
             found[c] = np.maximum(np.median(pieces, axis=0), FLOOR[channel])
         return found
 
-    def joint_jacobian(self, x: Array, base: Array) -> Array:
+    def joint_jacobian(self, x: Array) -> Array:
         """[p, channels, M, n]: one simulation for each kind, a joint's columns on its own rows only."""
         layout = self.layout
         kinds = list(dict.fromkeys(name.kind for name in layout.names))
@@ -89,87 +106,104 @@ class Problem:
             chosen = [i for i, name in enumerate(layout.names) if name.kind == kind]
             trial[chosen] += steps[chosen]
             trials.append(trial)
-        moved = self.predict(np.array(trials))
-        jacobian = np.zeros((layout.size, *base.shape))
+        moved = self._changes(x, np.array(trials))
+        jacobian = np.zeros((layout.size, *moved.shape[1:]))
         for i, name in enumerate(layout.names):
-            slope = (moved[kinds.index(name.kind)] - base) / steps[i]
+            slope = moved[kinds.index(name.kind)] / steps[i]
             if name.kind in SHARED + SHARED_EFFORT:
                 jacobian[i] = slope
             else:
                 jacobian[i, :, :, name.joint] = slope[:, :, name.joint]
         return jacobian
 
-    def full_jacobian(self, x: Array, base: Array) -> Array:
+    def full_jacobian(self, x: Array) -> Array:
         """[p, channels, M, n]: every coordinate varied by itself."""
         high = self.layout.bounds()[1]
         steps = np.where(x + _STEP > high, -_STEP, _STEP)
-        moved = self.predict(x + np.diag(steps))
-        return (moved - base) / steps[:, None, None, None]
+        return self._changes(x, x + np.diag(steps)) / steps[:, None, None, None]
 
 
 def estimate(problem: Problem, progress: Progress | None = None) -> Estimate:
     """Fit all coordinates: twice, because the first fit tells how large what remains is."""
     layout, sigma = problem.layout, problem.noise()
-    x = layout.start()
+    x, slope = layout.start(), None
     for turn in range(2):
-        x = _minimise(problem, x, sigma, progress, turn)
+        x, slope = _minimise(problem, x, sigma, slope, progress, turn)
         residual = problem.predict(x[None])[0] - problem.measured
         sigma = np.maximum(sigma, np.sqrt((residual**2).mean(axis=1)))
-    base = residual + problem.measured
-    partial, full = problem.joint_jacobian(x, base), problem.full_jacobian(x, base)
-    x, covariance = _covariance(problem, x, partial, full, residual, sigma)
+    full = problem.full_jacobian(x)
+    x, covariance = _covariance(problem, x, _own_rows(layout, full), full, residual, sigma)
     return Estimate(x, covariance, residual, sigma, full, problem.groups, problem.evaluations)
 
 
-def _minimise(problem: Problem, x: Array, sigma: Array, progress: Progress | None, turn: int) -> Array:
-    """Levenberg-Marquardt with bounds. The Jacobian is first the joints' own, then the full one, taken again only
-    where the steps no longer go as far as it promises: a simulation of it costs as many rollouts as coordinates."""
+def _own_rows(layout: Layout, full: Array) -> Array:
+    """The Jacobian [p, channels, M, n] with a joint's columns on its own rows only."""
+    own = full.copy()
+    for i, name in enumerate(layout.names):
+        if name.joint is not None:
+            own[i][:, :, np.arange(own.shape[3]) != name.joint] = 0.0
+    return own
+
+
+def _minimise(
+    problem: Problem, x: Array, sigma: Array, slope: Array | None, progress: Progress | None, turn: int
+) -> tuple[Array, Array]:
+    """Levenberg-Marquardt with bounds; slope: a full Jacobian to begin with. Coordinates and the last Jacobian."""
     layout, weight = problem.layout, 1.0 / sigma[:, None, :]
     prior, (low, high) = 1.0 / layout.prior_deviation(), layout.bounds()
     x = np.clip(x, low, high)
     # Positions alone hardly hold the stiffness of a light joint: on the way it would run off and not come back.
     effort = "effort" in problem.channels
     held = np.array([turn == 0 and not effort and name.kind == "stiffness" for name in layout.names])
-    base, full = problem.predict(x[None])[0], turn > 0
-    cost, damping, fulls, stale = _cost(problem, base, x, weight, prior), 1e-3, 0, True
-    normal = np.zeros((0, 0))
-    jacobian = np.zeros(0)
+    base, full, age, fulls = problem.predict(x[None])[0], slope is not None, 0, 0
+    jacobian = problem.joint_jacobian(x) if slope is None else slope
+    cost, damping = _cost(problem, base, x, weight, prior), 1e-3
     for iteration in range(_ITERATIONS):
         if progress is not None:
             progress("fit", turn * _ITERATIONS + iteration, 2 * _ITERATIONS)
-        if stale:
-            found = problem.full_jacobian(x, base) if full else problem.joint_jacobian(x, base)
-            jacobian = (found * weight).reshape(layout.size, -1)
-            normal, stale, fulls = jacobian @ jacobian.T + np.diag(prior**2), False, fulls + full
-        residual = ((base - problem.measured) * weight).ravel()
-        gradient = jacobian @ residual + prior**2 * x
+        weighted = (jacobian * weight).reshape(layout.size, -1)
+        normal = weighted @ weighted.T + np.diag(prior**2)
+        gradient = weighted @ ((base - problem.measured) * weight).ravel() + prior**2 * x
         free = ~held & ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
-        small = False
+        lhs, trial, moved, after = normal[np.ix_(free, free)], x, base, cost
+        # In standard deviations, and of the undamped step: a damped one is small wherever the Jacobian is bad.
+        small = float(np.sqrt(gradient[free] @ np.linalg.solve(lhs, gradient[free]))) < _SMALL
         for _ in range(8):
-            lhs = normal[np.ix_(free, free)]
             step = np.zeros(layout.size)
             step[free] = -np.linalg.solve(lhs + damping * np.diag(np.diag(lhs)), gradient[free])
             trial = np.clip(x + step, low, high)
-            small = float(np.sqrt(step[free] @ lhs @ step[free])) < _SMALL
             moved = problem.predict(trial[None])[0]
             after = _cost(problem, moved, trial, weight, prior)
             if after < cost or small:
                 break
             damping = max(damping, 1e-6) * 10.0
-        gain = (cost - after) / cost
+        gain, stepped = (cost - after) / cost, trial - x
+        if full and stepped.any():
+            jacobian = _broyden(jacobian, stepped, moved - base, np.diag(normal))
         if after < cost:
             x, base, cost, damping = trial, moved, after, damping * 0.1
-        if full and (small or gain < 1e-9):
+        if full and small:
             break
-        if gain < (0.5 if full else 0.3):
-            if full and fulls >= _FULL_JACOBIANS[turn]:
-                if gain < 1e-4:
-                    break
-                continue
-            stale, full = True, True
+        age += 1
+        poor = gain < (_POOR if age < _AGED else _SLOW)
+        spent = age <= 1 or fulls >= _FULL_JACOBIANS[turn]
+        if full and gain < _STUCK and spent:
+            break
+        if (poor and not spent) or (not full and gain < _SLOW):
+            jacobian, full, age, fulls, damping = problem.full_jacobian(x), True, 0, fulls + 1, 1e-3
         elif not full:
-            stale = True
-    return x
+            jacobian = problem.joint_jacobian(x)
+    return x, jacobian if full else problem.full_jacobian(x)
+
+
+def _broyden(jacobian: Array, step: Array, change: Array, scale: Array) -> Array:
+    """The Jacobian [p, ...] that predicts the change of a step [p], nearest to the last one in units of 1 / scale."""
+    along = scale * step
+    missed = change - np.tensordot(step, jacobian, 1)
+    for i, share in enumerate(along / (along @ step)):
+        if share:
+            jacobian[i] += share * missed
+    return jacobian
 
 
 def _cost(problem: Problem, predicted: Array, x: Array, weight: Array, prior: Array) -> float:

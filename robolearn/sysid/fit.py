@@ -134,7 +134,8 @@ def fit(
     if channels[0] != "position_rad":
         raise DataError("A recording without measured positions cannot be fitted.")
     model = Model(robot, timestep, effort=effort)
-    fitted, held = [], []
+    simple = Model(robot, timestep, effort=effort, fingers=False)
+    fitted, quick, held = [], [], []
     for motion in motions:
         parts = [part for part in stretches(motion, timestep, DELAY_BEFORE_S) if len(part.rows)]
         kept, out = [p for p in parts if not p.held_out], [p for p in parts if p.held_out]
@@ -144,8 +145,9 @@ def fit(
                 "without interruption."
             )
         fitted.append(Predictor(model, motion, kept, channels))
+        quick.append(Predictor(simple, motion, kept, channels))
         held.append(Predictor(model, motion, out, channels[:1]))
-    problem = Problem(fitted)
+    problem = Problem(fitted, quick)
     found = estimate(problem, progress)
     joints = diagnose(problem, found, _tracking(fitted))
     judged = judge(model.layout, found.x, found.covariance, effort, joints)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,14 +31,20 @@ def long_run_covariance(scores: Array, lags: int, groups: Array) -> Array:
 
     lags: how far apart two rows may be and still be related. groups: [M], rows of other groups are unrelated.
     """
-    total = scores.T @ scores
-    for lag in range(1, lags + 1):
-        same = groups[lag:] == groups[:-lag]
-        if not same.any():
-            break
-        cross = scores[lag:][same].T @ scores[:-lag][same]
-        total += (1.0 - lag / (lags + 1.0)) * (cross + cross.T)
+    total = np.zeros((scores.shape[1], scores.shape[1]))
+    for rows in _runs(groups):
+        # Bartlett's weights are those of all sums over lags + 1 rows in a row: one product in place of one each lag.
+        padded = np.concatenate([np.zeros((lags + 1, total.shape[0])), np.cumsum(scores[rows], axis=0)])
+        padded = np.concatenate([padded, np.repeat(padded[-1:], lags, axis=0)])
+        sums = padded[lags + 1 :] - padded[: -lags - 1]
+        total += sums.T @ sums / (lags + 1.0)
     return total
+
+
+def _runs(groups: Array) -> list[slice]:
+    """The stretches of equal neighbours."""
+    cuts = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(groups)]
+    return [slice(low, high) for low, high in itertools.pairwise(cuts)]
 
 
 def autocorrelation(residual: Array, lags: int, groups: Array) -> Array:

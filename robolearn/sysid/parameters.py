@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.robots import Robot
+from robolearn.robots.gripper import FINGERS, GRIPPER
 
 Array = NDArray[np.float64]
 PAYLOAD = "sysid_payload"
@@ -170,9 +171,20 @@ def physical(layout: Layout, x: Array) -> dict[str, Array]:
 
 
 class Model:
-    """The arm's MuJoCo model, set to coordinates. timestep_s: of the simulation."""
+    """The arm's MuJoCo model with its open gripper, set to coordinates. timestep_s: of the simulation.
 
-    def __init__(self, robot: Robot, timestep_s: float, *, effort: bool, gripper: str | None = "parallel"):
+    fingers: whether they may move. What ties and drives them costs more than the arm, and hardly moves it.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        timestep_s: float,
+        *,
+        effort: bool,
+        gripper: str | None = "parallel",
+        fingers: bool = True,
+    ):
         spec = robot.spec(gripper)
         if effort:
             flange = spec.site("flange")
@@ -181,8 +193,10 @@ class Model:
             body.set_frame(frame)
             body.explicitinertial = True
             body.inertia = [1e-9] * 3
-        for sensor in list(spec.sensors):
-            spec.delete(sensor)
+        for element in [*spec.sensors, *spec.keys]:
+            spec.delete(element)
+        if not fingers:
+            _hold_fingers(spec, robot)
         spec.option.timestep = timestep_s
         spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
         self.robot, self.base, self.gripper = robot, spec.compile(), gripper
@@ -217,11 +231,13 @@ class Model:
         return model
 
     def _home(self) -> Array:
-        """qpos with the gripper open and the arm at home."""
-        data = mujoco.MjData(self.base)
-        if self.base.nkey:
-            mujoco.mj_resetDataKeyframe(self.base, data, 0)
-        return data.qpos.copy()
+        """qpos of the arm at home, the gripper open."""
+        rest = mujoco.MjData(self.base).qpos.copy()
+        rest[self.qpos] = self.robot.home_rad
+        for i in range(self.base.njnt):
+            if self.base.joint(i).name in FINGERS:
+                rest[self.base.jnt_qposadr[i]] = self.robot.gripper.width_max_m / 2.0
+        return rest
 
     def _reference_inertia(self) -> Array:
         """Diagonal of the mass matrix at home without the rotors, [n] kg m^2."""
@@ -231,3 +247,15 @@ class Model:
         mass = np.zeros((self.base.nv, self.base.nv))
         mujoco.mj_fullM(self.base, data, mass)
         return np.diag(mass)[self.qvel] - self.base.dof_armature[self.qvel]
+
+
+def _hold_fingers(spec: mujoco.MjSpec, robot: Robot) -> None:
+    """Make the open fingers part of the hand."""
+    for group in (spec.equalities, spec.actuators, spec.tendons):
+        for element in [e for e in group if e.name.startswith(GRIPPER.rstrip("_"))]:
+            spec.delete(element)
+    for name in FINGERS:
+        joint = spec.joint(name)
+        if joint is not None:
+            joint.parent.pos = joint.parent.pos + np.array(joint.axis) * robot.gripper.width_max_m / 2.0
+            spec.delete(joint)

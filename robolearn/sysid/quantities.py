@@ -52,7 +52,10 @@ class Judged:
 def judge(
     layout: Layout, x: Array, covariance: Array, effort: bool, joints: tuple[JointDiagnosis, ...]
 ) -> Judged:
-    """Every number of the fit with its status. joints: what the tests say; one that they reject gives none."""
+    """Every number of the fit with its status. joints: what the tests say; one that they reject gives none.
+
+    Where they reject half of the arm, what drives it is of another kind, and no joint gives a number.
+    """
     derived = [*_of_joints(layout, effort), *_shared(layout, effort)]
     slopes = np.array([_slope(item.value, x) for item in derived])
     spread = slopes @ covariance @ slopes.T
@@ -66,7 +69,8 @@ def judge(
     for k, item in enumerate(derived):
         half = Z_95 * float(deviations[k])
         wide = _too_wide(item, float(estimates[k]), half)
-        bad = unexplained if item.joint is None else [j for j in unexplained if j == item.joint]
+        whole = item.joint is None or 2 * len(unexplained) >= len(names)
+        bad = unexplained if whole else [j for j in unexplained if j == item.joint]
         joint = None if item.joint is None else names[item.joint]
         common = {
             "name": labels[k],

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -9,6 +10,7 @@ from test_cli import run
 
 from robolearn.cli import safety as cli_safety
 from robolearn.config import config_path
+from robolearn.review.calculations import tcp_masses_kg
 from robolearn.robots import load_robot
 from robolearn.safety.contact import REGIONS
 from robolearn.safety.profile import ModeLimits, SafetyProfile
@@ -60,10 +62,10 @@ def test_limits_prints_the_makers_speed_and_curves(capsys):
 def test_limits_says_what_is_no_number(capsys):
     _, out, _ = run(capsys, "safety", "limits", "fr3", "--mode", "collaborative")
     assert "enabling_device: not used" in out
-    assert "contact.kind: transient" in out
-    assert joined("contact.regions: chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist") in joined(
-        out
-    )
+    assert "contact.quasi_static_regions: lower_arms_wrist, hands_fingers" in out
+    assert joined(
+        "contact.transient_regions: chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist"
+    ) in joined(out)
     assert "contact.edition: ISO/TS 15066:2016" in out
     _, out, _ = run(capsys, "safety", "limits", "fr3", "--mode", "manual_reduced")
     assert "enabling_device: required" in out
@@ -76,7 +78,7 @@ def test_pfl_prints_every_input_of_every_region(capsys):
     assert status == 0
     for number in ("10.85", "0.6453", "0.3031", "0.1724", "skull_forehead"):
         assert number in out
-    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.split()[:1]}
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if len(line.split()) == 9}
     for name, body in REGIONS.items():
         if body.contact_allowed:
             given = [body.force_n, body.pressure_n_cm2, body.stiffness_n_m, body.mass_kg, 1.0]
@@ -91,6 +93,11 @@ def test_pfl_with_an_area_counts_pressure(capsys):
     assert "NOT counted" not in out
     # chest: 2 x 120 N/cm^2 on 0.5 cm^2 against 1 / (1/40 + 1/8.85) kg and 25 kN/m
     assert re.search(r"chest +140 +120 +25000 +40 +2 +7\.2467 +pressure +0\.2819", out)
+    # by the energy: 120 N / sqrt(40 kg 25 kN/m) against any motion, and against the lightest direction of the flange
+    light, _ = tcp_masses_kg(load_robot("ur5e"))
+    most = 120.0 / np.sqrt(25e3 / (1.0 / 40.0 + 1.0 / light))
+    assert re.search(rf"chest +0\.2819 +0\.1200 +{most:.4f}", out)
+    assert most > 0.2819
 
 
 @pytest.mark.parametrize("arguments", [("pfl", "fr3"), ("separation", "fr3")])
@@ -99,7 +106,7 @@ def test_nothing_is_cut_at_any_width(capsys, width, arguments):
     assert status == 0
     assert "…" not in out
     if width >= 80:
-        names = REGIONS if arguments[0] == "pfl" else ("stopping_time_extra_s", "Zr", "Sp", "1.4600")
+        names = REGIONS if arguments[0] == "pfl" else ("stopping_time_extra_s", "Zr", "Sp", "2.1100")
         assert all(re.search(rf"\b{name}\b", out) for name in names)
 
 
@@ -124,6 +131,8 @@ def test_nothing_is_cut_at_any_width(capsys, width, arguments):
         (("separation", "fr3", "--stopping-time-s", "-0.1"), "stopping_time_s is -0.1"),
         (("separation", "fr3", "--stopping-distance-m", "inf"), "stopping_distance_m is inf"),
         (("separation", "fr3", "--mode", "foo"), "Unknown mode 'foo'"),
+        (("separation", "fr3", "--resolution-m", "0.07", "--height-m", "0.2"), "needs at least 0.3 m"),
+        (("separation", "fr3", "--height-m", "0.3"), "give its resolution_m as well"),
         (("separation", "fr3", "--profile", "ur5e"), "is for robot 'ur5e'"),
     ],
 )
@@ -155,6 +164,13 @@ def test_a_profile_of_the_wrong_form_is_refused_in_one_line(capsys, tmp_path, pa
     assert (status, out) == (2, "")
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_separation_works_c_of_another_sensor(capsys):
+    status, out, _ = run(capsys, "safety", "separation", "fr3", "--resolution-m", "0.07", "--height-m", "0.3")
+    assert status == 0
+    assert re.search(r"C +1\.0800 +intrusion", out)
+    assert re.search(r"Sp +2\.3400", out)
 
 
 def test_separation_that_is_not_checked_says_why(capsys):

@@ -3,24 +3,11 @@
 import numpy as np
 import pytest
 from mcap_ros2.writer import Writer
+from plant_session import ARRAY, STATE
 
 from robolearn.data.rosbag import read_rosbag
 from robolearn.errors import DataError
 
-HEADER = """
-================================================================================
-MSG: std_msgs/Header
-builtin_interfaces/Time stamp
-string frame_id
-================================================================================
-MSG: builtin_interfaces/Time
-int32 sec
-uint32 nanosec
-"""
-STATE = (
-    "std_msgs/Header header\nstring[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort" + HEADER
-)
-ARRAY = "float64[] data"
 JOINTS = ("a", "b")
 
 

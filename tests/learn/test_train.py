@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from pointmass import PointMass
@@ -13,7 +14,7 @@ from robolearn.config import load_config
 from robolearn.errors import CheckpointError, ConfigError
 from robolearn.learn import folder, trainer
 from robolearn.learn.checkpoint import Checkpoints
-from robolearn.learn.learner import _expert, _noise_scale
+from robolearn.learn.imitation import expert_of, noise_scale
 from robolearn.learn.run import open_run
 from robolearn.learn.train_config import PpoConfig, TrainConfig
 from robolearn.learn.trainer import train
@@ -78,16 +79,23 @@ def test_imitation_makes_the_policy_the_guide_and_ppo_goes_on_from_there(whole, 
     assert len({row["learning_rate"] for row in rows[21:]}) > 1
 
 
-def test_the_guide_leads_in_fewer_and_fewer_environments():
+def test_the_expert_acts_in_fewer_and_fewer_environments():
     config = TrainConfig(task="test/point", num_envs=64, groups=4, imitation_fraction=0.5)
-    groups = np.arange(4)
+    groups = jnp.arange(4)
     for progress, led in ((0.0, 64), (0.25, 32), (0.4375, 8), (0.5, 0), (1.0, 0)):
-        expert = _expert(config, PointMass(64), groups, progress)
+        expert = expert_of(config, PointMass(64), groups, jnp.float32(progress))
+        assert expert is not None
         assert int(expert.active.sum()) == led
         assert len(set(np.asarray(expert.active).reshape(4, 16).sum(1).tolist())) == 1  # alike in every group
-    assert _expert(config.model_copy(update={"imitation_fraction": 0.0}), PointMass(64), groups, 0.0) is None
-    assert np.asarray(_noise_scale(config, PointMass(4), groups[:1], 0.49)).tolist() == [0.0, 1.0, 0.0, 1.0]
-    assert np.asarray(_noise_scale(config, PointMass(4), groups[:1], 0.5)).tolist() == [1.0] * 4
+    alone = config.model_copy(update={"imitation_fraction": 0.0})
+    assert expert_of(alone, PointMass(64), groups, jnp.float32(0.0)) is None
+    assert np.asarray(noise_scale(config, PointMass(4), groups[:1], jnp.float32(0.49))).tolist() == [
+        0.0,
+        1.0,
+        0.0,
+        1.0,
+    ]
+    assert np.asarray(noise_scale(config, PointMass(4), groups[:1], jnp.float32(0.5))).tolist() == [1.0] * 4
 
 
 def test_same_seed_gives_the_same_numbers_and_another_seed_others(whole, tmp_path):

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+from datetime import UTC, datetime, timedelta
 
 import policy_standin
 import pytest
@@ -9,7 +10,17 @@ from test_cli import run
 
 from robolearn import keys
 from robolearn.errors import BundleError
-from robolearn.policy.approval import approvals_path, approve, read_approvals, require_approval
+from robolearn.policy.approval import (
+    Gate,
+    approvals_path,
+    approve,
+    decide,
+    read_approvals,
+    require_approval,
+    require_not_revoked,
+    revocations_path,
+    revoke,
+)
 
 KEY = Ed25519PrivateKey.generate()
 KEY_ID = keys.key_id(KEY)
@@ -104,7 +115,7 @@ def test_inspect_prints_limits_assumed_and_approvals(bundle, capsys):
     assert re.search(r"robot_jerk_rad_s3 +not published", out)
     given = approve(bundle.path, KEY, "reviewer-7")
     status, out, _ = run(capsys, "inspect", bundle.path)
-    assert f"approved reviewer-7, key {KEY_ID}, {given.utc}" in out
+    assert f"approved reviewer-7 (reviewer), key {KEY_ID}, {given.utc}" in out
     assert "nobody" not in out
 
 
@@ -143,7 +154,9 @@ def test_inspect_refuses_an_altered_approval_after_the_contract(bundle, capsys):
 
 def test_the_approval_of_a_stranger_does_not_count(bundle):
     approve(bundle.path, Ed25519PrivateKey.generate(), "stranger")
-    with pytest.raises(BundleError, match=r"not approved by any of .* approved by stranger \(key"):
+    with pytest.raises(
+        BundleError, match=r"not approved: it needs 1 of .* approved by stranger \(reviewer\), key"
+    ):
         require_approval(bundle, bundle.path, [KEY_ID])
 
 
@@ -167,7 +180,7 @@ def test_the_newest_of_several_counts(bundle):
     ({"digest": "0" * 64}, "line 1 was altered"),
     ({"key_id": "0" * 16}, "line 1 was altered"),
     ({"public_key": "no key"}, "line 1 was altered"),
-    ({"schema": "robolearn.approval/2"}, "line 1 is no approval"),
+    ({"schema": "robolearn.approval/1"}, "line 1 is no approval"),
     ({"extra": 1}, "line 1 is no approval"),
 ])  # fmt: skip
 def test_an_altered_approval_is_refused(bundle, change, message):
@@ -185,3 +198,74 @@ def test_an_approval_needs_a_name_and_an_intact_bundle(bundle, tmp_path):
     broken.write_bytes(bundle.path.read_bytes()[:-1])
     with pytest.raises(BundleError, match="archive structure"):
         approve(broken, KEY, "reviewer-7")
+
+
+def test_two_people_are_two_keys_and_two_names(bundle):
+    other = Ed25519PrivateKey.generate()
+    trusted = [KEY_ID, keys.key_id(other)]
+    approve(bundle.path, KEY, "reviewer-7", role="safety engineer")
+    approve(bundle.path, KEY, "reviewer-8")  # the same key under another name
+    with pytest.raises(BundleError, match="needs 2 of"):
+        require_approval(bundle, bundle.path, trusted, 2)
+    approve(bundle.path, other, "reviewer-9", "Looked at the strata.", role="integrator")
+    assert require_approval(bundle, bundle.path, trusted, 2).statement == "Looked at the strata."
+
+
+def test_an_approval_ends_when_it_says(bundle):
+    given = approve(bundle.path, KEY, "reviewer-7", days=0.5 / 86_400)
+    assert given.expires_utc is not None
+    gate = Gate(keys=(KEY_ID,))
+    before = datetime.strptime(given.utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) - timedelta(seconds=5)
+    assert gate.met_by([given], "activate", bundle.digest, before)[1] == ""
+    assert "(expired)" in gate.met_by([given], "activate", bundle.digest, before + timedelta(seconds=9))[1]
+    assert "needs 1" in gate.met_by([given], "export", bundle.digest, before)[1]
+    strict = Gate(keys=(KEY_ID,), roles=("safety engineer",))
+    assert "as safety engineer" in strict.met_by([given], "activate", bundle.digest, before)[1]
+    for days in (0, -1, float("nan"), 1e9):
+        with pytest.raises(BundleError, match="number of days above 0"):
+            approve(bundle.path, KEY, "reviewer-7", days=days)
+
+
+def test_a_revocation_is_final_and_outlives_the_file_beside_the_bundle(bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path))
+    approve(bundle.path, KEY, "reviewer-7")
+    stranger = Ed25519PrivateKey.generate()  # anybody may revoke
+    revoke(bundle.path, stranger, "op-3", "Drops the part.")
+    for act in (
+        lambda: require_approval(bundle, bundle.path, [KEY_ID]),
+        lambda: require_not_revoked(bundle, bundle.path),
+        lambda: approve(bundle.path, KEY, "reviewer-7"),
+    ):
+        with pytest.raises(BundleError, match="was revoked by op-3.*: Drops the part.*final"):
+            act()
+    assert "REVOKED by op-3" in run(capsys, "inspect", bundle.path)[1]
+    approvals_path(bundle.path).unlink()
+    with pytest.raises(BundleError, match="was revoked by op-3"):
+        require_not_revoked(bundle, bundle.path)
+    revocations_path().write_bytes(b"{}\n")
+    with pytest.raises(BundleError, match="line 1 is no approval"):
+        require_not_revoked(bundle, bundle.path)
+
+
+def test_no_line_can_be_taken_out_of_the_file(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path))
+    approve(bundle.path, KEY, "reviewer-7")
+    revoke(bundle.path, KEY, "reviewer-7", "Wrong mass.")
+    decide_lines = approvals_path(bundle.path).read_bytes().splitlines(keepends=True)
+    third = decide(KEY, "activate", "two-reach", bundle.digest, "reviewer-7", before=decide_lines)
+    assert third.seq == 2
+    approvals_path(bundle.path).write_bytes(decide_lines[1])
+    with pytest.raises(BundleError, match="line 1 does not follow"):
+        read_approvals(bundle.path)
+
+
+def test_commands_approve_with_role_reason_and_end_and_revoke(bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path))
+    more = ("--role", "safety engineer", "--reason", "Strata are even.", "--days", "30")
+    status, out, _ = run(capsys, "approve", bundle.path, "--who", "reviewer-7", *more)
+    assert (status, "Thresholds: not stated" in out) == (0, True)
+    given = read_approvals(bundle.path)[0]
+    assert (given.role, given.statement) == ("safety engineer", "Strata are even.")
+    assert run(capsys, "revoke", bundle.path, "--who", "reviewer-7", "--reason", "Drops it.")[0] == 0
+    status, _, err = run(capsys, "approve", bundle.path, "--who", "reviewer-7")
+    assert (status, "was revoked by reviewer-7" in err) == (2, True)

@@ -4,15 +4,16 @@ import pytest
 from robolearn.errors import ProfileError
 from robolearn.review.calculations import (
     contact_table,
-    intrusion_distance_m,
     limits_table,
     separation_sum,
     speed_curves,
     unit_of,
+    with_sensor,
 )
 from robolearn.robots import load_robot
 from robolearn.safety.contact import REGIONS, Region, Touched, contact_speed, region
-from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.people import Reason
+from robolearn.safety.profile import NotChecked, SafetyProfile
 
 # mR = 17.7 / 2 + 2.0 = 10.85 kg; computed from tables A.2 and A.3 by somebody else
 WORKED = {
@@ -125,11 +126,44 @@ def test_what_the_arm_needs_beyond_its_command_counts_at_full_speed():
     assert extra - without == pytest.approx(0.1 * (1.6 + 0.5))
 
 
-@pytest.mark.parametrize(
-    ("resolution", "expected"), [(14.0, 0.0), (10.0, 0.0), (30.0, 0.128), (40.0, 0.208), (41.0, 0.85)]
-)
-def test_intrusion_distance(resolution, expected):
-    assert intrusion_distance_m(resolution) == pytest.approx(expected)
+def test_another_sensor_brings_its_own_c():
+    numbers = with_sensor(separation(), "parallel", 0.07, 0.3)
+    assert (numbers.intrusion_distance_m.value, numbers.sensor.height_m.value) == (pytest.approx(1.08), 0.3)
+    inputs = {item.name: item for item in separation_sum(numbers, 1.0, 0.3, 0.15).inputs}
+    assert inputs["C from the sensor"].value == pytest.approx(1.08)
+    assert inputs["sensor.height_m"].value == 0.3
+    curtain = with_sensor(separation(), "orthogonal", 0.03)
+    assert curtain.intrusion_distance_m.value == pytest.approx(0.128)
+    assert "sensor.height_m" not in {item.name for item in separation_sum(curtain, 1.0, 0.3, 0.15).inputs}
+    for given in (("parallel", 0.0, 0.3), ("parallel", 0.07, -1.0), ("parallel", 0.07, 0.1), ("side", 0.07)):
+        with pytest.raises(ProfileError):
+            with_sensor(separation(), *given)
+
+
+def test_the_sensor_is_in_the_table_of_limits():
+    robot, profile = load_robot("fr3"), SafetyProfile.load("fr3")
+    rows = {row.field: row for row in limits_table(robot, profile, "automatic")}
+    assert rows["separation.sensor.resolution_m"].value == 0.07
+    assert (
+        rows["separation.sensor.intrusion_distance_m"].value == rows["separation.intrusion_distance_m"].value
+    )
+    assert rows["separation.sensor.approach"].text == "parallel"
+    assert "separation.intrusion_below_sensor" not in rows
+    mode = profile.mode("automatic")
+    reason = Reason(reason="a fence", source="plan", trust="integrator", risk_assessment_ref="RA-1")
+    other = NotChecked(not_checked="a camera", risk_assessment_ref="RA-2")
+    numbers = mode.separation.model_copy(update={"intrusion_below_sensor": reason, "sensor": other})
+    changed = mode.model_copy(update={"separation": numbers})
+    profile = profile.model_copy(update={"modes": {**profile.modes, "automatic": changed}})
+    rows = {row.field: row for row in limits_table(robot, profile, "automatic")}
+    assert (rows["separation.intrusion_below_sensor"].text, rows["separation.intrusion_below_sensor"].source) == (
+        "a fence", "plan"
+    )  # fmt: skip
+    assert (rows["separation.sensor"].text, rows["separation.sensor"].risk_assessment_ref) == (
+        "not checked",
+        "RA-2",
+    )
+    assert "C from the sensor" not in {item.name for item in separation_sum(numbers, 1.0, 0.3, 0.15).inputs}
 
 
 @pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
@@ -166,8 +200,12 @@ def test_what_is_no_number_is_in_the_table_in_words():
     }
     for field, words in (
         ("enabling_device", "not used"),
-        ("contact.kind", "transient"),
-        ("contact.regions", "chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist, hands_fingers"),
+        ("contact.model", "stricter: both models hold"),
+        ("contact.quasi_static_regions", "lower_arms_wrist, hands_fingers"),
+        (
+            "contact.transient_regions",
+            "chest, abdomen, pelvis, upper_arms_elbow, lower_arms_wrist, hands_fingers",
+        ),
     ):
         assert rows[field].text == words
         assert rows[field].risk_assessment_ref == "RA-DEMO-FR3/contact"
@@ -285,7 +323,7 @@ def test_the_table_of_body_regions():
 
 def test_the_lowest_speed_of_all_regions_counts_for_each_mass():
     # hands: 0.6 kg, 75 kN/m, 280 N; chest: 40 kg, 25 kN/m, 240 N by pressure; abdomen: 40 kg, 10 kN/m, 220 N
-    several = Touched(("hands_fingers", "chest", "abdomen"), "transient", 1.0)
+    several = Touched([(name, "transient") for name in ("hands_fingers", "chest", "abdomen")], 1.0)
     # 240 / sqrt(40 * 25000) against an arm of any mass; 0.6 and 0.2 kg are 0.15 kg together: 280 / sqrt(0.15 * 75000)
     np.testing.assert_allclose(several.speeds(np.array([np.inf, 0.2])), [0.24, 2.6398653], rtol=1e-7)
     assert several.speeds(np.array(0.2)) == pytest.approx(2.6398653, rel=1e-7)
@@ -295,10 +333,10 @@ def test_the_lowest_speed_of_all_regions_counts_for_each_mass():
     ("kind", "area_cm2", "force_n"), [("quasi_static", 1.0, 120.0), ("transient", 2.0, 280.0)]
 )
 def test_the_kind_and_the_area_of_a_contact_count(kind, area_cm2, force_n):
-    allowed = Touched(("chest",), kind, area_cm2).speeds(np.array([np.inf]))
+    allowed = Touched([("chest", kind)], area_cm2).speeds(np.array([np.inf]))
     np.testing.assert_allclose(allowed, [force_n / 1000.0], rtol=1e-12)  # sqrt(40 kg * 25 kN/m)
 
 
 def test_the_head_may_not_be_touched():
     with pytest.raises(ProfileError, match="'face' is never allowed"):
-        Touched(("chest", "face"), "transient", None)
+        Touched([("chest", "transient"), ("face", "transient")], None)

@@ -250,7 +250,9 @@ def test_joints_besides_the_arm_are_refused(tmp_path):
     path = written(tmp_path, own_arm())
     hand = '<body><joint type="slide"/><geom size="0.01"/></body><site name="tcp"'
     (tmp_path / "two.xml").write_text(MJCF.replace('<site name="tcp"', hand))
-    assert "3 degrees of freedom, but joint_names has 2" in " ".join(check_robot(path))
+    found = " ".join(check_robot(path))
+    assert "1 joints besides the 2 that are used: 'unnamed_joint_2'" in found
+    assert "`cut: [unnamed_body_3]`" in found
 
 
 def test_the_digest_changes_with_the_model_file(tmp_path):

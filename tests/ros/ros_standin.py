@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +65,25 @@ def _exported(robot: str) -> tuple[Manifest, bytes, str]:
 
 def serve_until_ctrl_c(words: Sequence[str], folder: Path) -> str:
     """What `robolearn WORDS` says in a folder until it is ready and then interrupted; it must end in order."""
+    return _served(words, folder, "Ctrl-C ends it all", lambda process, _: process.send_signal(signal.SIGINT))
+
+
+def serve_until_it_ends(words: Sequence[str], folder: Path, *, once_it_says: str) -> str:
+    """What `robolearn WORDS` says in a folder; the arm is started once it says that it may be."""
+
+    def start(_: subprocess.Popen[str], environment: dict[str, str]) -> None:
+        begun = [sys.executable, "-m", "robolearn", "operate", "start"]
+        subprocess.run(begun, env=environment, check=True, timeout=60)
+
+    return _served(words, folder, once_it_says, start)
+
+
+def _served(
+    words: Sequence[str],
+    folder: Path,
+    line_said: str,
+    do: Callable[[subprocess.Popen[str], dict[str, str]], None],
+) -> str:
     environment = os.environ | {
         "ROS_DOMAIN_ID": str(free_domain()),
         "ROBOLEARN_HOME": str(folder / "home"),
@@ -77,7 +96,7 @@ def serve_until_ctrl_c(words: Sequence[str], folder: Path) -> str:
         said = ""
         for line in served.stdout or ():
             said += line
-            if "Ctrl-C ends it all" in line:
-                served.send_signal(signal.SIGINT)
+            if line_said in line:
+                do(served, environment)
     assert served.returncode == 0, said
     return said

@@ -7,12 +7,12 @@ import yaml
 
 from robolearn.config import config_path
 from robolearn.errors import ProfileError
-from robolearn.robots import load_robot
+from robolearn.robots import load_robot, robot_names
 from robolearn.safety.mode_limits import CurveTable, compile_limits
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import MODES, Assessed, ModeLimits, NotChecked, SafetyProfile
 
-NAMES = ["fr3", "ur5e", "iiwa14"]
+NAMES = robot_names()
 
 
 def data(name="fr3"):
@@ -134,10 +134,19 @@ def test_a_number_without_its_origin_is_refused(part):
         (("common", "workspace", "stay_in", "min_m"), [2.0, 0.0, 0.0], "must be below max_m"),
         (("common", "workspace", "stay_in", "max_m"), [float("inf"), 1.0, 1.0], "finite"),
         (("common", "self_distance_min_m", "value"), -0.01, "greater than or equal to 0"),
-        (("modes", "collaborative", "contact", "regions"), ["face"], "never allowed"),
-        (("modes", "collaborative", "contact", "regions"), ["skull_forehead"], "never allowed"),
-        (("modes", "collaborative", "contact", "regions"), ["chest", "chesst"], "Did you mean 'chest'"),
-        (("modes", "collaborative", "contact", "kind"), "brief", "contact"),
+        (("modes", "collaborative", "contact", "transient_regions"), ["face"], "never allowed"),
+        (("modes", "collaborative", "contact", "quasi_static_regions"), ["skull_forehead"], "never allowed"),
+        (
+            ("modes", "collaborative", "contact", "transient_regions"),
+            ["chest", "chesst"],
+            "Did you mean 'chest'",
+        ),
+        (("modes", "collaborative", "contact", "kind"), "brief", "Unknown key 'contact.kind'"),
+        (
+            ("modes", "collaborative", "contact", "model"),
+            "energy",
+            "'stricter', 'kinetic_energy' or 'iso_ts_15066'",
+        ),
         (("robot",), "ur5e", "is for robot 'ur5e', not for 'fr3'"),
         (("schema",), "robolearn.safety_profile/0", "expected robolearn.safety_profile/1"),
     ],
@@ -392,3 +401,16 @@ def test_a_curve_that_does_not_fall_is_never_read_from_the_table():
             assert not table.allows(at, at, half, half)
             assert not table.allows(at, at, -half, -half)
             assert not table.allows_each(at[None], -half[None])[0]
+
+
+@pytest.mark.parametrize(("given", "refused"), [(6.28319, False), (6.2833, True)])
+def test_a_limit_of_six_digits_is_no_looser_than_the_same_of_ten(given, refused):
+    changed, robot = data("ur5e"), load_robot("ur5e")
+    limit = changed["common"]["position_max_rad"]
+    limit["value"] = [given, *limit["value"][1:]]
+    profile = load(changed, "ur5e")
+    if refused:
+        with pytest.raises(ProfileError, match=r"is 6.2833, looser than the maker's 6.2831853"):
+            profile.check_against(robot)
+    else:
+        profile.check_against(robot)

@@ -165,7 +165,7 @@ def test_a_whole_key_or_mode_given_twice_is_refused(tmp_path):
         ("tcp_speed_max_m_s", "tcp_s\u0440eed_max_m_s", "Did you mean"),
         ("schema: robolearn.safety_profile/1", "schema: [a]", "expected robolearn.safety_profile/1"),
         ("schema: robolearn.safety_profile/1", "schema: {a: b}", "expected robolearn.safety_profile/1"),
-        ("regions: [chest,", "regions: [" + "chest, " * 200 + "chest,", "at most 100 items"),
+        ("transient_regions: [chest,", "transient_regions: [" + "chest, " * 200 + "chest,", "at most 100 items"),
         ("planes: []", "planes: [" + f"{{name: x, normal: [1, 0, 0], offset_m: 0, {ORIGIN}}}, " * 200 + "]",
          "at most 100 items"),
     ],

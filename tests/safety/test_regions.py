@@ -37,10 +37,20 @@ BOUNDLESS = Workspace(
     stay_in=region(Box, "all", min_m=(-1e3, -1e3, -1e3), max_m=(1e3, 1e3, 1e3)), keep_out=tuple(OBSTACLES)
 )
 CHEST = TOGETHER.contact.model_copy(
-    update={"regions": ("chest",), "contact_area_cm2": number(1.0), "payload_kg": number(0.75)}
+    update={
+        "model": "kinetic_energy",
+        "transient_regions": ("chest",),
+        "quasi_static_regions": (),
+        "contact_area_cm2": number(1.0),
+        "payload_kg": number(0.75),
+    }
 )
 # 2 * 120 N/cm2 * 1 cm2 = 240 N, 25 kN/m and 40 kg: 240 / sqrt(40 * 25000) against an arm of any mass
 FLOOR = 0.24
+
+
+ROBOT = SimpleNamespace(name="rails", moving_mass_kg=18.5)  # with the payload 10 kg are felt
+BY_ENERGY = "chest, transient, by kinetic_energy: mR = 2 E / v^2 + mL"
 
 
 class Gaps:
@@ -135,7 +145,9 @@ def space_of(arm=None, **changes):
         "stopping_distance_max_m": 50.0, "self_distance_min_m": 0.125,
     }  # fmt: skip
     update = {k: number(v) if isinstance(v, float) else v for k, v in (wide | changes).items()}
-    limits = SimpleNamespace(mode=APART.model_copy(update=update), source=lambda field: f"source of {field}")
+    limits = SimpleNamespace(
+        mode=APART.model_copy(update=update), source=lambda field: f"source of {field}", robot=ROBOT
+    )
     return Space(limits, arm or Rails(), PERIOD_S)
 
 
@@ -502,7 +514,14 @@ def test_the_fastest_part_is_found_in_full():
     speeds = np.array([0.25, 0.5, 0.5, 1.25, 1.0, 0.75])
     assert space.contact(speeds, 1.25) is None
     assert space.contact(speeds, 0.5) == Record(
-        "contact", 1.25, 0.5, -0.75, "m/s", CHEST.edition, "lower: 1.25 m/s is above 0.5 m/s", "lower"
+        "contact",
+        1.25,
+        0.5,
+        -0.75,
+        "m/s",
+        CHEST.edition,
+        f"lower: 1.25 m/s is above 0.5 m/s ({BY_ENERGY})",
+        "lower",
     )
 
 
@@ -616,7 +635,7 @@ def test_a_contact_speed_that_is_exceeded_on_the_way_is_found_where_it_is_first(
     same(
         to_rest(arm, GROWING, **contact),
         Record("contact", 2.0, most, most - 2.0, "m/s", CHEST.edition,
-               f"upper: 2 m/s is above {most:.4g} m/s", "upper"),
+               f"upper: 2 m/s is above {most:.4g} m/s ({BY_ENERGY})", "upper"),
     )  # fmt: skip
     path, velocity = GROWING.trajectory
     assert arm.asked[1:] == [

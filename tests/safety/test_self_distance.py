@@ -8,7 +8,7 @@ import pytest
 import yaml
 from safety_rig import DT, profile_with
 
-from robolearn.errors import RobotError
+from robolearn.errors import ProfileError, RobotError
 from robolearn.robots import load_robot, robot_names
 from robolearn.robots.schema import SelfDistance
 from robolearn.safety.arm_model import ArmModel
@@ -93,3 +93,15 @@ def test_a_pair_that_the_model_does_not_have_is_refused():
     wrong = replace(robot, file=robot.file.model_copy(update={"self_distance": named}))
     with pytest.raises(RobotError, match="names 'hand', which is no link.*Links: base, shoulder_link"):
         ArmModel(wrong, {}, None).gaps(0.01)
+
+
+def test_an_arm_with_a_link_that_has_no_shape_to_watch_is_refused(tmp_path):
+    data = yaml.safe_load(load_robot("ur5e").path.read_text())
+    forearm = next(link for link in data["links"]["bodies"] if link["name"] == "forearm_link")
+    forearm["hull"], forearm["geometry"] = None, []
+    data["self_distance"] = None
+    (tmp_path / "bare.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(
+        ProfileError, match="Link 'forearm_link' has geometry that .* cannot watch .*hulls bare.yaml"
+    ):
+        ArmModel(load_robot(tmp_path / "bare.yaml"), {}, "parallel")

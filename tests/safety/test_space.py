@@ -324,8 +324,8 @@ def test_energies_of_a_motion_are_those_of_its_samples():
 @pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
 def test_at_the_contact_speed_no_point_of_a_part_is_too_fast_and_a_tenth_above_it_one_is(name):
     """Judged point by point with the mass felt there, at steps in which the arm gives way to a push as it would."""
-    monitor, robot = monitor_of(name, "automatic", "contact", DT), load_robot(name)
-    judge = SlowChecker(robot, profile_data(name, "contact"), "automatic", DT)
+    monitor, robot = monitor_of(name, "automatic", "contact_energy", DT), load_robot(name)
+    judge = SlowChecker(robot, profile_data(name, "contact_energy"), "automatic", DT)
     space, model, rng = monitor._envelope.space, monitor._envelope.arm, np.random.default_rng(5)
     jacobian = np.zeros((3, model.model.nv))
     for _ in range(30):

@@ -64,14 +64,24 @@ def torque(data):
     change(data, torque_max_nm=chosen([0.5 * value for value in largest]))
 
 
-def contact(data):
+def contact(data, model="stricter"):
     """A person may be touched and squeezed in every mode, and must keep away as well."""
     separation = data["common"]["separation"]
     rule = {
-        **data["modes"]["collaborative"]["contact"], "regions": ["chest", "upper_arms_elbow", "lower_legs"],
-        "kind": "quasi_static", "payload_kg": chosen(1.0),
+        **data["modes"]["collaborative"]["contact"], "model": model, "transient_regions": ["chest", "hands_fingers"],
+        "quasi_static_regions": ["chest", "upper_arms_elbow", "lower_legs"], "payload_kg": chosen(1.0),
     }  # fmt: skip
     change(data, contact=rule, separation=separation)
+
+
+def contact_energy(data):
+    """As `contact`, by the energy of the motion alone."""
+    contact(data, "kinetic_energy")
+
+
+def contact_iso(data):
+    """As `contact`, by half of the moving mass alone."""
+    contact(data, "iso_ts_15066")
 
 
 def change(data, **limits):
@@ -86,6 +96,8 @@ VARIANTS = {
     "torque_rate": torque_rate,
     "torque": torque,
     "contact": contact,
+    "contact_energy": contact_energy,
+    "contact_iso": contact_iso,
 }
 
 

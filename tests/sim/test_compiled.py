@@ -13,6 +13,7 @@ from robolearn.files.writing import replace_file
 from robolearn.sim import compiled as compiled_module
 from robolearn.sim.callback import host_call
 from robolearn.sim.compiled import KEPT, SUFFIX, compiled
+from robolearn.sim.jit import known_options
 
 
 @pytest.fixture
@@ -113,6 +114,26 @@ def test_a_folder_that_cannot_be_written_costs_only_time(cache, compilations, ca
         np.testing.assert_array_equal(run(compiled(lowered())), -np.arange(1.0, 5.0))
     assert "The next run compiles again" in caplog.text
     assert len(compilations) == 1
+
+
+def test_a_jax_that_lacks_a_private_name_costs_only_time_and_says_so(
+    cache, compilations, monkeypatch, caplog
+):
+    program = lowered()
+    monkeypatch.setattr(program, "_lowering", object())
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda self, *args: compilations.append(self) or "compiled"
+    )
+    with caplog.at_level(logging.WARNING):
+        assert compiled(program) == "compiled"
+    assert caplog.text.count("The next run compiles again") == 1
+    assert len(compilations) == 1
+    assert files(cache) == []
+
+
+def test_an_option_that_xla_does_not_know_is_left_out():
+    known = {"xla_backend_optimization_level": 1}
+    assert known_options(known | {"xla_cpu_of_another_version": True}) == known
 
 
 def test_a_full_disk_costs_only_time_and_keeps_no_half_of_a_file(cache, monkeypatch, caplog):

@@ -97,10 +97,10 @@ def test_a_plant_outside_the_class_gives_no_confident_number(change):
     assert not result.explained
     failing = [joint.joint for joint in result.joints if not joint.explained]
     assert len(failing) >= 3
-    for quantity in result.judged.quantities:
-        if quantity.joint is None or quantity.joint in failing:
-            assert quantity.status != "identified"
-            assert quantity.interval is None
+    assert not result.identified
+    assert {q.interval for q in result.judged.quantities} == {None}
+    with pytest.raises(DataError, match="The model does not explain the log: "):
+        result.calibration()
 
 
 def test_a_calibration_holds_for_its_robot_file_only(clean, tmp_path):

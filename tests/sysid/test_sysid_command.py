@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from log_sessions import Session
-from recorded import plant_in_class, truth, wave
+from plant_session import plant_log
+from recorded import truth
 from typer.testing import CliRunner
 
 from robolearn.cli.app import app
@@ -14,49 +14,16 @@ from robolearn.errors import ConfigError, DataError, LogError
 from robolearn.learn.train_config import train_config
 from robolearn.robots import load_robot
 from robolearn.robots.calibration import read_calibration
-from robolearn.safety.types import Command, Measured, Surroundings
-from robolearn.sim.plant import PlantArm
 
 
 def _run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-class PlantSession(Session):
-    """A session whose arm is a plant."""
-
-    def play(self, plant, path):
-        arm = PlantArm(self.robot, plant, 0.002)
-        sent = self.robot.home_rad
-        for k in range(-200, len(path)):  # at rest first, until the arm's position is known
-            target = path[max(k, 0)]
-            seen = arm.step(self.now_s, sent)
-            measured = Measured(
-                self.robot.joint_names, seen["position_rad"], seen["velocity_rad_s"], float(seen["stamp_s"])
-            )
-            around = Surroundings(20.0, self.now_s)
-            commands = []
-            if k > 0:
-                commands = [Command(self.robot.joint_names, target, self.now_s, None)]
-            decision = self.monitor.check(commands, measured, around, self.now_s)
-            self.log.cycle(self.now_s, commands, measured, around, decision)
-            if decision.publish:
-                sent = decision.command_rad
-            if k == 0:
-                answer = self.monitor.start(self.now_s, measured, "op-7")
-                assert answer.accepted, answer.text
-            self.now_s += 0.002
-        return decision
-
-
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sysid")
-    session = PlantSession(folder / "log", folder / "key.pem", name="ur5e")
-    plant = plant_in_class(session.robot, noise=0.0)
-    _, path = wave(session.robot, duration_s=8.4, rate_hz=500.0)
-    session.play(plant, path)
-    session.log.close()
+    plant = plant_log(folder / "log", folder / "key.pem", "ur5e")
     return folder / "log", plant
 
 
@@ -117,7 +84,7 @@ def test_another_arm_and_what_is_no_recording_are_refused(log, tmp_path):
     assert isinstance(outcome.exception, DataError)
     assert "is of the arm 'ur5e', not of 'fr3'" in str(outcome.exception)
     outcome = _run("sysid", "fit", tmp_path, "--robot", "ur5e")
-    assert "neither a safety log" in str(outcome.exception)
+    assert "is no safety log" in str(outcome.exception)
     outcome = _run("sysid", "fit", folder, "--robot", "ur5e", "--effort-unit", "lbft")
     assert "Unknown effort unit 'lbft'" in str(outcome.exception)
     assert not list(tmp_path.iterdir())

@@ -112,7 +112,7 @@ function limitRow(r) {
   if (worst) {
     const used = worst.limit ? 1 - worst.margin / Math.abs(worst.limit) : null, isPosition = r.key.startsWith("position"), noBar = isPosition || /^(workspace|self_distance|separation)/.test(r.key) && !r.key.includes("age");
     const tone = worst.margin < 0 ? "bad" : used > 0.9 && !noBar ? "warn" : "";
-    near = [`${number(worst.value)} ${unit}${worst.where ? " at " + worst.where : ""}${/^(velocity|separation\.edition|contact\.edition)/.test(r.key) ? `, limit there ${number(worst.limit)} ${unit}` : ""}, cycle ${worst.cycle}${worst.every > 1 ? ` (1 cycle in ${worst.every} looked at)` : ""}`, noBar || used === null ? null : el("div", {cls: `bar ${tone}`, title: `${(100 * used).toFixed(1)} % of the limit`}, el("i", {style: `width:${Math.max(0, Math.min(100, 100 * used)).toFixed(1)}%`}))];
+    near = [`${number(worst.value)} ${unit}${worst.where ? " at " + worst.where : ""}${/^(velocity|separation\.edition|contact\.(edition|kinetic_energy|iso_ts_15066))/.test(r.key) ? `, limit there ${number(worst.limit)} ${unit}` : ""}, cycle ${worst.cycle}${worst.every > 1 ? ` (1 cycle in ${worst.every} looked at)` : ""}`, noBar || used === null ? null : el("div", {cls: `bar ${tone}`, title: `${(100 * used).toFixed(1)} % of the limit`}, el("i", {style: `width:${Math.max(0, Math.min(100, 100 * used)).toFixed(1)}%`}))];
     margin = `${number(worst.margin)} ${unit}`;
   }
   const value = Array.isArray(r.value) ? el("span", {title: r.joints?.join(", ")}, `${r.value.join(", ")} ${unit}`) : `${r.value}${r.source && unit ? " " + unit : ""}`;

@@ -21,7 +21,7 @@ from std_srvs.srv import Trigger
 
 from robolearn.deploy.claim import Claim
 from robolearn.errors import BundleError, RobolearnError, RobotError
-from robolearn.policy.approval import require_approval
+from robolearn.policy.approval import require_approval, require_not_revoked
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.policy.runtime import PolicyRuntime
@@ -61,6 +61,7 @@ PARAMETERS = (
     Parameter("trusted_keys", [], "key ids or public keys that may sign; empty accepts any intact signature"),
     Parameter("require_approval", True, "serve only a bundle that one of approver_keys has approved"),
     Parameter("approver_keys", [], "key ids or public keys of those who may approve"),
+    Parameter("approvals_needed", 1, "different people who must have approved it", "", 1, 2),
     Parameter("observation_age_max_s", 0.05, "older joint states hold the policy", "s", 0.001, 1.0),
     Parameter("staged_bundle", "", "bundle for the service ~/stage; may be changed while running", read_only=False),
     Parameter("swap_in_motion", False, "swap a staged policy at once, in motion, without a start; the log names it"),
@@ -85,6 +86,7 @@ class PolicyNode:
         self.node = Lifecycle(self)
         self._p = p = declare(self.node, PARAMETERS)
         self.refusal = ""
+        self.revoked = ""  # why the bundle that is served may no longer be: it brakes and holds, for good
         self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
         self._aside = self.loop.aside()
         self.clock = StampClock()
@@ -129,8 +131,9 @@ class PolicyNode:
         """The bundle and the arm it is for. Raises BundleError or RobotError."""
         p = self._p
         bundle = PolicyBundle.load(path, p["trusted_keys"] or None)
+        require_not_revoked(bundle, path)
         if p["require_approval"]:
-            require_approval(bundle, path, p["approver_keys"])
+            require_approval(bundle, path, p["approver_keys"], p["approvals_needed"])
         m = bundle.manifest
         robot = load_robot(p["robot"] or m.robot)
         if robot.name != m.robot:
@@ -320,7 +323,7 @@ class PolicyNode:
         except BundleError as error:
             self.refusal = str(error)
             return driver, go
-        self._bundle, self._driver = bundle, staged
+        self._bundle, self._driver, self.revoked = bundle, staged, ""
         if not in_motion:
             self._source = _source(bundle)
         self.node.get_logger().info(f"swapped: {bundle.manifest.name}, digest {bundle.digest[:12]}")
@@ -329,7 +332,7 @@ class PolicyNode:
     def _go(self, now_ns: int, driver: PolicyDriver) -> Go:
         if not self._follows or now_ns - self._decision_ns > DECISION_AGE_MAX_NS:
             return Go.HOLD
-        if not self._active or self._ending or not self._inputs.complete:
+        if not self._active or self._ending or self.revoked or not self._inputs.complete:
             return Go.BRAKE
         age_s = now_ns / 1e9 - self._state_s
         self.observation_age.add(round(age_s * 1e9))
@@ -364,6 +367,7 @@ class PolicyNode:
 
     def _publish_diagnostics(self) -> None:
         driver, bundle = self._driver, self._bundle
+        self._look_for_revocation(bundle)
         values = loop_values(self.loop) | {
             "bundle": Path(bundle.path or "").name,
             "digest": bundle.digest,
@@ -372,8 +376,8 @@ class PolicyNode:
         values |= {f"observation_age_us_{k}": v for k, v in self.observation_age.summary_us().items()}
         if driver is not None:
             values |= {f"inference_us_{k}": v for k, v in driver.inference.summary_us().items()}
-        problem = self.refusal or (driver.problem if driver else "not configured") or self._inputs.problem
-        problem = problem or ". ".join(self._misfits()) or self._unheard()
+        problem = self.revoked or self.refusal or (driver.problem if driver else "not configured")
+        problem = problem or self._inputs.problem or ". ".join(self._misfits()) or self._unheard()
         level, text = (ERROR, problem) if problem else (OK, "serving")
         slow = self._slow(driver)
         if not problem and slow:
@@ -385,6 +389,16 @@ class PolicyNode:
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _look_for_revocation(self, bundle: PolicyBundle) -> None:
+        """Whether the bundle that is served has been revoked since, or that can no longer be read."""
+        if self.revoked:
+            return
+        try:
+            require_not_revoked(bundle, bundle.path or "")
+        except BundleError as error:
+            self.revoked = f"the policy brakes and holds: {error}"
+            self.node.get_logger().error(self.revoked)
 
     def _unheard(self) -> str:
         """Says so where the safety node was heard once and is silent now."""

@@ -1,0 +1,116 @@
+"""One PPO iteration as a pure function: rollout, advantages, minibatch epochs, normaliser; whole and jitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import PartitionSpec as P
+
+from robolearn.learn.groups import AXIS, local_groups, minibatch_rows, noise
+from robolearn.learn.imitation import expert_of, noise_scale
+from robolearn.learn.learner import Env, LearnerState, TrainState
+from robolearn.learn.networks import apply_mlp
+from robolearn.learn.normalize import normalize, update_normalizer
+from robolearn.learn.rollout import Rollout, rollout
+from robolearn.learn.stopwatch import Stopwatch, rollout_times
+from robolearn.learn.train_config import TrainConfig
+from robolearn.learn.update import epochs, log_std_at, mean_of, samples_of
+from robolearn.sim.jit import jit
+
+
+def iteration(
+    config: TrainConfig,
+    env: Env,
+    state: TrainState,
+    stopwatch: Stopwatch | None = None,
+    processes: Sequence[int] = (),
+) -> tuple[TrainState, dict[str, Array]]:
+    """One shard's part of an iteration; runs inside a mesh axis AXIS. Metrics are the same on every shard.
+
+    stopwatch: also report how long the rollouts of the shards took, before any waits for another.  processes: of
+    each shard, the process that it belongs to.
+    """
+    ppo, learner = config.ppo, state.learner
+    keys = jax.random.split(learner.key, 3)
+    groups = local_groups(config, env)
+    progress = learner.iteration / config.iterations
+    log_std = log_std_at(learner.params, ppo, progress)
+    rolled = rollout(
+        env.step,
+        lambda obs: apply_mlp(learner.params.actor, normalize(learner.normalizer, obs), ppo.activation),
+        log_std,
+        state.env,
+        state.episode_return,
+        noise(keys[0], groups, ppo.rollout_steps, env) * noise_scale(config, env, groups, progress)[:, None],
+        expert_of(config, env, groups, progress),
+    )
+    samples, explained = samples_of(ppo, learner, rolled.steps)
+    rows = minibatch_rows(keys[1], groups, env, ppo)
+    learner, losses = epochs(config, learner, samples, rows, progress)
+    learner = learner._replace(
+        normalizer=update_normalizer(learner.normalizer, rolled.steps.obs, AXIS),
+        critic_normalizer=update_normalizer(learner.critic_normalizer, rolled.steps.critic_obs, AXIS),
+        key=keys[2],
+        iteration=learner.iteration + 1,
+    )
+    metrics = _metrics(rolled) | losses
+    metrics |= {"learning_rate": learner.learning_rate, "action_std": jnp.exp(log_std).mean()}
+    metrics |= {"value_explained": explained}
+    if stopwatch is not None:
+        reward = rolled.steps.reward
+        metrics |= rollout_times(stopwatch.when(reward.sum()), reward.size, processes)
+    return TrainState(learner, rolled.env, rolled.episode_return), metrics
+
+
+def make_iteration(
+    config: TrainConfig, env: Env, mesh: jax.sharding.Mesh, stopwatch: Stopwatch | None = None
+) -> Any:
+    """The jitted iteration over a mesh: (state, stop [devices] bool) -> (state, metrics).
+
+    `stop` is each device's request to end; metrics["stop"] is 1 on all of them as soon as one has it, so that
+    processes that were told at different moments end after the same iteration.
+    """
+
+    processes = [device.process_index for device in mesh.devices.flat]
+
+    def shard(learner: LearnerState, env_state: Any, episode_return: Array, stop: Array) -> Any:
+        state = TrainState(learner, env_state, episode_return)
+        state, metrics = iteration(config, env, state, stopwatch, processes)
+        metrics["stop"] = jax.lax.pmax(stop.astype(jnp.float32).max(), AXIS)
+        return state.learner, state.env, state.episode_return, metrics
+
+    sharded = jax.shard_map(
+        shard,
+        mesh=mesh,
+        in_specs=(P(), P(AXIS), P(AXIS), P(AXIS)),
+        out_specs=(P(), P(AXIS), P(AXIS), P()),
+        check_vma=False,
+    )
+
+    @jit
+    def run(state: TrainState, stop: Array) -> tuple[TrainState, dict[str, Array]]:
+        learner, env_state, episode_return, metrics = sharded(
+            state.learner, state.env, state.episode_return, stop
+        )
+        return TrainState(learner, env_state, episode_return), metrics
+
+    return run
+
+
+def _metrics(rolled: Rollout) -> dict[str, Array]:
+    sums = jax.lax.psum(rolled.sums, AXIS)
+    count = jnp.maximum(sums.episodes, 1.0)
+    metrics = {f"env/{name}": value for name, value in jax.lax.pmean(rolled.metrics, AXIS).items()}
+    metrics |= {
+        "episodes": sums.episodes,
+        "success": sums.successes / count,
+        "terminated": sums.terminations / count,
+        "episode_return": sums.episode_return / count,
+        "episode_steps": sums.episode_steps / count,
+        "reward": mean_of(rolled.steps.reward),
+    }
+    return metrics

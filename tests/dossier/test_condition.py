@@ -1,0 +1,100 @@
+"""Friction over the logs: what grows is found on its joint, what all joints share is not taken for wear."""
+
+import json
+
+import numpy as np
+import pytest
+
+from robolearn.data.motion import Motion, Stream
+from robolearn.dossier.condition import Features, assess, features, gravity_torque
+from robolearn.dossier.condition_page import joint_line, metrics, write_condition
+from robolearn.errors import DataError
+from robolearn.robots import load_robot
+
+FR3 = load_robot("fr3")
+KP = np.asarray(FR3.servo.kp_nm_rad)
+HEALTHY_NM = np.array([2.0, 2.0, 2.0, 2.0, 0.6, 0.6, 0.6])
+
+
+def months(rng, growth_nm=0.0, joint=3, days=60, load=None, unseen=()):
+    """Features of healthy days with temperature +-10 % and 3 % of noise; from day 30 on one joint wears."""
+    found = []
+    for day in range(days):
+        friction = HEALTHY_NM * (1 + rng.uniform(-0.1, 0.1)) * (1 + rng.normal(0, 0.03, 7))
+        friction[joint] += growth_nm * max(0, day - 30)
+        coulomb = friction / KP
+        coulomb[list(unseen)] = np.nan
+        gravity = np.where([0, 1, 0, 1, 0, 1, 0], 1 + rng.normal(0, 0.004, 7), np.nan)
+        if load is not None and day >= load:
+            gravity += 0.12
+        found.append(Features(f"day {day}", None, coulomb, np.full(7, 0.004), gravity))
+    return found
+
+
+def test_wear_of_one_joint_is_found_before_half_a_newton_metre_and_on_that_joint_alone():
+    for seed in range(10):
+        result = assess(months(np.random.default_rng(seed), 0.05), FR3, servo_known=True)
+        assert [j.joint for j in result.alarms] == [FR3.joint_names[3]]
+        worn = result.joints[3]
+        assert 30 < worn.alarm < 39
+        assert 24 <= worn.began <= worn.alarm
+        assert worn.change == pytest.approx(0.05 * 27, rel=0.15)
+        assert worn.unit == "Nm"
+
+
+def test_a_healthy_arm_stays_quiet_for_months_whatever_the_temperature():
+    quiet = [not assess(months(np.random.default_rng(100 + seed)), FR3).alarms for seed in range(40)]
+    assert sum(quiet) >= 39
+
+
+def test_a_changed_load_is_told_from_wear():
+    result = assess(months(np.random.default_rng(1), load=40), FR3)
+    assert result.load == 40
+    assert result.alarms == []
+    assert any("another load" in note for note in result.notes)
+
+
+def test_a_joint_that_hardly_moves_is_not_followed_and_that_is_said():
+    result = assess(months(np.random.default_rng(1), unseen=(6,)), FR3)
+    assert result.joints[6].score[-1] is None
+    assert any(note.startswith(FR3.joint_names[6]) for note in result.notes)
+    with pytest.raises(DataError, match="Fewer than three joints moved"):
+        assess(months(np.random.default_rng(1), unseen=range(5)), FR3)
+    with pytest.raises(DataError, match="15 logs are too few"):
+        assess(months(np.random.default_rng(1), days=15), FR3)
+
+
+def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
+    time = np.arange(0, 20, 0.004)
+    sent = FR3.home_rad + 0.3 * np.sin(time[:, None] * np.linspace(0.7, 1.3, 7))
+    speed = np.gradient(sent, time, axis=0)
+    gravity = gravity_torque(FR3.spec(None).compile(), FR3, sent)
+    torque = HEALTHY_NM * np.tanh(speed / 0.02) + 1.5 * speed + gravity + 0.4
+    rng = np.random.default_rng(0)
+    measured = sent - torque / KP + rng.normal(0, 1e-5, sent.shape)
+    motion = Motion(
+        "log", "", tuple(FR3.joint_names), Stream(time, {"position_rad": sent}),
+        Stream(time, {"position_rad": measured, "effort": torque}), effort_unit="Nm",
+    )  # fmt: skip
+    found = features(motion, FR3)
+    assert found.coulomb_rad * KP == pytest.approx(HEALTHY_NM, rel=0.03)
+    assert found.gravity[1] == pytest.approx(1.0, abs=0.02)
+    assert np.isnan(found.gravity[0])  # a vertical axis carries nothing
+    short = Motion(
+        "short", "", tuple(FR3.joint_names), Stream(time[:9], {"position_rad": sent[:9]}),
+        Stream(time[:9], {"position_rad": measured[:9]}),
+    )  # fmt: skip
+    with pytest.raises(DataError, match="too few to fit"):
+        features(short, FR3)
+
+
+def test_page_json_and_metrics_say_the_same(tmp_path):
+    result = assess(months(np.random.default_rng(3), 0.05), FR3)
+    page, beside, prom = write_condition(result, tmp_path / "c.html")
+    assert "friction grows since log" in page.read_text()
+    assert "<script" not in page.read_text()
+    assert json.loads(beside.read_bytes())["alarms"] == [FR3.joint_names[3]]
+    assert f'alarm{{robot="fr3",joint="{FR3.joint_names[3]}"}} 1' in prom.read_text()
+    assert metrics(result) == prom.read_text()
+    assert " rad beside the other joints" in joint_line(result, result.joints[3])
+    assert joint_line(result, result.joints[0]).endswith("no growth of friction")
