@@ -21,6 +21,7 @@ from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli import sysid as cli_sysid
+from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.cli.terminal import Terminal
@@ -380,6 +381,7 @@ def serve(
 
 
 app.command(rich_help_panel=INTEGRATOR)(controller)
+app.command(rich_help_panel=INTEGRATOR)(init_cell)
 
 
 @app.command(rich_help_panel=SAFETY)
