@@ -81,6 +81,13 @@ Overrides = Annotated[
 ]
 
 
+def _folder(text: str) -> Path:
+    """The path of a folder. An empty one is an unset variable in a script, and no folder."""
+    if not text.strip():
+        raise ConfigError("--run is empty. Give a folder, or leave it out for runs/ROBOT-TASK.")
+    return Path(text)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a user's mistake is one line on stderr and status 2, never a traceback."""
     try:
@@ -137,7 +144,10 @@ def train(
     task: Task,
     overrides: Overrides = None,
     config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(parser=_folder, metavar="PATH", help="Run folder (default: runs/ROBOT-TASK)."),
+    ] = None,
     bundle: Annotated[
         bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
     ] = True,
@@ -277,7 +287,11 @@ def export(
 
     opened = open_run(run)
     named_key(key, new_key)
-    out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
+    err.print(opened.which, markup=False, highlight=False, soft_wrap=True)
+    bundle = opened.export(output, key_path=key)
+    out.print(bundle.inspect(), markup=False, highlight=False, soft_wrap=True)
+    said = f"Thresholds: {cli_dossier.acceptance_text(bundle.manifest.evaluation)}"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=INTEGRATOR)

@@ -2,8 +2,8 @@
 
 MuJoCo's compiler computes from masses, inertias, sizes and positions further constants that the engines use, such
 as the inverse weights that scale contact forces. After a draw of domain randomisation they must follow, or contacts
-would be solved with the wrong scaling. `mj_setConst` computes them, one simulation at a time, here for every engine:
-the native engine has them in its own rows, and the MJX engines get the same numbers at an episode's start.
+would be solved with the wrong scaling. `mj_setConst` computes them, one simulation at a time, for the native engine, in
+its own rows. The MJX engines get the same numbers at an episode's start from `derived.py`, on the device.
 
 | constant                          | follows                          | used for                                 |
 |-----------------------------------|----------------------------------|------------------------------------------|
@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 from mujoco.batch import Batch
@@ -33,12 +31,12 @@ DRAWN = "drawn"
 _BLOCK = 128  # simulations of which one field is compared nevertheless, in a step
 _INERTIAL = ("body_subtreemass", "body_invweight0", "dof_invweight0", "tendon_invweight0", "actuator_acc0")
 _SIZES = ("geom_rbound", "geom_aabb")
-_INPUTS = frozenset(mujoco.MjModel._setconst_inputs)
+INPUTS = frozenset(mujoco.MjModel._setconst_inputs)
 
 
 def derived_names(model: mujoco.MjModel, fields: Mapping[str, Any]) -> tuple[str, ...]:
     """The constants that follow the named fields."""
-    if not _INPUTS & set(fields):
+    if not INPUTS & set(fields):
         return ()
     names = _INERTIAL + (_SIZES if "geom_size" in fields else ())
     return tuple(name for name in names if getattr(model, name).size)
@@ -100,22 +98,8 @@ class FieldRows:
         for name, values in own.items():
             self._last(name)[rows] = values
             self._batch.expand(name)[rows] = values
-        if _INPUTS & set(own):
+        if INPUTS & set(own):
             self._batch.set_const(rows)
-
-    def shapes(self, fields: Mapping[str, Any], count: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of what `derived` returns for count rows, float32."""
-        model = self._batch.model
-        return {
-            name: jax.ShapeDtypeStruct((count, *getattr(model, name).shape), jnp.float32)
-            for name in derived_names(model, fields)
-        }
-
-    def derived(self, constants: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
-        """Fill constants {name: [K, ...]}, shaped as `shapes` says, with what rows [K] of the batch hold now."""
-        for name, values in constants.items():
-            own = self._batch.expanded(name)
-            values[:] = getattr(self._batch.model, name) if own is None else own[rows]
 
     def _own(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         given = tuple(fields)

@@ -1,12 +1,13 @@
 """The `jax` and `warp` engines: MuJoCo XLA, on any XLA device or on NVIDIA GPUs (and, slowly, on a CPU).
 
-Each step rebuilds the engine's data from `PhysicsState`, so nothing outlives the step that a checkpoint lacks.
+Each step rebuilds the engine's data from `PhysicsState`, so nothing outlives the step that a checkpoint lacks. Nothing
+waits for the host: sensors and the constants that follow drawn values are computed in JAX.
 """
 
 from __future__ import annotations
 
 import copy
-import threading
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,11 +15,10 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from mujoco import mjx
-from mujoco.batch import Batch
 
 from robolearn.errors import MissingDependency, PhysicsError
-from robolearn.sim.callback import host_call
-from robolearn.sim.constants import FieldRows, derived_names
+from robolearn.sim.constants import derived_names
+from robolearn.sim.derived import DerivedConstants
 from robolearn.sim.physics import (
     Array,
     ModelFields,
@@ -27,6 +27,7 @@ from robolearn.sim.physics import (
     needs_whole_pass,
     sensor_stage,
 )
+from robolearn.sim.sensors import covers, sensors
 
 # Room for contacts and constraint rows per simulation. Too little is reported in `PhysicsState.overflow`.
 CONTACTS_PER_ENV = 48
@@ -45,11 +46,15 @@ class MjxPhysics(Physics):
             sizes: dict[str, Any] = {"naconmax": CONTACTS_PER_ENV * num_envs, "njmax": CONSTRAINTS_PER_ENV}
         else:
             sizes = {}
-        lean = copy.copy(model)
+        lean, moving = copy.copy(model), copy.copy(model)
         if not needs_whole_pass(model):
             lean.opt.disableflags |= int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT)
+        self._in_jax = covers(model)
+        if self._in_jax:
+            moving.opt.disableflags |= int(_OFF.mjDSBL_SENSOR)
+        self._derived = DerivedConstants(model)
         try:
-            self._model = mjx.put_model(model, impl=impl)
+            self._model = mjx.put_model(moving, impl=impl)
             self._sensing_model = mjx.put_model(lean, impl=impl)
             self._data = mjx.make_data(model, impl=impl, **sizes)
         except (NotImplementedError, ValueError) as error:
@@ -59,7 +64,6 @@ class MjxPhysics(Physics):
         limited = model.actuator_forcelimited.astype(bool)[:, None]
         self._force_min, self._force_max = np.where(limited, model.actuator_forcerange, [-np.inf, np.inf]).T
         self._late = sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC
-        self._lock = threading.Lock()
 
     def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         """See `Physics.step`."""
@@ -67,13 +71,15 @@ class MjxPhysics(Physics):
 
     def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
         """See `Physics._look`."""
+        constants = jax.vmap(self._derived)(fields) if derived_names(self.model, fields) else {}
+        if self._in_jax:
+            return jax.vmap(partial(sensors, self.model))(qpos, qvel, fields), constants
         count = ids.shape[0]
         blank = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), self.blank())
         start = blank.replace(qpos=qpos, qvel=qvel)
         model = self._model if self._late.any() else self._sensing_model
-        fields = fields | self._constants(fields, count)
-        data = jax.vmap(lambda s, f: mjx.forward(_with(model, f), self._load(s)))(start, fields)
-        return data.sensordata, {name: fields[name] for name in derived_names(self.model, fields)}
+        data = jax.vmap(lambda s, f: mjx.forward(_with(model, f), self._load(s)))(start, fields | constants)
+        return data.sensordata, constants
 
     def _step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         model = _with(self._model, fields)
@@ -83,9 +89,7 @@ class MjxPhysics(Physics):
             return data, self._overflow(data)
 
         data, overflow = jax.lax.scan(substep, self._load(state), ctrl)
-        late = data.sensordata  # acceleration sensors speak of the last substep, as with mj_step
-        now = mjx.forward(_with(self._sensing_model, fields), data)
-        sensordata = jnp.where(self._late, late, now.sensordata)
+        sensordata = self._sense(data, fields)
         finite = (
             jnp.isfinite(data.qpos).all() & jnp.isfinite(data.qvel).all() & jnp.isfinite(sensordata).all()
         )
@@ -125,18 +129,12 @@ class MjxPhysics(Physics):
             qacc_warmstart=state.qacc_warmstart,
         )
 
-    def _constants(self, fields: ModelFields, count: int) -> ModelFields:
-        """Derived constants of count simulations. MuJoCo XLA cannot compute them, so MuJoCo does, on the host."""
-        if not derived_names(self.model, fields):
-            return {}
-        rows, every = FieldRows(Batch(self.model, count)), np.arange(count)
-
-        def compute(constants: dict[str, np.ndarray], fields: dict[str, np.ndarray]) -> None:
-            with self._lock:
-                rows.put(every, fields)
-                rows.derived(constants, every)
-
-        return host_call(compute, rows.shapes(fields, count), fields)
+    def _sense(self, data: Any, fields: ModelFields) -> Array:
+        """Sensors at the state now; those of accelerations speak of the last substep, as with mj_step."""
+        if self._in_jax:
+            return sensors(self.model, data.qpos, data.qvel, fields)
+        now = mjx.forward(_with(self._sensing_model, fields), data)
+        return jnp.where(self._late, data.sensordata, now.sensordata)
 
     def _overflow(self, data: Any) -> Array:
         """Whether this substep ran out of room. The jax engine sizes its buffers for every contact there can be.
