@@ -72,7 +72,9 @@ def _check(scratch: Path, texts: dict[str, str]) -> None:
     for name, text in texts.items():
         (scratch / name).write_text(text, encoding="utf-8")
     deployment = load_deployment(scratch / DEPLOYMENT)
-    SafetyProfile.load(scratch / PROFILE).check_against(load_robot(deployment.robot))
+    profile = SafetyProfile.load(scratch / PROFILE)
+    profile.check_against(load_robot(deployment.robot))
+    profile.mode(deployment.mode)
     node_parameters(deployment, "bundle")
 
 

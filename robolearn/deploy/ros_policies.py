@@ -52,6 +52,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     states = tuple(dict.fromkeys((*given, *((own(d.state_topic),) if d.state_topic else ()))))
     person, enabling = own(d.person_topic), own("robolearn/enabling_device")
     wrench = (own(d.wrench_topic),) if d.wrench_topic else tuple(arms(t) for t in (ros.wrench_topic,) if t)
+    status = tuple(arms(one.topic) for one in ros.status_topics.values())
     poses = (own("robolearn/pose/*"), own("robolearn/gripper_width"))
     goal, wanted, opening = (
         own(f"robolearn/{name}") for name in ("goal", "policy_command", "policy_gripper")
@@ -69,7 +70,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
             subscribe=(*states, wanted, opening, person, enabling,
-                       *wrench, "/diagnostics", f"{controller}/status"),
+                       *wrench, *status, "/diagnostics", f"{controller}/status"),
             serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
             call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
         ),

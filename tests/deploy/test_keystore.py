@@ -139,6 +139,7 @@ def test_who_may_read_what(keystore):
 
     assert readers("rt/cell/commands") == {"arm_driver", "sim_node"}
     assert readers("rt/robolearn_controller/status") == {"safety_node", "arm_driver"}
+    assert readers("rt/franka_robot_state_broadcaster/robot_state") == {"safety_node", "arm_driver"}
     assert readers("rt/cell/person") == {"safety_node", "arm_driver"}
     assert readers("rt/tracker/cube") == {"policy_node", "arm_driver"}
     assert readers("rt/robolearn/decision") == {"policy_node", "operator", "viewer", "arm_driver"}
