@@ -152,8 +152,10 @@ def _html(data: Mapping[str, Any]) -> str:
     bundle = data["bundle"]
     title = f"{bundle['name']}: {bundle['task']}" if bundle else f"run {Path(data['of']).name}"
     body = [
-        f"<header><h1>Dossier of {escape(title)}</h1><p>Made {escape(data['made_utc'])} by robolearn "
-        f"{escape(data['robolearn'])} from {escape(str(data['of']))}</p></header>",
+        (
+            f"<header><h1>Dossier of {escape(title)}</h1><p>Made {escape(data['made_utc'])} by robolearn "
+            f"{escape(data['robolearn'])} from {escape(str(data['of']))}</p></header>"
+        ),
         _cards(data),
         f'<p class="note">{escape(data["basis"])}</p>',
         *([_list("Could not be read", data["problems"])] if data["problems"] else []),

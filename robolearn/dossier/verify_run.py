@@ -41,8 +41,10 @@ _MALFORMED = (
     keys.KeyFileError,
 )
 NOT_SHOWN = (
-    "That it is the latest: a trail cut back together with its head looks the same from inside. Keep a copy of "
-    f"{AUDIT_HEAD_FILE} elsewhere and give it with --head.",
+    (
+        "That it is the latest: a trail cut back together with its head looks the same from inside. Keep a copy of "
+        f"{AUDIT_HEAD_FILE} elsewhere and give it with --head."
+    ),
     "That the records are true, or the clock right: both are the training machine's own word.",
     "That a key was not misused by somebody who could read its file.",
 )
