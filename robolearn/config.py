@@ -158,12 +158,28 @@ def faults(
     return "; ".join(shown) + (f"; and {more} more faults." if more else "")
 
 
+def overridden(
+    kind: type[C], data: dict[str, Any], overrides: Iterable[str], name: str, line: Line | None = None
+) -> C:
+    """A config of data with `key=value` overrides. A fault that only they bring is blamed on them, not on name."""
+    overrides = list(overrides)
+    if not overrides:
+        return build(kind, data, name, line)
+    changed = apply_overrides(data, overrides)
+    try:
+        return build(kind, changed, name)  # an override has no line
+    except ConfigError as error:
+        try:
+            build(kind, data, name, line)
+        except ConfigError:
+            raise error from None  # the file's own, or both
+        return build(kind, changed, f"{' '.join(overrides)} (of the command line)")
+
+
 def load_config(kind: type[C], path: str | Path | None = None, overrides: Iterable[str] = ()) -> C:
     """A config from its defaults, then a YAML file, then overrides."""
     document = read_document(config_path(path)) if path is not None else Document({}, "config")
-    overrides = list(overrides)
-    line = None if overrides else document.line  # an override has no line
-    return build(kind, apply_overrides(document.data, overrides), str(path) if path else "config", line)
+    return overridden(kind, document.data, overrides, str(path) if path else "config", document.line)
 
 
 def scalar(text: str) -> Any:

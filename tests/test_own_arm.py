@@ -148,7 +148,7 @@ def test_gymnasium_knows_it_by_the_id_that_register_gives(tmp_path, monkeypatch)
         ("my_arm.yaml/reech", TaskError, "Did you mean 'my_arm.yaml/reach'?"),
         ("gone.yaml/reach", RobotError, "No file 'gone.yaml'"),
         ("my_arm/reach", TaskError, "An arm of your own goes by its file: my_arm.yaml/reach."),
-        ("short.yaml/reach", TaskError, "reach_m, which robot 'three' does not state"),
+        ("short.yaml/reach_pose", TaskError, "takes 6 joints; robot 'three' has 3. Use 'reach'"),
     ],
 )
 def test_what_cannot_be_made_is_said(tmp_path, monkeypatch, task, kind, message):

@@ -7,15 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 
 from robolearn.env.cartesian_action import damped_inverse
 from robolearn.env.task import Array, Readings, Reset, Task, TaskConfig
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
-from robolearn.robots import Robot
+from robolearn.robots import Robot, robot_names
 from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
-from robolearn_envs.shared import arm_sensors, arm_slots, randomization, shoulder_height_m, workcell
+from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
+from robolearn_envs.workspace import reach_m, shoulder_height_m, tcp_points, within_reach
 
 START = {
     "start_first_joint_rad": (-1.2, 1.2),  # from home: it turns the whole arm
@@ -27,6 +29,10 @@ GOAL = {
     "goal_azimuth_rad": (-1.2, 1.2),  # to either side of straight ahead
     "goal_height_m": (0.10, 0.80),  # above the base: clear of the floor
 }
+# Of an arm of one's own: how many goals are tried, and the share that must be in reach for the segment to be used;
+# else goals are where the TCP gets at postures around home.
+GOALS_TRIED, REACHED_MIN = 256, 0.98
+GOAL_SPREAD_RAD, GOALS_MIN, GOALS_MAX = 0.8, 200, 4096
 EXPERT_RATE_1_S = 8.0  # how fast the expert takes the way to the goal out
 GUIDE_DRIFT_1_S = 0.5  # and the posture against home
 
@@ -57,11 +63,15 @@ class Reach(Task[ReachConfig]):
 
     def __init__(self, robot: Robot, config: ReachConfig):
         super().__init__(robot, config)
-        if robot.reach_m is None:
-            raise TaskError(
-                f"Task 'reach' draws its goals within reach_m, which robot '{robot.name}' does not state."
-            )
-        self._reach_m = robot.reach_m
+        self._reach_m = reach_m(robot)
+        self._start_height_m = min(START_HEIGHT_M, 0.5 * float(forward(robot, robot.home_rad)[0][2]))
+        self._reachable: np.ndarray | None = (
+            None  # goals to draw from, where the shell segment is not the arm's
+        )
+        if robot.name not in robot_names():
+            drawn = jax.vmap(self.draw_goal)(jax.random.split(jax.random.key(0), GOALS_TRIED))
+            if within_reach(robot, np.asarray(drawn, np.float64)).mean() < REACHED_MIN:
+                self._reachable = self._reachable_goals()
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -90,11 +100,39 @@ class Reach(Task[ReachConfig]):
         arm = home + self.draw(key_start, "start_first_joint_rad", *others)
         arm = jnp.clip(arm, jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
         tcp, _ = forward(self.robot, arm, xp=jnp)
-        arm = jnp.where(tcp[2] < START_HEIGHT_M, home, arm)
+        arm = jnp.where(tcp[2] < self._start_height_m, home, arm)
         return Reset(arm, {"goal_position": self.draw_goal(key_goal)})
 
+    def _reachable_goals(self) -> np.ndarray:
+        """Points [k, 3] m that the TCP reaches, in the part of the shell segment that it gets to, or near home.
+
+        Of an arm that reaches too little of the shell: its own postures say where goals can be.
+        """
+        points = tcp_points(self.robot, GOAL_SPREAD_RAD)
+        low, high = (self.config.randomization.pose["goal_azimuth_rad"][i] for i in (0, 1))
+        azimuth = np.arctan2(points[:, 1], points[:, 0])
+        clear = points[:, 2] > self._start_height_m
+        ahead = (
+            clear
+            & (azimuth >= low)
+            & (azimuth <= high)
+            & (np.hypot(points[:, 0], points[:, 1]) > 0.2 * self._reach_m)
+        )
+        chosen = points[ahead if ahead.sum() >= GOALS_MIN else clear][:GOALS_MAX]
+        if len(chosen) < GOALS_MIN:
+            raise TaskError(
+                f"Task 'reach': robot '{self.robot.name}' hardly gets its tool off the floor around home_rad "
+                f"({len(chosen)} of {len(points)} postures). Write a home_rad with the tool well above the base."
+            )
+        return chosen.astype(np.float32)
+
     def draw_goal(self, key: Array) -> Array:
-        """A goal [3] m in the base frame, uniform over radius, azimuth and height within the shell segment."""
+        """A goal [3] m in the base frame, uniform over radius, azimuth and height within the shell segment.
+
+        Of an arm that reaches too little of the segment, one of the points that its TCP is known to reach.
+        """
+        if self._reachable is not None:
+            return jax.random.choice(key, jnp.asarray(self._reachable))
         key_radius, key_azimuth, key_height = jax.random.split(key, 3)
         shoulder = shoulder_height_m(self.robot)
         radius = self.draw(key_radius, "goal_radius_share")[0] * self._reach_m

@@ -48,12 +48,6 @@ def randomization(
     )
 
 
-def shoulder_height_m(robot: Robot) -> float:
-    """Height of the second joint's axis above the base, with the arm at zero."""
-    first, second = [step for step in robot.chain if step.type == "revolute"][:2]
-    return float(first.xyz[2] + second.xyz[2])
-
-
 def workcell(robot: Robot, gripper: str | None = "parallel", *, table_height_m: float = 0.0) -> mujoco.MjSpec:
     """The robot standing on a lit floor, or with a table height above it, where the floor is only seen."""
     spec = robot.spec(gripper)

@@ -21,6 +21,7 @@ from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli import sysid as cli_sysid
+from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.cli.terminal import Terminal
@@ -80,6 +81,13 @@ Overrides = Annotated[
 ]
 
 
+def _folder(text: str) -> Path:
+    """The path of a folder. An empty one is an unset variable in a script, and no folder."""
+    if not text.strip():
+        raise ConfigError("--run is empty. Give a folder, or leave it out for runs/ROBOT-TASK.")
+    return Path(text)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a user's mistake is one line on stderr and status 2, never a traceback."""
     try:
@@ -136,7 +144,10 @@ def train(
     task: Task,
     overrides: Overrides = None,
     config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(parser=_folder, metavar="PATH", help="Run folder (default: runs/ROBOT-TASK)."),
+    ] = None,
     bundle: Annotated[
         bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
     ] = True,
@@ -276,6 +287,7 @@ def export(
 
     opened = open_run(run)
     named_key(key, new_key)
+    err.print(opened.which, markup=False, highlight=False, soft_wrap=True)
     bundle = opened.export(output, key_path=key)
     out.print(bundle.inspect(), markup=False, highlight=False, soft_wrap=True)
     said = f"Thresholds: {cli_dossier.acceptance_text(bundle.manifest.evaluation)}"
@@ -369,6 +381,7 @@ def serve(
 
 
 app.command(rich_help_panel=INTEGRATOR)(controller)
+app.command(rich_help_panel=INTEGRATOR)(init_cell)
 
 
 @app.command(rich_help_panel=SAFETY)

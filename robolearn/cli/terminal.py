@@ -29,6 +29,8 @@ class Terminal(Console):
             text, style = segment.text, segment.style
             if UNPRINTABLE.search(text):
                 text = printable(text)
+            if not self.encoding.lower().startswith("utf"):
+                text = text.encode(self.encoding, "replace").decode(self.encoding)
             if style is not None and style.link:
                 style = style.update_link(None)
             yield Segment(text, style)

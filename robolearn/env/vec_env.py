@@ -11,6 +11,7 @@ success and the critic see the world as it is, the policy sees it through its se
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import numpy as np
 from flax import struct
 
 from robolearn.env.task import Array, Readings, Reset, Task, load_task
-from robolearn.errors import TaskError
+from robolearn.errors import PhysicsError, TaskError
 from robolearn.sim.constants import DRAWN
 from robolearn.sim.engines import make_physics
 from robolearn.sim.physics import ModelFields, Physics, PhysicsState, sensor_columns
@@ -128,6 +129,7 @@ class VecEnv:
             randomization.action_delay_ms, period_s, task.substeps, gripper=task.uses_gripper
         )
         self._delayed = randomization.action_delay_ms[1] > 0.0
+        self._pid = os.getpid()
         shapes = jax.eval_shape(self.reset, jax.random.key(0))
         self.obs_size: int = shapes.obs.shape[1]
         self.critic_obs_size: int = shapes.critic_obs.shape[1]
@@ -137,7 +139,9 @@ class VecEnv:
 
     def reset(self, key: Array) -> EnvState:
         """Every environment at the start of an episode of its own. key: one key, or one for each environment."""
+        self._same_process()
         n = self.num_envs
+        key = _typed(key, n)
         keys = key if key.ndim == 1 else jax.random.split(key, n)
         start = self._begin(self.physics.blank(), keys, jnp.arange(n))
         physics, memory, goal = start.physics, start.memory, start.goal
@@ -152,9 +156,24 @@ class VecEnv:
 
     def step(self, state: EnvState, action: Array) -> EnvState:
         """Advance every environment by one control period; restart those whose episode ends."""
+        self._same_process()
+        wanted = (self.num_envs, self.task.action_size)
+        if jnp.shape(action) != wanted:
+            raise TaskError(
+                f"Task '{self.task.full_name}': step takes actions of shape {wanted}, a row for each environment, not "
+                f"{jnp.shape(action)}."
+            )
         action = jnp.clip(action, -1.0, 1.0)
         targets, memory = jax.vmap(self.task.act)(action, state.memory)
         return self.step_targets(state, targets, memory, action)
+
+    def _same_process(self) -> None:
+        """Raise PhysicsError in a process that was forked from the one that made the environment."""
+        if os.getpid() != self._pid:
+            raise PhysicsError(
+                "This environment was made before the process was forked, and JAX's threads are not in the copy. Start "
+                "workers with multiprocessing.get_context('spawn'), and make environments in them."
+            )
 
     def step_targets(self, state: EnvState, targets: Readings, memory: Any, action: Array) -> EnvState:
         """`step` for a policy that already turned its action into targets and its next memory, such as a bundle."""
@@ -340,6 +359,18 @@ def make(
 ) -> VecEnv:
     """The batched environment `robot/task` on an engine: auto, native, jax or warp. plant: see `VecEnv`."""
     return VecEnv(load_task(name, config), num_envs, engine, plant)
+
+
+def _typed(key: Any, num_envs: int) -> Array:
+    """A key, or one for each environment; old-style keys (uint32) are taken as such. Raises TaskError."""
+    kind = getattr(key, "dtype", None)
+    if kind == jnp.uint32 and key.ndim in (1, 2) and key.shape[-1] == 2:
+        key = jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
+    elif kind is None or not jnp.issubdtype(kind, jax.dtypes.prng_key):
+        raise TaskError(f"reset takes a key: jax.random.key(seed), not {key!r}."[:200])
+    if key.ndim > 1 or (key.ndim == 1 and key.shape[0] != num_envs):
+        raise TaskError(f"reset takes one key, or one for each of {num_envs} environments, not {key.shape}.")
+    return key
 
 
 def _built(task: Task[Any], part: Callable[[], Any]) -> Any:

@@ -13,12 +13,15 @@ NAME.robolearn  the bundle: the signed policy, made when the run is complete or 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
@@ -36,6 +39,7 @@ from robolearn.learn.train_config import TrainConfig
 CONFIG = "config.yaml"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
+LOCK = ".lock"  # held by the process that trains
 EVALUATION = "evaluation.json"
 _PACKAGES = (
     "jax",
@@ -54,8 +58,41 @@ _PLUGINS = re.compile(r"jax-(cuda|rocm)\d+-(plugin|pjrt)$")
 
 
 def is_run(run_dir: Path) -> bool:
-    """Whether a training run has begun in this folder."""
-    return (run_dir / CONFIG).is_file()
+    """Whether a training run has begun in this folder. Raises ConfigError where it can be no folder."""
+    try:
+        return (run_dir / CONFIG).is_file()
+    except OSError as error:
+        raise _unusable(run_dir, error) from None
+
+
+def _unusable(run_dir: Path, error: OSError) -> ConfigError:
+    shown = str(run_dir) if len(str(run_dir)) < 120 else f"{str(run_dir)[:117]}..."
+    return ConfigError(
+        f"The run folder '{shown}' cannot be used: {error.strerror}. Choose another with --run (run_dir in Python)."
+    )
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Make the folder, and keep other trainings out of it. Raises ConfigError where it cannot be used, or is in use."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _unusable(run_dir, error) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(handle, 200).decode(errors="replace").strip()
+            raise ConfigError(
+                f"A training is running in '{run_dir}' ({who}). Wait for its end, or choose another run folder."
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_run_config(run_dir: Path) -> TrainConfig:
@@ -67,10 +104,15 @@ def read_run_config(run_dir: Path) -> TrainConfig:
 
 
 def check_same_run(run_dir: Path, config: TrainConfig) -> None:
-    """Raise ConfigError where config would continue the run in this folder as another one."""
+    """Raise ConfigError where config would continue the run in this folder as another one.
+
+    A run may be extended: total_steps may be more than it was.
+    """
     old = read_run_config(run_dir).model_dump()
     new = config.model_dump()
     differ = [key for key in new if key not in FREE and new[key] != old[key]]
+    if new["total_steps"] > old["total_steps"]:
+        differ.remove("total_steps")
     if differ:
         raise ConfigError(
             f"'{run_dir}' holds a run with another {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "

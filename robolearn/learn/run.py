@@ -55,6 +55,11 @@ class Run:
         return read_metrics(self.run_dir / folder.METRICS)
 
     @property
+    def which(self) -> str:
+        """Which checkpoint the policy is from, and why this one."""
+        return f"Policy of checkpoint {self.iteration}, the newest that is whole in {self.run_dir}."
+
+    @property
     def resume_command(self) -> str:
         """What continues this run."""
         words = ["robolearn", "train", self.config.task]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_yaml
+from robolearn.config import Config, config_dir, config_path, overridden, read_yaml
 from robolearn.env.naming import absolute, file_stem, split_task
 from robolearn.learn.calibrated import calibrated_config
 from robolearn.policy.approval import Gate
@@ -163,8 +163,6 @@ def train_config(task: str, config: str | Path | None = None, overrides: Iterabl
         f"train/{name}.yaml" for name in (*([] if is_robot_path(robot) else [f"{robot}-{kind}"]), kind)
     ]
     chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
-    data = read_yaml(config_path(chosen)) if chosen else {}
-    resolved = build(
-        TrainConfig, apply_overrides({**data, "task": absolute(task)}, overrides), str(chosen or task)
-    )
-    return calibrated_config(resolved)
+    data = {**(read_yaml(config_path(chosen)) if chosen else {}), "task": absolute(task)}
+    overrides = list(overrides)
+    return calibrated_config(overridden(TrainConfig, data, overrides, str(chosen or task)))

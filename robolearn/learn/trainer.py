@@ -24,6 +24,7 @@ from robolearn.learn.stopwatch import Stopwatch
 from robolearn.learn.trackers import Tracker, open_trackers
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
+from robolearn.sim.jax_ready import require_jax
 
 _EPISODE_METRICS = ("success", "terminated", "episode_return", "episode_steps")
 
@@ -96,6 +97,7 @@ def train(
     """
     started_s = time.monotonic()
     run_dir, progress = Path(run_dir), progress or Silent()
+    require_jax()
     if env is None:
         config = pinned(config)
     if folder.is_run(run_dir):
@@ -109,10 +111,10 @@ def train(
         raise ConfigError(
             f"env has {env.num_envs} environments, but each device steps {envs_per_device(config)}."
         )
-    if is_first():
-        folder.begin(run_dir, config, _sizes(env))
-
     with ExitStack() as stack:
+        if is_first():
+            stack.enter_context(folder.locked(run_dir))
+            folder.begin(run_dir, config, _sizes(env))
         checkpoints = Checkpoints(run_dir, config.checkpoints_kept, progress.warn)
         stack.callback(checkpoints.close)
         state, elapsed_s = _restored(first_state(config, env, mesh), checkpoints if resume else None)

@@ -90,7 +90,11 @@ def add_sensors(spec: mujoco.MjSpec, names: tuple[str, ...], base: str) -> None:
 
 
 def set_options(spec: mujoco.MjSpec) -> None:
-    """Step and integrator that the drives are tuned for."""
+    """Step and integrator that the drives are tuned for; MuJoCo's warnings go to the console alone."""
+    log = mujoco.MjLogConfig.get()
+    if log.logto_file:  # into MUJOCO_LOG.TXT in whatever folder the user is
+        log.logto_file = False
+        mujoco.MjLogConfig.set(log)
     spec.option.timestep = 0.005
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
 

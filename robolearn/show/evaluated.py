@@ -49,6 +49,7 @@ def evaluate_path(
     if policy is not None and plant is not None:
         raise ConfigError("--plant is for a run or a bundle: the expert is evaluated on the model.")
     clips = EpisodeClips() if video else None
+    notes: list[str] = []
     if path.suffix == SUFFIX or path.is_file():
         bundle = PolicyBundle.load(path)
         target, prefix = output or path.parent, f"{path.stem}-"
@@ -74,13 +75,14 @@ def evaluate_path(
         if clips is not None:
             check_filming(env)
         result = evaluate(env, run.actor(), episodes, seed, progress=progress, clips=clips)
-        head = {"iteration": run.iteration}
+        head, notes = {"iteration": run.iteration}, [run.which]
     if plant is not None:
         head |= {"plant": plant}
         prefix += f"{Path(plant).stem}-"
     written = write_results(result, head, target, prefix)
     record_evaluation(written[0], path if path.is_dir() else path.parent)
-    return Evaluated(result, [f"wrote {file}" for file in written], env, clips, target, prefix)
+    notes += [f"wrote {file}" for file in written]
+    return Evaluated(result, notes, env, clips, target, prefix)
 
 
 def _evaluate_expert(

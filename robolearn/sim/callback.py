@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
+
+
+@atexit.register
+def _finish() -> None:
+    """Wait at exit for programs under way: a callback into an interpreter that is gone is a segmentation fault."""
+    for array in jax.live_arrays():
+        with suppress(Exception):  # a program that failed has ended, too
+            array.block_until_ready()
 
 
 def host_call(function: Callable[..., None], results: Any, *args: Any) -> Any:

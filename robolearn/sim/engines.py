@@ -51,6 +51,9 @@ def make_physics(engine: str, model: mujoco.MjModel, num_envs: int) -> Physics:
 
     Raises PhysicsError for a name that is none, and for a model that the engine cannot simulate.
     """
+    from robolearn.sim.jax_ready import require_jax
+
+    require_jax()
     if engine == "auto":
         import jax
 

@@ -106,3 +106,10 @@ def test_a_robot_whose_label_is_broken_markup_is_shown(capsys, tmp_path):
     status, out, _ = run(capsys, "robots", "show", path)
     assert status == 0
     assert "[/x]" in out
+
+
+def test_a_terminal_that_is_not_utf_8_shows_what_it_can():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Terminal(file=stream, width=80).print("rad/s\u00b2 \u2014 Z\u00fcrich")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"rad/s? ? Z?rich\n"

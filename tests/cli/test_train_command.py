@@ -3,6 +3,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -93,3 +95,33 @@ def test_a_bundle_of_this_very_policy_is_not_made_again(monkeypatch, tmp_path):
     assert said(monkeypatch, tmp_path)[1] == 0
     bundle.manifest.evaluation["iteration"] = 2
     assert said(monkeypatch, tmp_path)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "message"),
+    [
+        (
+            {"JAX_PLATFORMS": "cuda"},
+            ["train", "fr3/reach", "--run", "a"],
+            "JAX finds no device for JAX_PLATFORMS=cuda",
+        ),
+        (
+            {"MUJOCO_GL": "banana"},
+            ["robots"],
+            "invalid value for environment variable MUJOCO_GL: banana. Set it to egl",
+        ),
+        ({}, ["train", "fr3/reach", "--run", ""], "--run is empty"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(tmp_path, environment, arguments, message):
+    ended = subprocess.run(
+        [sys.executable, "-m", "robolearn", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | environment,
+    )
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,3 +129,60 @@ def test_wrong_input_is_named(name, config, error, message):
 def test_unknown_engine_is_named():
     with pytest.raises(PhysicsError, match="Did you mean 'native'"):
         robolearn.make("fr3/reach", num_envs=1, engine="nativ")
+
+
+def test_keys_of_the_old_style_are_keys(env):
+    new, old = env.reset(jax.random.key(3)), env.reset(jax.random.PRNGKey(3))
+    np.testing.assert_array_equal(new.obs, old.obs)
+    keys = jax.random.split(jax.random.PRNGKey(3), 6)
+    np.testing.assert_array_equal(env.reset(keys).obs, new.obs)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (0, r"reset takes a key: jax.random.key\(seed\), not 0"),
+        (np.zeros(2), "reset takes a key: "),
+        ("five", "one key, or one for each of 6 environments"),
+    ],
+)
+def test_what_is_no_key_is_refused(env, key, message):
+    given = jax.random.split(jax.random.key(0), 5) if isinstance(key, str) else key
+    with pytest.raises(TaskError, match=message):
+        env.reset(given)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (7,), (5, 7), (6, 7, 1)])
+def test_actions_of_another_shape_are_refused(env, shape):
+    state = jax.eval_shape(env.reset, jax.random.key(0))
+    with pytest.raises(TaskError, match=r"step takes actions of shape \(6, 7\), a row for each environment"):
+        env.step(state, jnp.zeros(shape))
+
+
+def test_an_environment_is_not_used_in_a_forked_process(env, monkeypatch):
+    monkeypatch.setattr("robolearn.env.vec_env.os.getpid", lambda: -1)
+    with pytest.raises(PhysicsError, match="made before the process was forked.*'spawn'"):
+        env.reset(jax.random.key(0))
+
+
+def test_double_precision_is_refused():
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with pytest.raises(PhysicsError, match="JAX_ENABLE_X64.*unset it"):
+            robolearn.make("fr3/reach", num_envs=2, engine="native")
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.slow
+def test_a_script_that_ends_while_steps_are_under_way_ends_well(tmp_path):
+    script = (
+        "import jax, robolearn as rl\n"
+        "env = rl.make('fr3/reach', num_envs=64, engine='native')\n"
+        "step = jax.jit(env.step)\n"
+        "state = env.reset(jax.random.key(0))\n"
+        "for _ in range(149):\n"
+        "    state = step(state, jax.numpy.zeros((64, 7)))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")

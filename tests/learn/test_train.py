@@ -16,7 +16,7 @@ from robolearn.learn import folder, trainer
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.imitation import expert_of, noise_scale
 from robolearn.learn.run import open_run
-from robolearn.learn.train_config import PpoConfig, TrainConfig
+from robolearn.learn.train_config import PpoConfig, TrainConfig, train_config
 from robolearn.learn.trainer import train
 
 
@@ -247,3 +247,47 @@ def test_full_disk_ends_training_with_one_line(tmp_path):
 def test_configs_that_do_not_divide_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**({"task": "test/point"} | changes))
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    refused = []
+
+    def stop():
+        if not refused:
+            with pytest.raises(ConfigError, match=r"A training is running in .*run' \(process \d+ on "):
+                train(point_config(20), tmp_path / "run", env=PointMass(64), resume=True)
+            refused.append(True)
+        return True
+
+    train(point_config(20), tmp_path / "run", env=PointMass(64), stop=stop)
+    assert refused
+    assert train(point_config(20), tmp_path / "run", env=PointMass(64), resume=True).outcome == "finished"
+
+
+@pytest.mark.parametrize("kind", ["a file", "too long"])
+def test_a_run_folder_that_cannot_be_is_refused_in_one_line(tmp_path, kind):
+    (tmp_path / "file").touch()
+    target = tmp_path / ("file" if kind == "a file" else "x" * 300)
+    with pytest.raises(ConfigError, match=r"The run folder '.*' cannot be used: .*--run"):
+        train(point_config(2), target, env=PointMass(64))
+
+
+def test_a_finished_run_is_extended_and_never_shortened(tmp_path):
+    train(point_config(2), tmp_path / "run", env=PointMass(64))
+    longer = train(point_config(4), tmp_path / "run", env=PointMass(64), resume=True)
+    assert (longer.iteration, len(longer.metrics)) == (4, 4)
+    assert longer.which == f"Policy of checkpoint 4, the newest that is whole in {tmp_path / 'run'}."
+    with pytest.raises(ConfigError, match=r"a run with another total_steps"):
+        train(point_config(2), tmp_path / "run", env=PointMass(64), resume=True)
+
+
+def test_a_wrong_override_is_blamed_on_the_command_line_and_a_wrong_file_on_the_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("num_envs: 64\n")
+    with pytest.raises(ConfigError, match=r"num_envs=-3 \(of the command line\)"):
+        train_config("fr3/reach", file, ["num_envs=-3"])
+    file.write_text("num_envs: -3\n")
+    with pytest.raises(ConfigError, match=r"mine.yaml") as error:
+        train_config("fr3/reach", file, ["seed=1"])
+    assert "command line" not in str(error.value)
+    assert train_config("fr3/reach", file, ["num_envs=64"]).num_envs == 64

@@ -238,3 +238,12 @@ def test_drives_stay_stable_under_held_steps(arm):
 def test_an_unknown_gripper_is_refused():
     with pytest.raises(RobotError, match="Unknown gripper 'paralel'.*Did you mean 'parallel'"):
         load_robot("fr3").spec("paralel")
+
+
+def test_a_simulation_that_diverges_leaves_no_log_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, data = compiled(load_robot("fr3"))
+    data.qvel[0] = 1e300
+    mujoco.mj_step(model, data)
+    assert data.warning[mujoco.mjtWarning.mjWARN_BADQVEL].number == 1
+    assert list(tmp_path.iterdir()) == []
