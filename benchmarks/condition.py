@@ -10,6 +10,7 @@ the arm carries another kilogram (its weight; its inertia is left out).
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 
@@ -34,7 +35,7 @@ def commands(robot, rng):
         points.append(np.clip(target, low + 0.05, high - 0.05))
     s = np.clip(np.arange(0, 1.5, STEP_S) / 1.2, 0, 1)
     shape = (10 * s**3 - 15 * s**4 + 6 * s**5)[:, None]
-    path = np.concatenate([a + (b - a) * shape for a, b in zip(points, points[1:], strict=False)])
+    path = np.concatenate([a + (b - a) * shape for a, b in itertools.pairwise(points)])
     return path[: int(LENGTH_S / STEP_S)]
 
 
@@ -52,7 +53,9 @@ def day(robot, model, friction, payload_kg, rng, number):
     body = int(model.site("tcp").bodyid[0])
     data, path = mujoco.MjData(model), commands(robot, rng)
     data.qpos[at] = path[0]
-    data.xfrc_applied[body, 2] = -9.81 * payload_kg  # a load that the arm's gravity compensation does not know of
+    data.xfrc_applied[body, 2] = (
+        -9.81 * payload_kg
+    )  # a load that the arm's gravity compensation does not know of
     measured, torque = np.empty_like(path), np.empty_like(path)
     names = [model.actuator(name).id for name in robot.joint_names]
     for i, target in enumerate(path):
@@ -94,7 +97,7 @@ def main(names):
             ("one kilogram more", None, 1.0),
         ):
             began = time.monotonic()
-            robot, result = case(name, wear, payload, seed=len(name) + 10 * int(payload))
+            _robot, result = case(name, wear, payload, seed=len(name) + 10 * int(payload))
             alarms = [
                 f"{j.joint} on day {j.alarm} (+{WEAR_NM * max(0, j.alarm - WEAR_FROM):.2f} Nm if it wears), change now "
                 f"{j.change:+.2f} Nm" for j in result.alarms

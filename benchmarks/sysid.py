@@ -1,17 +1,21 @@
 """System identification against plants whose numbers are known: how near, how honest, how long.
 
-    python -m benchmarks.sysid [--robots fr3 ur5e] [--repeats 40] [--seconds 20] [--effort both]
+    python -m benchmarks.sysid [--robots fr3 ur5e] [--repeats 40] [--seconds 20] [--rate 500] [--effort both]
 
 For each robot: the motion of `excite`; the log of a plant in the class without noise; repeats with sensor noise,
 stamp jitter and 12 ms of delay, in how many of which the 95 % intervals hold the truth; the plants outside the class.
 Played through the real nodes: `robolearn serve --motion`, then `robolearn sysid fit`. Prints; asserts nothing.
+Every repeat is kept in --state as it is done: what is begun again goes on where it ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,11 +77,14 @@ def errors(result: FitResult, right: dict[str, float]) -> dict[str, float]:
     }
 
 
-def one_robot(name: str, seconds: float, repeats: int, efforts: list[bool]) -> None:
+def one_robot(name: str, options: argparse.Namespace, efforts: list[bool]) -> None:
     robot = load_robot(name)
     began = time.monotonic()
-    found = excite(robot, SafetyProfile.load(name), duration_s=seconds)
-    print(f"{name}: motion of {seconds:g} s in {time.monotonic() - began:.0f} s, scale {found.scale:.2f}")
+    found = excite(robot, SafetyProfile.load(name), duration_s=options.seconds, rate_hz=options.rate)
+    print(
+        f"{name}: motion of {options.seconds:g} s at {options.rate:g} Hz in {time.monotonic() - began:.0f} s, "
+        f"scale {found.scale:.2f}"
+    )
     soft = load_plant(f"{name}-soft", robot)
     clean = soft.model_copy(update=dict.fromkeys(NOISE, 0.0))
     for effort in efforts:
@@ -86,56 +93,83 @@ def one_robot(name: str, seconds: float, repeats: int, efforts: list[bool]) -> N
         off = errors(result, truth(robot, clean, result))
         print(
             f"  {label}, no noise: {len(off)} of {len(result.judged.quantities)} identified, "
-            f"largest error {100 * max(off.values(), default=0.0):.4f} %, fit {result.seconds:.0f} s"
+            f"largest error {100 * max(off.values(), default=0.0):.4f} %, fit {result.seconds:.0f} s",
+            flush=True,
         )
-        _repeated(robot, soft.model_copy(update=NOISE), found.motion, repeats, effort, label)
-    for kind in ("backlash", "stribeck"):
+        rows = _repeated(robot, soft.model_copy(update=NOISE), found.motion, effort, options)
+        _summary(label, rows)
+    for kind in () if options.in_class_only else ("backlash", "stribeck"):
         plant = load_plant(f"{name}-{kind}", robot)
-        result = fit([record(robot, plant, found.motion, effort=efforts[-1])], robot)
-        failing = [joint.joint for joint in result.joints if not joint.explained]
-        left = [q for q in result.identified if q.joint in failing or q.joint is None]
-        print(
-            f"  {kind}: explained {result.explained}, not on {len(failing)} of {robot.dof} joints, "
-            f"{len(left)} confident numbers of these, {len(result.identified)} of all"
-        )
-        for joint in result.joints:
-            if joint.reasons:
+        for effort in efforts:
+            result = fit([record(robot, plant, found.motion, effort=effort)], robot)
+            failing = [joint.joint for joint in result.joints if not joint.explained]
+            print(
+                f"  {kind}, {'with' if effort else 'without'} effort: explained {result.explained}, not on "
+                f"{len(failing)} of {robot.dof} joints, {len(result.identified)} confident numbers",
+                flush=True,
+            )
+            for joint in [joint for joint in result.joints if joint.reasons][:1]:
                 print(f"    {joint.joint}: {joint.reasons[0]}")
-                break
 
 
 def _repeated(
-    robot: Robot, plant: Plant, motion: PlannedMotion, repeats: int, effort: bool, label: str
-) -> None:
+    robot: Robot, plant: Plant, motion: PlannedMotion, effort: bool, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Fits of logs that differ in their noise: those in the state file, and those that it lacks."""
+    about = {"robot": robot.name, "effort": effort, "seconds": options.seconds, "rate": options.rate}
+    options.state.parent.mkdir(parents=True, exist_ok=True)
+    lines = options.state.read_text("utf-8").splitlines() if options.state.is_file() else []
+    rows = [row for row in map(json.loads, lines) if row["about"] == about and row["seed"] < options.repeats]
+    done = {row["seed"] for row in rows}
+    for seed in range(options.repeats):
+        if seed in done:
+            continue
+        cpu = time.process_time()
+        result = fit([record(robot, plant, motion, effort=effort, seed=seed)], robot)
+        right, held = truth(robot, plant, result), result.held_out
+        row = {
+            "about": about,
+            "seed": seed,
+            "seconds": result.seconds,
+            "cpu_seconds": time.process_time() - cpu,
+            "explained": result.explained,
+            "ratio": float(np.linalg.norm(held.rmse("fitted")) / np.linalg.norm(held.rmse("nominal"))),
+            "found": {
+                q.name: [q.estimate, *q.interval, right[q.name]]
+                for q in result.identified
+                if q.name in right and q.interval is not None
+            },
+        }
+        with options.state.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        rows.append(row)
+    return rows
+
+
+def _summary(label: str, rows: list[dict[str, Any]]) -> None:
+    if not any(row["found"] for row in rows):
+        print(f"  {label}, noise: nothing identified in {len(rows)} repeats")
+        return
     inside: dict[str, int] = defaultdict(int)
     count: dict[str, int] = defaultdict(int)
-    worst: list[float] = []
-    outside, total, seconds, ratios, explained = 0, 0, [], [], 0
-    for seed in range(repeats):
-        result = fit([record(robot, plant, motion, effort=effort, seed=seed)], robot)
-        right = truth(robot, plant, result)
-        off = errors(result, right)
-        worst.append(max(off.values(), default=0.0))
-        outside, total = outside + sum(e > 0.02 for e in off.values()), total + len(off)
-        seconds.append(result.seconds)
-        explained += result.explained
-        held = result.held_out
-        ratios.append(float(np.linalg.norm(held.rmse("fitted")) / np.linalg.norm(held.rmse("nominal"))))
-        for q in result.identified:
-            if q.name in right and q.interval is not None:
-                count[q.name] += 1
-                inside[q.name] += q.interval[0] <= right[q.name] <= q.interval[1]
-    if not count:
-        print(f"  {label}, noise: nothing identified in {repeats} repeats")
-        return
-    share = {name: inside[name] / count[name] for name in count}
-    least = min(share, key=lambda name: share[name])
+    off = []
+    for row in rows:
+        for name, (estimate, low, high, right) in row["found"].items():
+            count[name] += 1
+            inside[name] += low <= right <= high
+            if right:
+                off.append(abs(estimate / right - 1.0))
+    least = min(count, key=lambda name: inside[name] / count[name])
     covered = sum(inside.values()) / sum(count.values())
+    seconds = [row["seconds"] for row in rows]
     print(
-        f"  {label}, noise, {repeats} repeats: {len(count)} numbers; {outside} of {total} off by more than 2 %, worst "
-        f"{100 * max(worst):.1f} %; intervals hold the truth in {100 * covered:.1f} % of all, least {inside[least]} of "
-        f"{count[least]} ({least}); explained in {explained}; held-out error {np.mean(ratios):.3f} of nominal; "
-        f"fit {np.median(seconds):.0f} s, {max(seconds):.0f} s at most"
+        f"  {label}, noise, {len(rows)} repeats: {len(count)} numbers; {sum(e > 0.02 for e in off)} of {len(off)} off "
+        f"by more than 2 %, worst {100 * max(off):.1f} %, median {100 * float(np.median(off)):.2f} %; intervals hold "
+        f"the truth in {100 * covered:.1f} % of all, least {inside[least]} of {count[least]} ({least}); explained in "
+        f"{sum(row['explained'] for row in rows)}; held-out error {np.mean([row['ratio'] for row in rows]):.3f} of "
+        f"nominal; fit {np.median(seconds):.0f} s, {max(seconds):.0f} s at most, "
+        f"{np.median([row['cpu_seconds'] for row in rows]):.0f} s of processor",
+        flush=True,
     )
 
 
@@ -146,11 +180,16 @@ def main() -> None:
     parser.add_argument("--robots", nargs="+", default=["fr3", "ur5e"])
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate", type=float, default=500.0, help="of commands and measurements, Hz")
+    parser.add_argument("--state", type=Path, default=Path("build/sysid.jsonl"), help="what was done already")
+    parser.add_argument(
+        "--in-class-only", action="store_true", help="leave out backlash and falling friction"
+    )
     parser.add_argument("--effort", choices=("both", "with", "without"), default="both")
     options = parser.parse_args()
     efforts = {"both": [False, True], "with": [True], "without": [False]}[options.effort]
     for name in options.robots:
-        one_robot(name, options.seconds, options.repeats, efforts)
+        one_robot(name, options, efforts)
 
 
 if __name__ == "__main__":

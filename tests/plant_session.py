@@ -66,10 +66,16 @@ def plant_log(folder: Path, key: Path, robot: str, duration_s: float = 8.4):
     return plant
 
 
-def plant_bag(path: Path, robot: str, duration_s: float = 8.4) -> Path:
-    """A rosbag2 MCAP file of the same: joint states at 500 Hz, and the commands of a forward command controller."""
+def plant_bag(
+    path: Path, robot: str, duration_s: float = 8.4, *, still: tuple[int, ...] = (), effort: bool = False
+) -> Path:
+    """A rosbag2 MCAP file of the same: joint states at 500 Hz, and the commands of a forward command controller.
+
+    still: joints that stay at home. effort: whether the joint states have it.
+    """
     arm_file = load_robot(robot)
     time, motion = wave(arm_file, duration_s=duration_s, rate_hz=500.0)
+    motion[:, list(still)] = arm_file.home_rad[list(still)]
     arm = PlantArm(arm_file, plant_in_class(arm_file, noise=0.0), 0.002)
     with path.open("wb") as stream:
         writer = Writer(stream)
@@ -82,7 +88,7 @@ def plant_bag(path: Path, robot: str, duration_s: float = 8.4) -> Path:
                 "name": list(arm_file.joint_names),
                 "position": seen["position_rad"].tolist(),
                 "velocity": seen["velocity_rad_s"].tolist(),
-                "effort": [],
+                "effort": seen["effort"].tolist() if effort else [],
             }
             topic, command = "/forward_position_controller/commands", {"data": target.tolist()}
             writer.write_message(topic, array, command, log_time=at, publish_time=at)

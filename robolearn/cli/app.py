@@ -21,6 +21,7 @@ from robolearn.cli import operate as cli_operate
 from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli import sysid as cli_sysid
+from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
 from robolearn.cli.safety import plain_table
 from robolearn.cli.terminal import Terminal
@@ -287,7 +288,10 @@ def export(
     opened = open_run(run)
     named_key(key, new_key)
     err.print(opened.which, markup=False, highlight=False, soft_wrap=True)
-    out.print(opened.export(output, key_path=key).inspect(), markup=False, highlight=False, soft_wrap=True)
+    bundle = opened.export(output, key_path=key)
+    out.print(bundle.inspect(), markup=False, highlight=False, soft_wrap=True)
+    said = f"Thresholds: {cli_dossier.acceptance_text(bundle.manifest.evaluation)}"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=INTEGRATOR)
@@ -377,6 +381,7 @@ def serve(
 
 
 app.command(rich_help_panel=INTEGRATOR)(controller)
+app.command(rich_help_panel=INTEGRATOR)(init_cell)
 
 
 @app.command(rich_help_panel=SAFETY)

@@ -43,8 +43,15 @@ def controller(
     deployment = deployment_for(robot, deploy, {} if profile is None else {"profile": profile})
     arm = load_robot(deployment.robot)
     limits = SafetyProfile.load(deployment.profile or arm.name)
-    parameters = controller_parameters(arm, limits, interface=interface, stream_rate_hz=deployment.rate_hz)
-    text = controller_yaml(parameters, update_rate)
+    parameters = controller_parameters(
+        arm,
+        limits,
+        interface=interface,
+        stream_rate_hz=deployment.rate_hz,
+        namespace=deployment.namespace,
+        joint_prefix=deployment.joint_prefix,
+    )
+    text = controller_yaml(parameters, update_rate, deployment.namespace)
     if copy_to is not None:
         sys.stderr.write(f"Copied to {copy_source(copy_to.expanduser())}\n")
     if out is None:

@@ -146,14 +146,16 @@ def acceptance_text(evaluation: dict) -> str:
     found = evaluation.get("acceptance")
     if not isinstance(found, dict) or not found.get("rows"):
         return "not stated"
-    wrong = [
-        f"{row.get('name')} {row.get('found')} (asked {row.get('threshold')})"
-        for row in found["rows"]
-        if row.get("status") != "passed"
-    ]
+    wrong = [_unmet(row) for row in found["rows"] if row.get("status") != "passed"]
     what = "; ".join(wrong) or f"{len(found['rows'])} thresholds"
     stated = f"stated {found.get('stated_utc')}, sha256 {str(found.get('digest'))[:12]}"
     return f"{found.get('status')}: {what}; {stated}"
+
+
+def _unmet(row: dict) -> str:
+    value = row.get("found")
+    shown = f"{value:.4g}" if isinstance(value, float | int) else "not evaluated"
+    return f"{row.get('name')} {shown} (asked {row.get('threshold')})"
 
 
 def _say(text: str) -> None:
@@ -304,4 +306,32 @@ def condition(
     raise typer.Exit(1 if found.alarms else 0)
 
 
-COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier, condition)
+def incident(
+    log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    seq: Annotated[
+        int | None, typer.Option(help="The event in the middle (default: the newest stop).")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How much of the log, half of it before.")] = 60.0,
+    key: Key = None,
+    new_key: NewKey = False,
+) -> None:
+    """Freeze the log around one event: cycles, events, versions and digests, in a signed folder.
+
+    Example: robolearn incident runs/demo/safety -o incident-1
+    """
+    from robolearn.dossier.incident import freeze
+    from robolearn.keys import named_key
+
+    found = freeze(log, output, named_key(key, new_key), seq=seq, seconds=seconds)
+    event = found["event"]
+    status = found["verification"]["status"]
+    _say(f"{event['kind']} of {event['utc']} (seq {event['seq']}): {found['cycles']} cycles, log {status}")
+    for name, date in found["report_by_utc_if_aware_now"].items():
+        _say(
+            f"  report by {date} ({name}), if it is a serious incident under AI Act Art. 73 and you learn of it now"
+        )
+    _say(f"Frozen: {output}")
+
+
+COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier, condition, incident)

@@ -119,12 +119,16 @@ def _ask(
 ) -> None:
     """Run the request as a ROS 2 process in the deployment's environment; its exit status is this command's."""
     require_ros()
-    changes = node_environment(deployment_for(deploy=deploy)) if deploy else None
+    deployment = deployment_for(deploy=deploy) if deploy else None
+    changes = None if deployment is None else node_environment(deployment)
     environment = ros_environment(None, changes)
     require_security(environment, ["operator"])
     options = [] if key is None else ["--key", str(key.absolute())]
     options += ["--operator", operator] if operator else []
     options += ["--reason", reason] if reason else []
+    options += (
+        ["--namespace", deployment.namespace] if deployment is not None and deployment.namespace else []
+    )
     done = subprocess.run(
         [sys.executable, "-m", "robolearn_ros.operate", *options, *words],
         env={**environment, **enclave_environment("operator", environment)},

@@ -55,10 +55,10 @@ class ExpectedController:
         return ("joints", "interface_name", "update_rate", *own)
 
 
-def controller_topic(kind: str, command_topic: str) -> str:
+def controller_topic(kind: str, command_topic: str, sent_topic: str = SENT_TOPIC) -> str:
     """Where a kind of controller takes commands. command_topic: the arm's forward controller's."""
     if kind == ROBOLEARN:
-        return SENT_TOPIC
+        return sent_topic
     if kind == TRAJECTORY:
         return f"{_above(_above(command_topic))}/{JOINT_TRAJECTORY_CONTROLLER}/joint_trajectory"
     return command_topic

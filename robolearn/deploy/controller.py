@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from robolearn.deploy.arm_names import full_namespace, prefixed
 from robolearn.errors import ConfigError, unknown
 from robolearn.robots import Robot
 from robolearn.safety.profile import ModeLimits, NotChecked, SafetyProfile
@@ -33,12 +34,18 @@ _CHECKOUT = Path(__file__).parents[2] / "ros2_ws" / "src" / NAME
 
 
 def controller_parameters(
-    robot: Robot, profile: SafetyProfile, *, interface: str = "position", stream_rate_hz: float = 500.0
+    robot: Robot,
+    profile: SafetyProfile,
+    *,
+    interface: str = "position",
+    stream_rate_hz: float = 500.0,
+    namespace: str = "",
+    joint_prefix: str = "",
 ) -> dict[str, Any]:
     """The controller's parameters, by name.
 
     The limits are the widest that any mode of the profile has, joint by joint: the safety node keeps to those of the
-    mode it is in.  stream_rate_hz: the safety node's rate.
+    mode it is in.  stream_rate_hz: the safety node's rate.  namespace, joint_prefix: of the arm's deployment.
     Raises ProfileError where the profile does not fit the robot; ConfigError for an unknown interface, or where
     neither profile nor maker gives a limit that efforts need.
     """
@@ -52,9 +59,9 @@ def controller_parameters(
         return pick([getattr(mode, name).array for mode in modes], axis=0).tolist()
 
     parameters: dict[str, Any] = {
-        "joints": list(robot.joint_names),
+        "joints": list(prefixed(robot.joint_names, joint_prefix)),
         "interface_name": interface,
-        "topic": SENT_TOPIC,
+        "topic": full_namespace(namespace) + SENT_TOPIC,
         "profile": profile.name,
         "profile_digest": profile.digest,
         "position_min_rad": widest("position_min_rad", np.min),
@@ -77,15 +84,16 @@ def controller_parameters(
     return parameters
 
 
-def controller_yaml(parameters: dict[str, Any], update_rate_hz: int = 0) -> str:
+def controller_yaml(parameters: dict[str, Any], update_rate_hz: int = 0, namespace: str = "") -> str:
     """A parameter file for the controller manager.
 
-    update_rate_hz: of this controller; 0 for the manager's own.
+    update_rate_hz: of this controller; 0 for the manager's own.  namespace: of the manager.
     """
     own = {"type": TYPE} | ({"update_rate": update_rate_hz} if update_rate_hz else {})
+    space = f"{full_namespace(namespace)}/" if namespace else ""
     content = {
-        "controller_manager": {"ros__parameters": {NAME: own}},
-        NAME: {"ros__parameters": parameters},
+        f"{space}controller_manager": {"ros__parameters": {NAME: own}},
+        f"{space}{NAME}": {"ros__parameters": parameters},
     }
     head = (
         f"# Limits of the safety profile '{parameters['profile']}', sha256 {parameters['profile_digest']}.\n"

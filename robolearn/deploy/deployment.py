@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from robolearn.config import Config, apply_overrides, build, config_dir, config_path, read_document, scalar
+from robolearn.deploy.arm_names import arm_topic, full_namespace
 from robolearn.deploy.command_grid import check_command_grid, check_shipped_controller
 from robolearn.deploy.discovery import Range, discovery_environment
 from robolearn.deploy.ending import lifeline
@@ -32,6 +33,12 @@ class Deployment(Config):
 
     robot: str = Field(
         description="robot name, or a robot YAML; a relative path is first looked for beside this file"
+    )
+    namespace: str = Field(
+        "", description="of this arm's topics and nodes, such as left; empty for the robot file's"
+    )
+    joint_prefix: str = Field(
+        "", description="what the arm's driver puts before each joint name, such as left_"
     )
     deployment_id: str = Field(description="what this installation is called in the log")
     rate_hz: float = Field(
@@ -62,10 +69,13 @@ class Deployment(Config):
         description="before a start compare the controller's joints, interface, rate and state with this file; false "
         "for an arm without ros2_control",
     )
+    status_gates: bool = Field(
+        True, description="no motion while a status topic of the robot file says that the arm is not ready"
+    )
     stream_before_start: bool = Field(
         False, description="hold the arm by a stream before the first start; false: nothing is sent before it"
     )
-    person_topic: str = Field("/robolearn/person_range", description="distance to the nearest person")
+    person_topic: str = Field("robolearn/person_range", description="distance to the nearest person")
     wrench_topic: str = Field(
         "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
     )
@@ -155,7 +165,7 @@ def node_parameters(
     if not sim:
         profile = SafetyProfile.load(d.profile or robot.name)
         check_shipped_controller(robot, profile, d.rate_hz, controller, controller_rate_hz)
-    shared = {"robot": d.robot, "rt_priority": d.rt_priority}
+    shared = {"robot": d.robot, "rt_priority": d.rt_priority, "joint_prefix": d.joint_prefix}
     safety = {
         **shared,
         "profile": d.profile,
@@ -167,6 +177,7 @@ def node_parameters(
         "controller_name": "" if sim else d.controller_name,
         "controller_rate_hz": controller_rate_hz,
         "check_controller": d.check_controller,
+        "status_gates": d.status_gates and not sim,
         "stream_before_start": d.stream_before_start,
         "person_topic": d.person_topic,
         "wrench_topic": d.wrench_topic,
@@ -211,6 +222,7 @@ def motion_parameters(
     nodes["motion_node"] = {
         "robot": deployment.robot,
         "rt_priority": deployment.rt_priority,
+        "joint_prefix": deployment.joint_prefix,
         "motion": str(motion),
         "command_rate_hz": deployment.rate_hz,
         "state_topic": deployment.state_topic,
@@ -267,8 +279,8 @@ def launch_arguments() -> dict[str, str]:
 
 def from_launch(
     arguments: Mapping[str, str], words: Iterable[str] = ()
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Node parameters, and the nodes' environment, from a launch file's arguments.
+) -> tuple[dict[str, dict[str, Any]], dict[str, str], str]:
+    """Node parameters, the nodes' environment and their namespace from a launch file's arguments.
 
     Empty text is an argument that was not given.
     words: `name:=value` as they stand on the command line; `ros2 launch` itself ignores a name that no file declares.
@@ -290,7 +302,7 @@ def from_launch(
     environment = node_environment(deployment)
     parameters = node_parameters(deployment, bundle, sim=sim, log_dir=log_dir)
     require_security(environment, parameters)
-    return parameters, environment | lifeline()
+    return parameters, environment | lifeline(), full_namespace(deployment.namespace)
 
 
 def _log_of_launch(given: str) -> str:
@@ -327,6 +339,7 @@ def _load(
     else:
         deployment = build(Deployment, change(data), str(path), document.line)
     check_operators(deployment.operators)
+    full_namespace(deployment.namespace)
     return deployment
 
 
@@ -365,4 +378,6 @@ def _simulated(d: Deployment) -> dict[str, Any]:
 def _reads_slow_states(d: Deployment) -> bool:
     """Whether the deployment names the slower of an arm's two topics of joint states."""
     ros = load_robot(d.robot).ros
-    return ros is not None and ros.raw_state_topic is not None and d.state_topic == ros.state_topic
+    if ros is None or ros.raw_state_topic is None:
+        return False
+    return d.state_topic in (ros.state_topic, arm_topic(load_robot(d.robot), ros.state_topic, d.namespace))

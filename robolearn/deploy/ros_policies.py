@@ -6,14 +6,15 @@ the others refuse, whatever the process tries.
 
 from __future__ import annotations
 
-from robolearn.deploy.arm_controller import FORWARD, controller_node, controller_topic
+from robolearn.deploy.arm_controller import FORWARD, TRAJECTORY, controller_node, controller_topic
+from robolearn.deploy.arm_names import arm_topic, in_namespace
 from robolearn.deploy.deployment import Deployment
 from robolearn.deploy.keystore import Rights
 from robolearn.errors import RobotError
 from robolearn.robots import load_robot
 
 ENCLAVES = "/robolearn"
-GRIPPER_TOPICS = ("/gripper_position_controller/commands",)
+GRIPPER_TOPICS = ("gripper_position_controller/commands",)
 _PARAMETERS = (
     "describe_parameters", "get_parameter_types", "get_parameters", "list_parameters", "set_parameters",
     "set_parameters_atomically", "get_type_description",
@@ -31,65 +32,81 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     ros = load_robot(d.robot).ros
     if ros is None:
         raise RobotError(f"Robot '{d.robot}' has no `ros` section: add its topics and rates.")
-    forward = d.command_topic or ros.command_topic
-    command = tuple(dict.fromkeys((forward, controller_topic(d.controller, forward))))
+    robot = load_robot(d.robot)
+
+    def own(name: str) -> str:
+        return in_namespace(name, d.namespace)
+
+    def arms(topic: str) -> str:
+        return arm_topic(robot, topic, d.namespace)
+
+    forward = own(d.command_topic) if d.command_topic else arms(ros.command_topic)
+    sent = own("robolearn/sent_command")
+    command = tuple(dict.fromkeys((forward, controller_topic(d.controller, forward, sent))))
     controller = d.controller_name or controller_node(d.controller, forward)
     manager = f"{controller.rpartition('/')[0]}/controller_manager"
     simulated = controller_node(FORWARD, forward)
-    states = tuple(dict.fromkeys(t for t in (ros.raw_state_topic, ros.state_topic, d.state_topic) if t))
-    person, enabling = d.person_topic, "/robolearn/enabling_device"
-    wrench = tuple(filter(None, (d.wrench_topic or ros.wrench_topic,)))
-    poses = ("/robolearn/pose/*", "/robolearn/gripper_width")
-    slots = ("/robolearn/goal", *poses, *d.slot_topics.values())
-    goals = tuple(dict.fromkeys(("/robolearn/goal", *(t for s, t in d.slot_topics.items() if s == "goal"))))
-    shown = ("/robolearn/sent_command", "/robolearn/decision", "/diagnostics")
-    told = (*shown, "/robolearn/policy_command", *states, "/rosout")
-    own = ("/robolearn/policy_command", "/robolearn/policy_gripper", *shown[:2], person, enabling, *command)
-    policy = tuple(f"/policy_node/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
-    looked_at = tuple(f"/{node}/{name}" for node in ("safety_node", "policy_node") for name in _LOOK_AT)
+    trajectories = controller_topic(TRAJECTORY, forward)
+    grippers = tuple(own(topic) for topic in GRIPPER_TOPICS)
+    given = (arms(t) for t in (ros.raw_state_topic, ros.state_topic) if t)
+    states = tuple(dict.fromkeys((*given, *((own(d.state_topic),) if d.state_topic else ()))))
+    person, enabling = own(d.person_topic), own("robolearn/enabling_device")
+    wrench = (own(d.wrench_topic),) if d.wrench_topic else tuple(arms(t) for t in (ros.wrench_topic,) if t)
+    poses = (own("robolearn/pose/*"), own("robolearn/gripper_width"))
+    goal, wanted, opening = (
+        own(f"robolearn/{name}") for name in ("goal", "policy_command", "policy_gripper")
+    )
+    slots = (goal, *poses, *d.slot_topics.values())
+    goals = tuple(dict.fromkeys((goal, *(t for s, t in d.slot_topics.items() if s == "goal"))))
+    shown = (sent, own("robolearn/decision"), "/diagnostics")
+    told = (*shown, wanted, *states, "/rosout")
+    ours = (wanted, opening, *shown[:2], person, enabling, *command)
+    safety_node, policy_node, sim_node = (own(name) for name in ("safety_node", "policy_node", "sim_node"))
+    policy = tuple(f"{policy_node}/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
+    looked_at = tuple(f"{node}/{name}" for node in (safety_node, policy_node) for name in _LOOK_AT)
     return (
         Rights(
             f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
-            publish=(*dict.fromkeys((*command, *GRIPPER_TOPICS, *shown)),),
-            subscribe=(*states, "/robolearn/policy_command", "/robolearn/policy_gripper", person, enabling,
+            publish=(*dict.fromkeys((*command, *grippers, *shown)),),
+            subscribe=(*states, wanted, opening, person, enabling,
                        *wrench, "/diagnostics", f"{controller}/status"),
-            serve=_services("safety_node", (*_PARAMETERS, *_OPERATE)),
+            serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
             call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
         ),
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
-            publish=("/robolearn/policy_command", "/robolearn/policy_gripper", "/diagnostics",
-                     "/policy_node/transition_event"),
+            publish=(wanted, opening, "/diagnostics",
+                     f"{policy_node}/transition_event"),
             subscribe=(*states, *shown[:2], *slots),
-            serve=_services("policy_node", (*_PARAMETERS, *_LIFECYCLE, "stage")),
+            serve=_services(policy_node, (*_PARAMETERS, *_LIFECYCLE, "stage")),
         ),
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
             publish=(*states, person, *poses, "/diagnostics", f"{simulated}/status"),
-            subscribe=(forward, *GRIPPER_TOPICS, "/joint_trajectory_controller/joint_trajectory"),
-            serve=(*_services("sim_node", _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
+            subscribe=(forward, *grippers, trajectories),
+            serve=(*_services(sim_node, _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
         ),
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: anything but what is robolearn's",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
-            denied=own, denied_services=("/safety_node/*", "/policy_node/*"),
+            denied=ours, denied_services=(f"{safety_node}/*", f"{policy_node}/*"),
         ),
         Rights(f"{ENCLAVES}/person_sensor", "the person sensor", publish=(person,),
-               serve=_services("person_sensor", _PARAMETERS)),
+               serve=_services(own("person_sensor"), _PARAMETERS)),
         Rights(f"{ENCLAVES}/enabling_device", "the enabling device", publish=(enabling,),
-               serve=_services("enabling_device", _PARAMETERS)),
+               serve=_services(own("enabling_device"), _PARAMETERS)),
         Rights(f"{ENCLAVES}/tracker", "trackers of objects and the gripper's width",
                publish=(*poses, *(t for t in d.slot_topics.values() if t not in goals)),
-               serve=_services("tracker", _PARAMETERS)),
+               serve=_services(own("tracker"), _PARAMETERS)),
         Rights(
             f"{ENCLAVES}/operator", "`robolearn operate`: goals, and requests, which need an operator's key besides",
-            publish=goals, subscribe=told, serve=_services("operate", _PARAMETERS),
-            call=(*_services("safety_node", _OPERATE), *policy, *looked_at),
+            publish=goals, subscribe=told, serve=_services(own("operate"), _PARAMETERS),
+            call=(*_services(safety_node, _OPERATE), *policy, *looked_at),
         ),
         Rights(f"{ENCLAVES}/viewer", "reads what is shown, and may do nothing else", subscribe=told,
-               serve=_services("viewer", _PARAMETERS)),
+               serve=_services(own("viewer"), _PARAMETERS)),
     )  # fmt: skip
 
 
 def _services(node: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"/{node}/{name}" for name in names)
+    return tuple(f"{node}/{name}" for name in names)

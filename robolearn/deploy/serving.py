@@ -28,6 +28,7 @@ from typing import Any, Self
 from rich.console import Console
 
 from robolearn.data.motion_file import read_motion
+from robolearn.deploy.arm_names import full_namespace
 from robolearn.deploy.deployment import (
     Deployment,
     motion_parameters,
@@ -196,9 +197,10 @@ class Serving:
         domain_id: int | None = None,
         rt_priority: int = 40,
         changes: Mapping[str, str] | None = None,
+        namespace: str = "",
         ending: Ending | None = None,
     ):
-        """changes: of the nodes' environment, as `ros_environment` has it.
+        """changes: of the nodes' environment, as `ros_environment` has it.  namespace: of the nodes.
 
         ending: once it is asked for, `start`, `check` and the waits raise EndAsked.
         """
@@ -208,6 +210,7 @@ class Serving:
         self.robot, self.rate_hz, self.rt_priority = robot, float(rate_hz), rt_priority
         # A node whose supervisor is gone, killed or not, brakes and ends by itself.
         self.environment = ros_environment(domain_id, changes) | lifeline()
+        self._namespace = full_namespace(namespace)
         self.nodes: dict[str, NodeProcess] = {}
         self._ending = Ending() if ending is None else ending
 
@@ -225,6 +228,9 @@ class Serving:
         parameters.setdefault("operators", operators_as_list(local_operator()))
         parameters.setdefault("exclusive_publishers", "sim_node" not in self.nodes)
         parameters.setdefault("controller_rate_hz", self.rate_hz)
+        parameters.setdefault(
+            "status_gates", "sim_node" not in self.nodes
+        )  # a simulated arm has no such topics
         log = str(log_dir) if log_dir is not None else ""
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
@@ -248,7 +254,9 @@ class Serving:
         output = self.run_dir / f"{name}.out"
         output.unlink(missing_ok=True)
         environment = self.environment | enclave_environment(name, self.environment)
-        node = NodeProcess(name, parameter_arguments(parameters), environment, output)
+        arguments = parameter_arguments(parameters)
+        arguments += ["-r", f"__ns:={self._namespace}"] if self._namespace else []
+        node = NodeProcess(name, arguments, environment, output)
         self.nodes[name] = node
         return node
 
@@ -364,7 +372,7 @@ def serve_until_stopped(
         nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
         require_security(ros_environment(None, changes), nodes)
         lines = [profile_line(profile, deployment.mode), *_graph_lines(deployment, changes)]
-        with Serving(folder, changes=changes, ending=ending) as serving:
+        with Serving(folder, changes=changes, namespace=deployment.namespace, ending=ending) as serving:
             try:
                 for name, parameters in nodes.items():
                     serving.start(name, **parameters)
@@ -440,7 +448,10 @@ def serve_motion(
         nodes = motion_parameters(deployment, motion, sim=sim, log_dir=folder / "safety", plant=plant)
         require_security(ros_environment(None, changes), nodes)
         limits = profile_line(profile, deployment.mode)
-        with Serving(folder, changes=changes, ending=ending) as serving, contextlib.suppress(EndAsked):
+        with (
+            Serving(folder, changes=changes, namespace=deployment.namespace, ending=ending) as serving,
+            contextlib.suppress(EndAsked),
+        ):
             for name, parameters in nodes.items():
                 serving.start(name, **parameters)
             _say(console, limits)

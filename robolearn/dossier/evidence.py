@@ -12,8 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from robolearn.dossier.verify_run import TrailVerdict, verify_run
-from robolearn.errors import BundleError, ConfigError, LogError
+from robolearn.errors import BundleError, ConfigError, LogError, RobolearnError
 from robolearn.files.strict_json import parse_json
 from robolearn.learn.disparity import Disparity, disparity
 from robolearn.policy.approval import Approval, read_approvals
@@ -22,6 +24,48 @@ from robolearn.recorder.audit_trail import AUDIT_FILE, run_id
 
 Item = tuple[str, str]
 EXPLANATION = "explanation.json"
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Rate(_Open):
+    """Of a success or a stratum."""
+
+    name: str = ""
+    episodes: int = Field(gt=0)
+    successes: int = Field(ge=0)
+    rate: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> _Rate:
+        if self.successes > self.episodes:
+            raise ValueError("more successes than episodes")
+        return self
+
+
+class _Row(_Open):
+    name: str
+    status: str
+    threshold: float
+    found: float | None
+
+
+class _Acceptance(_Open):
+    status: str
+    rows: list[_Row] = []
+
+
+class _Evaluation(_Open):
+    """What is relied on of an evaluation; one of another kind, of an imported policy, has none of it."""
+
+    success: _Rate | None = None
+    strata: list[_Rate] = []
+    peaks: dict[str, dict[str, float]] = {}
+    acceptance: _Acceptance | None = None
 
 
 @dataclass
@@ -60,10 +104,18 @@ class Evidence:
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
-        """The bundle's evaluation, else the run's newest."""
-        if self.bundle is not None:
-            return self.bundle.manifest.evaluation
-        return self._json("evaluation.json")
+        """The bundle's evaluation, else the run's newest; empty, and a problem, where it is malformed."""
+        found = self._json("evaluation.json") if self.bundle is None else self.bundle.manifest.evaluation
+        try:
+            _Evaluation.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"])[:200]
+            self.problems.append(
+                f"the evaluation is not as robolearn writes it: {where}: {first['msg'][:200]}"
+            )
+            return {}
+        return found
 
     @cached_property
     def explanation(self) -> dict[str, Any]:
@@ -87,7 +139,10 @@ class Evidence:
         if found is None and self.run_dir is not None and self.inputs:
             from robolearn.learn.audit import judge_run
 
-            found = judge_run(self.run_dir).to_json()
+            try:
+                found = judge_run(self.run_dir).to_json() if self.evaluation else None
+            except (RobolearnError, LookupError, TypeError, ValueError, AttributeError) as error:
+                self.problems.append(f"the thresholds cannot be judged: {error}")
         return found if isinstance(found, dict) else {}
 
     @cached_property
@@ -367,7 +422,12 @@ def _explanations(e: Evidence) -> list[Item]:
     found = e.explanation
     if not found:
         return []
-    gap = found["completeness_gap"]
+    gap, decisions = found["completeness_gap"], found["decisions"]
+    entries = {len(values) for decision in decisions for values in decision.values()}
+    if len(entries) > 1 or not all(
+        isinstance(v, float | int) for d in decisions for values in d.values() for v in values
+    ):
+        raise ValueError("decisions must have one number for each action entry")
     ranked = ", ".join(f"{row['slot']} {row['share']:.0%}" for row in found["slots"])
     return [
         ("attribution by slot", ranked),

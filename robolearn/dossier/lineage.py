@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from robolearn.errors import BundleError, DataError
+from robolearn.errors import BundleError, DataError, LogError
 from robolearn.files.digests import file_sha256, path_sha256
 from robolearn.files.reading import MIB, open_regular
 from robolearn.files.strict_json import parse_json
@@ -135,7 +135,8 @@ def lineage(path: str | Path, roots: Iterable[Path] = ()) -> Node:
     """What a bundle, a safety log, a run, a data set or a calibration is connected with.
 
     roots: folders that are searched, besides the path's own. A bundle and a safety log are followed back, everything
-    else that is no run is followed forward; a run both ways. Raises DataError where there is nothing at path.
+    else that is no run is followed forward; a run both ways. Raises DataError where there is nothing at path, LogError
+    for a run whose trail cannot be read.
     """
     path = Path(path)
     if not path.exists():
@@ -146,6 +147,8 @@ def lineage(path: str | Path, roots: Iterable[Path] = ()) -> Node:
     if path.is_file() and path.suffix == SUFFIX:
         return _bundle(index, file_sha256(path), path)
     if (path / AUDIT_FILE).is_file():
+        if path.absolute() not in index.runs:
+            raise LogError(f"No record of the audit trail in {path} can be read: `robolearn verify {path}`.")
         run = _run(index, path.absolute())
         run.leads_to += _exports(index, index.runs[path.absolute()])
         return run

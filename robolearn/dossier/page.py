@@ -80,6 +80,9 @@ def dossier_data(
         for section in annex_iv()
     ]
     points = [point for section in sections for point in section["points"]]
+    explained = any(
+        point["id"] == "3c" and point["items"] for point in points
+    )  # and nothing in it is malformed
     return {
         "schema": SCHEMA,
         "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,7 +98,7 @@ def dossier_data(
         "acceptance": evidence.acceptance or None,
         "success": evidence.evaluation.get("success"),
         "disparity": None if evidence.disparity is None else evidence.disparity.to_json(),
-        "explanation": evidence.explanation or None,
+        "explanation": evidence.explanation if explained else None,
         "sections": sections,
         "open": [point["id"] for point in points if point["status"] == OPEN],
         "partly_open": [point["id"] for point in points if point["status"] != OPEN and point["missing"]],
@@ -149,13 +152,16 @@ def _html(data: Mapping[str, Any]) -> str:
     bundle = data["bundle"]
     title = f"{bundle['name']}: {bundle['task']}" if bundle else f"run {Path(data['of']).name}"
     body = [
-        f"<header><h1>Dossier of {escape(title)}</h1><p>Made {escape(data['made_utc'])} by robolearn "
-        f"{escape(data['robolearn'])} from {escape(str(data['of']))}</p></header>",
+        (
+            f"<header><h1>Dossier of {escape(title)}</h1><p>Made {escape(data['made_utc'])} by robolearn "
+            f"{escape(data['robolearn'])} from {escape(str(data['of']))}</p></header>"
+        ),
         _cards(data),
         f'<p class="note">{escape(data["basis"])}</p>',
         *([_list("Could not be read", data["problems"])] if data["problems"] else []),
         *(_section(section) for section in data["sections"]),
         *([_strata(data["disparity"], data["success"])] if data["disparity"] else []),
+        *([_explanation(data["explanation"])] if data["explanation"] else []),
         *([_trail(data["trail"])] if data["trail"] else []),
     ]
     if data["model_card"]:
@@ -262,7 +268,7 @@ def _strata(found: Mapping[str, Any], success: Mapping[str, Any]) -> str:
     picture = (
         f'<svg viewBox="0 0 {width} {bottom + 18}" role="img" aria-label="by stratum">{"".join(drawn)}</svg>'
     )
-    names = ("stratum", "successes", "gap to the rest", "p (Holm)", "gap it would find")
+    names = ("stratum", "successes", "below the rest by", "p (Holm)", "gap it would find")
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(
         f'<tr><td class="key">{escape(s.name)}</td><td>{s.successes} of {s.episodes}</td><td>{s.gap:+.2%}</td>'
@@ -277,6 +283,46 @@ def _strata(found: Mapping[str, Any], success: Mapping[str, Any]) -> str:
     )
     table = f"<table><tr>{head}</tr>{rows}</table>"
     return f'<section><h2>Success by stratum</h2><p class="lead">{escape(lead)}</p>{picture}{table}</section>'
+
+
+def _explanation(found: Mapping[str, Any]) -> str:
+    """Share of each slot over all decisions, and a picture of each of a few."""
+    shares = {row["slot"]: row["share"] for row in found["slots"]}
+    pictures = [("All decisions: share of absolute attribution", shares)]
+    for number, decision in enumerate(found["decisions"], start=1):
+        strongest = max(
+            range(len(next(iter(decision.values())))), key=lambda a: sum(abs(v[a]) for v in decision.values())
+        )
+        values = {slot: value[strongest] for slot, value in decision.items()}
+        pictures.append((f"Decision {number}: attribution to action entry {strongest}, signed", values))
+    drawn = "".join(f"<h3>{escape(title)}</h3>{_bars(values)}" for title, values in pictures)
+    gap = found["completeness_gap"]
+    lead = (
+        f"{found['method']}, {found['steps']} steps, {found['observations']} decisions; completeness gap "
+        f"{gap['median']:.1e} in the median, {gap['p99']:.1e} at the 99th percentile; rank correlation with an "
+        f"untrained network's attributions {found['sanity_rank_correlation']:.2f} (1 would mean that nothing learned "
+        f"shows). {found['not_shown']}"
+    )
+    return f'<section><h2>What decisions come from</h2><p class="lead">{escape(lead)}</p>{drawn}</section>'
+
+
+def _bars(values: Mapping[str, float]) -> str:
+    width, left, row = 860, 220, 20
+    most = max((abs(value) for value in values.values()), default=0.0) or 1.0
+    signed = min(values.values(), default=0.0) < 0
+    zero = left + (width - left - 80) / 2 if signed else left
+    scale = (width - left - 80) / (2 * most if signed else most)
+    rows = []
+    for i, (name, value) in enumerate(values.items()):
+        y, length = 4 + row * i, abs(value) * scale
+        start = zero - length if value < 0 else zero
+        rows.append(
+            f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
+            f'<rect fill="#1f5fa8" x="{start:.1f}" y="{y + 2}" width="{length:.1f}" height="12"/>'
+            f'<text x="{width - 72}" y="{y + 12}">{value:+.3f}</text>'
+        )
+    height = 8 + row * len(values)
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="attribution by slot">{"".join(rows)}</svg>'
 
 
 def _trail(trail: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
@@ -10,6 +12,9 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
 from robolearn.dossier.evidence import Evidence
+
+# Their decorators hide the parameters of the constructors from type checkers.
+_COMPONENT, _HASH, _PROPERTY = cast(Any, Component), cast(Any, HashType), cast(Any, Property)
 
 
 def bill_of_materials(evidence: Evidence) -> str | None:
@@ -22,13 +27,13 @@ def bill_of_materials(evidence: Evidence) -> str | None:
         return None
     bom = Bom()
     name = evidence.bundle.manifest.name if evidence.bundle else str(evidence.config.get("task"))
-    model = Component(
+    model = _COMPONENT(
         name=name,
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="policy",
         hashes=[] if evidence.bundle is None else [_sha256(evidence.bundle.digest)],
         properties=[
-            Property(name=f"robolearn:{key}", value=value) for key, value in _training(evidence).items()
+            _PROPERTY(name=f"robolearn:{key}", value=value) for key, value in _training(evidence).items()
         ],
     )
     bom.metadata.component = model
@@ -36,7 +41,7 @@ def bill_of_materials(evidence: Evidence) -> str | None:
     for package, version in sorted(inputs["environment"]["installed"].items()):
         url = PackageURL("pypi", name=package.lower().replace("_", "-"), version=version)
         parts.append(
-            Component(name=package, version=version, type=ComponentType.LIBRARY, purl=url, bom_ref=str(url))
+            _COMPONENT(name=package, version=version, type=ComponentType.LIBRARY, purl=url, bom_ref=str(url))
         )
     parts += _data(evidence)
     for part in parts:
@@ -55,7 +60,7 @@ def _training(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _data(evidence: Evidence) -> list[Component]:
+def _data(evidence: Evidence) -> list[Any]:
     """Everything that is no package, by digest."""
     inputs, found = evidence.inputs, []
     if inputs["robot"]:
@@ -67,10 +72,10 @@ def _data(evidence: Evidence) -> list[Component]:
         found += [(f"log {log['source']}", log["sha256"]) for log in inputs["calibration"]["logs"]]
     found += [(f"data {data['path']}", data["sha256"]) for data in inputs["data"]]
     return [
-        Component(name=name, type=ComponentType.DATA, hashes=[_sha256(digest)], bom_ref=f"{name} {digest}")
+        _COMPONENT(name=name, type=ComponentType.DATA, hashes=[_sha256(digest)], bom_ref=f"{name} {digest}")
         for name, digest in found
     ]
 
 
-def _sha256(digest: str) -> HashType:
-    return HashType(alg=HashAlgorithm.SHA_256, content=digest)
+def _sha256(digest: str) -> Any:
+    return _HASH(alg=HashAlgorithm.SHA_256, content=digest)

@@ -21,6 +21,7 @@ from robolearn.files.digests import file_sha256, folder_sha256
 from robolearn.files.reading import MIB, read_regular
 from robolearn.files.strict_json import parse_json
 from robolearn.policy.bundle import SUFFIX, PolicyBundle
+from robolearn.recorder.audit_fields import fields_fault
 from robolearn.recorder.audit_trail import (
     AUDIT_FILE,
     AUDIT_HEAD_FILE,
@@ -40,8 +41,10 @@ _MALFORMED = (
     keys.KeyFileError,
 )
 NOT_SHOWN = (
-    "That it is the latest: a trail cut back together with its head looks the same from inside. Keep a copy of "
-    f"{AUDIT_HEAD_FILE} elsewhere and give it with --head.",
+    (
+        "That it is the latest: a trail cut back together with its head looks the same from inside. Keep a copy of "
+        f"{AUDIT_HEAD_FILE} elsewhere and give it with --head."
+    ),
     "That the records are true, or the clock right: both are the training machine's own word.",
     "That a key was not misused by somebody who could read its file.",
 )
@@ -164,8 +167,9 @@ class _Walk:
         try:
             record, real = open_line(line)
             seq, prev, kind, fields = (record[name] for name in ("seq", "prev", "kind", "fields"))
-            if type(seq) is not int or not isinstance(kind, str) or not isinstance(fields, dict):
-                raise ValueError("a field is of another type")
+            fault = fields_fault(kind, fields)
+            if type(seq) is not int or not isinstance(record["utc"], str) or fault:
+                raise ValueError(fault or "a field is of another type")
         except (ValueError, KeyError) as error:
             add("altered", "unreadable", where, f"is no record as robolearn writes it: {error}")
             self._seq, self._prev = self._seq + 1, ""

@@ -24,6 +24,7 @@ from robolearn import keys
 from robolearn.errors import LogError
 from robolearn.files.reading import MIB, open_regular, read_regular
 from robolearn.files.writing import replace_file
+from robolearn.recorder.audit_fields import fields_fault
 from robolearn.recorder.hash_chain import GENESIS_PREV, Chain, canonical, open_line, plain, signed_part
 
 AUDIT_SCHEMA = "robolearn.audit/1"
@@ -182,7 +183,9 @@ class AuditTrail:
 
 
 def read_trail(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of a run's trail, unchecked; empty where it has none. Stops at a line that cannot be read.
+    """The records of a run's trail; empty where it has none. Stops at a line that is no record, or lacks a field.
+
+    Neither chain nor signatures are checked: see `chain_fault`.
 
     Raises LogError where there is a file that cannot be read.
     """
@@ -195,9 +198,13 @@ def read_trail(run_dir: str | Path) -> list[dict[str, Any]]:
         raise LogError(f"Cannot read the audit trail {path}: {error.strerror}.") from None
     for line in data.splitlines():
         try:
-            records.append(open_line(line)[0])
+            record = open_line(line)[0]
         except ValueError:
             break
+        whole = isinstance(record.get("seq"), int) and isinstance(record.get("utc"), str)
+        if not whole or fields_fault(record.get("kind"), record.get("fields")):
+            break
+        records.append(record)
     return records
 
 

@@ -320,10 +320,19 @@ def _read_block(at: int, end: int, body: bytes, decoder: BlockDecoder | None) ->
         return Flaw(at, str(error))
 
 
-def export_cycles(directory: str | Path, out: str | Path, layout: Layout, utc_offset_ns: int = 0) -> int:
+def export_cycles(
+    directory: str | Path,
+    out: str | Path,
+    layout: Layout,
+    utc_offset_ns: int = 0,
+    *,
+    first_ns: int = 0,
+    last_ns: int = 2**63 - 1,
+) -> int:
     """Writes every readable cycle of a log into one new MCAP file, as it is; how many. For Foxglove.
 
-    utc_offset_ns: system time minus monotonic time. Raises OSError.
+    utc_offset_ns: system time minus monotonic time. first_ns, last_ns: monotonic time of the first and the last cycle
+    that is wanted. Raises OSError.
     """
     count = 0
     with Path(out).open("xb") as stream:
@@ -334,7 +343,10 @@ def export_cycles(directory: str | Path, out: str | Path, layout: Layout, utc_of
         for path in sorted(Path(directory).glob("trace-*.mcap")):
             for part in read_trace(path):
                 for message in part.messages if isinstance(part, Chunk) else ():
-                    stamp = int.from_bytes(message[12:20], "little") + utc_offset_ns
+                    monotonic_ns = int.from_bytes(message[12:20], "little")
+                    if not first_ns <= monotonic_ns <= last_ns:
+                        continue
+                    stamp = monotonic_ns + utc_offset_ns
                     mcap.add_message(channel, stamp, message, stamp, count & 0xFFFFFFFF)
                     count += 1
         mcap.finish()

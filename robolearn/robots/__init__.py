@@ -1,6 +1,7 @@
 """Robots: sourced facts, and the models and limits built from them."""
 
 from robolearn.robots.check import check_robot
+from robolearn.robots.digest import same_joints
 from robolearn.robots.gripper import Gripper
 from robolearn.robots.kinematics import ChainStep, forward
 from robolearn.robots.limits import JointLimits, LimitSet
@@ -20,4 +21,5 @@ __all__ = [
     "is_robot_path",
     "load_robot",
     "robot_names",
+    "same_joints",
 ]

@@ -6,7 +6,6 @@ model = robot.spec().compile()
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 
 from robolearn.config import build, read_document
 from robolearn.errors import CalibrationError, ConfigError, RobotError, unknown
-from robolearn.files.reading import MIB, read_regular
 from robolearn.robots.calibration import Calibration, is_calibration, read_calibration
 from robolearn.robots.consistency import contradictions
+from robolearn.robots.digest import robot_digest
 from robolearn.robots.drives import default_servo
 from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
 from robolearn.robots.kinematics import ChainStep, chain_from_model
@@ -33,7 +32,6 @@ from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar
 
 _FOLDER = Path(__file__).parent
 _GRIPPER_PATH = _FOLDER / "parallel_gripper.yaml"
-_DIGESTED_MAX = 64 * MIB
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +39,9 @@ class Robot:
     """One arm. joint_names: the names of ROS and of MuJoCo, n of them, base to flange. home_rad: [n].
 
     chain: fixed and revolute steps from the base to the flange. cartesian: published limits of the TCP and elbow,
-    unit in the key. digest: SHA-256 of the robot file followed by the gripper's file and, where the arm is an
-    MJCF or URDF file, that file (meshes not included); a calibration leaves it as it is. None: not known; `file` has
-    the notes and sources. calibration: what logs of the arm changed of the model.
+    unit in the key. digest: SHA-256 of the facts in the robot file, the gripper's file and, where the
+    arm is an MJCF or URDF file, that file (`robolearn.robots.digest`); a calibration leaves it as it is. None: not
+    known; `file` has the notes and sources. calibration: what logs of the arm changed of the model.
     """
 
     name: str
@@ -182,7 +180,7 @@ def robot_from_file(path: Path) -> Robot:
         mass_kg=_value(file.mass_kg),
         moving_mass_kg=_value(file.moving_mass_kg),
         ros=file.ros,
-        digest=_digest(file, path),
+        digest=robot_digest(file, _gripper_file(), path.parent),
         path=path,
         file=file,
         servo=file.servo or _default_servo(file, limits, gripper, path.parent),
@@ -260,10 +258,3 @@ def _default_servo(file: RobotFile, limits: JointLimits, gripper: Gripper, folde
     if not own:
         add_gripper(spec, last, spec.site("flange"), gripper)
     return default_servo(spec.compile(), file.joint_names, limits)
-
-
-def _digest(file: RobotFile, path: Path) -> str:
-    paths = [path, _GRIPPER_PATH]
-    if file.model is not None:
-        paths.append(path.parent / str(file.model.mjcf or file.model.urdf))
-    return hashlib.sha256(b"".join(read_regular(p, _DIGESTED_MAX) for p in paths)).hexdigest()

@@ -290,6 +290,28 @@ class Qos(Config):
     depth: Annotated[int, Field(ge=1)] = 1
 
 
+class StatusTopic(Config):
+    """A topic on which the arm's driver tells its state, and which values let the arm move.
+
+    type: such as std_msgs/msg/Bool.  field: of the message.  ready: the values with which the arm may move; or min, the
+    least one.  cause: what is said where it may not.  latched: the driver keeps the last message for late subscribers.
+    """
+
+    topic: Text
+    type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*$")]
+    field: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "data"
+    ready: list[int] = []
+    min: float | None = None
+    cause: Text
+    latched: bool = False
+
+    @model_validator(mode="after")
+    def _one_condition(self):
+        if bool(self.ready) is (self.min is not None):
+            raise ValueError("state either `ready`, the values with which the arm may move, or `min`")
+        return self
+
+
 class RosInterface(Sourced):
     """What the arm's ROS 2 driver speaks. state: positions by joint name; raw_state: the faster topic, where there
     is one. command_type is the message; controller is the ros2_control controller behind command_topic."""
@@ -310,7 +332,7 @@ class RosInterface(Sourced):
     controller_type: Text
     other_controllers: list[str] = []
     wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped, recorded and not judged
-    status_topics: dict[str, str] = {}
+    status_topics: dict[str, StatusTopic] = {}
     recovery: list[str] = []
     beware: list[str] = []
 

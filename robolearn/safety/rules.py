@@ -155,7 +155,7 @@ RULES = (
     Rule("link_speed", _M, "link_speed_max_m_s", "m/s", Effect.LIMIT,
          "speed of any point of the arm's surface", Margin.AGAIN),
     Rule("contact", _M, "contact", "m/s", Effect.LIMIT,
-         "speed that contact with the allowed body regions permits",
+         "speed that contact with the named body regions permits, by the profile's model of the mass that is felt",
          Margin.AGAIN),
     Rule("workspace", _M, "workspace", "m", Effect.LIMIT,
          "every link's hull stays inside the cell and on its side of each plane", Margin.AGAIN),

@@ -131,7 +131,7 @@ def _cards(data: dict[str, Any]) -> str:
             "good" if fitted < nominal / 3 else "warn",
             "held-out error",
             f"{nominal * 1e3:.2f} to {fitted * 1e3:.3f} mrad",
-            f"nominal to fitted, all joints: {fitted / max(nominal, 1e-12):.2f} of it",
+            f"nominal to fitted, all joints; {fitted / max(nominal, 1e-12):.2f} of it is left",
         ),
         (
             "good" if identified else "warn",
@@ -213,7 +213,7 @@ def _parameters(data: dict[str, Any]) -> str:
                 _number("" if q["nominal"] is None else f"{q['nominal']:.5g}"),
                 _number(f"{q['estimate']:.5g}"),
                 _number(f"{low:.5g} to {high:.5g}"),
-                escape(q["unit"]),
+                _unit(q["unit"]),
                 svg.interval(q["nominal"], q["estimate"], low, high),
             ]
         )
@@ -231,11 +231,12 @@ def _not_identified(data: dict[str, Any]) -> str:
     for q in data["quantities"]:
         if q["status"] == "identified":
             continue
-        best = "" if q["best_fit"] is None else f"{q['best_fit']:.4g} {q['unit']}, not to be used"
+        unit = _unit(q["unit"])
+        best = "" if q["best_fit"] is None else f"{q['best_fit']:.4g} {unit}, not to be used"
         chip = "bad" if q["status"] == "not explained" else "warn"
-        nominal = "" if q["nominal"] is None else f"{q['nominal']:.5g} {q['unit']}"
+        nominal = "" if q["nominal"] is None else f"{q['nominal']:.5g} {unit}"
         status = f'<span class="chip {chip}">{escape(q["status"])}</span>'
-        rows.append([_key(q["name"]), status, escape(nominal), escape(best), escape(q["why"])])
+        rows.append([_key(q["name"]), status, nominal, best, escape(q["why"])])
     if not rows:
         return _lead("Everything that was fitted was identified.")
     lead = "These stay as the robot file has them."
@@ -245,35 +246,51 @@ def _not_identified(data: dict[str, Any]) -> str:
 def _residual(data: dict[str, Any]) -> str:
     rows = []
     for joint in data["joints"]:
-        tests = "<br>".join(
-            f"{escape(m['kind'])}: {m['statistic']:.1f}, {1e3 * m['size_rad']:.4f} mrad"
-            + (' <span class="chip bad">found</span>' if m["found"] else "")
-            for m in joint["misfits"]
-        )
-        reasons = "".join(f"<div>{escape(reason)}</div>" for reason in joint["reasons"])
-        chip = "good" if joint["explained"] else "bad"
+        explained = joint["explained"]
+        chip = f'<span class="chip {"good" if explained else "bad"}">{"" if explained else "not "}explained</span>'
+        sizes = f"{1e3 * joint['residual_rms_rad']:.3f} of {1e3 * joint['noise_rad']:.3f}"
+        white = f"p {_probability(joint['whiteness_p'])}"
         rows.append(
             [
-                _key(joint["joint"])
-                + f'<br><span class="chip {chip}">{"explained" if joint["explained"] else "not explained"}</span>',
-                _number(f"{1e3 * joint['residual_rms_rad']:.4f}"),
-                _number(f"{1e3 * joint['noise_rad']:.4f}"),
+                f"{_key(joint['joint'])}<br>{chip}",
+                _number(sizes),
                 _number(f"{100 * joint['excess_share']:.2f} %"),
-                svg.autocorrelation(joint["autocorrelation"]),
-                tests + reasons,
+                f"{svg.autocorrelation(joint['autocorrelation'])}<br>{_number(white)}",
+                *(_misfit(misfit) for misfit in joint["misfits"]),
             ]
         )
     lead = (
-        "What the fit leaves. A model that explains the log leaves white noise as large as the sensor's. Tests: "
-        "score statistics, chi-squared with two degrees of freedom where there is no such misfit, and the size of "
-        "what they would explain. A joint on which one is found, or whose residual is neither white nor small, gives "
-        "no numbers."
+        "What the fit leaves. A model that explains the log leaves white noise as large as the sensor's. The last "
+        "columns test for what the model lacks: the probability of such a log without it, and the size of what it "
+        "would explain. A test counts where it is significant and larger than 0.2 % of the tracking error. A joint on "
+        "which one counts, or whose residual is neither white nor small, gives no numbers; where half of the joints "
+        "do not, none does."
     )
+    reasons = [
+        f"<li>{_key(joint['joint'])}: {escape(reason)}</li>"
+        for joint in data["joints"]
+        for reason in joint["reasons"]
+    ]
     head = [
-        "joint", "residual rms, mrad", "white noise, mrad", "beyond noise, of tracking error",
-        "autocorrelation, lags 0 to 20", "tests",
+        "joint", "residual rms, of the sensor's noise, mrad", "beyond noise, of tracking error",
+        "autocorrelation, lags 0 to 20; white?", "friction that changes with speed", "backlash",
+        "posture: sag, link inertia",
     ]  # fmt: skip
-    return _lead(lead) + _table(head, rows)
+    return _lead(lead) + (f"<ul>{''.join(reasons)}</ul>" if reasons else "") + _table(head, rows)
+
+
+def _misfit(misfit: dict[str, Any]) -> str:
+    found = '<br><span class="chip bad">found</span>' if misfit["found"] else ""
+    return (
+        _number(f"p {_probability(misfit['p'])}")
+        + "<br>"
+        + _number(f"{1e3 * misfit['size_rad']:.3f} mrad")
+        + found
+    )
+
+
+def _probability(p: float) -> str:
+    return "< 1e-12" if p < 1e-12 else f"{p:.2f}" if p >= 0.01 else f"{p:.0e}"
 
 
 def _randomize(data: dict[str, Any]) -> str:
@@ -312,6 +329,10 @@ def _recordings(data: dict[str, Any]) -> str:
 
 def _lead(text: str) -> str:
     return f'<p class="lead">{escape(text)}</p>'
+
+
+def _unit(text: str) -> str:
+    return escape(text).replace("^2", "²")
 
 
 def _key(text: str) -> str:

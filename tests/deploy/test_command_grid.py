@@ -67,7 +67,9 @@ def test_a_shipped_controller_that_breaks_the_makers_limits_is_refused_with_its_
     fast = {"controller": "forward", "rate_hz": 1000.0}
     with pytest.raises(ConfigError) as refused:
         node_parameters(deployment_for("fr3", changes=fast), "b.robolearn")
-    assert "controller is 'forward', but forward_command_controller/ForwardCommandController" in str(refused.value)
+    assert "controller is 'forward', but forward_command_controller/ForwardCommandController" in str(
+        refused.value
+    )
     assert "breaks the acceleration limit of fr3, 10 rad/s2 (emulated: p50" in str(refused.value)
     assert node_parameters(deployment_for("fr3", changes=fast), "b.robolearn", sim=True)  # nothing real moves
     with pytest.raises(ConfigError, match=r"JointTrajectoryController breaks .* Use robolearn_controller"):
@@ -77,7 +79,9 @@ def test_a_shipped_controller_that_breaks_the_makers_limits_is_refused_with_its_
 @pytest.mark.parametrize("name", ["ur5e", "iiwa14"])
 @pytest.mark.parametrize("controller", ["forward", "trajectory"])
 def test_a_shipped_controller_of_an_arm_without_published_limits_is_taken(name, controller):
-    safety = node_parameters(deployment_for(name, changes={"controller": controller}), "b.robolearn")["safety_node"]
+    safety = node_parameters(deployment_for(name, changes={"controller": controller}), "b.robolearn")[
+        "safety_node"
+    ]
     assert safety["controller"] == controller
     assert safety["check_controller"] is True
     assert safety["stream_before_start"] is False

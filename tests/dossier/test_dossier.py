@@ -72,7 +72,8 @@ def test_a_session_leads_back_to_bundle_run_inputs_and_people(all_of):
 
 
 def test_a_bundle_whose_run_is_elsewhere_says_so(all_of, tmp_path):
-    alone = shutil.copy(all_of / "runs/two/two-reach.robolearn", tmp_path / "alone.robolearn")
+    (tmp_path / "apart").mkdir()
+    alone = shutil.copy(all_of / "runs/two/two-reach.robolearn", tmp_path / "apart" / "alone.robolearn")
     run = next(node for node in lineage(alone).walk() if node.kind == "run")
     assert run.facts["folder"].startswith("not found")
     (all_of / "runs/two/two-reach.robolearn").unlink()
@@ -214,4 +215,4 @@ def test_the_commands_say_what_they_found(all_of, capsys):
     trail.write_bytes(trail.read_bytes().replace(b"reviewer-7", b"reviewer-8"))
     status, out, _ = command(capsys, "verify", run)
     assert (status, "this record was changed" in out) == (1, True)
-    assert command(capsys, "gate", "train", run, "--who", "x")[0] == 2
+    assert command(capsys, "gate", "start", run, "--who", "x")[0] == 2

@@ -22,14 +22,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from robolearn import keys
 from robolearn.config import apply_overrides, build, config_dir, scalar
 from robolearn.deploy.deployment import Deployment
+from robolearn.dossier.lineage import lineage
+from robolearn.dossier.page import write_dossier
+from robolearn.dossier.verify_run import verify_run
 from robolearn.errors import RobolearnError
 from robolearn.files.printable import UNPRINTABLE, printable
 from robolearn.files.strict_json import parse_json
 from robolearn.files.strict_yaml import dump_yaml, parse_yaml
-from robolearn.policy.approval import Approval
+from robolearn.learn.gates import require_gate, subject_of
+from robolearn.policy.approval import Approval, decide
 from robolearn.policy.archive import pack, unpack
 from robolearn.policy.bundle import Manifest, PolicyBundle, write_bundle
 from robolearn.policy.graph import check_graph
+from robolearn.recorder.audit_trail import AUDIT_FILE, AuditTrail, chain_fault
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.hash_chain import open_line, seal
 from robolearn.recorder.mcap_file import Chunk, read_trace
@@ -232,6 +237,66 @@ def log(data: bytes) -> None:
         assert not any(UNEXPECTED in text for text in review.not_done.values()), review.not_done
 
 
+@functools.cache
+def honest_trail() -> Path:
+    """A run folder with a trail that has a record of most kinds."""
+    folder = Path(tempfile.mkdtemp(prefix="robolearn-trail-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    named, digest = {"name": "x", "sha256": "0" * 64}, "0" * 64
+    inputs = {
+        "config": {"task": "fr3/reach", "gates": {}}, "config_sha256": digest, "robot": named,
+        "acceptance": {"file": "a.yaml", "sha256": digest, "thresholds": {"source": "us", "success_min": 0.5}},
+        "task": {**named, "file": "t.py"}, "data": [{"path": "d", "sha256": digest}],
+        "calibration": {"path": "c", "sha256": digest, "logs": [{"source": "l", "sha256": digest}]},
+        "code": {"robolearn": "0", "sha256": digest},
+        "environment": {"python": "3", "sha256": digest, "installed": {"numpy": "2"}},
+    }  # fmt: skip
+    trail, policy = AuditTrail(folder, KEY), {"policy_sha256": digest}
+    trail.record("inputs", inputs)
+    trail.record("start", {"start": 1, "resumed_from": 0})
+    trail.record("checkpoint", {"iteration": 1, "checkpoint_sha256": digest, **policy})
+    trail.record("end", {"outcome": "finished", "iteration": 1})
+    trail.record("evaluation", {"file": "evaluation.json", "sha256": digest})
+    trail.record("export", {"bundle": named, "acceptance": {"status": "passed"}, **policy})
+    given = decide(KEY, "promote", "run", digest, "who").model_dump(mode="json", by_alias=True)
+    trail.record("decision", given)
+    success = {"episodes": 90, "successes": 80, "rate": 80 / 90, "low": 0.8, "high": 0.95}
+    strata = [{"name": "a", "episodes": 40, "successes": 30, "rate": 0.75}]
+    evaluation = {"iteration": 1, "success": success, "strata": strata, "peaks": {}}
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    (folder / "config.yaml").write_text("task: fr3/reach\n")
+    return folder
+
+
+def trail(data: bytes) -> None:
+    """An audit trail whose records have other fields, sealed in a chain; an evaluation; what is made of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        shutil.copytree(honest_trail(), run)
+        lines = (run / AUDIT_FILE).read_bytes().splitlines()
+        changed, prev = [], "0" * 64
+        for line, more in zip(lines, [*data.split(b"\n"), *[b""] * len(lines)], strict=False):
+            record = json.loads(line)
+            found = parse_json(more) if more else {}
+            if isinstance(found, dict):
+                record["fields"] |= found
+            record.pop("hash", None)
+            sealed, prev = seal(record | {"prev": prev})
+            changed.append(sealed + b"\n")
+        (run / AUDIT_FILE).write_bytes(b"".join(changed))
+        more = data.split(b"\n")[-1]
+        if more:
+            (run / "evaluation.json").write_bytes(more)
+        verify_run(run).to_json()
+        list(lineage(run).lines())
+        chain_fault(run)
+        for gate in ("train", "promote", "export"):
+            with contextlib.suppress(RobolearnError):
+                require_gate(run, gate, subject_of(run, gate))
+        with np.errstate(all="ignore"):
+            write_dossier(run, Path(folder) / "dossier.html")
+
+
 _ALL = (
     yaml_text,
     override,
@@ -246,6 +311,7 @@ _ALL = (
     terminal,
     trace,
     log,
+    trail,
 )
 TARGETS: dict[str, Callable[[bytes], None]] = {target.__name__: target for target in _ALL}
 

@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from robolearn import keys
 from robolearn.errors import LogError
 from robolearn.recorder import audit_trail
+from robolearn.recorder.audit_fields import _FIELDS, fields_fault
 from robolearn.recorder.audit_trail import (
+    AUDIT_EVENTS,
     AUDIT_HEAD_FILE,
     AUDIT_SCHEMA,
     AuditTrail,
@@ -20,6 +22,7 @@ from robolearn.recorder.audit_trail import (
 )
 from robolearn.recorder.hash_chain import seal, signed_part
 
+START, END = {"start": 1, "resumed_from": 0}, {"outcome": "finished", "iteration": 7}
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 
 
@@ -29,13 +32,13 @@ def trail(tmp_path):
 
 
 def test_records_are_chained_and_each_is_signed_at_once(trail):
-    trail.record("inputs", {"seed": 1, "odd": float("nan")})
-    where = AuditTrail(trail.run_dir, OTHER).record("end", {"outcome": "finished"}, iteration=7)
+    trail.record("start", START | {"odd": float("nan")})
+    where = AuditTrail(trail.run_dir, OTHER).record("end", END, iteration=7)
     records = read_trail(trail.run_dir)
-    assert [r["kind"] for r in records] == ["trail_start", "inputs", "segment", "end", "segment"]
+    assert [r["kind"] for r in records] == ["trail_start", "start", "segment", "end", "segment"]
     assert [r["seq"] for r in records] == [0, 1, 2, 3, 4]
     assert [r["prev"] for r in records] == ["0" * 64, *(r["hash"] for r in records[:-1])]
-    assert records[1]["fields"] == {"seed": 1, "odd": "nan"}
+    assert records[1]["fields"] == START | {"odd": "nan"}
     assert records[3]["cycle"] == 7
     assert records[1]["retention"] == {"class": "technical_documentation", "days": 3653, "ehsr": []}
     name = records[0]["fields"]["run_id"]
@@ -51,7 +54,7 @@ def test_records_are_chained_and_each_is_signed_at_once(trail):
 
 
 def test_the_head_beside_it_is_signed_and_says_where_the_chain_stands(trail):
-    where = trail.record("start", {})
+    where = trail.record("start", START)
     head = json.loads((trail.run_dir / AUDIT_HEAD_FILE).read_bytes())
     assert {name: head[name] for name in where} == where
     fields = {name: head[name] for name in ("seq", "key_id", "public_key")}
@@ -60,7 +63,7 @@ def test_the_head_beside_it_is_signed_and_says_where_the_chain_stands(trail):
 
 
 def test_what_a_killed_writer_left_is_removed_and_said(trail):
-    trail.record("start", {})
+    trail.record("start", START)
     whole = trail.path.read_bytes()
     lines = whole.splitlines(keepends=True)
     following = _next(whole)
@@ -70,7 +73,7 @@ def test_what_a_killed_writer_left_is_removed_and_said(trail):
         following,
     ):  # torn, or whole but without its segment
         trail.path.write_bytes(whole + left)
-        trail.record("end", {})
+        trail.record("end", END)
         records = read_trail(trail.run_dir)
         assert [r["kind"] for r in records] == ["trail_start", "start", "segment", "torn", "end", "segment"]
         assert records[3]["fields"]["bytes"] == len(left)
@@ -87,17 +90,17 @@ def _next(whole):
 def test_a_first_record_that_was_torn_begins_anew(trail):
     trail.run_dir.mkdir()
     trail.path.write_bytes(b'{"seq":')
-    trail.record("start", {})
+    trail.record("start", START)
     assert [r["kind"] for r in read_trail(trail.run_dir)] == ["trail_start", "torn", "start", "segment"]
 
 
 @pytest.mark.parametrize("change", [b'"kind":"segmenT"', b'"kind":7'])
 def test_nothing_is_added_to_a_trail_whose_end_was_changed(trail, change):
-    trail.record("start", {})
+    trail.record("start", START)
     altered = trail.path.read_bytes().replace(b'"kind":"segment"', change)
     trail.path.write_bytes(altered)
     with pytest.raises(LogError, match="does not end as robolearn writes it.*robolearn verify"):
-        trail.record("end", {})
+        trail.record("end", END)
     assert trail.path.read_bytes() == altered
 
 
@@ -105,18 +108,18 @@ def test_a_sealed_last_line_without_a_kind_is_refused(trail):
     trail.run_dir.mkdir()
     trail.path.write_bytes(seal({"seq": 0})[0] + b"\n")
     with pytest.raises(LogError, match="does not end as robolearn writes it"):
-        trail.record("end", {})
+        trail.record("end", END)
 
 
 def test_an_end_longer_than_is_looked_at_is_refused(trail, monkeypatch):
-    trail.record("start", {"text": "x" * 500})
+    trail.record("start", START | {"text": "x" * 500})
     monkeypatch.setattr(audit_trail, "_TAIL", 100)
     with pytest.raises(LogError, match="does not end"):
-        trail.record("end", {})
+        trail.record("end", END)
 
 
 def test_a_full_disk_leaves_the_trail_as_it_was(trail, monkeypatch):
-    trail.record("start", {})
+    trail.record("start", START)
     before = trail.path.read_bytes()
     write = os.write
 
@@ -129,20 +132,21 @@ def test_a_full_disk_leaves_the_trail_as_it_was(trail, monkeypatch):
 
     monkeypatch.setattr(audit_trail.os, "write", half)
     with pytest.raises(LogError, match="Cannot write the audit trail .*audit.jsonl: No space left on device"):
-        trail.record("end", {})
+        trail.record("end", END)
     monkeypatch.undo()
     assert trail.path.read_bytes() == before
-    trail.record("end", {})
+    trail.record("end", END)
     assert len(read_trail(trail.run_dir)) == 5
 
 
 def test_reading_stops_at_what_is_no_record_and_names_what_cannot_be_read(trail, tmp_path):
     assert read_trail(tmp_path) == []
     assert run_id(tmp_path) is None
-    trail.record("start", {})
-    with trail.path.open("ab") as stream:
-        stream.write(b"{}\n")
-    assert len(read_trail(trail.run_dir)) == 3
+    trail.record("start", START)
+    whole = trail.path.read_bytes()
+    for odd in (b"{}", seal({"seq": "3"})[0], seal({"seq": 3, "utc": "", "kind": "end", "fields": {}})[0]):
+        trail.path.write_bytes(whole + odd + b"\n")
+        assert len(read_trail(trail.run_dir)) == 3
     trail.path.unlink()
     trail.path.mkdir()
     with pytest.raises(LogError, match="Cannot read the audit trail .*: is a directory"):
@@ -151,7 +155,7 @@ def test_reading_stops_at_what_is_no_record_and_names_what_cannot_be_read(trail,
 
 def test_the_quick_look_names_the_first_line_that_is_wrong(trail):
     assert chain_fault(trail.run_dir) == ""
-    trail.record("start", {"a": 1})
+    trail.record("start", START)
     assert chain_fault(trail.run_dir) == ""
     lines = trail.path.read_bytes().splitlines(keepends=True)
     for changed, fault in (
@@ -173,3 +177,12 @@ def test_the_quick_look_names_the_first_line_that_is_wrong(trail):
     trail.path.mkdir()
     with pytest.raises(LogError, match="Cannot read the audit trail"):
         chain_fault(trail.run_dir)
+
+
+def test_the_fields_of_a_record_are_what_is_relied_on():
+    assert fields_fault("start", START) == fields_fault("something new", {}) == ""
+    assert fields_fault("start", START | {"more": []}) == ""
+    assert fields_fault("start", {"start": "1", "resumed_from": 0}).startswith("start: ")
+    assert fields_fault("export", {"bundle": {"name": "x"}}).startswith("bundle.sha256: Field required")
+    assert fields_fault(7, {}) == fields_fault("end", []) == "kind is no text, or fields are no object"
+    assert set(_FIELDS) == set(AUDIT_EVENTS)

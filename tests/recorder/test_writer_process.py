@@ -760,6 +760,8 @@ def test_an_export_holds_every_cycle_as_it_is(tmp_path):
         messages = [message for _, _, message in make_reader(stream).iter_messages()]
     assert [message.data for message in messages] == [payload(number) for number in range(50)]
     assert messages[3].log_time == 10**18 + 3 * 2_000_000
+    some = {"first_ns": 3 * 2_000_000, "last_ns": 7 * 2_000_000}
+    assert export_cycles(tmp_path, tmp_path / "some.mcap", LAYOUT, **some) == 5
 
 
 # -- the control side where something is wrong --

@@ -71,7 +71,12 @@ def test_every_limit_has_source_trust_and_reference_or_says_that_it_is_open(data
 def test_what_is_no_number_has_its_origin_too():
     limits = SafetyProfile.load("fr3").mode("collaborative")
     rows = {row["key"]: row for row in limit_rows(limits, load_robot("fr3").joint_names)}
-    for key in ("enabling_device", "contact.model", "contact.transient_regions", "contact.quasi_static_regions"):
+    for key in (
+        "enabling_device",
+        "contact.model",
+        "contact.transient_regions",
+        "contact.quasi_static_regions",
+    ):
         assert rows[key]["source"]
         assert rows[key]["trust"] == "integrator"
         assert rows[key]["ref"].startswith("RA-DEMO-FR3/")

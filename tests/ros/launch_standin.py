@@ -99,9 +99,11 @@ class Node:
         self, *, package, executable, name, namespace, output, additional_env, parameters, on_exit, sigterm_timeout,
         sigkill_timeout,
     ):  # fmt: skip
-        assert (package, output, namespace) == ("robolearn_ros", "screen", "")
+        assert (package, output) == ("robolearn_ros", "screen")
+        assert isinstance(namespace, str)
         assert isinstance(on_exit, Shutdown)
         self.sigterm_s, self.sigkill_s = float(sigterm_timeout), float(sigkill_timeout)
+        self.namespace = namespace
         self.name, self.executable, self.environment = name, executable, additional_env
         self.parameters = {key: value for given in parameters for key, value in given.items()}
         for key, value in self.parameters.items():
@@ -112,7 +114,15 @@ class Node:
     def start(self, folder):
         file = folder / f"{self.name}.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": self.parameters}}))
-        arguments = ["--ros-args", "-r", f"__node:={self.name}", "-r", "__ns:=/", "--params-file", str(file)]
+        arguments = [
+            "--ros-args",
+            "-r",
+            f"__node:={self.name}",
+            "-r",
+            f"__ns:={self.namespace or '/'}",
+            "--params-file",
+            str(file),
+        ]
         command = [sys.executable, "-m", f"robolearn_ros.{self.executable}", *arguments]
         return subprocess.Popen(command, env=os.environ | self.environment)
 

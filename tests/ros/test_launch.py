@@ -76,14 +76,14 @@ def test_what_stands_in_a_deployment_file_reaches_the_nodes(tmp_path):
     assert log.name == "safety"
     assert log.parents[1] == tmp_path / "runs" / "launch"
     assert safety[0] == {
-        "robot": "fr3", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0,
+        "robot": "fr3", "joint_prefix": "", "rt_priority": 0, "profile": "", "mode": "manual_reduced", "rate_hz": 250.0,
         "state_topic": "/cell/joint_states", "command_topic": "/cell/commands", "person_topic": "/cell/person",
         "controller": "robolearn", "controller_name": "", "controller_rate_hz": 0.0, "check_controller": True,
-        "stream_before_start": False,
+        "stream_before_start": False, "status_gates": True,
         "wrench_topic": "", "deployment_id": "cell 7", "operator": "operator-3", "operators": ["anna=0123456789abcdef"],
     }  # fmt: skip
     assert policy[0] == {
-        "robot": "fr3", "rt_priority": 0, "bundle": "b.robolearn", "command_rate_hz": 250.0,
+        "robot": "fr3", "joint_prefix": "", "rt_priority": 0, "bundle": "b.robolearn", "command_rate_hz": 250.0,
         "state_topic": "/cell/joint_states", "state_rate_hz": 900.0, "base_frame": "cell",
         "slot_topics": ["goal=/cell/goal"], "observation_age_max_s": 0.02, "trusted_keys": ["0a0a"],
         "require_approval": True, "approver_keys": ["1234", "0b0b"],

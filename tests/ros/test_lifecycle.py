@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import ros_standin
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fake_arm import FakeArm
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -13,6 +14,7 @@ from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
 from robolearn.deploy.serving import Serving, free_domain
+from robolearn.policy.approval import revoke
 from robolearn.review.verify import read_events
 
 pytestmark = pytest.mark.ros
@@ -159,3 +161,24 @@ def test_a_swap_in_motion_names_the_new_policy_without_a_stop(swapping, bundles)
 
 def told(log):
     return [event["fields"] for event in read_events(log) if event["kind"] == "command_source"]
+
+
+def test_a_policy_that_is_revoked_while_it_runs_brakes_and_holds(session, tmp_path):
+    serving, arm = session
+    third = ros_standin.export_reaching(tmp_path, "third")
+    assert stage(arm, third.path).success
+    serving.wait_for_output("policy_node", "swapped: third", 5.0)
+    arm.wait("a stop", lambda: arm.stop_seen is not None)
+    arm.run_again()
+    arm.goal(0.5, 0.3, 0.4)
+    assert moved(arm) > 0.05
+    revoke(third.path, Ed25519PrivateKey.generate(), "op-3", "Drops parts.")
+    serving.wait_for_output("policy_node", "the policy brakes and holds", 10.0)
+    time.sleep(0.5)
+    arm.goal(0.5, -0.3, 0.4)
+    assert moved(arm) == 0.0
+    arm.report("policy_node: policy", lambda level, message, values: "was revoked by op-3" in message)
+    assert arm.largest_step < 0.05
+    answer = stage(arm, third.path)
+    assert not answer.success
+    assert "was revoked by op-3" in answer.message

@@ -37,6 +37,54 @@ def test_a_missing_joint_is_named_and_never_filled_in():
     assert short.velocity_rad_s.shape == (0,)
 
 
+def told(time_s, position, velocity=(), names=NAMES):
+    message = JointState(name=list(names), position=list(position), velocity=list(velocity))
+    ns = round(time_s * 1e9)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(ns, 10**9)
+    return message
+
+
+@pytest.mark.parametrize("velocity", [(), (math.nan, math.nan, math.nan)])
+@pytest.mark.parametrize("period_s", [0.001, 0.002, 0.008, 1 / 30])
+def test_velocities_that_a_driver_does_not_tell_are_derived(velocity, period_s):
+    reader = JointReader(NAMES, StampClock())
+    first = reader.measured(told(1000.0, [0.0, 1.0, 2.0], velocity))
+    assert reader.derived
+    assert np.isnan(first.velocity_rad_s).all()  # nothing is known of them yet
+    for k in range(1, 40):
+        t = k * period_s
+        got = reader.measured(told(1000.0 + t, [0.5 * t, 1.0 - 0.25 * t, 2.0], velocity))
+        np.testing.assert_allclose(got.velocity_rad_s, [0.5, -0.25, 0.0], atol=1e-4)
+    again = reader.measured(told(1000.0 + t, [0.5 * t, 1.0 - 0.25 * t, 2.0], velocity))  # the same message
+    np.testing.assert_array_equal(again.velocity_rad_s, got.velocity_rad_s)
+
+
+def test_a_velocity_that_is_told_is_taken_and_one_nan_among_them_is_left_to_the_monitor():
+    reader = JointReader(NAMES, StampClock())
+    np.testing.assert_array_equal(
+        reader.measured(told(1.0, [0, 0, 0], [1.0, 2.0, 3.0])).velocity_rad_s, [1, 2, 3]
+    )
+    assert not reader.derived
+    mixed = reader.measured(told(2.0, [0, 0, 0], [1.0, math.nan, 3.0]))
+    assert np.isnan(mixed.velocity_rad_s[1])
+    assert not reader.derived
+    # A driver that falls silent about them in motion: there is a trail already.
+    np.testing.assert_allclose(reader.measured(told(2.5, [0.5, 0, 0])).velocity_rad_s, [1.0, 0.0, 0.0])
+    backwards = reader.measured(told(2.0, [0, 0, 0]))
+    assert np.isnan(backwards.velocity_rad_s).all()
+
+
+def test_joints_of_a_driver_that_puts_a_prefix_before_them_have_the_robot_files_names():
+    reader = JointReader(NAMES, StampClock(), "left_")
+    message = told(1.0, [3.0, 9.0, 1.0, 2.0], [0.0] * 4, ["left_c", "c", "left_a", "left_b"])
+    measured = reader.measured(message)
+    assert measured.joint_names == NAMES
+    np.testing.assert_array_equal(measured.position_rad, [1, 2, 3])
+    lacking = told(1.0, [3.0, 1.0], [0.0] * 2, ["left_c", "left_a"])
+    assert reader.missing(lacking) == ["left_b"]
+    assert reader.measured(lacking).joint_names == ("a", "c")
+
+
 def test_a_command_keeps_its_sender_and_its_lack_of_velocity():
     message = JointState(name=list(NAMES), position=[1.0, 2.0, 3.0])
     given = command(message, StampClock())

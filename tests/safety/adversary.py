@@ -16,7 +16,7 @@ from streams import GENERATORS, LENGTHS, WEIGHTS, reordered
 
 from robolearn.safety.types import Measured, State, Surroundings, Verdict
 
-FAR_M = 6.0
+NEAR_M, WALK_FROM_M, FAR_M = 0.85, 3.15, 6.65  # of persons: C is 0.85 m in the packaged profiles
 BURST = 2  # samples more than periods that may go out in any time
 SILENT = (
     "standstill",
@@ -228,12 +228,12 @@ class Adversary:
         """Nobody for the most part; then somebody who is there at once, or who walks in, turns and walks out."""
         chance = self.rng.random()
         if chance < 3e-4:
-            self.person, self.walk = float(self.rng.uniform(0.2, FAR_M)), 1.0
+            self.person, self.walk = float(self.rng.uniform(NEAR_M, FAR_M)), 1.0
         elif chance < 1.3e-3:
-            self.person, self.walk = min(self.person, 2.5), -float(self.rng.uniform(0.1, 1.6))
+            self.person, self.walk = min(self.person, WALK_FROM_M), -float(self.rng.uniform(0.1, 1.6))
         elif chance < 5e-3 and self.person < FAR_M:
             self.walk = float(self.rng.uniform(-1.6, 1.6))
-        self.person = min(FAR_M, max(0.2, self.person + self.walk * self.dt))
+        self.person = min(FAR_M, max(NEAR_M, self.person + self.walk * self.dt))
         told = {"enabling_device": True, "enabling_stamp_s": self.now} | changes
         return Surroundings(self.person, self.now, **told)
 

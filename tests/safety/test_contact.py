@@ -57,7 +57,9 @@ def test_the_region_the_kind_and_the_model_that_allow_least_are_named():
     assert alone.reason(float(alone.speeds(np.array(0.5)))).startswith(
         "hands_fingers, quasi-static, by kinetic"
     )
-    assert "by kinetic_energy" in alone.reason(alone.two_mass_m_s)
+    two_mass = alone.two_mass_m_s
+    assert two_mass is not None
+    assert "by kinetic_energy" in alone.reason(two_mass)
 
 
 def test_a_region_may_be_clamped_and_touched_shortly_in_one_mode_and_the_lower_speed_holds():
@@ -75,7 +77,9 @@ def test_the_mass_of_the_specification_allows_the_fr3_what_the_formula_of_pfl_do
     data = profile_data("fr3", "contact")
     limit = SafetyProfile.from_data(data, "fr3", "0").mode("automatic").contact.speed(load_robot("fr3"))
     # lower legs, clamped: 130 N, 60 kN/m, 75 kg; half of the arm's moving mass, and 1 kg
-    mass = load_robot("fr3").moving_mass_kg / 2.0 + 1.0
+    moving_kg = load_robot("fr3").moving_mass_kg
+    assert moving_kg is not None
+    mass = moving_kg / 2.0 + 1.0
     by_hand = 130.0 / np.sqrt(60e3 / (1.0 / 75.0 + 1.0 / mass))
     assert limit.two_mass_m_s == pytest.approx(by_hand, rel=1e-12)
     assert by_hand == pytest.approx(0.18962, rel=1e-4)

@@ -84,8 +84,9 @@ def test_a_c_below_that_of_the_sensor_is_refused_and_one_above_is_not():
 
 
 def test_a_c_below_that_of_the_sensor_needs_a_reason_with_a_source():
-    numbers = separation(0.2, below="a fence holds hands back")
-    assert numbers.intrusion_below_sensor.reason == "a fence holds hands back"
+    reason = separation(0.2, below="a fence holds hands back").intrusion_below_sensor
+    assert reason is not None
+    assert reason.reason == "a fence holds hands back"
     with pytest.raises(ProfileError, match="intrusion_below_sensor has a reason, but .* is not below"):
         separation(0.85, below="a fence holds hands back")
     data = profile_data("fr3")

@@ -82,7 +82,7 @@ def test_a_bundle_is_evaluated_on_a_calibration_and_on_a_plant(exported, tmp_pat
         outcome = CliRunner().invoke(app, words)
         assert outcome.exit_code == 0, outcome.output
         written = json.loads((tmp_path / name).read_text())
-        assert written["episodes"] == 4
+        assert written["success"]["episodes"] == 4
         assert written.get("plant") == (None if "--robot" in more else "ur5e-loaded")
 
 
@@ -95,7 +95,7 @@ def test_a_bundle_is_evaluated_on_a_calibration_and_on_a_plant(exported, tmp_pat
         ["train", "ur5e/reach", "calibration={path}", "total_steps=16384"],
         ["serve", "{bundle}", "--robot", "{path}", "--sim"],
         ["sysid", "fit", "{folder}", "--robot", "{path}"],
-        ["view", "{path}/reach", "--output", "x.png"],
+        ["view", "{path}/reach", "--output", "x.mp4"],
     ],
     ids=" ".join,
 )

@@ -27,14 +27,14 @@ def nodes(context):
     # A launch file that includes this one has arguments of its own on the command line.
     here = Path(__file__).resolve().parent
     alone = any(word == "robolearn_ros" or Path(word).resolve().parent == here for word in sys.argv)
-    parameters, environment = from_launch(given, context.argv if alone else ())
+    parameters, environment, namespace = from_launch(given, context.argv if alone else ())
     kinds = {"policy_node": LifecycleNode}
     return [
         kinds.get(name, Node)(
             package="robolearn_ros",
             executable=name,
             name=name,
-            namespace="",
+            namespace=namespace,
             output="screen",
             additional_env={**environment, **enclave_environment(name, environment)},
             parameters=[values],

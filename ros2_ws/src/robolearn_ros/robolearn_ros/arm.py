@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from rclpy.qos import QoSProfile
 
+from robolearn.deploy.arm_names import arm_topic
 from robolearn.errors import RobotError
 from robolearn.robots import Robot
 from robolearn_ros.messages import qos
 
 # No trajectories: their controller restarts its clock with every message.
 COMMAND_TYPE = "std_msgs/msg/Float64MultiArray"
-GRIPPER_COMMAND_TOPIC = "/gripper_position_controller/commands"
+SENT_TOPIC = "robolearn/sent_command"  # relative: in the namespace of the arm
+GRIPPER_COMMAND_TOPIC = "gripper_position_controller/commands"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ class ArmTopics:
         return qos(depth, reliable=self.reliable)
 
 
-def arm_topics(robot: Robot) -> ArmTopics:
-    """The topics in a robot's file. Raises RobotError where the file has none, or another kind of controller."""
+def arm_topics(robot: Robot, namespace: str = "") -> ArmTopics:
+    """The topics in a robot's file, in the namespace of an arm.
+
+    Raises RobotError where the file has none, or another kind of controller.
+    """
     ros = robot.ros
     if ros is None:
         raise RobotError(
@@ -53,13 +58,17 @@ def arm_topics(robot: Robot) -> ArmTopics:
             f"Robot '{robot.name}' takes {ros.command_type} on {ros.command_topic}, and the safety node sends "
             f"{COMMAND_TYPE}. Add a forward position controller to the arm's controller manager, and name its topic."
         )
+
+    def named(topic: str) -> str:
+        return arm_topic(robot, topic, namespace)
+
     fast_qos = ros.raw_state_qos or ros.state_qos
     return ArmTopics(
-        state=ros.state_topic,
+        state=named(ros.state_topic),
         state_rate_hz=ros.state_rate_hz,
-        fast_state=ros.raw_state_topic,
+        fast_state=None if ros.raw_state_topic is None else named(ros.raw_state_topic),
         fast_state_rate_hz=ros.raw_state_rate_hz,
-        command=ros.command_topic,
+        command=named(ros.command_topic),
         reliable=fast_qos.reliability == "reliable",
-        wrench=ros.wrench_topic or "",
+        wrench=named(ros.wrench_topic) if ros.wrench_topic else "",
     )

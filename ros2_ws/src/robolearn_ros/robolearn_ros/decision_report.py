@@ -12,7 +12,7 @@ from robolearn.safety.types import Decision, State, Verdict
 from robolearn_ros.messages import qos
 from robolearn_ros.node import ERROR, OK, WARN, status
 
-TOPIC = "/robolearn/decision"
+TOPIC = "robolearn/decision"
 PERIOD_NS = 100_000_000
 _WRITE_S = 0.1
 

@@ -186,7 +186,7 @@ class Driver:
 
     def _rogue(self, name: str, what: str, offset: float) -> dict[str, Any]:
         s = self.seen
-        publisher = s.node.create_publisher(JointState, "/robolearn/policy_command", qos(10))
+        publisher = s.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
         until = time.monotonic() + 0.5
         s.wait("Discovery of the rogue publisher", lambda: time.monotonic() > until, 2.0)
 

@@ -22,11 +22,13 @@ from robolearn.deploy.arm_controller import (
     controller_problems,
     state_problem,
 )
+from robolearn.safety.types import Answer
 from robolearn_ros.messages import NeverExecuted, Polled, qos
 
 ANSWER_S = 1.0  # for the parameters
 REPORT_S = 2.5  # for a report of the controller manager: they come at 1 Hz
 FOLLOWS_S = 1.0  # for robolearn's controller to see the stream at rest for 0.1 s
+STREAM_RESTS_S = 0.3  # where nothing tells whether it follows: it asks for 0.1 s
 _LOOK_S = 0.005
 _ACTIVITY = "Controllers Activity"
 
@@ -144,6 +146,33 @@ class Handshake:
     def _drain(self) -> None:
         while self._reports.take():
             pass
+
+
+def meet_controller(
+    handshake: Handshake | None,
+    kind: str,
+    begin_stream: Callable[[], Answer],
+    record: Callable[[str], None],
+) -> str:
+    """Why the arm's controller cannot be commanded; empty where it can, and follows a stream if it needs one.
+
+    handshake: None where nothing is to be compared.  begin_stream: sends the held position, unless it refuses.
+    record: called with what was found. Nothing is sent to a controller that is not as expected.
+    """
+    if handshake is not None:
+        problem = handshake.check()
+        record(problem or f"{handshake.expected.node}: {handshake.found}")
+        if problem:
+            return problem
+    if kind != ROBOLEARN:
+        return ""
+    began = begin_stream()
+    if not began.accepted:
+        return began.text
+    if handshake is not None:
+        return handshake.wait_until_followed()
+    time.sleep(STREAM_RESTS_S)
+    return ""
 
 
 def _wait(until: Callable[[], bool], deadline_s: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +25,7 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import JointState, Range
 
+from robolearn.deploy.arm_names import prefixed
 from robolearn.recorder.cycle_codec import Wrench
 from robolearn.safety.types import Command, Measured
 from robolearn_ros.loop import StampClock
@@ -33,6 +35,9 @@ M = TypeVar("M")
 Numbered = tuple[int, M]  # a publisher's number of a message, and the message
 
 _INFINITE_NS = 2**62
+DERIVED_OVER_S = (
+    0.01  # velocities from positions: short against any motion, long against a sensor's resolution
+)
 
 
 def qos(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
@@ -92,7 +97,7 @@ class Polled(Generic[M]):
     """A subscription whose messages are taken by the control loop, oldest first, without an executor."""
 
     def __init__(self, node: Node, kind: type[M], topic: str, profile: QoSProfile):
-        self.topic, self.depth, self._kind = topic, profile.depth, kind
+        self.topic, self.depth, self._kind = node.resolve_topic_name(topic), profile.depth, kind
         self._node, self._profile = node, profile
         self._subscription = node.create_subscription(
             kind, topic, _ignore, profile, callback_group=NeverExecuted()
@@ -144,23 +149,52 @@ def joint_state(
 
 
 class JointReader:
-    """Picks a robot's joints out of JointState messages by name, whatever else they hold and in whatever order."""
+    """Picks a robot's joints out of JointState messages by name, whatever else they hold and in whatever order.
 
-    def __init__(self, joint_names: tuple[str, ...], clock: StampClock):
-        self._names, self._clock = joint_names, clock
+    Where a driver tells no velocities, or NaN for each, they are derived from the positions of the last 10 ms.
+    """
+
+    def __init__(self, joint_names: tuple[str, ...], clock: StampClock, prefix: str = ""):
+        """joint_names: of the robot file.  prefix: what the driver puts before each."""
+        self._robot_names, self._names, self._clock = joint_names, prefixed(joint_names, prefix), clock
+        self.derived = False  # whether the last velocities were derived
+        self._trail: deque[tuple[float, Vector]] = deque()
         self._last_names: list[str] = []
         self._order: list[int] = []
+        self._picked: tuple[str, ...] = ()  # of the robot's joints those that the last message has
 
     def measured(self, message: JointState) -> Measured:
-        """The message as a measurement. Joints that are missing stay missing: the monitor names them."""
+        """The message as a measurement, joints by the robot file's names. Missing ones stay so: the monitor names them.
+
+        The first velocities that are derived are NaN: nothing is known of them yet.
+        """
         found = list(message.name)
         if found != self._last_names:
             self._last_names = found
             self._order = [found.index(name) for name in self._names if name in found]
+            pairs = zip(self._robot_names, self._names, strict=True)
+            self._picked = tuple(own for own, name in pairs if name in found)
         stamp = self._clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
-        names = tuple(found[i] for i in self._order) if self._order else tuple(found)
+        names = self._picked or tuple(found)
         effort = self._pick(message.effort) if len(message.effort) else None
-        return Measured(names, self._pick(message.position), self._pick(message.velocity), stamp, effort)
+        position, velocity = self._pick(message.position), self._pick(message.velocity)
+        told = len(velocity) > 0 and not np.isnan(velocity).all()
+        self.derived = not told and len(position) == len(names)  # what has a wrong length is left as it is
+        slope = self._slope(stamp, position)
+        return Measured(names, position, slope if self.derived else velocity, stamp, effort)
+
+    def _slope(self, stamp_s: float, position_rad: Vector) -> Vector:
+        """The change of position [n] over the newest DERIVED_OVER_S, rad/s; NaN where there is nothing before."""
+        trail = self._trail
+        if trail and (stamp_s < trail[-1][0] or len(trail[-1][1]) != len(position_rad)):
+            trail.clear()
+        if not trail or stamp_s > trail[-1][0]:
+            trail.append((stamp_s, position_rad))
+        while len(trail) > 2 and stamp_s - trail[1][0] >= DERIVED_OVER_S:
+            trail.popleft()
+        if len(trail) < 2:
+            return np.full(len(position_rad), np.nan)
+        return (trail[-1][1] - trail[0][1]) / (trail[-1][0] - trail[0][0])
 
     def missing(self, message: JointState) -> list[str]:
         """Joints of the robot that the message lacks."""

@@ -19,16 +19,17 @@ from sensor_msgs.msg import JointState
 from robolearn.data.motion_file import PlannedMotion, read_motion
 from robolearn.errors import DataError
 from robolearn.robots import load_robot
-from robolearn_ros.arm import arm_topics
+from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.driver import POSITION_STEP_RAD, VELOCITY_STEP_RAD_S
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
-from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, loop_values, run_node, status
+from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, called, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 
 PARAMETERS = (
     Parameter("motion", "", "path of the motion, an MCAP file of `robolearn sysid excite`"),
     Parameter("robot", "fr3", "robot name or robot YAML"),
+    Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
     Parameter("command_rate_hz", 500.0, "rate of commands", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
     replace(PHASE, default=0.35),
@@ -99,14 +100,14 @@ class MotionNode:
             )
         self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
-        topics = arm_topics(self.robot)
-        self._reader = JointReader(self.robot.joint_names, self.clock)
+        topics = arm_topics(self.robot, self.node.get_namespace())
+        self._reader = JointReader(self.robot.joint_names, self.clock, p["joint_prefix"])
         self._states = Polled(
             self.node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(10)
         )
-        self._sent = Polled(self.node, JointState, "/robolearn/sent_command", qos(10))
-        self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
-        self._out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(10))
+        self._sent = Polled(self.node, JointState, SENT_TOPIC, qos(10))
+        self._decisions = Polled(self.node, DiagnosticStatus, "robolearn/decision", qos(50, latched=True))
+        self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self.node.create_timer(1.0, self._publish_diagnostics)
         self._player = Player(self.motion)
@@ -157,7 +158,7 @@ class MotionNode:
     def _publish_diagnostics(self) -> None:
         values = loop_values(self.loop) | {"motion": self._source, "done": self._player.done}
         doing = "playing" if self._follows else "holding"
-        one = status("policy_node: motion", OK, doing, self.robot.name, values)
+        one = status(f"{called(self.node)}: motion", OK, doing, self.robot.name, values)
         message = DiagnosticArray(status=[one])
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -172,6 +172,11 @@ def process_age_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
+def called(node: Node) -> str:
+    """A node as diagnostics call it: its name, below its namespace if it is in one."""
+    return node.get_fully_qualified_name().lstrip("/")
+
+
 def status(
     name: str, level: bytes, message: str, hardware_id: str, values: dict[str, Any]
 ) -> DiagnosticStatus:

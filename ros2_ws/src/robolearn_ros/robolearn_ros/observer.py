@@ -60,17 +60,18 @@ class Told:
 class Observer:
     """One node, polled from `step`; nothing happens between two steps."""
 
-    def __init__(self, robot: Robot):
-        self.node = Node("demo_driver")
+    def __init__(self, robot: Robot, namespace: str = "", joint_prefix: str = ""):
+        """namespace, joint_prefix: of the arm's nodes, as in its deployment."""
+        self.node = Node("demo_driver", namespace=namespace)
         self.robot = robot
         self.clock = StampClock()
-        topics = arm_topics(robot)
-        self._reader = JointReader(robot.joint_names, self.clock)
+        topics = arm_topics(robot, namespace)
+        self._reader = JointReader(robot.joint_names, self.clock, joint_prefix)
         self._states = Polled(self.node, JointState, topics.best_state, topics.state_qos(200))
-        self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
-        self._policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(50))
-        self._goal_out = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
-        self._person_out = self.node.create_publisher(Range, "/robolearn/person_range", qos(10))
+        self._decisions = Polled(self.node, DiagnosticStatus, "robolearn/decision", qos(50, latched=True))
+        self._policy = Polled(self.node, JointState, "robolearn/policy_command", qos(50))
+        self._goal_out = self.node.create_publisher(PointStamped, "robolearn/goal", qos(1))
+        self._person_out = self.node.create_publisher(Range, "robolearn/person_range", qos(10))
         self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self.person_m = 5.0
         self.person_told: list[tuple[float, float]] = []  # when, and which distance, was published

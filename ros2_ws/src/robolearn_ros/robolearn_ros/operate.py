@@ -27,7 +27,7 @@ from robolearn_ros.messages import Polled, qos
 from robolearn_ros.operator_client import OperatorClient
 
 WAIT_S = 5.0
-GOAL_TOPIC = find_source("goal.position").topic
+GOAL_TOPIC = find_source("goal.position").topic.lstrip("/")  # in the namespace of the arm
 Answer = tuple[bool, str]
 
 
@@ -49,7 +49,8 @@ def send_goal(node: Node, position: list[float]) -> Answer:
     """Publish a goal [3] m in the base frame once somebody listens."""
     publisher = node.create_publisher(PointStamped, GOAL_TOPIC, qos(1))
     if not _wait(node, lambda: publisher.get_subscription_count() > 0):
-        return False, f"Nobody listens on {GOAL_TOPIC}: is the policy node configured?"
+        topic = node.resolve_topic_name(GOAL_TOPIC)
+        return False, f"Nobody listens on {topic}: is the policy node configured?"
     message = PointStamped()
     message.header.frame_id = "base"
     message.header.stamp = node.get_clock().now().to_msg()
@@ -61,7 +62,7 @@ def send_goal(node: Node, position: list[float]) -> Answer:
 
 def read_status(node: Node) -> Answer:
     """The monitor's newest decision."""
-    decisions = Polled(node, DiagnosticStatus, "/robolearn/decision", qos(1, latched=True))
+    decisions = Polled(node, DiagnosticStatus, "robolearn/decision", qos(1, latched=True))
     found: list[DiagnosticStatus] = []
 
     def heard() -> bool:
@@ -90,6 +91,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--key", type=Path, help="operator's key file (default: this account's)")
     parser.add_argument("--operator", default="", help="pseudonym (default: the one your key is known by)")
+    parser.add_argument("--namespace", default="", help="of the arm's nodes")
     parser.add_argument("--reason", default="", help="recorded in the safety log")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name in ("start", "stop", "reset"):
@@ -108,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     rclpy.init()
     node = None
     try:
-        node = Node("operate")
+        node = Node("operate", namespace=options.namespace)
         if options.verb == "goal":
             accepted, text = send_goal(node, options.position)
         elif options.verb == "status":

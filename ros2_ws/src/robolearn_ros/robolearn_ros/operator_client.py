@@ -20,7 +20,7 @@ from std_srvs.srv import Trigger
 from robolearn.deploy.operators import signed_request
 from robolearn_ros.operator_service import operate_request
 
-SAFETY_NODE = "/safety_node"
+SAFETY_NODE = "safety_node"
 Answer = tuple[bool, str]  # whether it was accepted, and why
 
 

@@ -25,9 +25,9 @@ from robolearn.policy.approval import require_approval, require_not_revoked
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.interpolate import ticks_per_period
 from robolearn.policy.runtime import PolicyRuntime
-from robolearn.robots import Robot, load_robot
+from robolearn.robots import Robot, load_robot, same_joints
 from robolearn.safety.command_source import after_swap, policy_source
-from robolearn_ros.arm import arm_topics
+from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples, StampClock
@@ -39,6 +39,7 @@ from robolearn_ros.node import (
     RT_PRIORITY,
     STATS_PATH,
     WARN,
+    called,
     loop_values,
     process_age_s,
     run_node,
@@ -50,6 +51,7 @@ from robolearn_ros.sources import Sources, check_targets
 PARAMETERS = (
     Parameter("bundle", "", "path of the .robolearn file"),
     Parameter("robot", "", "robot name or YAML; empty for the bundle's; any other than the bundle's is refused"),
+    Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
     Parameter("command_rate_hz", 500.0, "rate of commands, a whole multiple of the policy's", "Hz", 50, 1000),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
     Parameter("state_rate_hz", 0.0, "rate at which joint states come; 0 for the robot file's; slower is refused",
@@ -95,19 +97,19 @@ class PolicyNode:
         self._staged: tuple[PolicyBundle, PolicyDriver] | None = None
         self._source = ""
         self.node.create_service(Trigger, "~/stage", self._stage)
-        self._reader = JointReader(self.robot.joint_names, self.clock)
-        topics = arm_topics(self.robot)
+        self._reader = JointReader(self.robot.joint_names, self.clock, p["joint_prefix"])
+        topics = arm_topics(self.robot, self.node.get_namespace())
         self._state_rate_hz = p["state_rate_hz"] or topics.rate_of(p["state_topic"] or topics.best_state)
         self._states = Polled(
             self.node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(10)
         )
-        self._sent = Polled(self.node, JointState, "/robolearn/sent_command", qos(10))
-        self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
-        commanded = self.node.resolve_topic_name("/robolearn/policy_command")
+        self._sent = Polled(self.node, JointState, SENT_TOPIC, qos(10))
+        self._decisions = Polled(self.node, DiagnosticStatus, "robolearn/decision", qos(50, latched=True))
+        commanded = self.node.resolve_topic_name("robolearn/policy_command")
         self._claim = Claim("serves a policy", commanded, self.node.context.get_domain_id())
         self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"])
         self._gripper: Publisher | None = None
-        self._out = self.node.create_publisher(JointState, "/robolearn/policy_command", qos(10))
+        self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self._reporter = self.node.create_timer(1.0, self._publish_diagnostics)
         self._starter = self.node.create_timer(0.2, self._autostart)
@@ -138,10 +140,10 @@ class PolicyNode:
             raise BundleError(f"Bundle '{m.name}' is for robot '{m.robot}', but this arm is '{robot.name}'.")
         if robot.digest != m.robot_digest:
             raise BundleError(
-                f"Bundle '{m.name}' was made with another robot file '{m.robot}' (sha256 {m.robot_digest[:12]}, here "
+                f"Bundle '{m.name}' was made with other facts of robot '{m.robot}' (sha256 {m.robot_digest[:12]}, here "
                 f"{robot.digest[:12]}). Train and export with the file of this arm."
             )
-        if robot.joint_names != m.joint_names:
+        if not same_joints(robot.joint_names, m.joint_names):
             raise BundleError(
                 f"Bundle '{m.name}' has joints {m.joint_names}, robot '{robot.name}' {robot.joint_names}."
             )
@@ -156,7 +158,7 @@ class PolicyNode:
         m = self._bundle.manifest
         self._inputs.expect((*m.slots, *m.goal_slots))
         if any(output.name == "gripper_width_target" for output in m.outputs) and self._gripper is None:
-            self._gripper = self.node.create_publisher(Float64, "/robolearn/policy_gripper", qos(1))
+            self._gripper = self.node.create_publisher(Float64, "robolearn/policy_gripper", qos(1))
         self._look_at_arm(m.control_hz)
         self._driver, self._source = driver, _source(self._bundle)
 
@@ -202,7 +204,7 @@ class PolicyNode:
                 if missing:
                     raise RobotError(
                         f"{topic} lacks {', '.join(missing)}; it has {', '.join(message.name) or 'no joints'}. "
-                        "Check the robot file's joint names and the driver's prefix."
+                        "Check the robot file's joint names, and joint_prefix."
                     )
                 stamps.append(self._reader.measured(message).stamp_s)
             time.sleep(0.005)
@@ -347,6 +349,8 @@ class PolicyNode:
             if self._reader.missing(message):
                 continue
             measured = self._reader.measured(message)
+            if self._reader.derived and not np.isfinite(measured.velocity_rad_s).all():
+                continue  # the first message: there is no velocity yet
             self._values["joint_state.position"] = measured.position_rad
             self._values["joint_state.velocity"] = measured.velocity_rad_s
             self._state_s = measured.stamp_s
@@ -381,7 +385,7 @@ class PolicyNode:
         if not problem and not self._inputs.complete:
             level, text = WARN, f"waiting for {', '.join(self._inputs.missing)}"
         message = DiagnosticArray(
-            status=[status("policy_node: policy", level, text, self.robot.name, values)]
+            status=[status(f"{called(self.node)}: policy", level, text, self.robot.name, values)]
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -35,7 +35,7 @@ class PublisherWatch:
         """
         self._listener = listener
         self._guard = guard
-        self._node, self._command_topic = node, command_topic
+        self._node, self._command_topic = node, command_topic  # full names
         self._inputs, self._exclusive = dict(inputs), exclusive
         self.findings: dict[str, str] = {}
 

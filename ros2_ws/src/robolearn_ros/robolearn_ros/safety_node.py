@@ -15,25 +15,22 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64, Float64MultiArray
 
-from robolearn.deploy.arm_controller import ROBOLEARN
 from robolearn.deploy.command_grid import check_command_grid
 from robolearn.deploy.deployment import profile_line
 from robolearn.deploy.operators import OperatorGate, OperatorRequest, operators_from_list
-from robolearn.recorder.cycle_codec import Wrench
-from robolearn.recorder.resolution import measured_on_grid, wrench_on_grid
+from robolearn.recorder.resolution import measured_on_grid
 from robolearn.robots import load_robot
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile, Separation
 from robolearn.safety.types import Answer, Command, Decision, Measured, State, Surroundings
-from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.arm_output import GuardOptions, arm_output
+from robolearn_ros.cell_io import GripperRelay, WrenchInput
 from robolearn_ros.decision_report import DecisionReport, NodeLog
-from robolearn_ros.handshake import Handshake
+from robolearn_ros.handshake import Handshake, meet_controller
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import (
     JointReader,
@@ -42,18 +39,17 @@ from robolearn_ros.messages import (
     joint_state,
     qos,
     time_message,
-    wrench,
 )
-from robolearn_ros.node import ERROR, OK, WARN, loop_values, run_node, status
+from robolearn_ros.node import ERROR, OK, WARN, called, loop_values, run_node, status
 from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import declare
 from robolearn_ros.publishers import PublisherWatch
 from robolearn_ros.safety_parameters import PARAMETERS, expected_controller, open_log
 from robolearn_ros.signals import CellSignals
+from robolearn_ros.status_gates import StatusGates
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
-STREAM_RESTS_S = 0.3  # before a start through robolearn_controller, which asks for 0.1 s
 NOT_WRITTEN = "the safety log is not written"
 LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
 
@@ -72,7 +68,7 @@ class SafetyNode:
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
-        self._controller = expected_controller(p, self.robot, self.profile)
+        self._controller = expected_controller(p, self.robot, self.profile, self.node)
         self.output = arm_output(
             p["controller"],
             self.node,
@@ -83,17 +79,17 @@ class SafetyNode:
         )
         self._ending = ""  # why this node has been asked to end
         self.log = open_log(p, self.robot, self.profile)
-        self._reader = JointReader(self.robot.joint_names, self.clock)
+        self._reader = JointReader(self.robot.joint_names, self.clock, p["joint_prefix"])
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
         self.streaming = False  # whether decided samples go out; from the first start on
         self._stream_asked = p["stream_before_start"]
+        self._derived = False  # velocities, by this node
         self._sent_ns = 0  # grid time of the last sample that went out
         self._log_problem = ""  # why cycles are not recorded
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
-        self._wrench: Wrench | None = None
         self._problems: dict[str, str] = {}
         self.check_time = Samples()
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
@@ -104,8 +100,8 @@ class SafetyNode:
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
 
     def _connect(self, p: dict[str, Any]) -> None:
-        node, topics = self.node, arm_topics(self.robot)
-        self._policy_topic = p["policy_topic"]
+        node, topics = self.node, arm_topics(self.robot, self.node.get_namespace())
+        self._policy_topic = node.resolve_topic_name(p["policy_topic"])
         self._states = Polled(
             node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(QUEUE)
         )
@@ -113,15 +109,9 @@ class SafetyNode:
         self.signals = CellSignals(
             node, self.clock, p["person_topic"], self.monitor.limits.mode.clock_ahead_max_s.value
         )
-        wrench_topic = p["wrench_topic"] or topics.wrench
-        # Best effort hears every publisher; a lost wrench matters to nobody but who reads the record.
-        self._wrenches = (
-            Polled(node, WrenchStamped, wrench_topic, qos(QUEUE, reliable=False)) if wrench_topic else None
-        )
-        self._wrench_frame: str | None = None
-        self._gripper = Polled(node, Float64, "/robolearn/policy_gripper", qos(1))
-        self._gripper_out = node.create_publisher(Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(1))
-        self._sent = node.create_publisher(JointState, "/robolearn/sent_command", qos(10))
+        self._wrench = WrenchInput(node, p["wrench_topic"] or topics.wrench, self.clock)
+        self._gripper = GripperRelay(node, self.robot.gripper.width_max_m)
+        self._sent = node.create_publisher(JointState, SENT_TOPIC, qos(10))
         self.said = NodeLog(node)
         self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
@@ -134,6 +124,10 @@ class SafetyNode:
             guard=lambda: self.output.guard_gid,
             listener=self._controller.node if p["check_controller"] else "",
         )
+        self.gates = StatusGates(node, self.robot) if p["status_gates"] else None
+        for text in self.gates.unwatched if self.gates is not None else ():
+            self.said.warning(f"Not watched: {text}.")
+            self._event("finding", about="status", text=f"not watched: {text}")
         self.handshake = Handshake(node, self._controller) if p["check_controller"] else None
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
@@ -184,16 +178,9 @@ class SafetyNode:
                 self._sent.publish(
                     joint_state(stamp, self._controller.joints, decision.command_rad, decision.velocity_rad_s)
                 )
-        self._relay_gripper()
+        self._gripper.relay(self.monitor.state is State.RUNNING)
         self._record(now_s, surroundings, decision)
         self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
-
-    def _relay_gripper(self) -> None:
-        """Pass on the gripper's opening while commands are followed; at a stop it keeps what it holds."""
-        for message in self._gripper.take():
-            if self.monitor.state is State.RUNNING and math.isfinite(message.data):
-                width = min(max(message.data, 0.0), self.robot.gripper.width_max_m)
-                self._gripper_out.publish(Float64MultiArray(data=[width]))
 
     def _take(self) -> None:
         """Every message that came since the last cycle."""
@@ -201,23 +188,36 @@ class SafetyNode:
         for message in self._states.take():
             self._measured = measured_on_grid(self._reader.measured(message))
             self._measured_new = True
+        if self._reader.derived is not self._derived:
+            self._derived = self._reader.derived
+            how = (
+                "are derived from positions: the driver tells none"
+                if self._derived
+                else "come from the driver"
+            )
+            self._event("finding", about="velocities", text=f"joint velocities {how}")
+            self.said.warning(f"Joint velocities {how}.")
         self._arrived = [command(message, self.clock) for message in self._commands.take()]
         if self._arrived:
             self._command = self._arrived[-1]
-        self._take_wrench()
+        if self._wrench.take() and self._wrench.polled is not None:
+            self._event("wrench_frame", topic=self._wrench.polled.topic, frame_id=self._wrench.frame_id)
+        self._take_status()
         problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
         if problem:
             self._stop_because(problem)
 
-    def _take_wrench(self) -> None:
-        """The newest wrench, for the record only."""
-        messages = self._wrenches.take() if self._wrenches is not None else []
-        if self._wrenches is not None and messages:
-            self._wrench = wrench_on_grid(wrench(messages[-1], self.clock))
-            frame = messages[-1].header.frame_id
-            if frame != self._wrench_frame:
-                self._wrench_frame = frame
-                self._event("wrench_frame", topic=self._wrenches.topic, frame_id=frame)
+    def _take_status(self) -> None:
+        """What the arm's driver tells; an arm that is no longer ready stops, and after that gets no stream."""
+        if self.gates is None:
+            return
+        self.gates.take()
+        if not self.gates.closed:
+            return
+        if self.monitor.state is State.RUNNING:
+            self._stop_because(self.gates.closed)
+        elif self.monitor.state is State.STOPPED and not self._stream_asked:
+            self.streaming = False  # so that nothing moves when somebody unlocks the arm
 
     def _surroundings(self) -> Surroundings:
         return self.signals.surroundings(bool(self._stop_asked or self._log_problem))
@@ -225,7 +225,9 @@ class SafetyNode:
     def _record(self, now_s: float, surroundings: Surroundings, decision: Decision) -> None:
         if self.log is None:
             return
-        well = self.log.cycle(now_s, self._arrived, self._measured, surroundings, decision, self._wrench)
+        well = self.log.cycle(
+            now_s, self._arrived, self._measured, surroundings, decision, self._wrench.newest
+        )
         if well == bool(self._log_problem):
             self._log_problem = "" if well else self._unwell_log() or f"{NOT_WRITTEN}: its queue is full"
             self._note("log", self._log_problem)
@@ -256,25 +258,14 @@ class SafetyNode:
         return self._ask(lambda now_s: call(now_s, request))
 
     def _meet_controller(self) -> str:
-        """Why the arm's controller cannot be commanded; empty where it can, and follows a stream if it needs one.
+        """Why the arm's controller cannot be commanded; by the executor's thread, while nothing moves."""
 
-        By the executor's thread, while nothing moves. Nothing is sent to a controller that is not as expected.
-        """
-        if self.handshake is not None:
-            problem = self.handshake.check()
-            text = problem or f"{self._controller.node}: {self.handshake.found}"
+        def record(text: str) -> None:
             self._event("finding", about="controller", text=text)
-            if problem:
-                return problem
-        if self._controller.kind != ROBOLEARN:
-            return ""
-        began = self._ask(self._begin_stream)
-        if not began.accepted:
-            return began.text
-        if self.handshake is not None:
-            return self.handshake.wait_until_followed()
-        time.sleep(STREAM_RESTS_S)
-        return ""
+
+        return meet_controller(
+            self.handshake, self._controller.kind, lambda: self._ask(self._begin_stream), record
+        )
 
     def _begin_stream(self, now_s: float) -> Answer:
         """Send the held position from now on, at rest."""
@@ -347,7 +338,11 @@ class SafetyNode:
         if self._ending:
             return f"this node is ending ({self._ending})."
         self.publishers.look()  # whoever came since the last look is seen before a start, not after it
-        return self._unwell_log() or self.publishers.stops
+        return (
+            self._unwell_log()
+            or self.publishers.stops
+            or (self.gates.closed if self.gates is not None else "")
+        )
 
     # -- the end --
 
@@ -420,7 +415,8 @@ class SafetyNode:
 
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
-        read = (self._states, self._commands, *self.signals.polled, self._gripper)
+        gates = self.gates.polled if self.gates is not None else ()
+        read = (self._states, self._commands, *self.signals.polled, self._gripper.polled, *gates)
         given = [text for topic in read for text in topic.misfits()]
         self._note("fit", "; ".join(given + self.output.misfits()))
 
@@ -439,7 +435,7 @@ class SafetyNode:
             "no safety log is kept" if self.log is None else "watching"
         )
         message = DiagnosticArray(
-            status=[status("safety_node: monitor", level, text, self.robot.name, values)]
+            status=[status(f"{called(self.node)}: monitor", level, text, self.robot.name, values)]
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rclpy.node import Node
+
 from robolearn.deploy.arm_controller import (
     FORWARD,
     KINDS,
@@ -13,11 +15,12 @@ from robolearn.deploy.arm_controller import (
     controller_node,
     controller_topic,
 )
+from robolearn.deploy.arm_names import prefixed
 from robolearn.recorder.resolution import STEPS
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
-from robolearn_ros.arm import arm_topics
+from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.node import PHASE, RT_PRIORITY, STATS_PATH
 from robolearn_ros.parameters import Parameter
 
@@ -27,6 +30,7 @@ PARAMETERS = (
     Parameter("mode", "automatic", "mode at the start", "", None, None,
               ("manual_reduced", "automatic", "collaborative")),
     Parameter("rate_hz", 500.0, "rate of checking and of commands to the arm", "Hz", 50, 1000),
+    Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
     Parameter("command_topic", "", "where a forward controller takes commands; empty for the robot file's"),
     Parameter("controller", "forward", "what takes commands: a forward or a trajectory controller, or robolearn's",
@@ -36,10 +40,11 @@ PARAMETERS = (
               "Hz", 0, 10000),
     Parameter("check_controller", True, "before a start compare the controller's joints, interface, rate and state "
               "with what is expected; false for an arm without ros2_control"),
+    Parameter("status_gates", True, "no motion while a status topic of the robot file says that the arm is not ready"),
     Parameter("stream_before_start", False, "hold the arm by a stream as soon as its controller has been checked; "
               "false: nothing is sent to the arm before the first start"),
-    Parameter("policy_topic", "/robolearn/policy_command", "commands of the policy"),
-    Parameter("person_topic", "/robolearn/person_range", "distance from the robot's base to the nearest person"),
+    Parameter("policy_topic", "robolearn/policy_command", "commands of the policy"),
+    Parameter("person_topic", "robolearn/person_range", "distance from the robot's base to the nearest person"),
     Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
     Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
     Parameter("log_key", "", "key file that signs the log; empty for the default"),
@@ -55,17 +60,20 @@ PARAMETERS = (
 )  # fmt: skip
 
 
-def expected_controller(p: dict[str, Any], robot: Robot, profile: SafetyProfile) -> ExpectedController:
-    """The controller that the arm should have, by the node's parameters."""
-    kind, forward = p["controller"], p["command_topic"] or arm_topics(robot).command
+def expected_controller(
+    p: dict[str, Any], robot: Robot, profile: SafetyProfile, node: Node
+) -> ExpectedController:
+    """The controller that the arm should have, by the node's parameters and its namespace."""
+    kind, topics = p["controller"], arm_topics(robot, node.get_namespace())
+    forward = node.resolve_topic_name(p["command_topic"] or topics.command)
     rate = 0.0  # the others interpolate
     if kind == FORWARD and robot.ros is not None:
         rate = p["controller_rate_hz"] or robot.ros.command_rate_hz
     return ExpectedController(
         kind=kind,
         node=p["controller_name"] or controller_node(kind, forward),
-        topic=controller_topic(kind, forward),
-        joints=robot.joint_names,
+        topic=controller_topic(kind, forward, node.resolve_topic_name(SENT_TOPIC)),
+        joints=prefixed(robot.joint_names, p["joint_prefix"]),
         rate_hz=rate,
         stream_rate_hz=p["rate_hz"],
         profile_digest=profile.digest,

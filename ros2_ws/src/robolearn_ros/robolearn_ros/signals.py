@@ -21,7 +21,7 @@ from robolearn_ros.messages import Numbered, Polled, distance_m, qos
 
 T = TypeVar("T")
 
-ENABLING_TOPIC = "/robolearn/enabling_device"
+ENABLING_TOPIC = "robolearn/enabling_device"
 QUEUE = 50  # messages of one topic that may wait for one cycle
 
 
@@ -95,12 +95,13 @@ class CellSignals:
 
     def __init__(self, node: Node, clock: StampClock, person_topic: str, ahead_max_s: float):
         """ahead_max_s: how far in the future a stamp may lie."""
-        self.person = Signal(person_topic, distance_m, nearest_m, clock, ahead_max_s)
-        self.enabled = Signal(ENABLING_TOPIC, held, all, clock, ahead_max_s)
         self.polled = (
             Polled(node, Range, person_topic, qos(QUEUE)),
             Polled(node, Joy, ENABLING_TOPIC, qos(QUEUE)),
         )
+        person, enabling = (polled.topic for polled in self.polled)
+        self.person = Signal(person, distance_m, nearest_m, clock, ahead_max_s)
+        self.enabled = Signal(enabling, held, all, clock, ahead_max_s)
 
     @property
     def topics(self) -> dict[str, str]:

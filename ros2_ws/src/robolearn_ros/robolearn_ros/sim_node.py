@@ -30,17 +30,18 @@ from robolearn.deploy.arm_controller import (
     controller_node,
     controller_topic,
 )
+from robolearn.deploy.arm_names import prefixed
 from robolearn.deploy.claim import Claim
 from robolearn.deploy.shipped_controllers import Points, TrajectoryPlayer
 from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
 from robolearn.sim.plant import Wiring, load_plant
-from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, arm_topics
+from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, SENT_TOPIC, arm_topics
 from robolearn_ros.controller_node import ControllerNode, controller_parameters_of
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
-from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, loop_values, run_node, status
+from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, called, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 from robolearn_ros.simulated_controller import SimulatedController
 from robolearn_ros.simulation import Arm, Trajectory
@@ -49,12 +50,13 @@ PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
     Parameter("task", "", "task whose scene surrounds the arm, such as reach; empty for a bare floor"),
     Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of applying commands", "Hz", 50, 1000),
+    Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
     Parameter("state_topic", "", "joint states at the driver's slow rate; empty for the robot file's"),
     Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
     Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
     Parameter("base_frame", "base", "frame of the object poses"),
     Parameter("person_sensor", True, "publish a simulated person sensor"),
-    Parameter("person_topic", "/robolearn/person_range", "what the simulated person sensor publishes on"),
+    Parameter("person_topic", "robolearn/person_range", "what the simulated person sensor publishes on"),
     Parameter(
         "person_distance_m", 5.0, "what the simulated person sensor tells; may be changed while running", "m", 0, 20,
         read_only=False,
@@ -66,7 +68,6 @@ PARAMETERS = (
     Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
     Parameter("effort", False, "publish the torques of the drives with the joint states"),
     Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
-    Parameter("trajectory_topic", "/joint_trajectory_controller/joint_trajectory", "joint trajectories"),
     Parameter("controller", "forward", "what makes targets of commands: a forward or a trajectory controller, or "
               "robolearn's", "", None, None, KINDS),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
@@ -99,7 +100,8 @@ class SimNode:
         self._effort = p["effort"]
         self.arm.change_plant(p["damping_share"], p["gain_share"])
         self._base_frame = p["base_frame"]
-        topics = arm_topics(self.robot)
+        topics = arm_topics(self.robot, self.node.get_namespace())
+        self._joints = prefixed(self.robot.joint_names, p["joint_prefix"])
         raw_topic = p["raw_state_topic"] or topics.fast_state
         claimed = self.node.resolve_topic_name(raw_topic or p["state_topic"] or topics.state)
         self._claim = Claim("simulates an arm", claimed, self.node.context.get_domain_id())
@@ -107,21 +109,25 @@ class SimNode:
         self._raw = (
             self.node.create_publisher(JointState, raw_topic, topics.state_qos(10)) if raw_topic else None
         )
-        command_topic = p["command_topic"] or topics.command
+        command_topic = self.node.resolve_topic_name(p["command_topic"] or topics.command)
         self._standin = self._controller_node(p, command_topic)
         self.other_nodes = (self._standin.node,)
         self._commands = Polled(self._standin.node, Float64MultiArray, command_topic, qos(10))
         self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
-        self._trajectories = Polled(self._standin.node, JointTrajectory, p["trajectory_topic"], qos(10))
+        self._trajectories = Polled(
+            self._standin.node, JointTrajectory, controller_topic(TRAJECTORY, command_topic), qos(10)
+        )
         self._trajectory: tuple[Trajectory, int] | None = None
         self._player = (
             TrajectoryPlayer(1.0 / p["rate_hz"], self.arm.target_rad)
             if p["controller"] == TRAJECTORY
             else None
         )
-        self._width = self.node.create_publisher(Float64, find_source(GRIPPER_WIDTH).topic, qos(10))
+        self._width = self.node.create_publisher(
+            Float64, find_source(GRIPPER_WIDTH).topic.lstrip("/"), qos(10)
+        )
         self._poses = {
-            name: self.node.create_publisher(PoseStamped, f"/robolearn/pose/{name}", qos(10))
+            name: self.node.create_publisher(PoseStamped, f"robolearn/pose/{name}", qos(10))
             for name in self.arm.objects()
         }
         self._pose_every = max(1, round(p["rate_hz"] / POSE_RATE_HZ))
@@ -146,7 +152,7 @@ class SimNode:
         if p["controller"] == ROBOLEARN:
             self.controller = SimulatedController(
                 self._standin.node, self.robot, p["profile"], rate_hz=p["rate_hz"], stream_rate_hz=p["stream_rate_hz"],
-                position_rad=self.arm.target_rad,
+                position_rad=self.arm.target_rad, joints=self._joints, topic=self.node.resolve_topic_name(SENT_TOPIC),
             )  # fmt: skip
 
     def tick(self, tick_ns: int) -> None:
@@ -187,7 +193,7 @@ class SimNode:
         if self.loop.index % self._pose_every == 0:
             self._publish_cell(stamp)
         effort = effort if self._effort else None
-        message = joint_state(stamp, self.robot.joint_names, position, velocity, effort=effort)
+        message = joint_state(stamp, self._joints, position, velocity, effort=effort)
         if self._delay:
             self._waiting.append(message)
             if len(self._waiting) <= self._delay:
@@ -231,10 +237,10 @@ class SimNode:
     def _follow(self, message: JointTrajectory, now_ns: int) -> None:
         """Take a trajectory as a joint trajectory controller does: by joint name, in place of the one before."""
         names, points = list(message.joint_names), message.points
-        if sorted(names) != sorted(self.robot.joint_names) or not points:
+        if sorted(names) != sorted(self._joints) or not points:
             self.refused += 1
             return
-        order = [names.index(name) for name in self.robot.joint_names]
+        order = [names.index(name) for name in self._joints]
         times = np.array([p.time_from_start.sec + p.time_from_start.nanosec / 1e9 for p in points])
         lengths = {len(p.positions) for p in points} | {
             len(p.velocities) for p in points if len(p.velocities)
@@ -270,8 +276,8 @@ class SimNode:
         expected = ExpectedController(
             kind=kind,
             node=controller_node(kind, command_topic),
-            topic=controller_topic(kind, command_topic),
-            joints=self.robot.joint_names,
+            topic=controller_topic(kind, command_topic, self.node.resolve_topic_name(SENT_TOPIC)),
+            joints=self._joints,
             stream_rate_hz=p["stream_rate_hz"],
             profile_digest=digest,
         )
@@ -312,7 +318,9 @@ class SimNode:
             if self.refused
             else (OK, "running")
         )
-        message = DiagnosticArray(status=[status("sim_node: arm", level, text, self.robot.name, values)])
+        message = DiagnosticArray(
+            status=[status(f"{called(self.node)}: arm", level, text, self.robot.name, values)]
+        )
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from robolearn.deploy.controller import SENT_TOPIC, controller_parameters
+from robolearn.deploy.controller import controller_parameters
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
 from robolearn_ros.messages import Polled, qos
@@ -33,8 +33,12 @@ class SimulatedController:
         rate_hz: float,
         stream_rate_hz: float,
         position_rad: ArrayLike,
+        joints: tuple[str, ...],
+        topic: str,
     ):
         """profile: empty for the robot's own.  rate_hz: of the loop.  position_rad: [n], where the arm is held.
+
+        joints: as they are called in the commands.  topic: of these.
 
         Raises ConfigError where there is no compiler, or a number cannot be used.
         """
@@ -52,10 +56,10 @@ class SimulatedController:
         self.filter.reset(position_rad)
         self.malformed = 0
         self.braked_from_rad_s = 0.0  # largest joint speed when it last began to brake
-        self._names = robot.joint_names
+        self._names = joints
         self._last_names: list[str] = []
         self._order: list[int] = []
-        self._sent = Polled(node, JointState, SENT_TOPIC, qos(100))
+        self._sent = Polled(node, JointState, topic, qos(100))
 
     def step(self, now_ns: int) -> Vector:
         """Take what came, and the positions [n] for this tick."""

@@ -127,7 +127,8 @@ class Sources:
         """`/robolearn/goal`, `/robolearn/pose/cube`, ...: the table's topic with the task's names, unless changed."""
         row = find_source(stem if stem in self._needed else f"{stem}.position")
         topic = row.topic.partition("<")[0] + stem.rpartition(".")[2] if "<" in row.topic else row.topic
-        return self._changed.get(stem, topic)
+        # The table's topics are in the namespace of the arm.
+        return self._node.resolve_topic_name(self._changed.get(stem, topic.lstrip("/")))
 
     def _kind(self, source: str) -> Any:
         if source == "goal.position" and "goal.orientation" in self._needed:

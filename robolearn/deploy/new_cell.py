@@ -1,0 +1,135 @@
+"""Writes a cell's own files: deployment file and safety profile, from those that come with robolearn.
+
+The packaged text is kept, comments and sources included; what was answered is put in its place, and the result is
+loaded and checked as `robolearn serve` would, before anything is left on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robolearn.config import config_dir
+from robolearn.deploy.deployment import load_deployment, node_parameters
+from robolearn.errors import ConfigError, unknown
+from robolearn.files.writing import replace_file
+from robolearn.robots import load_robot, robot_names
+from robolearn.safety.profile import SafetyProfile
+
+DEPLOYMENT, PROFILE = "cell.yaml", "profile.yaml"
+_BOX = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is asked. Empty or None leaves what the packaged files have.
+
+    operators: pseudonym: public key.  workspace_m: x, y, z of one corner, then of the other, base frame.
+    tcp_speed_max_m_s: of mode automatic.
+    """
+
+    robot: str
+    name: str
+    controller: str = ""
+    mode: str = "manual_reduced"
+    namespace: str = ""
+    joint_prefix: str = ""
+    person_topic: str = ""
+    wrench_topic: str = ""
+    operators: dict[str, str] = field(default_factory=dict)
+    approver_keys: tuple[str, ...] = ()
+    trusted_keys: tuple[str, ...] = ()
+    workspace_m: tuple[float, ...] = ()
+    tcp_speed_max_m_s: float | None = None
+
+
+def write_cell(folder: Path, cell: Cell) -> tuple[Path, Path]:
+    """Write the deployment file and the profile into a new or empty folder; returns both.
+
+    Raises ConfigError or ProfileError, with nothing written, where an answer is wrong.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty. Name a new folder.")
+    if cell.robot not in robot_names():
+        raise ConfigError(
+            unknown("arm", cell.robot, robot_names())
+            + f" For an arm of your own copy {config_dir() / 'deploy' / 'ros2_control.yaml'}."
+        )
+    texts = {DEPLOYMENT: _deployment_text(cell), PROFILE: _profile_text(cell)}
+    with tempfile.TemporaryDirectory() as scratch:
+        _check(Path(scratch), texts)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        replace_file(folder / name, text.encode())
+    return folder / DEPLOYMENT, folder / PROFILE
+
+
+def _check(scratch: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        (scratch / name).write_text(text, encoding="utf-8")
+    deployment = load_deployment(scratch / DEPLOYMENT)
+    SafetyProfile.load(scratch / PROFILE).check_against(load_robot(deployment.robot))
+    node_parameters(deployment, "bundle")
+
+
+def _deployment_text(cell: Cell) -> str:
+    text = (config_dir() / "deploy" / f"{cell.robot}.yaml").read_text(encoding="utf-8")
+    given: dict[str, Any] = {
+        "deployment_id": cell.name,
+        "profile": PROFILE,
+        "mode": cell.mode,
+        "controller": cell.controller,
+        "namespace": cell.namespace,
+        "joint_prefix": cell.joint_prefix,
+        "person_topic": cell.person_topic,
+        "wrench_topic": cell.wrench_topic,
+        "operators": cell.operators,
+        "operator": next(iter(cell.operators), ""),
+        "approver_keys": list(cell.approver_keys),
+        "trusted_keys": list(cell.trusted_keys),
+    }
+    for key, value in given.items():
+        if value:
+            text = _set(text, key, value)
+    return text
+
+
+def _profile_text(cell: Cell) -> str:
+    text = (config_dir() / "safety" / f"{cell.robot}.yaml").read_text(encoding="utf-8")
+    text = _set(text, "title", f"{load_robot(cell.robot).label}, {cell.name}")
+    text = _set(text, "risk_assessment_ref", "to be named (no risk assessment was made for this cell)")
+    if cell.workspace_m:
+        if len(cell.workspace_m) != _BOX:
+            raise ConfigError(
+                f"The workspace has {len(cell.workspace_m)} numbers, expected two corners: x y z x y z."
+            )
+        corners = list(zip(cell.workspace_m[:3], cell.workspace_m[3:], strict=True))
+        low, high = [min(pair) for pair in corners], [max(pair) for pair in corners]
+        text = _inside(text, r"^    stay_in:\n", r"min_m: \[.*\]", f"min_m: {low}")
+        text = _inside(text, r"^    stay_in:\n", r"max_m: \[.*\]", f"max_m: {high}")
+        text = _inside(text, r"^    stay_in:\n", r'source: ".*"', 'source: "set for this cell"')
+    if cell.tcp_speed_max_m_s is not None:
+        place = r"^  automatic:\n(?:    .*\n)*?    tcp_speed_max_m_s:\n"
+        text = _inside(text, place, r"value: .*", f"value: {cell.tcp_speed_max_m_s}")
+        text = _inside(text, place, r'source: ".*"', 'source: "set for this cell"')
+    return text
+
+
+def _set(text: str, key: str, value: Any) -> str:
+    """A key at the top level with another value, which JSON writes; its comment stays."""
+    line = re.compile(rf"^{key}:(?:[^#\n]|#(?! ))*(?P<comment>  *# .*)?$", re.MULTILINE)
+    if not line.search(text):
+        raise ConfigError(f"The packaged file has no key '{key}'. Install robolearn again.")
+    return line.sub(lambda found: f"{key}: {json.dumps(value)}{found['comment'] or ''}", text, count=1)
+
+
+def _inside(text: str, place: str, pattern: str, new: str) -> str:
+    """The first match of a pattern after a place, replaced."""
+    found = re.search(place, text, re.MULTILINE)
+    if found is None:
+        raise ConfigError(f"The packaged profile has no place like '{place}'. Install robolearn again.")
+    return text[: found.end()] + re.sub(pattern, lambda _: new, text[found.end() :], count=1)

@@ -1,0 +1,56 @@
+"""An incident is frozen once: the window's cycles and events, versions, digests, a signature."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from log_sessions import story
+
+from robolearn import keys
+from robolearn.dossier.incident import freeze
+from robolearn.errors import LogError
+from robolearn.files.digests import file_sha256
+from robolearn.recorder.hash_chain import canonical, open_line
+from robolearn.review.verify import read_events
+
+KEY = Ed25519PrivateKey.generate()
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("log")
+    story(folder / "safety", folder / "k.pem", waves=60)
+    return folder / "safety"
+
+
+def test_the_folder_has_the_window_and_its_digests_signed(log, tmp_path):
+    out = tmp_path / "incident"
+    about = freeze(log, out, KEY, seconds=0.1)
+    whole = freeze(log, tmp_path / "whole", KEY, seconds=1e6)
+    written = json.loads((out / "incident.json").read_bytes())
+    assert written == json.loads(json.dumps(about))
+    assert {"events.jsonl", "cycles.mcap", "robot.yaml", "profile.yaml"} == set(written["files"])
+    for name, digest in written["files"].items():
+        assert file_sha256(out / name) == digest
+    signature = written.pop("signature")
+    assert keys.verify(KEY, canonical(written), signature)
+    stop = [event for event in read_events(log) if event["kind"] == "stop"][-1]
+    assert (written["event"]["seq"], written["event"]["hash"]) == (stop["seq"], stop["hash"])
+    assert 0 < written["cycles"] < whole["cycles"]  # the test's cycles come faster than their counted time
+    assert written["verification"]["status"] == "intact"
+    lines = [open_line(line) for line in (out / "events.jsonl").read_bytes().splitlines()]
+    assert all(real == record["hash"] for record, real in lines)
+    assert lines[0][0]["kind"] == "session_start"
+
+
+def test_any_event_may_be_the_middle_and_nothing_is_overwritten(log, tmp_path):
+    about = freeze(log, tmp_path / "first", KEY, seq=1, seconds=1e6)
+    assert about["event"]["seq"] == 1
+    assert len((tmp_path / "first/events.jsonl").read_bytes().splitlines()) == len(read_events(log))
+    with pytest.raises(LogError, match="exists already"):
+        freeze(log, tmp_path / "first", KEY)
+    with pytest.raises(LogError, match="has no event with seq 100000"):
+        freeze(log, tmp_path / "second", KEY, seq=100_000)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LogError, match="Cannot write"):
+        freeze(log, tmp_path / "file" / "x", KEY)
