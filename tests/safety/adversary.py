@@ -202,7 +202,7 @@ class Adversary:
 
     def recover(self):
         """A person resets and starts again some time after a stop; now and then somebody pushed the arm before."""
-        if self.monitor.state is State.STOPPED and self.rng.random() < 0.05:
+        if self.monitor.state is State.STOPPED and self.rng.random() < 0.2:
             self.person, self.walk = FAR_M, 0.0
             answer = self.monitor.reset(self.now, self.measured(), "fuzzer", "goes on")
             self.answer = answer.text
@@ -270,11 +270,23 @@ class Outcome:
     promises: int = 0
 
 
-def fuzz(monitor, checker, cycles, seed, chunk=2000, progress=None, promised=0.01, faults=None, kinds=None):
+def fuzz(
+    monitor,
+    checker,
+    cycles,
+    seed,
+    chunk=2000,
+    progress=None,
+    promised=0.01,
+    faults=None,
+    kinds=None,
+    fault_kinds=None,
+):
     """Run an adversary for some cycles, every sample and a share of the promises judged by the checker."""
     adversary, outcome = Adversary(monitor, seed, promised), Outcome()
     adversary.faults = adversary.faults if faults is None else faults
     adversary.kinds = adversary.kinds if kinds is None else kinds
+    adversary.fault_kinds = adversary.fault_kinds if fault_kinds is None else fault_kinds
     done = 0
     while done < cycles:
         count = min(chunk, cycles - done)

@@ -6,6 +6,7 @@ that depends on more.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -332,6 +333,19 @@ def _(a, g):
     if a.monitor.state is State.STOPPED and not a.silent:
         low, high = a.limits.position_min_rad, a.limits.position_max_rad
         a.pushed = np.clip(a.sent + a.rng.uniform(-0.6, 0.6, len(a.sent)), low, high)
+
+
+@fault("held")
+def _(a, g):
+    """Somebody or something holds the arm where it is, whatever is sent."""
+    if a.monitor.state is State.RUNNING:
+        a.pushed = a.lag[-1]
+
+
+@fault("no commands")
+def _(a, g):
+    """The policy is silent for a while."""
+    a.stream, a.left, g.commands = itertools.repeat(()), 60, []
 
 
 @fault("gap")
