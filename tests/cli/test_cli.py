@@ -1,18 +1,10 @@
 import json
 
 import pytest
+from command_line import run
 
 from robolearn.cli import app as cli
 from robolearn.errors import RobolearnError
-
-
-def run(capsys, *arguments):
-    """Exit status, stdout and stderr of the command line."""
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return end.value.code or 0, captured.out, captured.err
-
 
 COMMANDS = ("demo", "train", "eval", "export", "inspect", "approve", "serve", "review", "tasks", "robots")
 

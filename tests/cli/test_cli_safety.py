@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 import yaml
+from command_line import run
 from rich.console import Console
-from test_cli import run
 
 from robolearn.cli import safety as cli_safety
 from robolearn.config import config_path

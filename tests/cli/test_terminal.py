@@ -6,11 +6,11 @@ import io
 import shutil
 
 import pytest
+from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
-from test_cli import run
 
 from robolearn.cli.terminal import Terminal
 from robolearn.config import config_dir

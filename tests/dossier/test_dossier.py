@@ -9,8 +9,8 @@ import made_run
 import policy_standin
 import pytest
 from browser import CHROMIUM, dump_dom, needs_chromium
+from command_line import run as command
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from test_cli import run as command
 
 from robolearn.dossier.evidence import PROVIDERS, collect
 from robolearn.dossier.lineage import lineage

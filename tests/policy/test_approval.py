@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import policy_standin
 import pytest
+from command_line import run
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from test_cli import run
 
 from robolearn import keys
 from robolearn.errors import BundleError

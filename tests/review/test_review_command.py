@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command_line import run
 from log_sessions import QUICK, story
-from test_cli import run
 
 from robolearn import keys
 from robolearn.recorder.event_log import Options
