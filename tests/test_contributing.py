@@ -100,7 +100,7 @@ def test_a_task_is_one_file(copy):
     few = "words or slots or reward_terms or no_episode or solves"
     passed, output = check(copy, f"fr3/hover and ({few})", "envs/test_every_task.py")
     assert passed == 4
-    assert "hover has no expert and no script in SCRIPTS" in output
+    assert "hover has neither an expert nor a script in SCRIPTS" in output
 
 
 def test_an_arm_is_one_file_and_a_profile(copy):

@@ -126,7 +126,10 @@ def test_a_log_is_not_opened_where_it_could_not_be_trusted(tmp_path):
     open_log(tmp_path / "f", profile=SafetyProfile.load(own), profile_file=own).close()
     open_log(tmp_path / "g", profile_file="fr3").close()
     moved = tmp_path / "moved.yaml"
-    moved.write_bytes(load_robot("fr3").path.read_bytes() + b"\n# changed\n")
+    facts = load_robot("fr3").path.read_bytes()
+    moved.write_bytes(facts + b"\n# a comment changes no fact\n")
+    open_log(tmp_path / "h", robot_file=moved).close()
+    moved.write_bytes(facts.replace(b"2.62", b"2.61"))
     with pytest.raises(LogError, match="gives another robot"):
         open_log(tmp_path / "d", robot_file=moved)
 

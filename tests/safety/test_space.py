@@ -8,7 +8,8 @@ from slow_checker import SlowChecker
 from variants import monitor_of, profile_data
 
 from robolearn.config import config_path
-from robolearn.robots import load_robot
+from robolearn.errors import ProfileError
+from robolearn.robots import load_robot, watched
 from robolearn.robots.kinematics import forward
 from robolearn.safety.arm_model import ArmModel, point_speeds
 from robolearn.safety.contact import REGIONS
@@ -102,8 +103,8 @@ def test_surface_speed_counts_the_turn_of_a_thick_link():
 
 
 def test_a_robot_without_geometry_is_refused(monkeypatch):
-    monkeypatch.setattr(ArmModel, "_solid", lambda *_: False)
-    with pytest.raises(Exception, match="no capsule or box"):
+    monkeypatch.setattr(watched, "SOLID", ())  # as if every link had a mesh
+    with pytest.raises(ProfileError, match="geometry that the safety monitor cannot watch"):
         arm()
 
 
