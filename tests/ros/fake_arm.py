@@ -220,7 +220,7 @@ class FakeArm:
             accepted, text = self.call("reset")
             assert accepted, text
         self.wait("holding", lambda: self.state == "holding")
-        until = time.monotonic() + 10.0  # a node that has just come up may not have heard of all others yet
+        until = time.monotonic() + 30.0  # a node that has just come up may not have heard of all others yet
         accepted, text = self.call("start")
         while not accepted and time.monotonic() < until:
             time.sleep(0.1)
