@@ -118,7 +118,6 @@ def inputs(config: TrainConfig, env: Any, run_dir: Path) -> dict[str, Any]:
     """Everything that a training depends on, each with its digest; plain JSON values."""
     task = getattr(env, "task", None)
     robot = getattr(task, "robot", None)
-    source = inspect.getsourcefile(type(task if task is not None else env))
     installed = {dist.name: dist.version for dist in distributions() if dist.name}
     package = Path(robolearn.__file__).parent
     acceptance = None
@@ -132,11 +131,7 @@ def inputs(config: TrainConfig, env: Any, run_dir: Path) -> dict[str, Any]:
             "config_sha256": file_sha256(run_dir / folder.CONFIG),
             "acceptance": acceptance,
             "robot": None if robot is None else {"name": robot.name, "sha256": robot.digest},
-            "task": {
-                "name": config.task,
-                "file": None if source is None else Path(source).name,
-                "sha256": None if source is None else file_sha256(source),
-            },
+            "task": {"name": config.task, **_code(type(task if task is not None else env))},
             "calibration": _calibration(config, robot),
             "data": [{"path": str(path), "sha256": path_sha256(path)} for path in data_sets(config)],
             "code": {
@@ -150,6 +145,21 @@ def inputs(config: TrainConfig, env: Any, run_dir: Path) -> dict[str, Any]:
             },
         }
     )
+
+
+def _code(kind: type) -> dict[str, str | None]:
+    """The file that a class is written in and its digest; of one from a notebook's cell the digest of its functions."""
+    try:
+        source = inspect.getsourcefile(kind)
+    except (OSError, TypeError):  # a class of __main__, as in a notebook, has no file
+        source = None
+    if source is not None:
+        return {"file": Path(source).name, "sha256": file_sha256(source)}
+    try:
+        text = "\n".join(inspect.getsource(part) for part in vars(kind).values() if inspect.isfunction(part))
+    except OSError:
+        return {"file": None, "sha256": None}
+    return {"file": None, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def data_sets(config: TrainConfig) -> list[Path]:
