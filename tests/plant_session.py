@@ -52,6 +52,7 @@ class PlantSession(Session):
             if k == 0:
                 answer = self.monitor.start(self.now_s, measured, "op-7")
                 assert answer.accepted, answer.text
+                self.log.event("start", now_s=self.now_s, measured=measured, who="op-7", answer=answer)
             self.now_s += 0.002
         return decision
 
