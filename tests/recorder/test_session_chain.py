@@ -1,5 +1,6 @@
 """Each session names the one before it, whatever lies in the folder beside them."""
 
+import io
 import json
 import shutil
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from log_sessions import QUICK, Session
 
+from robolearn.recorder import session_chain
 from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE
 from robolearn.recorder.session_chain import chain_fields, entries, entry_of, log_folder, session_folders
 from robolearn.review.verify import read_events
@@ -114,3 +116,16 @@ def test_a_long_log_is_read_from_its_end(tmp_path):
     found = entry_of(tmp_path / "logs" / "a")
     assert found is not None
     assert not found.ended
+
+
+def test_the_last_whole_record_is_found_behind_a_line_that_is_none():
+    assert session_chain._last_record(io.BytesIO(b'{"seq": 1}\n{"seq": \n[2]\n{"seq": 3')) == {"seq": 1}
+    with pytest.raises(ValueError, match="no record"):
+        session_chain._last_record(io.BytesIO(b"nothing\n"))
+
+
+def test_a_session_that_names_the_one_before_it_in_another_way_is_none():
+    named = {"number": "1", "session_id": "a", "directory": "d", "seq": 1, "hash": "h", "ended": True}
+    with pytest.raises(TypeError, match="another way"):
+        session_chain._previous(named)
+    assert session_chain._previous(named | {"number": 1})["number"] == 1

@@ -317,3 +317,14 @@ def test_holding_goes_on_whatever_comes_in_and_passes_nothing():
 def test_a_profile_may_ask_for_one_reading_only():
     rig = Rig(profile=profile_with(rest_readings_min=1), start=False)
     assert rig.decision.publish
+
+
+def test_the_braking_motion_kept_ready_is_shown_from_the_first_sample_on():
+    rig = Rig(start=False)
+    assert SafetyMonitor(rig.robot, rig.monitor.profile, "automatic", DT).braking is None
+    assert rig.start().accepted
+    rig.move(0.1, 0.3)
+    motion, step = rig.monitor.braking
+    assert motion.duration_s > 0.0
+    assert step == 0
+    assert rig.monitor._filter.tracking(None) is None  # nothing measured, nothing to compare

@@ -8,6 +8,7 @@ import yaml
 from robolearn.config import config_path
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot, robot_names
+from robolearn.safety import plausible
 from robolearn.safety.mode_limits import CurveTable, compile_limits
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import MODES, Assessed, ModeLimits, NotChecked, SafetyProfile
@@ -414,3 +415,12 @@ def test_a_limit_of_six_digits_is_no_looser_than_the_same_of_ten(given, refused)
             profile.check_against(robot)
     else:
         profile.check_against(robot)
+
+
+def test_a_number_without_a_range_is_not_judged(monkeypatch):
+    limits = SafetyProfile.load("fr3").modes["automatic"]
+    before = plausible.implausible(limits)
+    monkeypatch.setitem(plausible.RANGES, "tcp_speed_max_m_s", (90.0, 99.0, "a test"))
+    assert "tcp_speed_max_m_s" in plausible.implausible(limits)[0]
+    monkeypatch.delitem(plausible.RANGES, "tcp_speed_max_m_s")
+    assert plausible.implausible(limits) == before is None
