@@ -33,9 +33,7 @@ class DerivedConstants:
 
     def __init__(self, model: mujoco.MjModel):
         self._model = model
-        data = mujoco.MjData(model)
-        mujoco.mj_setConst(model, data)  # leaves data at qpos0
-        data.qpos[:] = model.qpos0
+        data = mujoco.MjData(model)  # at qpos0
         mujoco.mj_fwdPosition(model, data)
         self._linear = np.zeros((model.nbody, 3, model.nv))
         self._angular = np.zeros((model.nbody, 3, model.nv))

@@ -55,7 +55,7 @@ class MjxPhysics(Physics):
         self._derived = DerivedConstants(model)
         try:
             self._model = mjx.put_model(moving, impl=impl)
-            self._sensing_model = mjx.put_model(lean, impl=impl)
+            self._sensing_model = None if self._in_jax else mjx.put_model(lean, impl=impl)
             self._data = mjx.make_data(model, impl=impl, **sizes)
         except (NotImplementedError, ValueError) as error:
             raise PhysicsError(
