@@ -29,7 +29,7 @@ from robolearn.recorder.audit_trail import (
     AUDIT_SCHEMA,
 )
 from robolearn.recorder.hash_chain import GENESIS_PREV, open_line, signed_part
-from robolearn.review.verdict import Finding
+from robolearn.review.verdict import Finding, gravest, place_fault
 
 _MALFORMED = (
     LookupError,
@@ -69,8 +69,7 @@ class TrailVerdict:
     @property
     def status(self) -> str:
         """The gravest of the findings."""
-        weights = {finding.weight for finding in self.findings}
-        return "altered" if "altered" in weights else "incomplete" if "incomplete" in weights else "intact"
+        return gravest({finding.weight for finding in self.findings})
 
     @property
     def not_shown(self) -> list[str]:
@@ -177,22 +176,8 @@ class _Walk:
         where = f"{where} (seq {seq}, {kind})"
         if real != record["hash"]:
             add("altered", "changed", where, "this record was changed: its hash does not fit")
-        if seq > self._seq + 1:
-            add(
-                "altered",
-                "missing",
-                where,
-                f"records with seq {self._seq + 1} to {seq - 1} are missing before it",
-            )
-        elif seq <= self._seq:
-            add("altered", "out_of_order", where, f"follows seq {self._seq}: inserted, repeated or moved")
-        elif self._prev and prev != self._prev:
-            add(
-                "altered",
-                "chain",
-                where,
-                "does not follow from the record before it: one of them was replaced",
-            )
+        if misplaced := place_fault(self._seq, self._prev, seq, prev):
+            add("altered", misplaced[0], where, misplaced[1])
         if (seq == 0) != (kind == "trail_start"):
             add("altered", "genesis", where, "the trail must begin with trail_start, and only there")
         try:

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from robolearn.learn.evaluation import Rate
+
 ALPHA = 0.05
 POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Stratum:
+class Stratum(Rate):
     """One stratum beside the rest.
 
     gap: success rate of the rest minus the stratum's. low, high: interval of the stratum's rate, simultaneous over all
@@ -30,12 +32,6 @@ class Stratum:
     None where even a rate of 0 is not found, or it was not asked for.
     """
 
-    name: str
-    episodes: int
-    successes: int
-    rate: float
-    low: float
-    high: float
     gap: float
     p: float
     flagged: bool

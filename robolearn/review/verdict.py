@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,26 @@ class Finding:
     kind: str
     where: str
     text: str
+
+
+def gravest(weights: Collection[str]) -> Literal["intact", "incomplete", "altered"]:
+    """One word for the weights of all findings."""
+    return "altered" if "altered" in weights else "incomplete" if "incomplete" in weights else "intact"
+
+
+def place_fault(last_seq: int, last_hash: str, seq: int, prev: str) -> tuple[str, str] | None:
+    """What is wrong with a record's place behind the last one: kind of finding, and in words; None where nothing is.
+
+    last_hash: empty where the last record could not be read. seq, prev: what the record says.
+    """
+    if seq > last_seq + 1:
+        missing = f"{last_seq + 1}" if seq == last_seq + 2 else f"{last_seq + 1} to {seq - 1}"
+        return "missing", f"records with seq {missing} are missing before this one"
+    if seq <= last_seq:
+        return "out_of_order", f"follows seq {last_seq}: inserted, repeated or moved"
+    if last_hash and prev != last_hash:
+        return "chain", "does not follow from the record before it: one of them was replaced"
+    return None
 
 
 @dataclass
@@ -53,8 +73,7 @@ class Verdict:
     @property
     def status(self) -> Literal["intact", "incomplete", "altered"]:
         """The gravest of the findings, in one word."""
-        weights = self.counted.keys()
-        return "altered" if "altered" in weights else "incomplete" if "incomplete" in weights else "intact"
+        return gravest(self.counted.keys())
 
     @property
     def intact(self) -> bool:

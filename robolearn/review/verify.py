@@ -32,7 +32,7 @@ from robolearn.recorder.hash_chain import (
 )
 from robolearn.review.recorded_log import Line, RecordedLog, read_events
 from robolearn.review.tombstones import read_tombstones
-from robolearn.review.verdict import Finding, Verdict, not_shown
+from robolearn.review.verdict import Finding, Verdict, not_shown, place_fault
 from robolearn.review.verify_trace import Checkpoint, check_traces
 
 _CLOCK_US = 100_000
@@ -235,18 +235,8 @@ class _Walk:
 
     def _check_place(self, where: str, seq: int, prev: str, kind: str) -> None:
         add = self.verdict.add
-        if seq > self._seq + 1:
-            missing = f"{self._seq + 1}" if seq == self._seq + 2 else f"{self._seq + 1} to {seq - 1}"
-            add("altered", "missing", where, f"records with seq {missing} are missing before this one")
-        elif seq <= self._seq:
-            add("altered", "out_of_order", where, f"follows seq {self._seq}: inserted, repeated or moved")
-        elif self._prev and prev != self._prev:
-            add(
-                "altered",
-                "chain",
-                where,
-                "does not follow from the record before it: one of them was replaced",
-            )
+        if fault := place_fault(self._seq, self._prev, seq, prev):
+            add("altered", fault[0], where, fault[1])
         if (seq == 0) != (kind == "session_start"):
             add(
                 "altered",
