@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,15 @@ import numpy as np
 
 from robolearn.dossier.attribution import STEPS, Explanation, Forward, explain
 from robolearn.dossier.evidence import EXPLANATION
+from robolearn.env.slot_observation import observing_slots, split_slots
 from robolearn.env.vec_env import VecEnv
 from robolearn.files.digests import file_sha256
 from robolearn.files.writing import replace_file
-from robolearn.keys import load_or_create_key
+from robolearn.learn.audit import trail_of
 from robolearn.learn.learner import Policy
 from robolearn.learn.networks import apply_mlp, init_mlp
 from robolearn.learn.normalize import normalize
 from robolearn.learn.run import Run
-from robolearn.recorder.audit_trail import AuditTrail, read_trail
 from robolearn.sim.jit import jit
 
 ENVIRONMENTS = 32
@@ -47,9 +45,10 @@ def explain_run(
     file = run.run_dir / EXPLANATION
     about = {"iteration": run.iteration, "seed": seed}
     replace_file(file, json.dumps(about | found.to_json(), indent=2) + "\n")
-    if read_trail(run.run_dir):
+    trail = trail_of(run.run_dir)
+    if trail is not None:
         fields = {"file": file.name, "sha256": file_sha256(file), **about}
-        AuditTrail(run.run_dir, load_or_create_key()).record("explanation", fields, iteration=run.iteration)
+        trail.record("explanation", fields, iteration=run.iteration)
     return found, file
 
 
@@ -73,23 +72,12 @@ def _forward(task: Any, policy: Policy) -> Forward:
 def _observed(run: Run, task: Any, count: int, seed: int) -> dict[str, np.ndarray]:
     """Slots as the policy meets them, {slot: [count, ...]}."""
     inputs = (*task.slots, *task.goal_slots)
-
-    def observe(readings: dict[str, Any], memory: Any, goal: dict[str, Any]) -> Any:
-        found = [(readings | goal)[slot.name] for slot in inputs]
-        found += [getattr(memory, slot.name) for slot in task.memory_slots]
-        return jnp.concatenate([value.ravel() for value in found])
-
-    plain = copy.copy(task)
-    plain.observe = observe  # the environment's observation is then the slots, one after the other
-    env = VecEnv(plain, ENVIRONMENTS, run.config.engine)
+    every = (*inputs, *task.memory_slots)
+    env = VecEnv(observing_slots(task, inputs, task.memory_slots), ENVIRONMENTS, run.config.engine)
     forward = _forward(task, run.policy)
 
     def split(obs: jax.Array) -> dict[str, jax.Array]:
-        values, at = {}, 0
-        for slot in (*inputs, *task.memory_slots):
-            size = math.prod(slot.shape)
-            values[slot.name], at = obs[at : at + size].reshape(slot.shape), at + size
-        return values
+        return split_slots(obs, every)
 
     def step(state: Any, _: None) -> tuple[Any, jax.Array]:
         action = jnp.clip(jax.vmap(lambda obs: forward(split(obs)))(state.obs), -1.0, 1.0)

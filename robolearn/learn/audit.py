@@ -224,7 +224,7 @@ def judge_run(run_dir: Path) -> Judgement:
 def record_evaluation(report: Path, run_dir: Path | None = None) -> None:
     """An evaluation was written to a file of a run; nothing where the folder has no trail."""
     run_dir = run_dir or report.parent
-    trail = _trail(run_dir)
+    trail = trail_of(run_dir)
     if trail is None:
         return
     found = json.loads(report.read_text(encoding="utf-8"))
@@ -254,7 +254,7 @@ def record_export(
     run_dir: Path, bundle: Any, policy_sha256: str, acceptance: Judgement, iteration: int
 ) -> None:
     """A bundle of a run was written; nothing where the folder has no trail."""
-    trail = _trail(run_dir)
+    trail = trail_of(run_dir)
     if trail is not None:
         about = {"name": bundle.manifest.name, "sha256": bundle.digest, "key_id": bundle.key_id}
         fields = {"bundle": about, "policy_sha256": policy_sha256, "acceptance": acceptance.to_json()}
@@ -270,7 +270,7 @@ def anchor(run_dir: Path) -> dict[str, Any] | None:
     return {"run_id": records[0]["fields"]["run_id"], "seq": last["seq"], "hash": last["hash"]}
 
 
-def _trail(run_dir: Path) -> AuditTrail | None:
+def trail_of(run_dir: Path) -> AuditTrail | None:
     """The trail of a run that has one. A run of an earlier robolearn has none, and gets none afterwards."""
     if not read_trail(run_dir):
         return None

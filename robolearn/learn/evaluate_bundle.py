@@ -6,9 +6,7 @@ latency and lost messages included. Only physics, success and figures come from 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 
 from robolearn.config import merged
 from robolearn.env.naming import split_task
+from robolearn.env.slot_observation import observing_slots, split_slots
 from robolearn.env.task import Task, load_task
 from robolearn.env.vec_env import VecEnv
 from robolearn.errors import BundleError
@@ -62,15 +61,8 @@ def bundle_env(
     changes = {} if plant is None else conditions(plant)
     task = load_task(_task_of(bundle, config.get("task"), robot), merged(config.get("env") or {}, changes))
     _check_same(bundle, task)
-    inputs = (*m.slots, *m.goal_slots)
-
-    def observe(readings: dict[str, Any], memory: Any, goal: dict[str, Any]) -> Any:
-        values = [(readings | goal)[slot.name] for slot in inputs]
-        values += [getattr(memory, slot.name) for slot in m.memory_slots]
-        return jnp.concatenate([value.ravel() for value in values])
-
-    plain = copy.copy(task)
-    plain.observe = observe  # the graph observes by itself
+    # The graph observes by itself.
+    plain = observing_slots(task, (*m.slots, *m.goal_slots), m.memory_slots)
     return VecEnv(plain, num_envs, engine, plant)
 
 
@@ -123,11 +115,7 @@ class _Policies:
 
     def step(self, inputs: np.ndarray) -> tuple[Values, Values]:
         """Inputs [N, D], see `bundle_env`, to targets and next memory by name, [N, ...] each."""
-        n, values, at = len(inputs), {}, 0
-        for slot in (*self._inputs, *self._memory):
-            size = math.prod(slot.shape)
-            values[slot.name] = inputs[:, at : at + size].reshape(n, *slot.shape)
-            at += size
+        n, values = len(inputs), split_slots(inputs, (*self._inputs, *self._memory))
         targets, memory = (
             {slot.name: np.empty((n, *slot.shape), np.float32) for slot in slots}
             for slots in (self._outputs, self._memory)
