@@ -23,15 +23,26 @@ _HAS_MEASURED, _PUBLISHED = 4, 32  # bits of `present`
 _EFFORT = "measured_effort_nm"
 
 
+def log_digest(directory: Path) -> str:
+    """The digest by which a log is named, in a calibration for one: of its events, then of its traces in order."""
+    running = hashlib.sha256((directory / EVENTS_FILE).read_bytes())
+    for path in _traces(directory):
+        running.update(path.read_bytes())
+    return running.hexdigest()
+
+
+def _traces(directory: Path) -> list[Path]:
+    return sorted(directory.glob("trace-*.mcap"))
+
+
 def read_safety_log(directory: str | Path) -> Motion:
     """The motion in a log's folder. Raises DataError where there is no log, or none of its cycles was published."""
     directory = Path(directory)
     start, utc = _session(directory)
     names = tuple(str(name) for name in start["joint_names"])
     layout = Layout(names)
-    messages, faults, sha = [], [], hashlib.sha256((directory / EVENTS_FILE).read_bytes())
-    for path in sorted(directory.glob("trace-*.mcap")):
-        sha.update(path.read_bytes())
+    messages, faults = [], []
+    for path in _traces(directory):
         for part in read_trace(path):
             if isinstance(part, Chunk):
                 messages += part.messages
@@ -72,7 +83,7 @@ def read_safety_log(directory: str | Path) -> Motion:
     robot = start.get("robot") or {}
     return Motion(
         source=str(directory),
-        digest=sha.hexdigest(),
+        digest=log_digest(directory),
         joint_names=names,
         command=command,
         measured=measured,

@@ -18,8 +18,7 @@ def note_decision(bundle: str | Path, decision: Approval) -> Iterator[str]:
     The decision is signed and kept beside the bundle whatever happens here.
     """
     folder = Path(bundle).absolute().parent
-    said = PolicyBundle.load(bundle).manifest.training.get("audit")
-    wanted = said.get("run_id") if isinstance(said, dict) else None
+    wanted = PolicyBundle.load(bundle).manifest.run_id
     if wanted is None or run_id(folder) != wanted:
         yield "The run of this bundle is not in its folder: the decision stands beside the bundle alone."
         return

@@ -181,8 +181,7 @@ def collect(path: str | Path) -> Evidence:
     path = Path(path)
     if path.is_file():
         bundle = PolicyBundle.load(path)
-        said = bundle.manifest.training.get("audit")
-        wanted = said.get("run_id") if isinstance(said, dict) else None
+        wanted = bundle.manifest.run_id
         here = path.absolute().parent
         return Evidence(here if wanted and run_id(here) == wanted else None, bundle, path)
     if not (path / AUDIT_FILE).is_file() and not (path / "config.yaml").is_file():

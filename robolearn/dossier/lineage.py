@@ -7,7 +7,6 @@ not count. What a link names and no folder that was searched holds is said to be
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from robolearn.data.safety_log import log_digest
 from robolearn.errors import BundleError, DataError, LogError
 from robolearn.files.digests import file_sha256, path_sha256
 from robolearn.files.reading import MIB, open_regular
@@ -123,14 +123,6 @@ def _events(folder: Path) -> Iterator[dict[str, Any]]:
         return
 
 
-def log_digest(folder: Path) -> str:
-    """The digest by which `data.safety_log` names a log: its events, then its traces in order."""
-    running = hashlib.sha256((folder / EVENTS_FILE).read_bytes())
-    for path in sorted(folder.glob("trace-*.mcap")):
-        running.update(path.read_bytes())
-    return running.hexdigest()
-
-
 def lineage(path: str | Path, roots: Iterable[Path] = ()) -> Node:
     """What a bundle, a safety log, a run, a data set or a calibration is connected with.
 
@@ -197,14 +189,13 @@ def _bundle(index: Index, digest: str, path: Path | None) -> Node:
         return node
     m = bundle.manifest
     node.facts |= {"task": m.task, "made": m.created_utc, "signed by key": bundle.key_id, "file": str(path)}
-    said = m.training.get("audit")
-    run_id = said.get("run_id") if isinstance(said, dict) else None
-    folder = index.run(str(run_id)) if run_id else None
+    run_id = m.run_id
+    folder = index.run(run_id) if run_id else None
     if folder is not None:
         node.leads_to.insert(0, _run(index, folder))
     else:
         where = NOT_FOUND if run_id else "not named: exported by an earlier robolearn, or imported"
-        node.leads_to.insert(0, Node("run", str(run_id or "unknown"), "", {"folder": where}))
+        node.leads_to.insert(0, Node("run", run_id or "unknown", "", {"folder": where}))
     return node
 
 
@@ -310,4 +301,4 @@ def _named(fields: dict[str, Any]) -> set[str]:
     return found
 
 
-__all__ = ["Index", "Node", "lineage", "log_digest", "policies_of"]
+__all__ = ["Index", "Node", "lineage", "policies_of"]

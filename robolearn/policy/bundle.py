@@ -92,6 +92,13 @@ class Manifest(_Closed):
                 raise ValueError(f"output '{name}' must have one value per joint")
         return self
 
+    @property
+    def run_id(self) -> str | None:
+        """The run that the bundle was exported from, as its audit trail calls it; None where the bundle names none."""
+        said = self.training.get("audit")
+        named = said.get("run_id") if isinstance(said, dict) else None
+        return named if isinstance(named, str) else None
+
     def to_bytes(self) -> bytes:
         """The manifest as it is signed: RFC 8785 JSON."""
         values = self.model_dump(mode="json", by_alias=True)
