@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,17 +17,19 @@ from robolearn import __version__
 from robolearn.cli import dossier as cli_dossier
 from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
+from robolearn.cli import robots as cli_robots
 from robolearn.cli import safety as cli_safety
 from robolearn.cli import security as cli_security
 from robolearn.cli import sysid as cli_sysid
+from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
-from robolearn.cli.safety import plain_table
+from robolearn.cli.options import Json, NewKey, Overrides, Task
 from robolearn.cli.terminal import Terminal
-from robolearn.errors import ConfigError, LogError, RobolearnError, RobotError
+from robolearn.errors import ConfigError, LogError, RobolearnError
 
 if TYPE_CHECKING:
-    from robolearn.sim.randomize import Randomization
+    pass
 
 START, RESEARCHER, INTEGRATOR, SAFETY = "Start here", "Researcher", "Robot integrator", "Safety engineer"
 
@@ -37,10 +38,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-tasks_app = typer.Typer(invoke_without_command=True)
-robots_app = typer.Typer(invoke_without_command=True)
-app.add_typer(tasks_app, name="tasks", rich_help_panel=RESEARCHER)
-app.add_typer(robots_app, name="robots", rich_help_panel=RESEARCHER)
+app.add_typer(cli_tasks.app, name="tasks", rich_help_panel=RESEARCHER)
+app.add_typer(cli_robots.app, name="robots", rich_help_panel=RESEARCHER)
 app.add_typer(cli_safety.app, name="safety", rich_help_panel=SAFETY)
 app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
 app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
@@ -64,21 +63,6 @@ def _options(
     ] = False,
 ) -> None:
     """From a MuJoCo model of a robot arm to a learned policy that moves the real arm, with evidence."""
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-NewKey = Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")]
-Task = Annotated[
-    str,
-    typer.Argument(
-        metavar="ROBOT/TASK",
-        help="Such as fr3/reach; `robolearn tasks` lists them. An arm of your own: my_arm.yaml/reach.",
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides, such as seed=3 num_envs=256."),
-]
 
 
 def _folder(text: str) -> Path:
@@ -494,186 +478,3 @@ def doctor(
     found = checks.diagnose(folder, deploy)
     out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
     raise typer.Exit(0 if found.fit else 1)
-
-
-@tasks_app.callback()
-def tasks(context: typer.Context, as_json: Json = False) -> None:
-    """List every robot/task; `show` one.
-
-    Example: robolearn tasks
-    """
-    if context.invoked_subcommand:
-        return
-    from robolearn.env.task import task_classes, task_names
-
-    classes = task_classes()
-    if as_json:
-        out.print_json(json.dumps(task_names()))
-        return
-    table = plain_table("task", "what", "success")
-    for name in task_names():
-        kind = classes[name.split("/")[1]]
-        table.add_row(name, kind.summary, kind.success_text)
-    out.print(table)
-
-
-@tasks_app.command(name="show")
-def tasks_show(task: Task) -> None:
-    """Slots, goal, reward terms, success and action bounds of one task.
-
-    Example: robolearn tasks show fr3/reach
-    """
-    from robolearn.env import task as tasks
-
-    shown = tasks.load_task(task)
-    config = shown.config
-    out.print(f"[bold]{shown.full_name}[/]: {shown.summary}")
-    out.print(f"Success: {shown.success_text}. Episode {config.episode_s:g} s at {config.control_hz:g} Hz.")
-    slots = plain_table("slot", "shape", "unit", "source", "what")
-    for slot in (*shown.slots, *shown.goal_slots, *shown.memory_slots):
-        slots.add_row(slot.name, str(list(slot.shape)), slot.unit, slot.source, slot.description)
-    rewards = plain_table("reward term", "weight")
-    for term, weight in config.reward.items():
-        rewards.add_row(term, f"{weight:g}")
-    drawn = plain_table("drawn for each episode", "of", "between")
-    for what, of, between in _randomization(config.randomization):
-        drawn.add_row(what, of, between)
-    action = plain_table("action space", "")
-    for key, value in config.action:
-        action.add_row(key, str(value))
-    for table in (slots, rewards, drawn, action):
-        out.print(table)
-        out.print()
-    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
-
-
-def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:
-    """Rows of what is declared: the key, the name pattern, the range."""
-    for key, value in config:
-        if isinstance(value, dict):
-            for of, spread in value.items():
-                yield key, of, _range(spread)
-        elif value not in (0.0, (0.0, 0.0)):
-            yield key, "", _range(value)
-
-
-def _range(value: Any) -> str:
-    return f"{value[0]:g} .. {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
-
-
-@robots_app.callback()
-def robots(context: typer.Context, as_json: Json = False) -> None:
-    """List the robots; `show` one, or `check` a robot file of your own.
-
-    Example: robolearn robots
-    """
-    if context.invoked_subcommand:
-        return
-    from robolearn.robots import load_robot, robot_names
-
-    loaded = [load_robot(name) for name in robot_names()]
-    if as_json:
-        out.print_json(
-            json.dumps([{"name": r.name, "label": r.label, "joints": r.joint_names} for r in loaded])
-        )
-        return
-    table = plain_table("robot", "label", "joints", "payload kg", "reach m", "digest")
-    for robot in loaded:
-        table.add_row(robot.name, robot.label, str(robot.dof), _number(robot.payload_kg), _number(robot.reach_m),
-                      robot.digest[:12])  # fmt: skip
-    out.print(table)
-
-
-@robots_app.command(name="show")
-def robots_show(name: Annotated[str, typer.Argument(help="A robot's name or file.")]) -> None:
-    """Limits of one robot, each with its source.
-
-    Example: robolearn robots show fr3
-    """
-    from robolearn.robots import load_robot
-
-    robot = load_robot(name)
-    limits = robot.limits
-    out.print(f"[bold]{robot.label}[/] ({robot.name}), file digest {robot.digest[:12]}")
-    table = plain_table("joint", *(heading for heading, _ in _LIMIT_COLUMNS.values()))
-    for i, joint in enumerate(robot.joint_names):
-        values = [getattr(limits, field) for field in _LIMIT_COLUMNS]
-        table.add_row(joint, *("-" if value is None else f"{value[i]:g}" for value in values))
-    out.print(table)
-    for field, (_, what) in _LIMIT_COLUMNS.items():
-        out.print(f"{what}: {limits.source(field)} [{limits.trust(field)}]", markup=False, highlight=False)
-
-
-_LIMIT_COLUMNS = {
-    "position_min_rad": ("min rad", "Lowest position"),
-    "position_max_rad": ("max rad", "Highest position"),
-    "velocity_rad_s": ("rad/s", "Speed"),
-    "acceleration_rad_s2": ("rad/s²", "Acceleration"),
-    "jerk_rad_s3": ("rad/s³", "Jerk"),
-    "torque_nm": ("Nm", "Torque"),
-    "torque_rate_nm_s": ("Nm/s", "Torque rate"),
-}
-
-
-@robots_app.command(name="check")
-def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) -> None:
-    """What is missing or contradictory in a robot file of your own.
-
-    Example: robolearn robots check my_arm.yaml
-    """
-    from robolearn.robots.check import check_robot
-
-    if not path.is_file():
-        raise RobotError(f"No robot file '{path}'.")
-    findings = check_robot(path)
-    for finding in findings:
-        out.print(f"- {finding}", markup=False)
-    if not findings:
-        out.print(f"{path}: nothing missing, nothing contradictory.")
-    raise typer.Exit(1 if findings else 0)
-
-
-@robots_app.command(name="hulls")
-def robots_hulls(
-    path: Annotated[Path, typer.Argument(help="A robot YAML; the hulls are written into it.")],
-    mesh: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LINK=FILE", help="A mesh in the link's frame, in m, to contain too."),
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every link, not only those that cannot be watched.")
-    ] = False,
-    margin_m: Annotated[
-        float, typer.Option(min=0.0, max=0.1, help="How far inside every corner lies.")
-    ] = 0.002,
-) -> None:
-    """Fit boxes and capsules to the links' meshes, for the safety monitor to watch.
-
-    Example: robolearn robots hulls my_arm.yaml
-    """
-    from robolearn.robots.hulls_file import fit_hulls, write_hulls
-
-    pairs = [given.partition("=") for given in mesh or ()]
-    if wrong := ["=".join(filter(None, (a, b))) for a, _, b in pairs if not a or not b]:
-        raise RobotError(f"--mesh takes LINK=FILE, not '{wrong[0]}'.")
-    fitted = fit_hulls(path, margin_m, meshes={link: Path(file) for link, _, file in pairs}, every=every)
-    for sentence in fitted.left_out:
-        out.print(f"- {sentence}", markup=False)
-    if not fitted.hulls:
-        out.print(
-            f"{path}: every link can be watched; --all fits hulls to all of them.",
-            markup=False,
-            soft_wrap=True,
-        )
-        return
-    write_hulls(path, fitted.hulls)
-    for name, hull in fitted.hulls.items():
-        kinds = ", ".join(shape.type for shape in hull.shapes)
-        out.print(f"{name}: {kinds}, every corner at least {margin_m * 1e3:g} mm inside", markup=False)
-    out.print(
-        f"Written to {path}. Look at them: robolearn view {path}/reach, geometry group 3.", markup=False
-    )
-
-
-def _number(value: Any) -> str:
-    return "unknown" if value is None else f"{value:g}"

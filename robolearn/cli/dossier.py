@@ -8,16 +8,15 @@ from typing import Annotated
 
 import typer
 
+from robolearn.cli.options import Json, NewKey
 from robolearn.cli.terminal import Terminal
 
 out = Terminal()
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Who = Annotated[str, typer.Option(help="Pseudonym under which your key is known.")]
 Role = Annotated[str, typer.Option(help="In which role you decide.")]
 Days = Annotated[float | None, typer.Option(help="How many days it holds (default: no end).")]
 Key = Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")]
-NewKey = Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")]
 
 
 def verify(

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from robolearn import keys
+from robolearn.cli.options import Json
 from robolearn.cli.safety import plain_table
 from robolearn.cli.terminal import Terminal
 from robolearn.errors import LogError
@@ -28,9 +29,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A log folder, su
 
 
 @app.command("list")
-def list_sessions(
-    folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False
-) -> None:
+def list_sessions(folder: Folder, as_json: Json = False) -> None:
     """The sessions in a log folder, in order, unchecked.
 
     Example: robolearn log list runs/serve

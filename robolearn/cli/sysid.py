@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from robolearn.cli.options import Json
 from robolearn.errors import DataError, LogError, unknown
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def fit(
     ] = None,
     state_topic: Annotated[str | None, typer.Option(help="Joint states in a bag with several.")] = None,
     command_topic: Annotated[str | None, typer.Option(help="Commands in a bag with several.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fit an arm's drives to logs of it: calibration, intervals, and a report of what is left.
 

@@ -1,0 +1,135 @@
+"""`robolearn robots ...`: the arms that are here, and robot files of your own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robolearn.cli.options import Json
+from robolearn.cli.safety import plain_table
+from robolearn.cli.terminal import Terminal
+from robolearn.errors import RobotError
+
+app = typer.Typer(invoke_without_command=True)
+out = Terminal()
+
+
+@app.callback()
+def robots(context: typer.Context, as_json: Json = False) -> None:
+    """List the robots; `show` one, or `check` a robot file of your own.
+
+    Example: robolearn robots
+    """
+    if context.invoked_subcommand:
+        return
+    from robolearn.robots import load_robot, robot_names
+
+    loaded = [load_robot(name) for name in robot_names()]
+    if as_json:
+        out.print_json(
+            json.dumps([{"name": r.name, "label": r.label, "joints": r.joint_names} for r in loaded])
+        )
+        return
+    table = plain_table("robot", "label", "joints", "payload kg", "reach m", "digest")
+    for robot in loaded:
+        table.add_row(robot.name, robot.label, str(robot.dof), _number(robot.payload_kg), _number(robot.reach_m),
+                      robot.digest[:12])  # fmt: skip
+    out.print(table)
+
+
+@app.command(name="show")
+def robots_show(name: Annotated[str, typer.Argument(help="A robot's name or file.")]) -> None:
+    """Limits of one robot, each with its source.
+
+    Example: robolearn robots show fr3
+    """
+    from robolearn.robots import load_robot
+
+    robot = load_robot(name)
+    limits = robot.limits
+    out.print(f"[bold]{robot.label}[/] ({robot.name}), file digest {robot.digest[:12]}")
+    table = plain_table("joint", *(heading for heading, _ in _LIMIT_COLUMNS.values()))
+    for i, joint in enumerate(robot.joint_names):
+        values = [getattr(limits, field) for field in _LIMIT_COLUMNS]
+        table.add_row(joint, *("-" if value is None else f"{value[i]:g}" for value in values))
+    out.print(table)
+    for field, (_, what) in _LIMIT_COLUMNS.items():
+        out.print(f"{what}: {limits.source(field)} [{limits.trust(field)}]", markup=False, highlight=False)
+
+
+_LIMIT_COLUMNS = {
+    "position_min_rad": ("min rad", "Lowest position"),
+    "position_max_rad": ("max rad", "Highest position"),
+    "velocity_rad_s": ("rad/s", "Speed"),
+    "acceleration_rad_s2": ("rad/s²", "Acceleration"),
+    "jerk_rad_s3": ("rad/s³", "Jerk"),
+    "torque_nm": ("Nm", "Torque"),
+    "torque_rate_nm_s": ("Nm/s", "Torque rate"),
+}
+
+
+@app.command(name="check")
+def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) -> None:
+    """What is missing or contradictory in a robot file of your own.
+
+    Example: robolearn robots check my_arm.yaml
+    """
+    from robolearn.robots.check import check_robot
+
+    if not path.is_file():
+        raise RobotError(f"No robot file '{path}'.")
+    findings = check_robot(path)
+    for finding in findings:
+        out.print(f"- {finding}", markup=False)
+    if not findings:
+        out.print(f"{path}: nothing missing, nothing contradictory.")
+    raise typer.Exit(1 if findings else 0)
+
+
+@app.command(name="hulls")
+def robots_hulls(
+    path: Annotated[Path, typer.Argument(help="A robot YAML; the hulls are written into it.")],
+    mesh: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINK=FILE", help="A mesh in the link's frame, in m, to contain too."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every link, not only those that cannot be watched.")
+    ] = False,
+    margin_m: Annotated[
+        float, typer.Option(min=0.0, max=0.1, help="How far inside every corner lies.")
+    ] = 0.002,
+) -> None:
+    """Fit boxes and capsules to the links' meshes, for the safety monitor to watch.
+
+    Example: robolearn robots hulls my_arm.yaml
+    """
+    from robolearn.robots.hulls_file import fit_hulls, write_hulls
+
+    pairs = [given.partition("=") for given in mesh or ()]
+    if wrong := ["=".join(filter(None, (a, b))) for a, _, b in pairs if not a or not b]:
+        raise RobotError(f"--mesh takes LINK=FILE, not '{wrong[0]}'.")
+    fitted = fit_hulls(path, margin_m, meshes={link: Path(file) for link, _, file in pairs}, every=every)
+    for sentence in fitted.left_out:
+        out.print(f"- {sentence}", markup=False)
+    if not fitted.hulls:
+        out.print(
+            f"{path}: every link can be watched; --all fits hulls to all of them.",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    write_hulls(path, fitted.hulls)
+    for name, hull in fitted.hulls.items():
+        kinds = ", ".join(shape.type for shape in hull.shapes)
+        out.print(f"{name}: {kinds}, every corner at least {margin_m * 1e3:g} mm inside", markup=False)
+    out.print(
+        f"Written to {path}. Look at them: robolearn view {path}/reach, geometry group 3.", markup=False
+    )
+
+
+def _number(value: Any) -> str:
+    return "unknown" if value is None else f"{value:g}"
