@@ -89,9 +89,9 @@ class DemoSummary:
             rows.append(("Video", str(self.video)))
         rows.append(("Time", "  ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())))
         verdict = (
-            "[green]everything as it should be[/]"
+            "[green]passed[/]"
             if self.passed
-            else "[red]NOT everything as it should be[/]"
+            else "[red]FAILED[/]"
         )
         table = Table(title=f"robolearn demo: {verdict}", title_justify="left", box=None, show_header=False)
         table.add_column(style="bold", no_wrap=True)

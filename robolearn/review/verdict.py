@@ -86,7 +86,7 @@ class Verdict:
         counted = f"{self.events} events in {self.segments} signed segments, {self.cycles} cycles"
         counted += f" and {self.purged} purged" if self.purged else ""
         if self.status == "intact":
-            return f"Intact: {counted}; nothing changed, nothing missing, ended in order."
+            return f"Intact: {counted}; unmodified, complete, closed properly."
         first = next(f for f in self.findings if f.weight == self.status)
         more = self.counted[self.status] - 1
         tail = f" ({more} more)" if more else ""
