@@ -43,7 +43,8 @@ def _strict_scalars(schema: Any) -> Any:
 class Config(BaseModel):
     """Base of every config: frozen, closed to keys it does not know, and strict about kinds of scalars.
 
-    A number is no text and no truth value, whole numbers are whole, and every number is finite. Lists become tuples.
+    Numbers are accepted neither as text nor as booleans, integers must be whole, and every number is finite. Lists
+    become tuples.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -77,7 +78,7 @@ def config_path(name: str | Path) -> Path:
     given = Path(name).expanduser()
     if given.is_file() or (
         given.exists() and not given.is_dir()
-    ):  # what is no regular file is refused on reading
+    ):  # what is not a regular file is refused on reading
         return given
     packaged = config_dir() / name
     if not given.is_absolute() and packaged.is_file():

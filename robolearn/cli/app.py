@@ -305,7 +305,7 @@ def inspect(
         calibration = load_robot(bundle).calibration
         if calibration is None:
             raise ConfigError(
-                f"'{bundle}' is a robot file, no bundle or calibration. Look at it with `robolearn robots check`."
+                f"'{bundle}' is a robot file, not a bundle or calibration. Check it with `robolearn robots check`."
             )
         if as_json:
             about = {"calibration_digest": calibration.digest}
@@ -361,9 +361,9 @@ def serve(
     from robolearn.deploy.serving import serve_motion, serve_until_stopped
 
     if (bundle is None) == (motion is None):
-        raise ConfigError("Give either a bundle to serve, or --motion and a motion file: one of the two.")
+        raise ConfigError("Give either a bundle or --motion FILE.")
     if plant and (motion is None or not sim):
-        raise ConfigError("--plant says what the simulated arm is: it goes with --motion and --sim.")
+        raise ConfigError("--plant needs --motion and --sim.")
     changes = {"profile": profile, "rate_hz": rate}
     deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
     if motion is not None:

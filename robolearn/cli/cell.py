@@ -74,7 +74,7 @@ def init_cell(
             )
             tcp_speed = speed or None
     if not robot or not name:
-        raise ConfigError("--robot and --name are needed where nobody is asked.")
+        raise ConfigError("--robot and --name are required with --no-ask.")
     try:
         box = tuple(float(word) for word in workspace.split())
     except ValueError:
@@ -87,8 +87,8 @@ def init_cell(
     )  # fmt: skip
     deployment, profile = write_cell(folder, cell)
     lines = [
-        f"{deployment}: the deployment file. Look through it: topics, rates, who signs and approves.",
-        f"{profile}: the safety profile. Every number with trust: integrator is one of a demonstration: set yours.",
+        f"{deployment}: the deployment file. Review topics, rates, operators and approvers.",
+        f"{profile}: the safety profile. Replace every number with trust: integrator, which is for demonstration only.",
         f"Try it: robolearn serve BUNDLE --deploy {deployment} --sim",
         f"Approve it for the arm: robolearn approve BUNDLE --who {operator or 'NAME'}",
         f"Serve it there: robolearn serve BUNDLE --deploy {deployment}",

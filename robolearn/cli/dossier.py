@@ -156,7 +156,7 @@ def acceptance_text(evaluation: dict) -> str:
 def _unmet(row: dict) -> str:
     value = row.get("found")
     shown = f"{value:.4g}" if isinstance(value, float | int) else "not evaluated"
-    return f"{row.get('name')} {shown} (asked {row.get('threshold')})"
+    return f"{row.get('name')} {shown} (threshold {row.get('threshold')})"
 
 
 def _say(text: str) -> None:
@@ -335,7 +335,8 @@ def incident(
     _say(f"{event['kind']} of {event['utc']} (seq {event['seq']}): {found['cycles']} cycles, log {status}")
     for name, date in found["report_by_utc_if_aware_now"].items():
         _say(
-            f"  report by {date} ({name}), if it is a serious incident under AI Act Art. 73 and you learn of it now"
+            f"  report by {date} ({name}), if this is a serious incident under "
+            "AI Act Art. 73 and you became aware of it now"
         )
     _say(f"Frozen: {output}")
 

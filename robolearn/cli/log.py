@@ -74,7 +74,7 @@ def purge(
     """
     items = due(folder)
     if not items:
-        out.print("Nothing is past its retention time.")
+        out.print("No records are past their retention time.")
     signing = keys.load_key(key or keys.key_directory() / "log.pem") if yes and items else None
     for item in items:
         size = sum((item.directory / name).stat().st_size for name in item.files)
@@ -84,7 +84,7 @@ def purge(
             purge_files(item, who=who, key=signing, reason=reason, verified=_verified(item))
         _plain(f"{'Removed' if yes else 'Would remove'} {what}: {why}")
     if items and not yes:
-        _plain("Nothing was removed. Add --yes, and --who with a pseudonym.")
+        _plain("Nothing was removed. To remove them, add --yes and --who PSEUDONYM.")
 
 
 @app.command()
@@ -101,7 +101,7 @@ def export(
     try:
         count = export_cycles(log, output, recorded.layout, offset_ns)
     except FileExistsError:
-        raise LogError(f"{output} exists already. Name another file.") from None
+        raise LogError(f"{output} already exists. Choose another file.") from None
     except OSError as error:
         raise LogError(f"Cannot write {output}: {error.strerror}.") from error
     _plain(f"{count:,} cycles: {output}")
@@ -111,9 +111,7 @@ def _verified(item: Due) -> str:
     """What the verification says, for the tombstone. Raises LogError for an altered log."""
     verdict = verify(item.directory)
     if verdict.status == "altered":
-        raise LogError(
-            f"{item.directory} is not purged: {verdict.summary} What is altered is evidence: keep it."
-        )
+        raise LogError(f"{item.directory} is not purged: {verdict.summary} Keep altered logs as evidence.")
     return verdict.status
 
 

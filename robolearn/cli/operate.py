@@ -110,7 +110,7 @@ def show_key(
     own = load_or_create_key(operator_key_path()) if key is None else named_key(key, new_key)
     out.print(f'NAME: "{public_text(own)}"', markup=False, highlight=False, soft_wrap=True)
     where = key or operator_key_path()
-    text = f"The public half of {where}, key id {key_id(own)}; replace NAME by your pseudonym."
+    text = f"Public key of {where}, key id {key_id(own)}; replace NAME with your pseudonym."
     Terminal(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -85,7 +85,7 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     for finding in findings:
         out.print(f"- {finding}", markup=False)
     if not findings:
-        out.print(f"{path}: nothing missing, nothing contradictory.")
+        out.print(f"{path}: complete and consistent.")
     raise typer.Exit(1 if findings else 0)
 
 
@@ -117,7 +117,7 @@ def robots_hulls(
         out.print(f"- {sentence}", markup=False)
     if not fitted.hulls:
         out.print(
-            f"{path}: every link can be watched; --all fits hulls to all of them.",
+            f"{path}: every link has a hull; use --all to fit new ones.",
             markup=False,
             soft_wrap=True,
         )

@@ -73,7 +73,7 @@ def check(keystore: Keystore) -> None:
     """
     names = enclave_names(keystore)
     problems = (
-        check_keystore(keystore, names) if names else [f"{keystore} is no keystore, or holds no enclave"]
+        check_keystore(keystore, names) if names else [f"{keystore} is not a keystore, or holds no enclave"]
     )
     table = plain_table("enclave", "until")
     for name in names:

@@ -156,7 +156,9 @@ def _read(
             log, arm.joint_names, state_topic=state_topic, command_topic=command_topic,
             effort_unit=unit,
         )  # fmt: skip
-    raise DataError(f"'{log}' is no safety log (events.jsonl), MCAP file or LeRobotDataset (meta/info.json).")
+    raise DataError(
+        f"'{log}' is not a safety log (events.jsonl), MCAP file or LeRobotDataset (meta/info.json)."
+    )
 
 
 def _verified(log: Path, unverified: bool) -> Motion:

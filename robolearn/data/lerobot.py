@@ -108,7 +108,7 @@ def _info(folder: Path) -> tuple[dict[str, Any], Any]:
     except OSError as error:
         raise DataError(f"No LeRobotDataset in {folder}: {INFO} cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise DataError(f"{folder / INFO} is no description of a LeRobotDataset.") from None
+        raise DataError(f"{folder / INFO} is not a description of a LeRobotDataset.") from None
     if not version.startswith(VERSION):
         raise DataError(
             f"{folder} is a LeRobotDataset {version[:20]}, expected {VERSION}x. Convert it with LeRobot's converter."
@@ -167,7 +167,7 @@ def _frames(folder: Path, info: dict[str, Any], sha: Any) -> dict[str, np.ndarra
                 parts[key].append(np.array(table.column(key).to_pylist(), float))
         except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
             first = str(error).partition("\n")[0][:200]
-            raise DataError(f"'{file}' is no Parquet file of frames that can be read: {first}.") from None
+            raise DataError(f"'{file}' is not a Parquet file of frames that can be read: {first}.") from None
     frames = {key: np.concatenate(columns) for key, columns in parts.items()}
     for key in (ACTION, STATE):
         width = len(_names(info, key))

@@ -97,7 +97,7 @@ def _messages(file: Path) -> dict[str, list[Found]]:
     except OSError as error:
         raise DataError(f"Cannot read '{file}': {error.strerror}.") from None
     except (McapError, ValueError) as error:
-        raise DataError(f"'{file}' is no rosbag2 MCAP file that can be read: {error}.") from None
+        raise DataError(f"'{file}' is not a rosbag2 MCAP file that can be read: {error}.") from None
     return dict(found)
 
 

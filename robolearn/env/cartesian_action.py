@@ -36,7 +36,7 @@ class ActionConfig(JointActionConfig):
 
     space: `joint` velocities, or `cartesian` velocities of the TCP. rotation (cartesian): `none` keeps the tool as
     at rest, `yaw` lets the policy turn it about the tool's axis, `full` about all three axes of the base frame.
-    workspace: a box [m, base frame] that the command of the TCP keeps to. It shapes exploration; it is no limit of
+    workspace: a box [m, base frame] that the command of the TCP keeps to. It shapes exploration; it is not a limit of
     the arm.
     """
 

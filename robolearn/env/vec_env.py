@@ -391,5 +391,5 @@ def _finite(readings: Readings) -> Array:
 
 
 def _put(old: Any, ids: Array, new: Any) -> Any:
-    """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is no row."""
+    """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is not a row."""
     return jax.tree.map(lambda a, b: a.at[ids].set(b, mode="drop"), old, new)

@@ -165,5 +165,5 @@ def _check_same(bundle: PolicyBundle, task: Task[Any]) -> None:
         if theirs != ours:
             raise BundleError(
                 f"{m.name} was made for another {m.task}: its {what}: {theirs}, here {ours}. "
-                "Evaluate it with the robolearn and the robot file that it was made with, or train anew."
+                "Evaluate it with the robolearn version and robot file that it was made with, or train again."
             )

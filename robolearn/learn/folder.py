@@ -120,7 +120,7 @@ def check_same_run(run_dir: Path, config: TrainConfig) -> None:
         differ.remove("total_steps")
     if differ:
         raise ConfigError(
-            f"'{run_dir}' holds a run with another {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "
+            f"'{run_dir}' holds a run with a different {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "
             "Continue it with its own config.yaml, or choose another run folder."
         )
 

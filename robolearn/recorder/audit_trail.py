@@ -183,7 +183,7 @@ class AuditTrail:
 
 
 def read_trail(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of a run's trail; empty where it has none. Stops at a line that is no record, or lacks a field.
+    """The records of a run's trail; empty where it has none. Stops at a line that is not a record, or lacks a field.
 
     Neither chain nor signatures are checked: see `chain_fault`.
 
@@ -240,7 +240,7 @@ def chain_fault(run_dir: str | Path) -> str:
             if record["kind"] == "segment" and not _signature_fits(name, fields, prev):
                 return f"the signature in line {number + 1} does not fit"
         except (ValueError, LookupError, TypeError, AttributeError, keys.KeyFileError) as error:
-            return f"line {number + 1} is no record as robolearn writes it: {error}"
+            return f"line {number + 1} is not a valid record: {error}"
         prev = record["hash"]
     return ""
 

@@ -230,7 +230,7 @@ class SafetyLog:
         path = self.directory / name
         if Path(name).name != name or name in (EVENTS_FILE, TOMBSTONES_FILE) or name.startswith("trace-"):
             raise LogError(
-                f"'{name}' is no file name for an attachment. Use a plain name, such as profile-2.yaml."
+                f"'{name}' is not a file name for an attachment. Use a plain name, such as profile-2.yaml."
             )
         try:
             with path.open("xb") as stream:

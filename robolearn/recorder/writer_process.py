@@ -72,15 +72,18 @@ class Service:
     def _fail(self, error: OSError, now_ns: int) -> None:
         self._failing = self._refused = True
         if isinstance(error, FileChanged):
-            self._damaged(f"somebody else changed the log: {error.strerror}; this session stays held", now_ns)
+            self._damaged(
+                f"another process changed the log: {error.strerror}; the arm is held for the rest of this session",
+                now_ns,
+            )
             self.ring.tell(
                 ring_module.FAILED,
-                f"Somebody else changed the safety log in {self.writer.directory}: {error.strerror}. The arm is "
+                f"Another process changed the safety log in {self.writer.directory}: {error.strerror}. The arm is "
                 "held. Start a new session.",
             )
             return
         if error.errno == errno.EIO and not self._data_lost:
-            text = "the disk reports an error: what it had taken may be lost; this session stays held"
+            text = "the disk reports an error: what it had taken may be lost; the arm is held for the rest of this session"
             self._damaged(text, now_ns)
         self.ring.tell(
             ring_module.FAILED,

@@ -218,7 +218,7 @@ def _read_line(number: int, line: bytes) -> Line:
     try:
         record, digest = open_line(line[:-1])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return Line(number, None, "", f"is no event record as robolearn writes it: {error}")
+        return Line(number, None, "", f"is not a valid event record: {error}")
     return Line(number, record, digest, malformed(record))
 
 

@@ -93,7 +93,7 @@ def session_line(session: ReviewedSession) -> Text:
 
 
 def is_log_folder(folder: Path) -> bool:
-    """Whether a folder is no session itself, but holds some."""
+    """Whether a folder is not a session itself, but holds some."""
     return not (folder / EVENTS_FILE).exists() and bool(session_folders(folder))
 
 

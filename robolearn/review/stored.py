@@ -86,7 +86,7 @@ def _own_model(directory: Path) -> None:
     try:
         root = ElementTree.fromstring(read_regular(path, _MODEL_MAX, follow=False))
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
-        raise LogError(f"The model file {name} of the log is no XML: {error}. {_OWN}") from None
+        raise LogError(f"The model file {name} of the log is not XML: {error}. {_OWN}") from None
     for count, element in enumerate(root.iter()):
         names_a_file = any(key.endswith(("file", "filename", "dir")) for key in element.attrib)
         if element.tag in _UNBOUNDED or names_a_file or count > _ELEMENTS_MAX:

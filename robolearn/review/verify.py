@@ -189,10 +189,7 @@ class _Walk:
             or not isinstance(prev, str)
             or not isinstance(kind, str)
         ):
-            problem = (
-                line.problem
-                or "is no event record as robolearn writes it: a field lacks or is of another type"
-            )
+            problem = line.problem or "is not a valid event record: a field is missing or has the wrong type"
             self.verdict.add("altered", "unreadable", where, problem)
             self._seq += 1
             self._prev = ""
@@ -228,7 +225,7 @@ class _Walk:
                 "altered",
                 "unreadable",
                 where,
-                f"this {kind} record lacks a field or has a wrong one: {error}",
+                f"this {kind} record has a missing or wrong field: {error}",
             )
         self._seq, self._prev = seq, record["hash"]
         self._kinds = [self._kinds[1], kind]
@@ -255,7 +252,7 @@ class _Walk:
         try:
             clock_us = _utc_us(utc) - monotonic_us
         except ValueError:
-            self.verdict.add("altered", "unreadable", where, f"utc is no time: {utc}")
+            self.verdict.add("altered", "unreadable", where, f"utc is not a time: {utc}")
             return
         if monotonic_us == self._monotonic_us and self._seq >= 0 and kind != "clock":
             return  # held, because it waited behind the one before (a full disk): its system time is its own
@@ -407,7 +404,7 @@ def _utc_us(text: str) -> int:
 def _check_file(verdict: Verdict, name: str, size: int, expected: str, where: str) -> None:
     """Whether a file beside the events has the digest that an event states; of more than `size` bytes it has not."""
     if Path(name).name != name or name in ("", ".", ".."):
-        verdict.add("altered", "changed_file", name[:200], f"named in {where}, is no plain file name")
+        verdict.add("altered", "changed_file", name[:200], f"named in {where}, is not a plain file name")
         return
     try:
         with open_regular(verdict.directory / name, follow=False) as stream:

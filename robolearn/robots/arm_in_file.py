@@ -199,7 +199,7 @@ def _check_chain(spec: mujoco.MjSpec, flange: mujoco.MjsBody, joint_names: list[
             name = joint.name
             if name in joint_names and joint.type != mujoco.mjtJoint.mjJNT_HINGE:
                 raise RobotError(
-                    f"Joint '{name}' on the way to '{flange.name}' is no hinge; only hinges work. Take it out of "
+                    f"Joint '{name}' on the way to '{flange.name}' is not a hinge; only hinges work. Take it out of "
                     f"joint_names and its limits, and fix it where the cell has it: model.hold: {{{name}: 0.0}}."
                 )
             found.append(name)

@@ -96,7 +96,7 @@ def _check(spec: mujoco.MjSpec, own: OwnGripper) -> float:
         joint = spec.joint(name)
         if joint.type != _SLIDE:
             raise RobotError(
-                f"model.gripper: '{name}' is no sliding finger; fingers that turn are not supported. Cut the "
+                f"model.gripper: '{name}' is not a sliding finger; fingers that turn are not supported. Cut the "
                 "gripper (model.cut), and robolearn's own is mounted, or keep it closed (model.keep)."
             )
         travel.append(float(joint.range[1] - joint.range[0]))

@@ -102,7 +102,7 @@ RULES = (
          "no joint is measured farther from where it was than its speed takes it in the time passed",
          no_margin="The readings that jumps are judged by are not in the trace."),
     # -- surroundings --
-    Rule("stop_request", _A, None, "1", Effect.STOP, "nobody has asked for a stop", no_margin=_YES_NO),
+    Rule("stop_request", _A, None, "1", Effect.STOP, "no stop was requested", no_margin=_YES_NO),
     Rule("enabling_device", _A, "enabling_device", "1", Effect.STOP,
          "the enabling device is held, where the mode needs one", no_margin=_YES_NO),
     Rule("enabling_age", _A, "enabling_age_max_s", "s", Effect.STOP,

@@ -260,7 +260,7 @@ class Randomizer:
             kinds = model.geom_type[start : start + model.body_geomnum[body]]
             if not np.isin(kinds, _RESIZABLE).all():
                 raise TaskError(
-                    f"object_size_scale: '{model.body(body).name}' has a geom that is no sphere, capsule, "
+                    f"object_size_scale: '{model.body(body).name}' has a geom that is not a sphere, capsule, "
                     "ellipsoid, cylinder or box; only these are resized."
                 )
 

@@ -86,7 +86,7 @@ def test_the_source_is_copied_into_a_workspace(tmp_path):
     (tmp_path / "other" / NAME).mkdir(parents=True)
     with pytest.raises(ConfigError, match="no copy"):
         copy_source(tmp_path / "other")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         copy_source(tmp_path / "none")
 
 

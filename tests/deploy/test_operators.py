@@ -65,8 +65,8 @@ def test_a_request_of_the_session_before_is_refused(gate):
     ({"challenge": "*"}, "not of this node"),
     ({"schema": "robolearn.approval/1"}, "expected robolearn.operate/1"),
     ({"verb": "stop"}, "Nobody can ask for 'stop'; requests: start, reset, mode"),
-    ({"mode": "automatic"}, "names a mode exactly where"),
-    ({"verb": "mode"}, "names a mode exactly where"),
+    ({"mode": "automatic"}, "must name a mode if"),
+    ({"verb": "mode"}, "must name a mode if"),
     ({"reason": "x" * 201}, "reason must be printable text of at most 200"),
     ({"reason": "</script> \x1b[31m"}, "reason must be printable"),
     ({"operator": "x" * 65}, "operator must be printable text of at most 64"),
@@ -118,9 +118,9 @@ def test_without_operators_nothing_is_admitted():
 
 
 @pytest.mark.parametrize(("operators", "message"), [
-    ({"": keys.key_id(ANNA)}, "is no pseudonym"),
+    ({"": keys.key_id(ANNA)}, "is not a pseudonym"),
     ({"a=b": keys.key_id(ANNA)}, "no '='"),
-    ({"\x1b[31m": keys.key_id(ANNA)}, "is no pseudonym"),
+    ({"\x1b[31m": keys.key_id(ANNA)}, "is not a pseudonym"),
     ({"anna": "robolearn"}, "expected the 16 hex digits of a key id"),
     ({"anna": keys.key_id(ANNA), "ben": keys.public_text(ANNA)}, "'anna' and 'ben' have one key"),
 ])  # fmt: skip

@@ -327,7 +327,7 @@ def test_a_log_that_somebody_else_changes_is_a_failure_and_stays_one(tmp_path, c
     change(rig.directory)
     rig.rounds(2)
     assert rig.ring.status == ring_module.FAILED
-    assert f"Somebody else changed the safety log in {rig.directory}: {message}" in rig.ring.problem
+    assert f"Another process changed the safety log in {rig.directory}: {message}" in rig.ring.problem
     rig.push(1)
     assert rig.rounds(30, step=SECOND)
     assert rig.ring.status == ring_module.FAILED

@@ -245,7 +245,7 @@ def test_the_command_lists_and_exports(logs, tmp_path):
 
 
 def test_the_command_purges_only_when_it_is_told_to(logs, monkeypatch):
-    assert "Nothing is past its retention time." in RUN.invoke(app, ["log", "purge", str(logs)]).stdout
+    assert "No records are past their retention time." in RUN.invoke(app, ["log", "purge", str(logs)]).stdout
     now = datetime.now(UTC) + timedelta(days=1827)
     monkeypatch.setattr("robolearn.cli.log.due", lambda folder: due(folder, now))
     log, words = logs / "s1" / "safety", ["log", "purge", str(logs / "s1" / "safety")]

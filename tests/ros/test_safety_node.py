@@ -31,7 +31,7 @@ def safety():
 
 
 def watch(safety, monkeypatch):
-    """Whether a stop was asked for, cycle by cycle."""
+    """Whether a stop was requested, cycle by cycle."""
     asked, check = [], safety.monitor.check
 
     def checked(command, measured, surroundings, now_s):

@@ -74,6 +74,8 @@ def test_a_dataset_without_its_unit_is_refused(tmp_path, capsys):
 
 def test_what_is_no_recording_is_refused(tmp_path, capsys):
     (tmp_path / "x.mcap").write_bytes(b"no MCAP file")
-    assert "is no rosbag2 MCAP file" in _refused([tmp_path / "x.mcap", "--robot", "ur5e"], tmp_path, capsys)
+    assert "is not a rosbag2 MCAP file" in _refused(
+        [tmp_path / "x.mcap", "--robot", "ur5e"], tmp_path, capsys
+    )
     said = _refused([tmp_path / "nowhere", "--robot", "ur5e"], tmp_path, capsys)
-    assert "is no safety log (events.jsonl), MCAP file or LeRobotDataset" in said
+    assert "is not a safety log (events.jsonl), MCAP file or LeRobotDataset" in said

@@ -97,7 +97,7 @@ section("Intended use and exclusions", "What robolearn is for, and what it must 
     el("li", {}, "It runs in one channel on a general-purpose computer and operating system; it can ask for a braking motion and hold, and cannot cut power."),
     el("li", {}, "The stop device of the cell, guards, enabling devices and sensors for persons are rated equipment outside robolearn."),
     el("li", {}, "The monitor is deterministic and never learns or tunes itself. The policy behind it may be learned and has no part in limiting."),
-    el("li", {}, "This page reports what was recorded. It is no assessment of conformity with any act or standard.")),
+    el("li", {}, "This page reports what was recorded. It is not an assessment of conformity with any act or standard.")),
   el("h3", {}, "Looked at by the monitor"),
   list(["Commands: finite, right joints, age, jump; measurement: age, tracking of the command.", "Joint position, velocity, acceleration, jerk; torque estimate where the maker publishes limits.", "Speed of TCP, elbow and every capsule; workspace regions for every capsule; distance of links to each other.", "Distance to a person as one sensor reports it, and contact limits, where the profile does not say otherwise.", "Stopping time and distance: a command passes only if the arm could brake from it inside all limits."]),
   el("h3", {}, "Not looked at"),

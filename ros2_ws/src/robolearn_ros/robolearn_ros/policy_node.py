@@ -60,7 +60,7 @@ PARAMETERS = (
     Parameter("slot_topics", [], "topics that differ from the default, such as pose.cube=/tracker/cube"),
     Parameter("trusted_keys", [], "key ids or public keys that may sign; empty accepts any intact signature"),
     Parameter("require_approval", True, "serve only a bundle that one of approver_keys has approved"),
-    Parameter("approver_keys", [], "key ids or public keys of those who may approve"),
+    Parameter("approver_keys", [], "key ids or public keys of the approvers"),
     Parameter("approvals_needed", 1, "different people who must have approved it", "", 1, 2),
     Parameter("observation_age_max_s", 0.05, "older joint states hold the policy", "s", 0.001, 1.0),
     Parameter("staged_bundle", "", "bundle for the service ~/stage; may be changed while running", read_only=False),

@@ -191,7 +191,7 @@ class SafetyNode:
         if self._reader.derived is not self._derived:
             self._derived = self._reader.derived
             how = (
-                "are derived from positions: the driver tells none"
+                "are derived from positions: the driver publishes none"
                 if self._derived
                 else "come from the driver"
             )

@@ -32,15 +32,16 @@ PARAMETERS = (
     Parameter("rate_hz", 500.0, "rate of checking and of commands to the arm", "Hz", 50, 1000),
     Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
     Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
-    Parameter("command_topic", "", "where a forward controller takes commands; empty for the robot file's"),
-    Parameter("controller", "forward", "what takes commands: a forward or a trajectory controller, or robolearn's",
+    Parameter("command_topic", "", "command topic of a forward controller; empty for the robot file's"),
+    Parameter("controller", "forward", "controller type: forward, trajectory, or robolearn",
               "", None, None, KINDS),
     Parameter("controller_name", "", "full name of its node; empty: by command_topic and controller"),
     Parameter("controller_rate_hz", 0.0, "rate at which a forward controller takes them; 0 for the robot file's",
               "Hz", 0, 10000),
     Parameter("check_controller", True, "before a start compare the controller's joints, interface, rate and state "
               "with what is expected; false for an arm without ros2_control"),
-    Parameter("status_gates", True, "no motion while a status topic of the robot file says that the arm is not ready"),
+    Parameter("status_gates", True, "stop, and refuse a start, while a status topic of the robot file reports that "
+              "the arm is not ready"),
     Parameter("stream_before_start", False, "hold the arm by a stream as soon as its controller has been checked; "
               "false: nothing is sent to the arm before the first start"),
     Parameter("policy_topic", "robolearn/policy_command", "commands of the policy"),
@@ -48,8 +49,8 @@ PARAMETERS = (
     Parameter("wrench_topic", "", "force-torque sensor, recorded, not judged; empty for the robot file's, or none"),
     Parameter("log_dir", "", "new or empty folder of the safety log; empty for no log"),
     Parameter("log_key", "", "key file that signs the log; empty for the default"),
-    Parameter("deployment_id", "not stated", "what this installation is called in the log"),
-    Parameter("operator", "operator", "pseudonym of who starts the nodes, in the first line of the log"),
+    Parameter("deployment_id", "not stated", "name of this installation in the log"),
+    Parameter("operator", "operator", "pseudonym of the person who starts the nodes, for the first line of the log"),
     Parameter("operators", [], "who may start, reset and change the mode: name=public key or name=key id"),
     Parameter("exclusive_publishers", True, "a second publisher of commands, joint states, person sensor or enabling "
               "device stops; false: it is only reported"),

@@ -58,8 +58,8 @@ PARAMETERS = (
     Parameter("person_sensor", True, "publish a simulated person sensor"),
     Parameter("person_topic", "robolearn/person_range", "what the simulated person sensor publishes on"),
     Parameter(
-        "person_distance_m", 5.0, "what the simulated person sensor tells; may be changed while running", "m", 0, 20,
-        read_only=False,
+        "person_distance_m", 5.0, "distance that the simulated person sensor reports; may be changed while running",
+        "m", 0, 20, read_only=False,
     ),
     Parameter("position_noise_rad", 0.0, "standard deviation of measured joint positions", "rad", 0, 0.1),
     Parameter("velocity_noise_rad_s", 0.0, "standard deviation of measured joint velocities", "rad/s", 0, 1),
