@@ -241,7 +241,7 @@ def approvals_text(bundle: PolicyBundle, path: str | Path) -> str:
     ]
     lines += [f"REVOKED by {d.text}: {d.statement}" for d in revoked]
     if not revoked and not any(d.digest == bundle.digest for d in given):
-        lines.append(f"none; to approve it: {approve_command(path)}")
+        lines.append(f"not yet; to approve it: {approve_command(path)}")
     return "\n".join(f"  {'' if i else 'approved':<8} {line}" for i, line in enumerate(lines))
 
 

@@ -83,7 +83,7 @@ class Service:
             )
             return
         if error.errno == errno.EIO and not self._data_lost:
-            text = "the disk reports an error: what it had taken may be lost; the arm is held for the rest of this session"
+            text = "the disk reports an error: recent records may be lost; the arm is held for the rest of this session"
             self._damaged(text, now_ns)
         self.ring.tell(
             ring_module.FAILED,

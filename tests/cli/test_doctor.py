@@ -118,7 +118,7 @@ def test_what_a_deployment_asks_for_is_looked_at(tmp_path, monkeypatch):
     )
     found = {f.what: f for f in doctor.diagnose(tmp_path, str(cell)).findings}
     assert found["ROS 2 discovery"].state == "missing"
-    assert "not the interface that leads to them" in found["ROS 2 discovery"].found
+    assert "static_peers is set, but interface is not" in found["ROS 2 discovery"].found
     assert (found["Operators"].state, found["Operators"].found) == ("ok", "anna")
 
 

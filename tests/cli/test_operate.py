@@ -87,7 +87,7 @@ def test_a_key_is_shown_as_the_line_for_a_deployment_file(capsys, tmp_path):
     assert run(capsys, "operate", "key")[1] == out
     status, _, err = run(capsys, "operate", "key", "--key", tmp_path / "anna.pem")
     assert status == 2
-    assert "make a new key there with --new-key" in err
+    assert "create a key there with --new-key" in err
     assert run(capsys, "operate", "key", "--key", tmp_path / "anna.pem", "--new-key")[0] == 0
     assert (tmp_path / "anna.pem").stat().st_mode & 0o777 == 0o600
 

@@ -304,7 +304,7 @@ def test_a_line_that_is_no_approval_is_refused(bundle, tmp_path, line):
     approve(copy, Ed25519PrivateKey.generate(), "reviewer-7")
     with approvals_path(copy).open("ab") as stream:
         stream.write(line + b"\n")
-    with pytest.raises(BundleError, match="line 2 is not an approval"):
+    with pytest.raises(BundleError, match="line 2 is not a valid approval"):
         read_approvals(copy)
 
 
