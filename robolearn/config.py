@@ -156,7 +156,7 @@ def faults(
     texts = dict.fromkeys(_explain(kind, data, item, where, line) for item in found)
     shown = list(texts)[:_MOST_FAULTS]
     more = len(texts) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more faults." if more else "")
+    return " ".join(shown) + (f" {more} more faults are not shown." if more else "")
 
 
 def overridden(
@@ -174,7 +174,7 @@ def overridden(
             build(kind, data, name, line)
         except ConfigError:
             raise error from None  # the file's own, or both
-        return build(kind, changed, f"{' '.join(overrides)} (of the command line)")
+        return build(kind, changed, f"{' '.join(overrides)} (command line)")
 
 
 def load_config(kind: type[C], path: str | Path | None = None, overrides: Iterable[str] = ()) -> C:

@@ -482,6 +482,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder, deploy)
-    out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
+    with err.status("Checking this machine ..."):
+        found = checks.diagnose(folder, deploy)
+    out.print_json(json.dumps(found.to_json())) if as_json else out.print(found, found.summary, sep="\n\n")
     raise typer.Exit(0 if found.fit else 1)

@@ -66,6 +66,12 @@ class Diagnosis:
         """Whether nothing required is missing."""
         return all(finding.state != "missing" for finding in self.findings)
 
+    @property
+    def summary(self) -> str:
+        """One line: what is missing, or that nothing required is."""
+        missing = [finding.what for finding in self.findings if finding.state == "missing"]
+        return f"Missing: {', '.join(missing)}." if missing else "Everything required is present."
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"fit": self.fit, "findings": [asdict(finding) for finding in self.findings]}

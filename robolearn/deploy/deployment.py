@@ -64,8 +64,8 @@ class Deployment(Config):
     )
     check_controller: bool = Field(
         True,
-        description="before a start compare the controller's joints, interface, rate and state with this file; false "
-        "for an arm without ros2_control",
+        description="compare the controller's joints, interface, rate and state with this file "
+        "before a start; false for an arm without ros2_control",
     )
     status_gates: bool = Field(
         True,
@@ -104,8 +104,8 @@ class Deployment(Config):
     rt_priority: int = Field(40, ge=0, le=95, description="SCHED_FIFO priority, 0 for none")
     discovery_range: Range = Field(
         "LOCALHOST",
-        description="LOCALHOST: this machine and static_peers; SUBNET: whoever interface reaches; SYSTEM_DEFAULT: as "
-        "the environment has it",
+        description="LOCALHOST: this machine and static_peers; SUBNET: every host on "
+        "interface; SYSTEM_DEFAULT: as set in the environment",
     )
     static_peers: list[str] = Field([], description="other hosts, such as the arm driver's; needs interface")
     interface: str = Field(
@@ -260,8 +260,7 @@ _OF_A_LAUNCH = {
     "deploy": "deployment file; empty for the packaged one of the robot",
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
-    "log_dir": "new or empty folder of the safety log; empty for one below runs/launch, named by the time; none for no "
-    "log",
+    "log_dir": "new or empty folder for the safety log; empty: runs/launch/TIME; none: no log",
     "sim": "true: also start a simulated arm; no approval required",
 }
 

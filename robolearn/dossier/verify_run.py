@@ -149,7 +149,7 @@ class _Walk:
             self._line(f"{AUDIT_FILE} line {number}", line)
         add, last = self.verdict.add, f"{AUDIT_FILE} after line {len(lines)}"
         if rest:
-            add("incomplete", "torn_line", last, "the last line was not written to its end")
+            add("incomplete", "torn_line", last, "the last line is incomplete")
         if not self.verdict.records:
             add("altered", "missing", AUDIT_FILE, "holds no readable record at all")
         elif self._kind != "segment":

@@ -77,9 +77,7 @@ class CartesianAction(JointAction):
         self._rest_rotation = np.asarray(frames(robot, rest_rad).rotation, np.float32)
         corners = (config.workspace_min_m, config.workspace_max_m)
         if (corners[0] is None) != (corners[1] is None):
-            raise TaskError(
-                "action.workspace_min_m and action.workspace_max_m belong together: give both or none."
-            )
+            raise TaskError("Set both action.workspace_min_m and action.workspace_max_m, or neither.")
         self._box = None if None in corners else np.asarray(corners, np.float32)
 
     def wanted_velocity(self, action: Array, memory: ArmMemory | GripperMemory) -> Array:

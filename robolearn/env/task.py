@@ -176,7 +176,7 @@ def _whole(value: float, what: str) -> int:
     whole = round(value)
     if whole < 1 or abs(value - whole) > 1e-9 * max(1.0, abs(value)):
         raise TaskError(
-            f"{what} is {value:g}, but must be a whole number of at least 1: choose rates that divide."
+            f"{what} is {value:g}, but must be a whole number of at least 1: choose rates that divide evenly."
         )
     return whole
 
@@ -191,7 +191,7 @@ def register_task(kind: TaskType) -> TaskType:
     A package declares an entry point instead. Raises TaskError for the name of an installed task.
     """
     if kind.name in task_classes() and kind.name not in _REGISTERED:
-        raise TaskError(f"Task '{kind.name}' is already installed. Give yours another name.")
+        raise TaskError(f"Task '{kind.name}' is already installed. Choose another name.")
     _REGISTERED[kind.name] = kind
     return kind
 

@@ -317,7 +317,7 @@ def require_approval(
 ) -> Approval:
     """The newest approval of exactly this bundle by one of approver_keys (key ids or public keys).
 
-    people: different people who must have approved it. Raises BundleError where they are too few, naming what there
+    people: number of people who must approve it. Raises BundleError where they are too few, naming what there
     is, and where the bundle is revoked.
     """
     trusted = tuple(approver_keys)

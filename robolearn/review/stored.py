@@ -63,7 +63,7 @@ def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None 
     if robot.digest != start["robot"]["digest"]:
         note = (
             f"The stored robot file now gives a robot with digest {robot.digest[:12]}, recorded was "
-            f"{start['robot']['digest'][:12]}: a file that it draws on (gripper, MJCF, URDF) was changed since."
+            f"{start['robot']['digest'][:12]}: a file that it uses (gripper, MJCF, URDF) was changed since."
         )
     return Stored(robot, profile, note)
 
@@ -96,7 +96,7 @@ def _own_model(directory: Path) -> None:
             )
 
 
-_OWN = "Name your own copy of the robot file with --robot."
+_OWN = "Give your own copy of the robot file with --robot."
 _MODEL_MAX, _ELEMENTS_MAX = 4 * MIB, 20_000
 _UNBOUNDED = {"include", "hfield", "mesh", "texture", "skin", "flex", "flexcomp", "composite", "replicate", "plugin",
               "extension", "deformable", "attach", "model"}  # fmt: skip

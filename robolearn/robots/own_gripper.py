@@ -102,6 +102,6 @@ def _check(spec: mujoco.MjSpec, own: OwnGripper) -> float:
         travel.append(float(joint.range[1] - joint.range[0]))
     if travel[0] <= 0.0 or abs(travel[0] - travel[1]) > 1e-3:
         raise RobotError(
-            f"model.gripper: the fingers move {travel[0]:g} and {travel[1]:g} m, which is not alike."
+            f"model.gripper: the fingers move {travel[0]:g} and {travel[1]:g} m, expected equal strokes."
         )
     return travel[0] + travel[1]

@@ -268,7 +268,7 @@ class Inputs:
                 "enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held"
             )
         if given.enabling_stamp_s is None:
-            return _missing("enabling_age", "the enabling device has no time of its last message")
+            return _missing("enabling_age", "the enabling device has no time stamp")
         unclear = comparisons.finite_time(given.enabling_stamp_s, "enabling device stamp")
         return unclear or comparisons.age(
             "enabling_age", self.now_s, given.enabling_stamp_s, mode.enabling_age_max_s.value,

@@ -166,7 +166,7 @@ class SafetyMonitor:
             )
         if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
             return Answer(
-                False, "No start: the arm is not where it is held. Check that its controller is active."
+                False, "No start: the arm is not at its held position. Check that its controller is active."
             )
         outside = self._filter.settle()
         if outside:

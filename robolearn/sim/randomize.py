@@ -247,7 +247,7 @@ class Randomizer:
             raise TaskError("gravity_tilt_rad needs a scene whose gravity points down the z axis.")
         if "friction_scale" in self._terms and model.npair:
             raise TaskError(
-                "friction_scale does not reach explicit contact pairs: let geoms collide by bits."
+                "friction_scale does not apply to explicit contact pairs: use contype and conaffinity instead."
             )
         if "actuator_strength_scale" in self._terms:
             rows = self._terms["actuator_strength_scale"].rows

@@ -35,6 +35,7 @@ def test_the_command_says_what_and_what_to_do(capsys, monkeypatch, findings, sta
     assert code == status
     assert findings[1].what in out
     assert findings[1].todo in out
+    assert out.endswith("Everything required is present.\n" if status == 0 else "Missing: C.\n")
     code, out = run(capsys, "doctor", "--json")
     assert code == status
     assert json.loads(out)["fit"] is (status == 0)

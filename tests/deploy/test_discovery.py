@@ -66,7 +66,7 @@ def test_a_subnet_is_reached_by_multicast_on_the_named_interface_only():
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    (("LOCALHOST", ["10.0.0.7"], ""), r"static_peers is set, but interface is not. Set `interface` to one of: eno1 \(10"),
+    (("LOCALHOST", ["10.0.0.7"], ""), r"set, but interface is not. Set `interface` to one of: eno1 \(10"),
     (("LOCALHOST", ["10.0.0.7"], "all"), "static_peers is set, but interface is not"),
     (("LOCALHOST", [], "eno1"), "so it would not be used"),
     (("LOCALHOST", ["10.0.0.7"], "eno2"), "no network interface 'eno2' with an IPv4 address. It has: eno1"),

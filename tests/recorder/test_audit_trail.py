@@ -159,7 +159,7 @@ def test_the_quick_look_names_the_first_line_that_is_wrong(trail):
     assert chain_fault(trail.run_dir) == ""
     lines = trail.path.read_bytes().splitlines(keepends=True)
     for changed, fault in (
-        ([*lines[:1], *lines[2:]], "line 2 is not the record that was written there"),
+        ([*lines[:1], *lines[2:]], "line 2 is not the record that was written"),
         (
             [*lines[:2], lines[2].replace(b'"fields":{', b'"fields":{"x":1,')],
             "line 3 is not a record .* canonical",

@@ -93,7 +93,7 @@ def test_another_session_in_the_place_of_one_is_found(logs, tmp_path):
     shutil.copytree(tmp_path / "elsewhere" / "s1", logs / "s1")
     found = review_sessions(logs)
     assert kinds(found) == [("another_session", "s2/safety")]
-    assert "another was put in its place" in found.findings[0].text
+    assert "it was replaced by another" in found.findings[0].text
 
 
 def test_a_session_that_was_cut_after_the_next_had_begun_is_found(logs):

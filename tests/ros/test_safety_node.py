@@ -142,7 +142,7 @@ def test_whoever_cannot_be_heard_on_the_enabling_device_is_named(safety):
         safety._watch_fit()
         time.sleep(0.05)
     stranger.destroy_node()
-    expected = "stranger and this node do not hear each other on /robolearn/enabling_device"
+    expected = "stranger and this node have incompatible QoS on /robolearn/enabling_device"
     assert expected in safety._problems["fit"]
 
 

@@ -558,7 +558,7 @@ def test_the_enabling_device_was_heard_a_short_while_ago():
         "the enabling device is stamped in the future",
     )  # fmt: skip
     assert inputs_at().surroundings(around(**held, enabling_stamp_s=None), MANUAL) == Record(
-        "enabling_age", -1.0, 0.0, -1.0, "s", "profile", "the enabling device has no time of its last message"
+        "enabling_age", -1.0, 0.0, -1.0, "s", "profile", "the enabling device has no time stamp"
     )
     assert inputs_at().surroundings(around(**held, enabling_stamp_s=np.nan), MANUAL) == own(
         "finite", "enabling device stamp is nan"

@@ -30,7 +30,7 @@ def _refused(words, folder, capsys):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"still": range(6)}, "holds no motion: no joint is commanded to move; a range of 0.02 rad"),
+        ({"still": range(6)}, "contains no motion: no joint is commanded to move; a range of 0.02 rad"),
         ({"still": (4,)}, "wrist_2_joint never moves; of every joint a range of 0.02 rad"),
         ({"duration_s": 3.0}, "has 3.0 s of commands and measurements together, at least 8 s are needed"),
         ({"effort": True}, "has effort without a unit: drivers report Nm or A there. Say which with --effort-unit"),

@@ -90,7 +90,7 @@ def _fields(request: SetParametersAtomically.Request) -> dict[str, str]:
     fields: dict[str, str] = {}
     for parameter in request.parameters:
         if parameter.value.type != ParameterType.PARAMETER_STRING or parameter.name in fields:
-            raise OperatorError("Each field of a request is text, and there once.")
+            raise OperatorError("Each field of a request must be text and occur once.")
         fields[parameter.name] = parameter.value.string_value
     return fields
 

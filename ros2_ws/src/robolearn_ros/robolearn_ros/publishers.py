@@ -65,7 +65,7 @@ class PublisherWatch:
             return ""
         others = sorted({one.node_name for one in readers} - {self._node.get_name()})
         heard = f" ({_names(others)} does, and is not a controller)" if others else ""
-        return f"{self._listener} does not listen on {topic}{heard}: is the controller active?"
+        return f"{self._listener} does not subscribe to {topic}{heard}: is the controller active?"
 
     def _others_on_command_topic(self) -> str:
         guard = self._guard()
