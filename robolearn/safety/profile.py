@@ -20,14 +20,14 @@ from robolearn.errors import ConfigError, ProfileError, unknown
 from robolearn.files.strict_yaml import Document
 from robolearn.robots import Robot
 from robolearn.robots.sourced import Text
-from robolearn.safety.assessed import Assessed, EnablingDevice, NotChecked, Number
+from robolearn.safety.assessed import Assessed, EnablingDevice, NotChecked
 from robolearn.safety.mode_schema import Box, ModeLimits, Plane, Workspace
 from robolearn.safety.people import Contact, Separation
 from robolearn.safety.plausible import implausible
-from robolearn.safety.profile_checks import MAKER, check_home, check_mode, check_mode_against
+from robolearn.safety.profile_checks import check_home, check_mode, check_mode_against
 
 __all__ = [
-    "MAKER", "MODES", "Assessed", "Box", "Contact", "EnablingDevice", "ModeLimits", "NotChecked", "Number",
+    "MODES", "Assessed", "Box", "Contact", "EnablingDevice", "ModeLimits", "NotChecked",
     "Plane", "SafetyProfile", "Separation", "Workspace",
 ]  # fmt: skip
 MODES = ("manual_reduced", "automatic", "collaborative")
