@@ -323,8 +323,8 @@ def require_approval(
     trusted = tuple(approver_keys)
     if not trusted:
         raise BundleError(
-            f"{bundle.manifest.name}: approval is required, but approver_keys is empty. Name the keys of those who "
-            "may approve, or set require_approval to false for a simulated arm."
+            f"{bundle.manifest.name}: approval is required, but approver_keys is empty. For a simulated "
+            "arm, add --sim; for a real one, list the approvers' keys in the deployment file."
         )
     require_not_revoked(bundle, path)
     gate = Gate(people=people, keys=trusted)

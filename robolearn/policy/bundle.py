@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,14 +205,14 @@ class PolicyBundle:
         m = self.manifest
         lines = [
             f"{m.name}: {m.task} for {m.robot}, {m.control_hz:g} Hz, made {m.created_utc}",
-            f"  joints   {', '.join(m.joint_names)}",
+            *_labelled("joints", textwrap.wrap(", ".join(m.joint_names), 69)),
             *([f"  model    calibrated: {_calibrated(m.calibration)}"] if m.calibration else []),
             *_slot_lines("reads", m.slots),
             *_slot_lines("goal", m.goal_slots),
             *_slot_lines("keeps", m.memory_slots),
             *_slot_lines("returns", m.outputs),
             *_limit_lines(m.limits_assumed),
-            *(f"  {key:<8} {value}" for key, value in _flat({"result": m.evaluation})),
+            *_labelled("result", _result_lines(m.evaluation)),
             f"  code     robolearn {m.code.version}, commit {m.code.git_commit or 'unknown'}",
             f"  signed   key {self.key_id}",
             f"  digest   sha256 {self.digest}",
@@ -305,15 +306,33 @@ def _limit_lines(limits: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _flat(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """The leaves of nested mappings as one line each, the first key only once; lists by their length alone."""
+def _labelled(label: str, lines: Iterable[str]) -> list[str]:
+    """Lines with a label before the first one only."""
+    return [f"  {label if i == 0 else '':<8} {line}" for i, line in enumerate(lines)]
+
+
+def _result_lines(evaluation: dict[str, Any]) -> list[str]:
+    """The evaluation in a manifest, one short line for each figure, success first; lists by their length alone."""
+    first = [key for key in ("success", "time_to_success_s", "acceptance") if key in evaluation]
     lines = []
-    for label, value in data.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
-        lines += [
-            (label if i == 0 else "", f"{key} {_short(item)}".strip()) for i, (key, item) in enumerate(inner)
-        ]
+    for key in [*first, *(key for key in evaluation if key not in first)]:
+        value = evaluation[key]
+        if key == "success" and isinstance(value, dict) and {"rate", "low", "high", "episodes"} <= set(value):
+            lines.append(
+                f"success {_percent(value['rate'])} of {_short(value['episodes'])} episodes (95 % interval "
+                f"{_percent(value['low'])} to {_percent(value['high'])})"
+            )
+        elif key == "acceptance" and isinstance(value, dict):
+            lines.append(f"thresholds {_short(value.get('status'))}")
+        elif isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+            lines += [f"{name} {_short(item)}" for name, item in value.items()]
+        else:
+            lines.append(f"{key} {_short(value)}")
     return lines
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f} %" if isinstance(value, float | int) else _short(value)
 
 
 def _short(value: Any) -> str:
