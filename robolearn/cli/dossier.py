@@ -333,12 +333,10 @@ def incident(
     event = found["event"]
     status = found["verification"]["status"]
     _say(f"{event['kind']} of {event['utc']} (seq {event['seq']}): {found['cycles']} cycles, log {status}")
+    _say("If it is a serious incident under AI Act Art. 73, and you became aware of it now, report it by")
     for name, date in found["report_by_utc_if_aware_now"].items():
-        _say(
-            f"  report by {date} ({name}), if this is a serious incident under "
-            "AI Act Art. 73 and you became aware of it now"
-        )
-    _say(f"Frozen: {output}")
+        _say(f"  {date[:16].replace('T', ' ')} UTC ({name})")
+    _say(f"Written: {output}")
 
 
 COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier, condition, incident)

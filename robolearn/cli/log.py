@@ -36,7 +36,7 @@ def list_sessions(folder: Folder, as_json: Json = False) -> None:
     """
     found = entries(folder)
     if not found:
-        raise LogError(f"There is no safety log in a folder inside {folder}.")
+        raise LogError(f"No safety log in a folder inside {folder}.")
     if as_json:
         rows = [
             {**vars(entry), "directory": str(entry.directory), "bytes": _size(entry.directory)}

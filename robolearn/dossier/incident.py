@@ -68,7 +68,7 @@ def freeze(
         signed["signature"] = keys.sign(key, canonical(signed))
         create_file(out / "incident.json", json.dumps(signed, indent=2).encode() + b"\n")
     except FileExistsError:
-        raise LogError(f"'{out}' exists already. Name another folder: an incident is frozen once.") from None
+        raise LogError(f"'{out}' already exists. Choose a new folder.") from None
     except OSError as error:
         raise LogError(f"Cannot write '{out}': {error.strerror}.") from error
     return signed

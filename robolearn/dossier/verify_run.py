@@ -127,8 +127,8 @@ def _read(run_dir: Path) -> bytes:
         return read_regular(path, AUDIT_MAX, follow=False)
     except FileNotFoundError:
         raise LogError(
-            f"There is no audit trail in {run_dir} ({AUDIT_FILE}): no run folder, one of an earlier "
-            "robolearn, or the trail was removed."
+            f"There is no audit trail in {run_dir} ({AUDIT_FILE}): not a run folder, a run of an "
+            "earlier robolearn, or the trail was removed."
         ) from None
     except OSError as error:
         raise LogError(f"Cannot read the audit trail {path}: {error.strerror}.") from None

@@ -35,9 +35,15 @@ FREE = {"time_budget_s", "checkpoint_every", "checkpoints_kept", "wandb", "distr
 
 def subject_of(run_dir: Path, gate: str) -> str:
     """The digest that a decision at this gate is about, from the trail. Raises ConfigError where there is none yet."""
+    if gate not in RUN_GATES:
+        raise ConfigError(
+            unknown("gate", gate, RUN_GATES) + " A bundle is approved with `robolearn approve`."
+        )
     records = read_trail(run_dir)
+    if not records:
+        raise ConfigError(f"'{run_dir}' has no audit trail: not a run folder, or no training was started in it.")
     if gate == "train":
-        return train_subject(_newest(records, run_dir, "inputs", "training has been tried"))
+        return train_subject(_newest(records, run_dir, "inputs", "record of a training"))
     policy = _newest(records, run_dir, "checkpoint", "checkpoint")["policy_sha256"]
     return policy if gate == "promote" else export_subject(records, run_dir, policy)
 
@@ -119,10 +125,6 @@ def decide_gate(
     days: float | None = None,
 ) -> Approval:
     """Sign a decision at a gate of a run, and add it to the trail. Raises ConfigError, BundleError or LogError."""
-    if gate not in RUN_GATES:
-        raise ConfigError(
-            unknown("gate", gate, RUN_GATES) + " A bundle is approved with `robolearn approve`."
-        )
     digest = subject_of(run_dir, gate)
     given = decide(
         key, gate, run_dir.absolute().name, digest, who, role=role, reason=reason, decision=decision, days=days

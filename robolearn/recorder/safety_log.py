@@ -237,7 +237,7 @@ class SafetyLog:
                 stream.write(data)
         except FileExistsError:
             raise LogError(
-                f"{path} exists already; files in a log are never replaced. Choose another name."
+                f"{path} already exists; files in a log are never replaced. Choose another name."
             ) from None
         except OSError as error:
             raise LogError(f"Cannot write {path}: {error.strerror}.") from error

@@ -86,7 +86,7 @@ def test_a_decision_of_another_key_in_the_trail_does_not_count(tmp_path):
 
 
 def test_what_is_not_there_cannot_be_decided_on(tmp_path):
-    with pytest.raises(ConfigError, match="no training has been tried yet"):
+    with pytest.raises(ConfigError, match="has no audit trail: not a run folder"):
         subject_of(tmp_path, "train")
     with pytest.raises(ConfigError, match="Unknown gate 'start'.*robolearn approve"):
         decide(tmp_path, "start")

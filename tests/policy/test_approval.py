@@ -77,7 +77,7 @@ def test_a_misspelt_key_file_signs_nothing(bundle, tmp_path, capsys):
     assert read_approvals(bundle.path)[0].key_id == keys.key_id(keys.load_key(typo))
     status, _, err = run(capsys, *arguments, "--new-key")
     assert status == 2
-    assert "exists already" in err
+    assert "already exists" in err
     assert run(capsys, *arguments)[0] == 0
 
 

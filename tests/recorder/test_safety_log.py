@@ -146,7 +146,7 @@ def test_attachments_are_named_by_digest_and_never_replaced(tmp_path):
     for name in ("../x", "events.jsonl", "trace-1.mcap", "a/b"):
         with pytest.raises(LogError, match="no file name for an attachment"):
             log.attach("attach", name, b"")
-    with pytest.raises(LogError, match="exists already"):
+    with pytest.raises(LogError, match="already exists"):
         log.attach("attach", "policy.txt", b"other")
     log.close()
     events = read_events(tmp_path / "log")

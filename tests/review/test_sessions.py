@@ -57,7 +57,7 @@ def test_every_session_is_reviewed_in_order(logs):
     assert [session.passed for session in found.sessions] == [True, True, False, True]
     assert found.findings == []
     assert not found.passed  # the third was killed
-    assert "4 sessions, 3 passed, 1 not; none is missing between them" in found.summary
+    assert "4 sessions: 3 passed, 1 failed; none missing between them" in found.summary
     assert (logs / "s1" / "safety" / "report.html").is_file()
     assert "Incomplete" in found.sessions[2].text
     assert session_line(found.sessions[0]).plain.startswith("   1  ")
