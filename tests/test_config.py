@@ -107,7 +107,9 @@ def test_a_misspelt_file_is_named_beside_its_neighbours(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cell").mkdir()
     (tmp_path / "cell" / "profile.yaml").write_text("a: 1\n")
-    with pytest.raises(ConfigError, match="Unknown config file 'cell/profil.yaml'.*Did you mean 'cell/profile.yaml'"):
+    with pytest.raises(
+        ConfigError, match="Unknown config file 'cell/profil.yaml'.*Did you mean 'cell/profile.yaml'"
+    ):
         config_path("cell/profil.yaml")
 
 

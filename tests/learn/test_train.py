@@ -194,7 +194,7 @@ def test_folder_in_use_is_refused(whole):
 
 def test_resuming_with_another_config_is_refused_by_key(whole):
     changed = point_config(20).model_copy(update={"ppo": PpoConfig(discount=0.5)})
-    with pytest.raises(ConfigError, match=r"holds a run with another ppo\.\w+ \("):
+    with pytest.raises(ConfigError, match=r"holds a run with a different ppo\.\w+ \("):
         train(changed, whole.run_dir, env=PointMass(64), resume=True)
 
 
@@ -277,7 +277,7 @@ def test_a_finished_run_is_extended_and_never_shortened(tmp_path):
     longer = train(point_config(4), tmp_path / "run", env=PointMass(64), resume=True)
     assert (longer.iteration, len(longer.metrics)) == (4, 4)
     assert longer.which == f"Policy of checkpoint 4, the newest that is whole in {tmp_path / 'run'}."
-    with pytest.raises(ConfigError, match=r"a run with another total_steps"):
+    with pytest.raises(ConfigError, match=r"a run with a different total_steps"):
         train(point_config(2), tmp_path / "run", env=PointMass(64), resume=True)
 
 

@@ -217,7 +217,7 @@ def test_a_refusing_disk_is_told_and_nothing_is_lost(tmp_path):
     rig.push(1, 2)
     assert rig.rounds(3)
     assert rig.ring.status == ring_module.FAILED
-    assert "cannot be written: No space left on device. The arm is held. Make room" in rig.ring.problem
+    assert "cannot be written: No space left on device. The arm is held. Free some space" in rig.ring.problem
     rig.push(3)
     assert rig.rounds(20, step=SECOND)
     assert rig.ring.fill > 0
@@ -808,7 +808,7 @@ def test_a_writer_that_never_gets_ready_is_killed(tmp_path):
 def test_a_writer_that_does_not_end_is_made_to(tmp_path, deaf):
     log = stuck_log(tmp_path)
     log._process.deaf = deaf  # type: ignore[attr-defined]
-    with pytest.raises(LogError, match="was not closed in order"):
+    with pytest.raises(LogError, match="was not closed properly"):
         log.close(timeout_s=0.0)
     assert not log.healthy
 
@@ -817,7 +817,7 @@ def test_a_full_queue_does_not_hang_the_close(tmp_path):
     log = stuck_log(tmp_path, capacity=256)
     while log.event("note", text="x"):
         pass
-    with pytest.raises(LogError, match="was not closed in order"):
+    with pytest.raises(LogError, match="was not closed properly"):
         log.close(timeout_s=0.0)
 
 

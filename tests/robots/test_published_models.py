@@ -243,7 +243,7 @@ def test_a_hand_with_mimic_joints_is_cut_kept_or_held(tmp_path, declared, bodies
         ({"cut": ["hnd"]}, "model.cut: Unknown body 'hnd'.*Did you mean 'hand'"),
         ({"cut": ["upper"]}, "model.cut names 'upper', which carries the flange 'tool0'"),
         ({"keep": ["upper"]}, "model.keep names 'upper', which carries joint 'lift' of the arm"),
-        ({"hold": {"lift": 0.0}}, "model.hold names 'lift', which joint_names has too"),
+        ({"hold": {"lift": 0.0}}, "model.hold names 'lift', which is also in joint_names"),
         ({"hold": {"left_fingr": 0.0}}, "model.hold: Unknown joint 'left_fingr'.*Did you mean 'left_finger'"),
     ],
 )
@@ -260,7 +260,7 @@ def test_a_second_arm_and_a_mobile_base_are_kept_with_their_joints_held(tmp_path
     np.testing.assert_allclose(agrees(robot), [0.55, 0, 0.3], atol=1e-9)
     assert robot.spec(None).compile().nv == 3
     data["model"]["hold"] = {"drive": 1.0}
-    with pytest.raises(RobotError, match="'drive' is a ball or a free joint"):
+    with pytest.raises(RobotError, match="'drive' is a ball or free joint"):
         load_robot(write(tmp_path, cart, data))
 
 

@@ -118,7 +118,7 @@ def test_a_robot_file_is_no_calibration(tmp_path):
     path.write_text(ROBOT.path.read_text())
     outcome = CliRunner().invoke(app, ["inspect", str(path)])
     assert isinstance(outcome.exception, ConfigError)
-    with pytest.raises(ConfigError, match="is a robot file, no calibration"):
+    with pytest.raises(ConfigError, match="is a robot file, not a calibration"):
         train_config("ur5e/reach", overrides=[f"calibration={path}"])
     with pytest.raises(CalibrationError):
         load_robot(_damaged(tmp_path / "x.calibration.yaml"))
