@@ -186,7 +186,7 @@ class NodeProcess:
 
 
 class Serving:
-    """The nodes of one arm. Each writes to `<run_dir>/<node>.out`, and its loop statistics to `<node>.json`."""
+    """The ROS 2 nodes of one arm. Each writes to `<run_dir>/<node>.out`, and its loop statistics to `<node>.json`."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class Serving:
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
     def start_policy(self, bundle: str | Path, **parameters: Any) -> NodeProcess:
-        """The policy. On a simulated arm no approval is asked for, unless require_approval says so.
+        """The policy. On a simulated arm no approval is required, unless require_approval is set.
 
         Joint states are expected at rate_hz, unless state_rate_hz says otherwise.
         """
@@ -261,7 +261,7 @@ class Serving:
         return node
 
     def check(self) -> None:
-        """Raises ServingError if a node has ended by itself, EndAsked if this process was asked to end."""
+        """Raises ServingError if a node has ended by itself, EndAsked if this process is to end."""
         self._go_on()
         for node in self.nodes.values():
             if node.exit_code is not None:
@@ -276,7 +276,7 @@ class Serving:
         self._ending.wait(timeout_s)
 
     def wait_for_output(self, name: str, text: str, timeout_s: float = 20.0) -> None:
-        """Wait until a node has written a text. Raises ServingError where it ends, or time runs out, before."""
+        """Wait until a node has written a text. Raises ServingError if it ends, or the time runs out, first."""
         node = self.nodes[name]
         deadline = time.monotonic() + timeout_s
         while text not in node.output.read_text(encoding="utf-8", errors="replace"):
@@ -325,7 +325,7 @@ class Serving:
                 node.wait(OTHERS_GRACE_S)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """What the nodes measured of themselves, by name; of those that ended in order."""
+        """Loop statistics by node name, of nodes that ended normally."""
         found = {}
         for name in self.nodes:
             file = self.run_dir / f"{name}.json"

@@ -38,7 +38,7 @@ ENTRY_POINTS = "robolearn.tasks"
 
 
 class TaskConfig(Config):
-    """What every task can be told. A task adds its own keys and its reward weights."""
+    """Config keys of every task. A task adds its own keys and its reward weights."""
 
     episode_s: float
     control_hz: float = 50.0
@@ -88,7 +88,7 @@ class Task(ABC, Generic[T]):
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
-        """The posture [n] rad around which the task happens."""
+        """Rest posture [n] rad of the task."""
         return self.robot.home_rad
 
     @property
@@ -98,12 +98,12 @@ class Task(ABC, Generic[T]):
 
     @property
     def goal_slots(self) -> tuple[Slot, ...]:
-        """What the policy is told to reach."""
+        """Slots of the goal."""
         return ()
 
     @property
     def memory_slots(self) -> tuple[Slot, ...]:
-        """What the policy remembers between control periods."""
+        """Slots that the policy keeps between control periods."""
         return self.action.memory_slots
 
     @abstractmethod
@@ -120,7 +120,7 @@ class Task(ABC, Generic[T]):
 
     @abstractmethod
     def observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
-        """What the actor sees, [D]. Exported with the policy."""
+        """Observation of the actor, [D]. Exported with the policy."""
 
     @abstractmethod
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
@@ -138,20 +138,20 @@ class Task(ABC, Generic[T]):
         return jax.random.uniform(key, (len(names),), minval=ranges[:, 0], maxval=ranges[:, 1])
 
     def critic_observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
-        """What the critic sees, [DC]: the actor's view and every privileged slot."""
+        """Observation of the critic, [DC]: the actor's, and every privileged slot."""
         measured = {slot.name for slot in self.slots}
         extra = [readings[name].ravel() for name in sorted(readings) if name not in measured]
         return jnp.concatenate([self.observe(readings, memory, goal), *extra])
 
     def failed(self, readings: Readings, goal: Readings) -> Array:
-        """Whether the episode has failed beyond repair, scalar bool; it then ends at once."""
+        """Whether the episode has failed, scalar bool; it then terminates."""
         del readings, goal
         return jnp.zeros((), bool)
 
     def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
-        """A hand-written policy, action [A] in [-1, 1], that learning may start from; None where there is none.
+        """A hand-written policy to imitate, action [A] in [-1, 1]; None if there is none.
 
-        It depends on nothing but its arguments, so that a network that sees `observe` can imitate it, and acts
+        It depends only on its arguments, so that a network with the input `observe` can imitate it, and acts
         sensibly in any state. It may read privileged slots. It is not exported.
         """
         del readings, memory, goal
@@ -186,7 +186,7 @@ TaskType = TypeVar("TaskType", bound=type[Task[Any]])
 
 
 def register_task(kind: TaskType) -> TaskType:
-    """Make a task class known by its name in this process, as in a notebook; usable as a decorator.
+    """Register a task class by name in this process, for example in a notebook; usable as a decorator.
 
     A package declares an entry point instead. Raises TaskError for the name of an installed task.
     """

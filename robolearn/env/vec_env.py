@@ -138,7 +138,7 @@ class VecEnv:
         self.episode_steps: int = task.episode_steps
 
     def reset(self, key: Array) -> EnvState:
-        """Every environment at the start of an episode of its own. key: one key, or one for each environment."""
+        """Reset every environment to the start of a new episode. key: one key, or one per environment."""
         self._same_process()
         n = self.num_envs
         key = _typed(key, n)
@@ -216,7 +216,7 @@ class VecEnv:
         )  # fmt: skip
 
     def expert(self, state: EnvState) -> Array:
-        """What the task's expert would do, [N, A]. Raises TaskError where the task has none."""
+        """Actions of the task's expert, [N, A]. Raises TaskError if the task has none."""
         advice = jax.vmap(self.task.expert)(self.readings(state.physics), state.memory, state.goal)
         if advice is None:
             raise TaskError(

@@ -41,7 +41,9 @@ def subject_of(run_dir: Path, gate: str) -> str:
         )
     records = read_trail(run_dir)
     if not records:
-        raise ConfigError(f"'{run_dir}' has no audit trail: not a run folder, or no training was started in it.")
+        raise ConfigError(
+            f"'{run_dir}' has no audit trail: not a run folder, or no training was started in it."
+        )
     if gate == "train":
         return train_subject(_newest(records, run_dir, "inputs", "record of a training"))
     policy = _newest(records, run_dir, "checkpoint", "checkpoint")["policy_sha256"]

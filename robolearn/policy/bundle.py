@@ -131,7 +131,7 @@ class Text(str):
 
 @dataclass(frozen=True)
 class PolicyBundle:
-    """A verified bundle in memory. key_id: who signed it."""
+    """A verified bundle in memory. key_id: id of the signing key."""
 
     manifest: Manifest
     onnx_bytes: bytes
@@ -201,7 +201,7 @@ class PolicyBundle:
         )
 
     def inspect(self) -> Text:
-        """The contract, the limits assumed, the results and the digests, to read."""
+        """Interface, assumed limits, results and digests as text."""
         m = self.manifest
         lines = [
             f"{m.name}: {m.task} for {m.robot}, {m.control_hz:g} Hz, made {m.created_utc}",

@@ -63,7 +63,7 @@ class PolicyRuntime:
         return {name.removeprefix(MEMORY_IN): value.copy() for name, value in self._memory.items()}
 
     def reset(self, measured: Mapping[str, ArrayLike]) -> None:
-        """Fill the memory from what is measured now, by source such as `joint_state.position` [n] rad.
+        """Initialise the memory from current measurements, by source such as `joint_state.position` [n] rad.
 
         Raises BundleError where a source that the memory starts from is missing.
         """
@@ -89,7 +89,7 @@ class PolicyRuntime:
         }
 
     def step(self, readings: Mapping[str, ArrayLike]) -> Values:
-        """One control period: readings by slot name in, targets by output name out, memory carried on.
+        """One control period: readings by slot name in, targets by output name out; updates the memory.
 
         Raises BundleError on a missing slot, a wrong shape or a value that is not finite, in or out; the memory
         then stays as it was.
@@ -120,7 +120,7 @@ class PolicyRuntime:
         return outputs
 
     def rehearse(self) -> None:
-        """Run the graph on the last step's inputs, for nothing: a step within milliseconds finds it in the cache."""
+        """Run the graph on the last step's inputs and discard the result, to keep the caches warm for the next step."""
         if self._feed:
             self._session.run(self._output_names, self._feed)
 
@@ -147,7 +147,7 @@ class PolicyRuntime:
             ending.cancel()
 
     def warm_up(self, steps: int = 50) -> None:
-        """Run the graph on zeros so that the first real step is as quick as the rest; forgets the memory."""
+        """Run the graph on zeros, so that the first real step is as fast as the rest; clears the memory."""
         feed = self._zeros()
         for _ in range(steps):
             self._session.run(self._output_names, feed)

@@ -133,7 +133,7 @@ def review_log(
     robot: the reviewer's own copy of the robot file that was recorded, where it draws on files outside the log.
     time_limit_s: of replay and report; by default 20 times the recorded time and two minutes.
     on_verdict: called with the verdict as soon as it is known, before the replay.
-    What the log's content does not allow is in `not_done`: the verdict is there whatever the log holds.
+    Steps that the log's content prevents are listed in `not_done`; the verdict is always present.
     """
     log = RecordedLog(directory, robot)
     other = None if profile is None else SafetyProfile.load(profile)

@@ -27,12 +27,12 @@ def train(
     resume: bool = True,
     **overrides: Any,
 ) -> Run:
-    """Train `robot/task`; a run that is in run_dir already is continued. robot: a name, or a robot file's path.
+    """Train `robot/task`, or continue the run in run_dir. robot: a name, or the path of a robot file.
 
     run_dir: default `runs/ROBOT-TASK`. config: YAML of the run, default the task's own if there is one.
     overrides: keys of `TrainConfig`, groups as dicts: `total_steps=200_000, ppo={"discount": 0.97}, env={...}`.
-    progress: who watches; in a notebook a growing curve unless one is given. Ctrl-C, or the notebook's stop button,
-    ends after the running iteration and keeps what was learned.
+    progress: callback for metrics (default in a notebook: a live plot). Ctrl-C, or the notebook's stop button,
+    ends after the current iteration and saves a checkpoint.
     Raises ConfigError, TaskError, CheckpointError.
     """
     resolved = train_config(task, config)
