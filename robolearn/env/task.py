@@ -28,6 +28,7 @@ from robolearn.env.naming import split_task
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 
 Array = jax.Array
@@ -84,6 +85,7 @@ class Task(ABC, Generic[T]):
 
     uses_gripper: ClassVar[bool] = False
     objects: ClassVar[tuple[str, ...]] = ()  # bodies that randomisation may resize
+    room: ClassVar[Room] = Room()  # of one simulation in `warp`, measured by `benchmarks/room.py`
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
