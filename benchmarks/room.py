@@ -6,7 +6,7 @@ Whole episodes of the task's expert and of random actions, with the task's rando
 At every tenth control period it tells its contacts and rows. warp also keeps pairs of geoms that are near each other in
 its room for contacts, so mujoco_warp looks at the same states for pairs, contacts and rows.
 
-A task's `room` must be at least MARGIN times the largest of these; `tests/benchmarks/test_room.py` holds them to it.
+A task states `enough` of these in its `rooms`, MARGIN times as much; `tests/benchmarks/test_room.py` holds it to that.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from robolearn.sim.jit import jit
 from robolearn.sim.physics import Room
 
 MARGIN = 1.5
+LEAST = Room(contacts=16, rows=64)  # where there is hardly any contact
 _ENOUGH = Room(contacts=256, rows=1000)  # of one simulation while it is measured
 
 
@@ -54,8 +55,9 @@ def needed(task: str, num_envs: int, every: int, periods: int | None = None) -> 
 
 
 def enough(most: Room) -> Room:
-    """`most` with the margin, rounded up: contacts to a multiple of 4, rows to one of 8."""
-    return Room(4 * math.ceil(MARGIN * most.contacts / 4), 8 * math.ceil(MARGIN * most.rows / 8))
+    """`most` with the margin, rounded up: contacts to a multiple of 4, rows to one of 8; at least LEAST."""
+    contacts, rows = 4 * math.ceil(MARGIN * most.contacts / 4), 8 * math.ceil(MARGIN * most.rows / 8)
+    return Room(max(contacts, LEAST.contacts), max(rows, LEAST.rows))
 
 
 _PLAYERS = 3

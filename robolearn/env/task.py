@@ -8,7 +8,7 @@ and the policy's own memory. Rewards, success and the critic may also use privil
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -85,7 +85,7 @@ class Task(ABC, Generic[T]):
 
     uses_gripper: ClassVar[bool] = False
     objects: ClassVar[tuple[str, ...]] = ()  # bodies that randomisation may resize
-    room: ClassVar[Room] = Room()  # of one simulation in `warp`, measured by `benchmarks/room.py`
+    rooms: ClassVar[Mapping[str, Room]] = {}  # by robot, for `warp`; `benchmarks/room.py` measures them
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
@@ -166,6 +166,11 @@ class Task(ABC, Generic[T]):
     def action_size(self) -> int:
         """Length of the action vector."""
         return self.action.size
+
+    @property
+    def room(self) -> Room:
+        """What `warp` keeps for one simulation: as measured with this robot, or plenty."""
+        return self.rooms.get(self.robot.name, Room())
 
     @property
     def full_name(self) -> str:
