@@ -29,12 +29,17 @@ class Timed(NamedTuple):
 def starts(env: VecEnv) -> tuple[EnvState, jax.Array]:
     """The starts of episodes, and the commands [N, substeps, nu] that hold the arm where it is."""
     state = jit(env.reset, quick=True)(jax.random.key(0))
-    nowhere = {
+    return state, holding(env, state)
+
+
+def holding(env: VecEnv, state: EnvState) -> jax.Array:
+    """Commands [N, substeps, nu] of a control period in which the last targets stay."""
+    stay = {
         "joint_position_target": state.memory.command_position,
         "joint_velocity_target": 0.0 * state.memory.command_velocity,
         "gripper_width_target": getattr(state.memory, "command_width", jnp.zeros((env.num_envs, 1))),
     }
-    return state, env._control(state, nowhere)[0]
+    return env._control(state, stay)[0]
 
 
 def engine_steps(

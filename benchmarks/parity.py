@@ -19,6 +19,7 @@ import numpy as np
 from mujoco import mjx
 
 import robolearn
+from benchmarks.gpu_physics import holding
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.sim.mjx import MjxPhysics, _with
@@ -113,24 +114,31 @@ def moving(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _force(env: VecEnv) -> Any:
-    """state -> what the engine's constraints push with at that state, [N, nv] in N and Nm."""
+    """state -> what the engine's constraints push with at that state, its targets held, [N, nv] in N and Nm."""
     physics = env.physics
     if isinstance(physics, MjxPhysics):
 
-        def one(state: Any, fields: Any) -> jax.Array:
-            return mjx.forward(_with(physics._model, fields), physics._load(state)).qfrc_constraint
+        def one(state: Any, fields: Any, ctrl: Any) -> jax.Array:
+            data = physics._load(state).replace(ctrl=ctrl)
+            return mjx.forward(_with(physics._model, fields), data).qfrc_constraint
 
-        forward = jax.jit(jax.vmap(one))
-        return lambda state: np.asarray(forward(state.physics, state.fields))
-    batch = physics._batch  # it has the state and the model of the step just made
-    bound = batch.bind("qfrc_constraint")
+        def forward(state: EnvState) -> jax.Array:
+            return jax.vmap(one)(state.physics, state.fields, holding(env, state)[:, -1])
+
+        return _numpy(jax.jit(forward))
+    batch, held = physics._batch, jax.jit(lambda state: holding(env, state)[:, -1])
+    pushes, ctrl = batch.bind("qfrc_constraint"), batch.bind("ctrl")
 
     def native(state: EnvState) -> np.ndarray:
-        del state
+        ctrl[:] = held(state)  # the batch has the state and the model of the step just made
         batch.forward()
-        return bound.copy()
+        return pushes.copy()
 
     return native
+
+
+def _numpy(function: Any) -> Any:
+    return lambda state: np.asarray(function(state))
 
 
 def parted(native: Played, other: Played) -> Parted:
