@@ -32,7 +32,7 @@ from robolearn.learn.learner import init_learner
 from robolearn.learn.rollout import Transition
 from robolearn.learn.train_config import TrainConfig, train_config
 from robolearn.learn.update import epochs, samples_of
-from robolearn.sim.physics import Physics, PhysicsState
+from robolearn.sim.physics import Physics, PhysicsState, Room
 
 _NO_LAUNCH = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "reshape", "after-all"}
 
@@ -114,8 +114,18 @@ def warp_substep(env: VecEnv) -> dict[str, Any]:
         mjw.step(model, data)
         with _counted() as launches:
             mjw.step(model, data)
-        sizes = [value.size * wp.types.type_size_in_bytes(value.dtype) for value in _arrays(data)]
-    return {"launches": launches, "bytes_per_env": sum(sizes) / count, "room": tuple(room)}
+        plenty = Room()
+        more = mjw.make_data(env.model, nworld=count, naconmax=plenty.contacts * count, njmax=plenty.rows)
+    return {
+        "launches": launches,
+        "room": tuple(room),
+        "bytes_per_env": _warp_bytes(data) / count,
+        "bytes_per_env_with_plenty_of_room": _warp_bytes(more) / count,
+    }
+
+
+def _warp_bytes(data: Any) -> int:
+    return sum(value.size * wp.types.type_size_in_bytes(value.dtype) for value in _arrays(data))
 
 
 def _arrays(data: Any) -> Iterator[Any]:
