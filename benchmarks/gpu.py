@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -118,16 +119,40 @@ def run(
         "parts": {},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
+    with _ended_by_sigterm():
+        _run_parts(names, report, out, deadline, command)
+    return report
+
+
+def _run_parts(
+    names: list[str], report: dict[str, Any], out: Path, deadline: float, command: Command
+) -> None:
+    small, begun = report["small"], time.monotonic()
     for name in names:
         limit = PARTS[name][0] * (_SMALL if small else 1.0)
         limit = min(limit, deadline - time.monotonic())
         if limit < _LEAST_S:
-            report["parts"][name] = {"ending": "not begun", "why": f"the {minutes:g} minutes were used up"}
+            used = f"the time was used up after {time.monotonic() - begun:.0f} s"
+            report["parts"][name] = {"ending": "not begun", "why": used}
         else:
             _run_part(name, limit, report, out, command)
         _write(out, report)
         print(_line(name, report["parts"][name]), flush=True)
-    return report
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what runs as an interrupt from the keyboard does: the part that is running ends, too."""
+
+    def end(number: int, frame: Any) -> None:
+        del frame
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, command: Command) -> None:

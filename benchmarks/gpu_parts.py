@@ -181,11 +181,11 @@ def training(found: Found, engine: str, sizes: Sizes, task: str) -> None:
     horizon = config.ppo.rollout_steps
     actions = jax.random.uniform(jax.random.key(1), (horizon, env.num_envs, env.action_size), minval=-1.0)
 
-    def roll(state: Any) -> Any:
+    def roll(state: Any, actions: Any) -> Any:
         return jax.lax.scan(lambda state, action: (env.step(state, action), None), state, actions)[0]
 
     env_state, rolled = state.env, jit(roll)
-    took = _median_s(lambda: jax.block_until_ready(rolled(env_state)), sizes.seconds)
+    took = _median_s(lambda: jax.block_until_ready(rolled(env_state, actions)), sizes.seconds)
     found["environments_alone_s"] = took
     _, ctrl = starts(env)
     timed = engine_steps(env.physics, env_state, ctrl, env_state.fields, seconds=sizes.seconds)

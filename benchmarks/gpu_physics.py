@@ -47,13 +47,13 @@ def engine_steps(
 ) -> Timed:
     """Of an engine, with `fields` as drawn, for at least so many seconds after compiling."""
 
-    def roll(at: Any) -> Any:
+    def roll(at: Any, ctrl: Any, fields: Any) -> Any:
         return jax.lax.scan(lambda at, _: (physics.step(at, ctrl, fields), None), at, length=PERIODS)[0]
 
     rolled, at = jit(roll), [state.physics]
 
     def call() -> None:
-        at[0] = jax.block_until_ready(rolled(at[0]))
+        at[0] = jax.block_until_ready(rolled(at[0], ctrl, fields))
 
     return _timed(call, physics.num_envs * PERIODS * ctrl.shape[1], seconds)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -59,11 +60,11 @@ def test_what_a_killed_part_had_started_ends_with_it(report):
     assert "sleep 300" not in listed.splitlines()
 
 
-def test_what_is_found_is_on_disk_while_the_part_runs(tmp_path):
+def test_what_is_found_is_on_disk_while_the_part_runs_and_sigterm_ends_both(tmp_path):
     out = tmp_path / "gpu.json"
     text = (
         "from pathlib import Path; from benchmarks import gpu\n"
-        "code = 'import sys, time; open(sys.argv[1], \"w\").write(\\'{\"n\": 7}\\'); time.sleep(60)'\n"
+        "code = 'import sys, time; open(sys.argv[1], \"w\").write(\\'{\"n\": 7}\\'); time.sleep(61.25)'\n"
         "command = lambda name, into, engine, small: ['python3', '-c', code, str(into)]\n"
         f"gpu.run(['device'], Path({str(out)!r}), engine='warp', minutes=1, small=False, command=command)\n"
     )
@@ -75,8 +76,10 @@ def test_what_is_found_is_on_disk_while_the_part_runs(tmp_path):
         if out.exists():
             found = json.loads(out.read_text())["parts"].get("device", {}).get("found", {})
     process.terminate()
-    process.wait(timeout=30)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert found == {"n": 7}
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if str(tmp_path) in line or "61.25" in line]
 
 
 def test_when_the_time_is_used_up_the_rest_is_not_begun(tmp_path, monkeypatch):
