@@ -162,7 +162,7 @@ def test_the_quick_look_names_the_first_line_that_is_wrong(trail):
         ([*lines[:1], *lines[2:]], "line 2 is not the record that was written"),
         (
             [*lines[:2], lines[2].replace(b'"fields":{', b'"fields":{"x":1,')],
-            "line 3 is not a record .* canonical",
+            "line 3 is not a valid record: .*canonical",
         ),
         ([b"[]\n"], "line 1 is not a valid record: no record with a hash"),
         ([seal({"fields": {}})[0]], "line 1 is not a valid record: 'run_id'"),
