@@ -21,14 +21,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
+from robolearn.config import merged
+from robolearn.env.task import load_task
 from robolearn.env.vec_env import VecEnv, make
-from robolearn.fleet.aggregate import ServerStep, combine
-from robolearn.fleet.local import SiteTrainer, arrays_of, site_config, with_arrays
+from robolearn.fleet.aggregate import Rule, ServerStep, combine
+from robolearn.fleet.local import SiteTrainer, site_config, with_arrays
+from robolearn.learn.distributed import data_mesh
 from robolearn.learn.evaluate import chunk_steps, control_period, play_episodes
-from robolearn.learn.learner import Policy
+from robolearn.learn.groups import AXIS
+from robolearn.learn.iteration import iteration
+from robolearn.learn.learner import Policy, TrainState, init_learner
+from robolearn.learn.normalize import update_normalizer
 from robolearn.learn.train_config import TrainConfig, train_config
+from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
+from robolearn.sim.randomize import Randomizer
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "federated.json"
@@ -72,7 +81,7 @@ class Recipe:
     weights: str = "data"  # or "equal"
     momentum: float = 0.0
     restart: bool = False  # the schedule begins anew in each round, as in a plain loop of short trainings
-    rule: str = "mean"
+    rule: Rule = "mean"
     norm_max: float = 1e9
     average: bool = True  # False: every site for itself
     keep_env: bool = False
@@ -93,42 +102,91 @@ RECIPES = {
 }
 
 
-class UnionEnv:
-    """The environments of all sites as one, for central training: site by site, each with its own draws."""
+class Mixture:
+    """Draws an episode's physics as at one of the sites; which one, by log-probabilities that a program takes as input.
 
-    def __init__(self, envs: list[VecEnv]):
-        self._envs = envs
-        self._ends = list(np.cumsum([env.num_envs for env in envs]))
-        first = envs[0]
-        self.num_envs = int(self._ends[-1])
-        self.obs_size, self.critic_obs_size = first.obs_size, first.critic_obs_size
-        self.action_size, self.episode_steps = first.action_size, first.episode_steps
+    So one compiled program serves every site, and central training on the union of their data too.
+    """
 
-    def reset(self, keys: jax.Array) -> Any:
-        keys = keys if keys.ndim else jax.random.split(keys, self.num_envs)
-        return _joined(
-            [env.reset(part) for env, part in zip(self._envs, jnp.split(keys, self._ends[:-1]), strict=True)]
+    def __init__(self, randomizers: list[Randomizer]):
+        self._randomizers = randomizers
+        self.active = True
+        self.logits: Any = None
+
+    def draw(self, key: jax.Array) -> Any:
+        site = jax.random.categorical(jax.random.fold_in(key, 99), jnp.asarray(self.logits))
+        drawn = [one.draw(key) for one in self._randomizers]
+        return jax.tree.map(lambda *values: jnp.stack(values)[site], *drawn)
+
+    def lift(self, name: str, size: jax.Array) -> jax.Array:
+        return self._randomizers[0].lift(name, size)
+
+
+def mixed_env(config: TrainConfig, num_envs: int) -> VecEnv:
+    """The task's environment, with `Mixture` in place of its own draws."""
+    env = make(config.task, num_envs, config.engine, config.env)
+    changed = [
+        load_task(config.task, merged(config.env, {"randomization": changes})) for changes in SITES.values()
+    ]
+    env._randomizer = Mixture(
+        [Randomizer(env.model, task.config.randomization, task.objects) for task in changed]
+    )
+    return env
+
+
+class Program:
+    """Compiled once for a number of environments: first episodes, and one iteration."""
+
+    def __init__(self, config: TrainConfig):
+        self.config, self.mesh = config, data_mesh()
+        self.env = mixed_env(config, config.num_envs)
+        learner = jit(lambda key: init_learner(config, self.env, key), quick=True)(
+            jax.random.key(config.seed)
         )
 
-    def step(self, state: Any, action: jax.Array) -> Any:
-        parts = zip(self._envs, self._split(state), jnp.split(action, self._ends[:-1]), strict=True)
-        return _joined([env.step(one, act) for env, one, act in parts])
+        def first(learner: Any, keys: Any, logits: Any) -> Any:
+            self.env._randomizer.logits = logits
+            begun = self.env.reset(keys)
+            stagger = jax.vmap(
+                lambda k: jax.random.randint(jax.random.fold_in(k, 1), (), 0, self.env.episode_steps)
+            )
+            begun = begun.replace(step_count=stagger(keys))
+            seen = (("normalizer", begun.obs), ("critic_normalizer", begun.critic_obs))
+            learner = learner._replace(
+                **{name: update_normalizer(getattr(learner, name), obs) for name, obs in seen}
+            )
+            return TrainState(learner, begun, jnp.zeros(self.env.num_envs))
 
-    def expert(self, state: Any) -> jax.Array:
-        return jnp.concatenate(
-            [env.expert(one) for env, one in zip(self._envs, self._split(state), strict=True)]
-        )
+        def shard(learner: Any, env: Any, running: Any, logits: Any) -> Any:
+            self.env._randomizer.logits = logits
+            return iteration(config, self.env, TrainState(learner, env, running))
 
-    def _split(self, state: Any) -> list[Any]:
-        starts = [0, *self._ends[:-1]]
-        return [
-            jax.tree.map(lambda x, a=a, b=b: x[a:b], state)
-            for a, b in zip(starts, self._ends, strict=True)
-        ]
+        where = P(AXIS)
+        sharded = jax.shard_map(
+            shard, mesh=self.mesh, in_specs=(P(), where, where, P()),
+            out_specs=(TrainState(P(), where, where), P()), check_vma=False,
+        )  # fmt: skip
+        logits, keys = jnp.zeros(len(SITES)), jax.random.split(jax.random.key(0), config.num_envs)
+        self.first = compiled(jit(first, quick=True).lower(learner, keys, logits))
+        state = self.first(learner, keys, logits)
+        self.iterate = compiled(jit(sharded).lower(*state, logits))
+        self.learner = learner
 
 
-def _joined(states: list[Any]) -> Any:
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *states)
+class SimulatedSite(SiteTrainer):
+    """A SiteTrainer that shares a program."""
+
+    def __init__(self, program: Program, logits: np.ndarray, seed: int):
+        self.program, self.logits, self.config = program, jnp.asarray(logits, jnp.float32), program.config
+        self.env, self._mesh, self._seed = program.env, program.mesh, seed
+        self.keep_adam, self.keep_env, self.compile_now = True, False, False
+        self._step = lambda state, _: program.iterate(*state, self.logits)
+        self._state = self._fresh = self._episodes(-1)
+
+    def _episodes(self, iteration: int) -> TrainState:
+        key = jax.random.fold_in(jax.random.key(self._seed), iteration + 1)
+        keys = jax.random.split(key, self.config.num_envs)
+        return self.program.first(self.program.learner, keys, self.logits)
 
 
 def data_shares(total: int, groups: int) -> list[int]:
@@ -138,14 +196,15 @@ def data_shares(total: int, groups: int) -> list[int]:
 
 
 class Judge:
-    """Success of a vector at one site, over fresh episodes; compiled once."""
+    """Success of a vector at each site, over fresh episodes; compiled once."""
 
     def __init__(self, config: TrainConfig, trainer: SiteTrainer):
-        self.env = make(config.task, min(EPISODES, 250), config.engine, config.env)
+        self.env = mixed_env(config, 250)
         self._trainer, activation = trainer, config.ppo.activation
 
-        def chunk(arrays: Any, carry: Any) -> Any:
+        def chunk(arrays: Any, logits: Any, carry: Any) -> Any:
             act = Policy(arrays, activation).act
+            self.env._randomizer.logits = logits
 
             def one(carry: Any, _: None) -> Any:
                 return control_period(self.env, carry, lambda s: self.env.step(s, act(s.obs)))
@@ -154,16 +213,22 @@ class Judge:
 
         self._chunk = jit(chunk)
 
-    def __call__(self, vector: np.ndarray) -> float:
+    def __call__(self, vector: np.ndarray, site: int) -> float:
         learner = self._trainer._fresh.learner
         learner = with_arrays(learner, self._trainer.layout.unflatten(vector), 1.0)
-        arrays = (learner.params.actor, learner.normalizer)
-        rows = play_episodes(self.env, functools.partial(self._chunk, arrays), EPISODES, 1_000_000)
+        arrays, logits = (learner.params.actor, learner.normalizer), jnp.asarray(one_site(site))
+        self.env._randomizer.logits = one_site(site)  # of the first episodes
+        rows = play_episodes(self.env, functools.partial(self._chunk, arrays, logits), EPISODES, 1_000_000)
         return float(rows["success"].mean())
 
 
+def one_site(site: int) -> np.ndarray:
+    """Log-probabilities of one site alone."""
+    return np.where(np.arange(len(SITES)) == site, 0.0, -np.inf).astype(np.float32)
+
+
 def run(
-    recipe: Recipe, configs: list[TrainConfig], trainers: list[SiteTrainer], judges: list[Judge], total: int
+    recipe: Recipe, configs: list[TrainConfig], trainers: list[SimulatedSite], judge: Judge, total: int
 ) -> dict[str, Any]:
     """One federated training of `total` iterations, and each site's success after it."""
     begun = time.monotonic()
@@ -190,9 +255,12 @@ def run(
             vector = server.apply(
                 vector, combine(recipe.rule, updates, norm_max=recipe.norm_max, weights=weights)
             )
-            curve.append(round(judges[1](vector), 3))
-            print(f"  iteration {done}/{total}: {curve[-1]:.1%} at the second site, norms {norms[-1]}", flush=True)
-    rates = [judge(vector if recipe.average else mine) for judge, mine in zip(judges, own, strict=True)]
+            curve.append(round(judge(vector, 1), 3))
+            print(
+                f"  iteration {done}/{total}: {curve[-1]:.1%} at the second site, norms {norms[-1]}",
+                flush=True,
+            )
+    rates = [judge(vector if recipe.average else mine, site) for site, mine in enumerate(own)]
     return {
         "success": dict(zip(SITES, rates, strict=True)),
         "mean": float(np.average(rates, weights=[c.num_envs for c in configs])),
@@ -203,24 +271,24 @@ def run(
     }
 
 
-def central(config: TrainConfig, configs: list[TrainConfig], judges: list[Judge], total: int) -> dict[str, Any]:
-    """Training on the union, with the same environments and iterations."""
+def central(config: TrainConfig, configs: list[TrainConfig], judge: Judge, total: int) -> dict[str, Any]:
+    """Training on the union: each episode is of a site, as often as the site has data."""
     begun = time.monotonic()
-    envs = [make(c.task, c.num_envs, c.engine, c.env) for c in configs]
-    together = site_config(config, total, {"num_envs": sum(c.num_envs for c in configs)})
-    trainer = SiteTrainer(together, env=UnionEnv(envs))
+    shares = np.array([c.num_envs for c in configs], float)
+    together = site_config(config, total, {"num_envs": int(shares.sum())})
+    trainer = SimulatedSite(Program(together), np.log(shares / shares.sum()), config.seed)
     vector, _ = trainer.train(trainer.first_vector(), 0, total)
-    rates = [judge(vector) for judge in judges]
+    rates = [judge(vector, site) for site in range(len(SITES))]
     return {
         "success": dict(zip(SITES, rates, strict=True)),
-        "mean": float(np.average(rates, weights=[c.num_envs for c in configs])),
+        "mean": float(np.average(rates, weights=shares)),
         "equal_mean": float(np.mean(rates)),
         "wall_s": round(time.monotonic() - begun, 1),
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--iterations", type=int, default=32)
@@ -231,21 +299,19 @@ def main() -> int:
     shares = data_shares(options.envs, config.groups)
     for seed in options.seeds:
         begun = time.monotonic()
-        configs = [
-            site_config(
-                config, options.iterations, {"num_envs": n, "seed": seed, "env": {"randomization": changes}}
-            )
-            for n, changes in zip(shares, SITES.values(), strict=True)
+        configs = [site_config(config, options.iterations, {"num_envs": n, "seed": seed}) for n in shares]
+        programs = {c.num_envs: Program(c) for c in {c.num_envs: c for c in configs}.values()}
+        trainers = [
+            SimulatedSite(programs[c.num_envs], one_site(i), 1000 * seed + i) for i, c in enumerate(configs)
         ]
-        trainers = [SiteTrainer(c) for c in configs]
-        judges = [Judge(c, trainers[0]) for c in configs]
+        judge = Judge(configs[0], trainers[0])
         print(f"built {len(trainers)} sites of {shares} in {time.monotonic() - begun:.0f} s", flush=True)
         for name in options.recipes:
             recipe = RECIPES[name]
             found = (
-                run(recipe, configs, trainers, judges, options.iterations)
+                run(recipe, configs, trainers, judge, options.iterations)
                 if recipe.local
-                else central(config.model_copy(update={"seed": seed}), configs, judges, options.iterations)
+                else central(config.model_copy(update={"seed": seed}), configs, judge, options.iterations)
             )
             print(name, seed, json.dumps({k: v for k, v in found.items() if k != "update_norms"}), flush=True)
             save(options, name, seed, recipe, shares, found)

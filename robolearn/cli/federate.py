@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from robolearn.fleet.settings import Folder
 
 app = typer.Typer(
-    no_args_is_help=True, help="Federated training: many sites train one policy, and their data stays with them."
+    no_args_is_help=True,
+    help="Federated training: many sites train one policy, and their data stays with them.",
 )
 out = Terminal()
 Where = Annotated[Path, typer.Argument(metavar="FOLDER", help="The coordinator's or the site's folder.")]
@@ -46,28 +47,38 @@ def init(
 
     Example: robolearn federate init federation --task fr3/reach
     """
+    from robolearn.config import build
     from robolearn.fleet.settings import Federation
     from robolearn.fleet.setup import new_federation, new_site
 
     if site:
         if source is None:
-            raise ConfigError("A site needs --from, the folder with the coordinator's federation.yaml and ca.crt.")
+            raise ConfigError(
+                "A site needs --from, the folder with the coordinator's federation.yaml and ca.crt."
+            )
         made = new_site(folder, source, folder.absolute().name, port)
-        _say(f"{folder}: give the coordinator {folder / 'node.pub'}, and nothing else. Then edit {folder / 'site.yaml'}.")
+        _say(
+            f"{folder}: give the coordinator {folder / 'node.pub'}, and nothing else. Then edit {folder / 'site.yaml'}."
+        )
         _say(f"Apps that it runs: {', '.join(made.site().allowed_apps)}")
         return
     name = "".join(c if c.isalnum() else "-" for c in folder.absolute().name.lower())
-    federation = Federation(
-        schema="robolearn.federation/1",
-        name=name if name[:1].isalpha() else f"f{name}",
-        task=task,
-        rounds=rounds,
-        local_iterations=local,
-        address=address,
-    )
+    told = {
+        "schema": "robolearn.federation/1",
+        "name": name if name[:1].isalpha() else f"f{name}",
+        "task": task,
+        "rounds": rounds,
+        "local_iterations": local,
+        "address": address,
+    }
+    federation = build(Federation, told, str(folder))
     new_federation(folder, federation)
-    _say(f"{folder}: hand out {folder / 'federation.yaml'} and {folder / 'ca.crt'}; put each site's public key into")
-    _say(f"{folder / 'sites'} as NAME.pub, NAME being its pseudonym. Then: robolearn federate server {folder}")
+    _say(
+        f"{folder}: hand out {folder / 'federation.yaml'} and {folder / 'ca.crt'}; put each site's public key into"
+    )
+    _say(
+        f"{folder / 'sites'} as NAME.pub, NAME being its pseudonym. Then: robolearn federate server {folder}"
+    )
 
 
 @app.command()
@@ -89,19 +100,38 @@ def server(folder: Where) -> None:
 
 
 @app.command(name="site")
-def site_command(folder: Where) -> None:
+def site_command(
+    folder: Where,
+    wait: Annotated[float, typer.Option(help="Try for so long to reach the server, in s.")] = 300.0,
+) -> None:
     """Run a site's node, until Ctrl-C: it trains when it is asked, under the site's own policy.
 
     Example: robolearn federate site north
     """
-    from robolearn.fleet.engine import ended, start_site
+    from robolearn.fleet.engine import ended, refused_by_server, start_site
 
     opened = _folder(folder)
     settings = opened.site()
-    with _stoppable(), ended(start_site(opened)) as process:
-        _say(f"{settings.name}: at most {settings.rounds_max} rounds, {len(settings.allowed_apps)} apps allowed.")
-        _say(f"Log: {process.log}. What leaves: {folder / 'messages.jsonl'}")
-        _until_ended(process)
+    until = time.monotonic() + wait
+    with _stoppable():
+        _say(
+            f"{settings.name}: at most {settings.rounds_max} rounds, {len(settings.allowed_apps)} apps allowed."
+        )
+        _say(f"Log: {opened / 'site.log'}. What leaves: {folder / 'messages.jsonl'}")
+        while True:
+            with ended(start_site(opened)) as process:
+                while process.status is None:
+                    time.sleep(0.5)
+                if not refused_by_server(process):
+                    _ended_by_itself(process)
+            if time.monotonic() > until:
+                out.print(
+                    f"No server at {opened.federation().address} that knows this site's key. Start the server, and "
+                    f"give the coordinator {folder / 'node.pub'} for sites/{settings.name}.pub.",
+                    style="red", markup=False, soft_wrap=True,
+                )  # fmt: skip
+                raise typer.Exit(1)
+            time.sleep(2.0)
 
 
 @app.command()
@@ -121,7 +151,9 @@ def run(
     asked = prepare(opened, sites, wait)
     _say(f"Sites: {', '.join(asked)}.")
     out.print(_HEAD, highlight=False)
-    outcome = follow(opened, lambda record: out.print(_row(record), markup=False, highlight=False, soft_wrap=True))
+    outcome = follow(
+        opened, lambda record: out.print(_row(record), markup=False, highlight=False, soft_wrap=True)
+    )
     if outcome["outcome"] != "done":
         out.print(f"Not finished: {outcome['error']}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1)
@@ -146,7 +178,13 @@ def status(folder: Where, as_json: Json = False) -> None:
         else:
             table = plain_table("message", "round", "bytes", "sha256", "holds")
             for one in messages:
-                table.add_row(str(one["seq"]), one["round"], f"{one['bytes']:,}", one["sha256"][:16], _text(one["holds"]))
+                table.add_row(
+                    str(one["seq"]),
+                    one["round"],
+                    f"{one['bytes']:,}",
+                    one["sha256"][:16],
+                    _text(one["holds"]),
+                )
             out.print(table)
         if fault := check_messages(opened.path):
             _say(fault)
@@ -166,8 +204,8 @@ _HEAD = "round  seconds  sent bytes  received bytes  answered"
 
 def _row(record: dict[str, Any]) -> str:
     text = (
-        f"{record['round']:5d}  {record['seconds']:7.1f}  {record['sent_bytes']:10,d}  {record['received_bytes']:14,d}  "
-        + ", ".join(record["answered"])
+        f"{record['round']:5d}  {record['seconds']:7.1f}  {record['sent_bytes']:10,d}  "
+        f"{record['received_bytes']:14,d}  " + ", ".join(record["answered"])
     )
     if record.get("outcome") == "failed":
         text += "  FAILED"
@@ -212,6 +250,10 @@ def _until_ended(process: FlowerProcess) -> None:
     """Until Flower ends by itself, which is exit status 1."""
     while process.status is None:
         time.sleep(0.5)
+    _ended_by_itself(process)
+
+
+def _ended_by_itself(process: FlowerProcess) -> NoReturn:
     out.print(f"Flower ended with status {process.status}:\n{process.tail()}", style="red", markup=False)
     raise typer.Exit(1)
 

@@ -52,7 +52,9 @@ def trimmed_mean(updates: Array, trim: int) -> Array:
     return rows[trim : len(rows) - trim].mean(0)
 
 
-def combine(rule: Rule, updates: Array, *, norm_max: float, weights: Array | None = None, trim: int = 1) -> Array:
+def combine(
+    rule: Rule, updates: Array, *, norm_max: float, weights: Array | None = None, trim: int = 1
+) -> Array:
     """The update of the round by one rule, [D]; every row is clipped to norm_max first. Weights: only of the mean."""
     rows = np.stack([clipped(row, norm_max) for row in updates])
     if rule == "mean":

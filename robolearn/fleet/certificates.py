@@ -42,7 +42,10 @@ def make_server_certificate(folder: Path, host: str, days: int = DAYS) -> None:
     signer = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP384R1())
-    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names: list[x509.GeneralName] = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
     try:
         names.append(x509.IPAddress(ipaddress.ip_address(host)))
     except ValueError:
@@ -54,7 +57,9 @@ def make_server_certificate(folder: Path, host: str, days: int = DAYS) -> None:
         .add_extension(x509.SubjectAlternativeName(distinct), critical=False)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
         .sign(signer, hashes.SHA384())
     )
     _write_private(folder / "server.key", key, serialization.PrivateFormat.PKCS8)
@@ -68,7 +73,9 @@ def make_node_key(folder: Path, name: str) -> Path:
     """
     private, public = folder / "node.key", folder / "node.pub"
     if private.exists():
-        raise ConfigError(f"{private} exists already. Remove it, and give the coordinator the new {public.name}.")
+        raise ConfigError(
+            f"{private} exists already. Remove it, and give the coordinator the new {public.name}."
+        )
     key = ec.generate_private_key(ec.SECP384R1())
     _write_private(private, key, serialization.PrivateFormat.OpenSSH)
     text = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)

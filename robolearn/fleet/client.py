@@ -1,4 +1,4 @@
-"""The site's end of a round, inside Flower's ClientApp: a new process for every message. Needs flwr; JAX only to train."""
+"""The site's end of a round, in Flower's ClientApp: a new process for every message. Needs flwr, and JAX to train."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations

@@ -6,6 +6,9 @@ environment, by which all are found and ended, also those whose parent has died.
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import hashlib
 import json
 import os
 import secrets
@@ -14,9 +17,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,8 @@ TOKEN = "ROBOLEARN_FLOWER"
 NODES_FILE = "nodes.json"
 LINK = "federation"  # what Flower's own config calls the server
 _ENDING_S = 10.0
+_PR_SET_PDEATHSIG = 1
+_NOT_ACTIVATED = "Exit Code: 305"  # of a SuperNode that cannot activate
 _QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 _APP = Path(__file__).parent / "app"
 
@@ -45,8 +51,8 @@ def program(name: str) -> str:
     path = Path(sys.executable).parent / name
     if not path.is_file():
         raise MissingDependency(
-            "Federated training needs Flower, which wants older protobuf, typer and rich than the rest: make an environment "
-            f"of its own, and there pip install 'robolearn[fleet]' (flwr=={FLOWER})."
+            "Federated training needs Flower, which wants older protobuf, typer and rich than the rest: make an "
+            f"environment of its own, and there pip install 'robolearn[fleet]' (flwr=={FLOWER})."
         )
     return str(path)
 
@@ -55,7 +61,14 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
     """For every process of Flower: no telemetry, no update check, its own folder, this Python's programs first."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("FLWR_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", "")])
-    return {**inherited, "PATH": path, **_QUIET, "FLWR_HOME": str(home), "PYTHONUNBUFFERED": "1", **(more or {})}
+    return {
+        **inherited,
+        "PATH": path,
+        **_QUIET,
+        "FLWR_HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+        **(more or {}),
+    }
 
 
 @dataclass
@@ -67,10 +80,12 @@ class FlowerProcess:
     log: Path
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     _process: subprocess.Popen[bytes] = field(init=False, repr=False)
+    _before: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as stream:
+            self._before = stream.tell()  # what earlier processes wrote
             self._process = subprocess.Popen(
                 list(self.command),
                 env={**self.env, TOKEN: self.token},
@@ -78,6 +93,7 @@ class FlowerProcess:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     @property
@@ -117,8 +133,9 @@ class FlowerProcess:
             raise EngineError(f"Process {self.pid} of Flower does not end. Its log: {self.log}") from None
 
     def tail(self, lines: int = 5) -> str:
-        """The end of its log."""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        """The end of what it wrote."""
+        text = self.log.read_bytes()[self._before :].decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
 
 
 def holders(token: str) -> list[psutil.Process]:
@@ -133,11 +150,15 @@ def holders(token: str) -> list[psutil.Process]:
     return found
 
 
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when whoever started it is gone, killed without a chance to clean up (prctl(2), Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _signal(process: psutil.Process, number: int) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
 
 
 @contextmanager
@@ -176,7 +197,9 @@ def start_site(folder: Folder, more: Mapping[str, str] | None = None, retries: i
     home.mkdir(exist_ok=True)
     shims.mkdir(exist_ok=True)
     shim = replace_file(
-        shims / "flwr-clientapp", f"#!{sys.executable}\nfrom robolearn.fleet.guard import main\n\nmain()\n", mode=0o755
+        shims / "flwr-clientapp",
+        f"#!{sys.executable}\nfrom robolearn.fleet.guard import main\n\nmain()\n",
+        mode=0o755,
     )
     env = environment(home, {"ROBOLEARN_SITE": str(folder.path), **(more or {})})
     env["PATH"] = os.pathsep.join([str(shim.parent), env["PATH"]])
@@ -189,6 +212,11 @@ def start_site(folder: Folder, more: Mapping[str, str] | None = None, retries: i
         *("--max-retries", str(retries)),
     ]
     return FlowerProcess(command, env, folder / "site.log")
+
+
+def refused_by_server(process: FlowerProcess) -> bool:
+    """Whether a node that has ended did so because the server was not there, or does not know its key."""
+    return _NOT_ACTIVATED in process.tail(60)
 
 
 def write_config(home: Path, address: str, ca: Path) -> None:
@@ -223,7 +251,12 @@ def flwr(folder: Folder, *arguments: str, timeout_s: float = 120.0) -> Any:
     """One command of Flower's to the server of a coordinator's folder; its JSON. Raises EngineError."""
     command = [program("flwr"), *arguments, "--format", "json"]
     done = subprocess.run(
-        command, env=environment(folder / "flower"), capture_output=True, text=True, timeout=timeout_s, check=False
+        command,
+        env=environment(folder / "flower"),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
     start = done.stdout.find("{")
     try:
@@ -251,7 +284,11 @@ def online(folder: Folder) -> set[str]:
     """Pseudonyms of the sites whose nodes are connected."""
     nodes = json.loads((folder / NODES_FILE).read_text(encoding="utf-8"))
     found = flwr(folder, "supernode", "list", LINK)
-    return {nodes[str(one["node-id"])] for one in found["nodes"] if one["status"] == "online" and str(one["node-id"]) in nodes}
+    return {
+        nodes[str(one["node-id"])]
+        for one in found["nodes"]
+        if one["status"] == "online" and str(one["node-id"]) in nodes
+    }
 
 
 def start_run(folder: Folder) -> str:
@@ -273,24 +310,21 @@ def app_folder(folder: Folder) -> Path:
     """A copy of the app, in the folder: Flower builds it where it lies."""
     target = folder / "app"
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(_APP, target, ignore=shutil.ignore_patterns("__pycache__"))
-    return target
+    return Path(shutil.copytree(_APP, target, ignore=shutil.ignore_patterns("__pycache__")))
 
 
-def app_digest(folder: Folder) -> str:
+@functools.cache
+def app_digest() -> str:
     """SHA-256 of the app as this robolearn builds it: the same on every machine with the same robolearn."""
-    import hashlib
-
-    target = app_folder(folder)
-    home = folder / "flower"
-    home.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [program("flwr"), "build", "--app", str(target)],
-        env=environment(home), cwd=target, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    built = list(target.glob("*.fab"))
-    if done.returncode or len(built) != 1:
-        raise EngineError(f"Flower could not build the app: {(done.stderr or done.stdout).strip()[-500:]}")
-    data = built[0].read_bytes()
-    built[0].unlink()
-    return hashlib.sha256(data).hexdigest()
+    with tempfile.TemporaryDirectory() as scratch:
+        target = app_folder(Folder(scratch))
+        done = subprocess.run(
+            [program("flwr"), "build", "--app", str(target)],
+            env=environment(Path(scratch)), cwd=target, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        built = list(target.glob("*.fab"))
+        if done.returncode or len(built) != 1:
+            raise EngineError(
+                f"Flower could not build the app: {(done.stderr or done.stdout).strip()[-500:]}"
+            )
+        return hashlib.sha256(built[0].read_bytes()).hexdigest()

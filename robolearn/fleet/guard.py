@@ -66,7 +66,7 @@ def guard(runtime: Any, folder: Folder) -> None:
 
 
 def _without_text(message: Any, asked: dict[str, Any]) -> Any:
-    """The error with a text of ours: the refusal, or that the work failed; a RobolearnError's reason counts as refusal."""
+    """The error with a text of ours: why the site refuses, or only that the work failed."""
     from flwr.app import Message
     from flwr.app.error import Error
 

@@ -145,8 +145,12 @@ class SiteTrainer:
         like = (learner.optimizer, learner.learning_rate)
         old, tree = jax.tree.flatten(like)
         if [x.shape for x in old] != [x.shape for x in leaves]:
-            raise ConfigError("What the site kept from its last round is of another network. Remove training.npz.")
-        optimizer, rate = jax.tree.unflatten(tree, [jnp.asarray(x, y.dtype) for x, y in zip(leaves, old, strict=True)])
+            raise ConfigError(
+                "What the site kept from its last round is of another network. Remove training.npz."
+            )
+        optimizer, rate = jax.tree.unflatten(
+            tree, [jnp.asarray(x, y.dtype) for x, y in zip(leaves, old, strict=True)]
+        )
         self._state = self._state._replace(learner=learner._replace(optimizer=optimizer, learning_rate=rate))
 
     def _episodes(self, iteration: int) -> TrainState:

@@ -28,7 +28,9 @@ def array_in(message: Message, name: str) -> np.ndarray:
     arrays = message.content.array_records
     extra = set(message.content) - {name, ASKED}
     if set(arrays) != {name} or list(arrays[name]) != [name] or extra:
-        raise RobolearnError(f"The message holds {sorted(message.content)}, expected one array named '{name}'.")
+        raise RobolearnError(
+            f"The message holds {sorted(message.content)}, expected one array named '{name}'."
+        )
     return arrays[name][name].numpy()
 
 

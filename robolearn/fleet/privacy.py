@@ -40,8 +40,8 @@ def epsilon(noise_multiplier: float, rounds: int, delta: float) -> float:
     if rounds == 0:
         return 0.0
     try:
-        import dp_accounting
-        from dp_accounting.pld import PLDAccountant
+        import dp_accounting  # pyright: ignore[reportMissingImports]
+        from dp_accounting.pld import PLDAccountant  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise MissingDependency(
             "Privacy is accounted by dp-accounting, which is not installed: pip install 'robolearn[fleet]', in an "
@@ -72,8 +72,8 @@ class Ledger:
         after = epsilon(self.privacy.noise_multiplier, self.rounds + 1, self.privacy.delta)
         if not after <= self.privacy.epsilon_max:
             raise BudgetSpent(
-                f"Round {self.rounds + 1} would bring epsilon to {after:.3f} at delta {self.privacy.delta:g}; the budget "
-                f"is {self.privacy.epsilon_max:g}, and {self.spent:.3f} are spent. Train no further with this data, or "
+                f"Round {self.rounds + 1} would bring epsilon to {after:.3f} at delta {self.privacy.delta:g}; the "
+                f"budget is {self.privacy.epsilon_max:g}, and {self.spent:.3f} are spent. Train no further with this data, or "
                 "let the sites agree on another budget."
             )
         return after
@@ -120,7 +120,9 @@ def read_ledger(folder: Path, privacy: Privacy, clip_norm: float, sites: int) ->
     kept = json.loads(path.read_text(encoding="utf-8"))
     ledger.rounds, ledger.spent = int(kept["rounds"]), float(kept["epsilon"])
     now = ledger.summary()
-    differ = [key for key in ("noise_multiplier", "delta", "clip_norm") if not math.isclose(kept[key], now[key])]
+    differ = [
+        key for key in ("noise_multiplier", "delta", "clip_norm") if not math.isclose(kept[key], now[key])
+    ]
     if differ and ledger.rounds:
         raise BudgetSpent(
             f"{path} counts {ledger.rounds} rounds with {differ[0]} {kept[differ[0]]:g}, now {now[differ[0]]:g}. "

@@ -108,7 +108,7 @@ class Rounds:
         if not numbers:
             raise ConfigError(f"'{self.folder}' has no rounds yet. `robolearn federate run` begins them.")
         with np.load(self._path(max(numbers))) as kept:
-            velocity = kept["velocity"] if "velocity" in kept else None
+            velocity = kept.get("velocity")
             return max(numbers), kept["vector"], velocity
 
     def records(self) -> list[dict[str, Any]]:
@@ -118,7 +118,9 @@ class Rounds:
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    def complete(self, number: int, vector: Vector, velocity: np.ndarray | None, record: dict[str, Any]) -> None:
+    def complete(
+        self, number: int, vector: Vector, velocity: np.ndarray | None, record: dict[str, Any]
+    ) -> None:
         """Keep a round: first the vector, which makes it count, then its record."""
         self._save(number, vector, velocity)
         self.note({"round": number, "outcome": "done", "vector_sha256": vector_sha256(vector), **record})
@@ -134,7 +136,8 @@ class Rounds:
     def _save(self, number: int, vector: Vector, velocity: np.ndarray | None) -> None:
         self._path(number).parent.mkdir(parents=True, exist_ok=True)
         data = BytesIO()
-        np.savez(data, vector=vector, **({} if velocity is None else {"velocity": velocity}))
+        kept: dict[str, Any] = {"vector": vector} | ({} if velocity is None else {"velocity": velocity})
+        np.savez(data, **kept)
         replace_file(self._path(number), data.getvalue())
 
 

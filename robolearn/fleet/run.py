@@ -36,10 +36,10 @@ def prepare(folder: Folder, sites: int | None = None, wait_s: float = 300.0) -> 
     until = time.monotonic() + wait_s
     while len(found := _connected(folder)) < needed:
         if time.monotonic() > until:
+            absent = ", ".join(sorted(keys - found))
             raise SitesMissing(
-                f"{len(found)} of {needed} sites are connected after {wait_s:g} s; not {', '.join(sorted(keys - found))}. "
-                "Start them with `robolearn federate site`, and the server with `robolearn federate server`; or ask for "
-                "fewer with --sites."
+                f"{len(found)} of {needed} sites are connected after {wait_s:g} s; not {absent}. Start the server with "
+                "`robolearn federate server` and them with `robolearn federate site`, or ask for fewer with --sites."
             )
         time.sleep(1.0)
     return sorted(found)
@@ -72,7 +72,11 @@ def follow(folder: Folder, progress: Callable[[dict[str, Any]], None]) -> dict[s
                 looked_s = time.monotonic()
                 status = engine.run_status(folder, run)
                 if status.startswith("finished") and not (folder / OUTCOME_FILE).is_file():
-                    return {"run": run, "outcome": "failed", "error": f"Flower says {status}. See server.log."}
+                    return {
+                        "run": run,
+                        "outcome": "failed",
+                        "error": f"Flower says {status}. See server.log.",
+                    }
             time.sleep(_LOOK_S)
     except KeyboardInterrupt:
         engine.stop_run(folder, run)

@@ -1,4 +1,4 @@
-"""The coordinator's end, inside Flower's ServerApp: carries the rounds' messages and records the outcome. Needs flwr."""
+"""The coordinator's end, in Flower's ServerApp: carries the rounds' messages, records the outcome. Needs flwr."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations

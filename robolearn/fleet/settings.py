@@ -1,7 +1,7 @@
 """What a federation and a site are made of: two YAML files, one that all share and one that stays at the site.
 
-    federation/federation.yaml   task, rounds, rule, limits, privacy: the coordinator's, copied to every site
-    north/site.yaml              the site's own: arm, data, veto; never sent
+federation/federation.yaml   task, rounds, rule, limits, privacy: the coordinator's, copied to every site
+north/site.yaml              the site's own: arm, data, veto; never sent
 """
 
 from __future__ import annotations
@@ -57,14 +57,20 @@ class Federation(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Federation:
         if (self.privacy or self.secure_aggregation) and self.clip_norm is None:
-            raise ValueError("privacy and secure_aggregation need clip_norm: what one site can change is bounded by it")
+            raise ValueError(
+                "privacy and secure_aggregation need clip_norm: what one site can change is bounded by it"
+            )
         if self.privacy is not None and self.rule != "mean":
             raise ValueError(f"privacy is accounted for the rule 'mean' only, not for '{self.rule}'")
         if self.secure_aggregation and self.rule != "mean":
-            raise ValueError(f"with secure_aggregation the server sees the sum only; rule '{self.rule}' needs each update")
+            raise ValueError(
+                f"with secure_aggregation the server sees the sum only; rule '{self.rule}' needs each update"
+            )
         host, _, port = self.address.rpartition(":")
         if not host or not port.isdecimal() or not 1024 <= int(port) <= 65535:
-            raise ValueError(f"address is '{self.address}', expected host:port with a port from 1024 to 65535")
+            raise ValueError(
+                f"address is '{self.address}', expected host:port with a port from 1024 to 65535"
+            )
         return self
 
     @property
@@ -120,14 +126,16 @@ class Folder:
     def federation(self) -> Federation:
         """The federation's file. Raises ConfigError where there is none."""
         if not (self / FEDERATION_FILE).is_file():
-            raise ConfigError(f"'{self.path}' holds no {FEDERATION_FILE}. `robolearn federate init` makes one.")
+            raise ConfigError(
+                f"'{self.path}' holds no {FEDERATION_FILE}. `robolearn federate init` makes one."
+            )
         return load_config(Federation, self / FEDERATION_FILE)
 
     def site(self) -> SiteSettings:
         """The site's file. Raises ConfigError where there is none."""
         if not (self / SITE_FILE).is_file():
             raise ConfigError(
-                f"'{self.path}' holds no {SITE_FILE}. `robolearn federate init SITE --site --from FEDERATION` makes one."
+                f"'{self.path}' holds no {SITE_FILE}. `robolearn federate init SITE --site --from FOLDER` makes one."
             )
         return load_config(SiteSettings, self / SITE_FILE)
 

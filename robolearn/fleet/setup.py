@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from robolearn.config import build
 from robolearn.errors import ConfigError
+from robolearn.files.strict_yaml import dump_yaml
 from robolearn.files.writing import replace_file
 from robolearn.fleet.certificates import make_authority, make_node_key, make_server_certificate
 from robolearn.fleet.engine import app_digest
@@ -21,7 +23,9 @@ def new_federation(path: str | Path, federation: Federation) -> Folder:
     """
     folder = Folder(path)
     if (folder / FEDERATION_FILE).exists():
-        raise ConfigError(f"'{folder.path}' holds a federation already. Edit its {FEDERATION_FILE}, or choose another.")
+        raise ConfigError(
+            f"'{folder.path}' holds a federation already. Edit its {FEDERATION_FILE}, or choose another."
+        )
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder / SITES_FOLDER).mkdir(exist_ok=True)
     make_authority(folder.path, federation.name)
@@ -45,15 +49,14 @@ def new_site(path: str | Path, source: str | Path, name: str, port: int) -> Fold
             raise ConfigError(f"'{shared.path}' holds no {needed}, which the coordinator hands out.")
         shutil.copyfile(shared / needed, folder / needed)
     make_node_key(folder.path, name)
-    site = SiteSettings(schema="robolearn.site/1", name=name, port=port, allowed_apps=(app_digest(folder),))
+    told = {"schema": "robolearn.site/1", "name": name, "port": port, "allowed_apps": [app_digest()]}
+    site = build(SiteSettings, told, str(folder / SITE_FILE))
     replace_file(folder / SITE_FILE, to_yaml(site))
     return folder
 
 
 def to_yaml(settings: Federation | SiteSettings) -> str:
     """The file of these settings."""
-    from robolearn.files.strict_yaml import dump_yaml
-
     return dump_yaml(settings.model_dump(mode="json", by_alias=True))
 
 
@@ -61,5 +64,7 @@ def site_keys(folder: Folder) -> dict[str, Path]:
     """The public keys in sites/, by the pseudonym that each file's name is. Raises ConfigError where there is none."""
     keys = {path.stem: path for path in sorted((folder / SITES_FOLDER).glob("*.pub"))}
     if not keys:
-        raise ConfigError(f"No public key in {folder / SITES_FOLDER}. Put each site's node.pub there as NAME.pub.")
+        raise ConfigError(
+            f"No public key in {folder / SITES_FOLDER}. Put each site's node.pub there as NAME.pub."
+        )
     return keys

@@ -1,7 +1,7 @@
-"""The work of a site in a round, on disk: what it keeps between rounds stays in its own folder. Imports JAX when it trains.
+"""The work of a site in a round; what it keeps between rounds stays in its folder. Imports JAX when it trains.
 
-    training.npz   Adam's moments and the learning rate, from round to round
-    rounds.jsonl   the site's own record: success on its own arm before and after each round; never sent
+training.npz   Adam's moments and the learning rate, from round to round
+rounds.jsonl   the site's own record: success on its own arm before and after each round; never sent
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def first_vector(federation: Federation) -> tuple[Layout, Vector]:
     """What a federation begins with: fresh parameters, and normalisers from the task's own public simulation."""
     from robolearn.fleet.local import SiteTrainer, site_config
 
-    trainer = SiteTrainer(site_config(common_config(federation), federation.iterations, {}), compile_now=False)
+    trainer = SiteTrainer(
+        site_config(common_config(federation), federation.iterations, {}), compile_now=False
+    )
     return trainer.layout, trainer.first_vector()
 
 
@@ -64,7 +66,9 @@ def trainer_of(folder: Folder) -> Any:
         changes["num_envs"] = site.num_envs
     if site.calibration:
         changes["calibration"] = site.calibration
-    trainer = SiteTrainer(site_config(common_config(federation), federation.iterations, changes), keep_env=False)
+    trainer = SiteTrainer(
+        site_config(common_config(federation), federation.iterations, changes), keep_env=False
+    )
     if (folder / STATE_FILE).is_file():
         with np.load(folder / STATE_FILE) as kept:
             trainer.restore([kept[name] for name in kept.files])

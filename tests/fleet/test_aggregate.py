@@ -10,7 +10,9 @@ from robolearn.errors import ConfigError
 from robolearn.fleet.aggregate import ServerStep, clipped_mean, combine, mean, median, trimmed_mean
 
 RANDOM = np.random.default_rng(3)
-UPDATES = RANDOM.normal(size=(5, 17)).astype(np.float32) * np.array([[0.1], [1.0], [3.0], [0.5], [8.0]], np.float32)
+UPDATES = RANDOM.normal(size=(5, 17)).astype(np.float32) * np.array(
+    [[0.1], [1.0], [3.0], [0.5], [8.0]], np.float32
+)
 
 
 def slow_clipped_mean(rows, norm_max, weights):

@@ -32,7 +32,9 @@ def answering(updates, requests=None):
         if requests is not None:
             requests.append((vector.copy(), request))
         answers = [
-            Answer(site, None, value, 10) if isinstance(value, str) else Answer(site, np.full(4, value, np.float32), "", 20)
+            Answer(site, None, value, 10)
+            if isinstance(value, str)
+            else Answer(site, np.full(4, value, np.float32), "", 20)
             for site, value in updates.items()
         ]
         return Exchange(answers, 100, [site for site in SITES if site not in updates])
@@ -42,7 +44,13 @@ def answering(updates, requests=None):
 
 def test_rounds_add_the_mean_and_continue_the_schedule(rounds):
     requests, seen = [], []
-    run_rounds(rounds, federation(), SITES, answering({"east": 1.0, "north": 2.0, "south": 3.0}, requests), seen.append)
+    run_rounds(
+        rounds,
+        federation(),
+        SITES,
+        answering({"east": 1.0, "north": 2.0, "south": 3.0}, requests),
+        seen.append,
+    )
     number, vector, _ = rounds.last()
     assert number == 3
     np.testing.assert_allclose(vector, 6.0)
@@ -82,7 +90,9 @@ def test_too_few_sites_fail_the_round_and_keep_those_before(rounds):
 
 def test_momentum_lasts_over_a_restart(rounds, tmp_path):
     settings = federation(momentum=0.5, rounds=2)
-    run_rounds(rounds, settings.model_copy(update={"rounds": 1}), SITES, answering({"east": 1.0, "north": 1.0}))
+    run_rounds(
+        rounds, settings.model_copy(update={"rounds": 1}), SITES, answering({"east": 1.0, "north": 1.0})
+    )
     run_rounds(Rounds(tmp_path), settings, SITES, answering({"east": 1.0, "north": 1.0}))
     np.testing.assert_allclose(rounds.last()[1], 1.0 + 1.5)
 

@@ -5,7 +5,10 @@ import pytest
 
 from robolearn.fleet.vector import Layout, UpdateRefused, check_update, clipped
 
-ARRAYS = {"actor/0/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "log_std": np.array([7.0], np.float32)}
+ARRAYS = {
+    "actor/0/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "log_std": np.array([7.0], np.float32),
+}
 
 
 def test_arrays_come_back_from_the_vector():
