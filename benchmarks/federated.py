@@ -29,7 +29,6 @@ from robolearn.env.vec_env import VecEnv, make
 from robolearn.fleet.aggregate import Rule, ServerStep, combine
 from robolearn.fleet.local import SiteTrainer, site_config, with_arrays
 from robolearn.learn.distributed import data_mesh
-from robolearn.learn.evaluate import chunk_steps, control_period, play_episodes
 from robolearn.learn.groups import AXIS
 from robolearn.learn.iteration import iteration
 from robolearn.learn.learner import Policy, TrainState, init_learner
@@ -41,7 +40,7 @@ from robolearn.sim.randomize import Randomizer
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "federated.json"
-EPISODES = 500  # at each site
+EPISODES = 256  # at each site
 
 # What differs: viscous friction of the joints, stiffness of the drives, mass on the flange, tilt of the base.
 SITES: dict[str, dict[str, Any]] = {
@@ -74,7 +73,7 @@ SITES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to average. local: iterations of a site in a round; 0: central training on the union."""
+    """One way to average. local: iterations of a site in a round. `central` is one site with the data of all."""
 
     local: int
     keep_adam: bool = True
@@ -82,14 +81,12 @@ class Recipe:
     momentum: float = 0.0
     restart: bool = False  # the schedule begins anew in each round, as in a plain loop of short trainings
     rule: Rule = "mean"
-    norm_max: float = 1e9
     average: bool = True  # False: every site for itself
-    keep_env: bool = False
 
 
 RECIPES = {
-    "central": Recipe(0),
-    "alone": Recipe(8, average=False, keep_env=True),
+    "central": Recipe(8),
+    "alone": Recipe(8, average=False),
     "restarted": Recipe(8, keep_adam=False, restart=True),
     "fresh-8": Recipe(8, keep_adam=False),
     "kept-4": Recipe(4),
@@ -140,9 +137,9 @@ class Program:
     def __init__(self, config: TrainConfig):
         self.config, self.mesh = config, data_mesh()
         self.env = mixed_env(config, config.num_envs)
-        learner = jit(lambda key: init_learner(config, self.env, key), quick=True)(
-            jax.random.key(config.seed)
-        )
+        begin = jit(lambda key: init_learner(config, self.env, key), quick=True)
+        self.learner_of = functools.cache(lambda seed: begin(jax.random.key(seed)))
+        learner = self.learner_of(0)
 
         def first(learner: Any, keys: Any, logits: Any) -> Any:
             self.env._randomizer.logits = logits
@@ -170,23 +167,22 @@ class Program:
         self.first = compiled(jit(first, quick=True).lower(learner, keys, logits))
         state = self.first(learner, keys, logits)
         self.iterate = compiled(jit(sharded).lower(*state, logits))
-        self.learner = learner
 
 
 class SimulatedSite(SiteTrainer):
-    """A SiteTrainer that shares a program."""
+    """A SiteTrainer that shares a program. seed: of the initial parameters; number: of the site, for its own draws."""
 
-    def __init__(self, program: Program, logits: np.ndarray, seed: int):
+    def __init__(self, program: Program, logits: np.ndarray, seed: int, number: int):
         self.program, self.logits, self.config = program, jnp.asarray(logits, jnp.float32), program.config
-        self.env, self._mesh, self._seed = program.env, program.mesh, seed
+        self.env, self._mesh, self._key = program.env, program.mesh, jax.random.key(1000 * seed + number)
+        self._learner = program.learner_of(seed)._replace(key=self._key)
         self.keep_adam, self.keep_env, self.compile_now = True, False, False
         self._step = lambda state, _: program.iterate(*state, self.logits)
         self._state = self._fresh = self._episodes(-1)
 
     def _episodes(self, iteration: int) -> TrainState:
-        key = jax.random.fold_in(jax.random.key(self._seed), iteration + 1)
-        keys = jax.random.split(key, self.config.num_envs)
-        return self.program.first(self.program.learner, keys, self.logits)
+        keys = jax.random.split(jax.random.fold_in(self._key, iteration + 1), self.config.num_envs)
+        return self.program.first(self._learner, keys, self.logits)
 
 
 def data_shares(total: int, groups: int) -> list[int]:
@@ -196,30 +192,41 @@ def data_shares(total: int, groups: int) -> list[int]:
 
 
 class Judge:
-    """Success of a vector at each site, over fresh episodes; compiled once."""
+    """Success of a vector at each site, over the first episode of each of EPISODES environments; compiled once."""
 
     def __init__(self, config: TrainConfig, trainer: SiteTrainer):
-        self.env = mixed_env(config, 250)
+        self.env = mixed_env(config, EPISODES)
         self._trainer, activation = trainer, config.ppo.activation
 
-        def chunk(arrays: Any, logits: Any, carry: Any) -> Any:
-            act = Policy(arrays, activation).act
+        def play(arrays: Any, keys: Any, logits: Any) -> Any:
             self.env._randomizer.logits = logits
+            act = Policy(arrays, activation).act
 
             def one(carry: Any, _: None) -> Any:
-                return control_period(self.env, carry, lambda s: self.env.step(s, act(s.obs)))
+                state, ended, success = carry
+                after = self.env.step(state, act(state.obs))
+                first = after.done & ~ended
+                return (after, ended | after.done, success | (first & after.success)), None
 
-            return jax.lax.scan(one, carry, length=chunk_steps(self.env))
+            no = jnp.zeros(EPISODES, bool)
+            start = (self.env.reset(keys), no, no)
+            (_, ended, success), _ = jax.lax.scan(one, start, length=self.env.episode_steps)
+            return ended.all(), success.mean()
 
-        self._chunk = jit(chunk)
+        self._keys = jax.random.split(jax.random.key(1_000_000), EPISODES)
+        self._play = compiled(
+            jit(play).lower(self._arrays(trainer.first_vector()), self._keys, trainer.logits)
+        )
 
-    def __call__(self, vector: np.ndarray, site: int) -> float:
+    def _arrays(self, vector: np.ndarray) -> Any:
         learner = self._trainer._fresh.learner
         learner = with_arrays(learner, self._trainer.layout.unflatten(vector), 1.0)
-        arrays, logits = (learner.params.actor, learner.normalizer), jnp.asarray(one_site(site))
-        self.env._randomizer.logits = one_site(site)  # of the first episodes
-        rows = play_episodes(self.env, functools.partial(self._chunk, arrays, logits), EPISODES, 1_000_000)
-        return float(rows["success"].mean())
+        return learner.params.actor, learner.normalizer
+
+    def __call__(self, vector: np.ndarray, site: int) -> float:
+        ended, rate = self._play(self._arrays(vector), self._keys, jnp.asarray(one_site(site)))
+        assert bool(ended)
+        return float(rate)
 
 
 def one_site(site: int) -> np.ndarray:
@@ -228,63 +235,58 @@ def one_site(site: int) -> np.ndarray:
 
 
 def run(
-    recipe: Recipe, configs: list[TrainConfig], trainers: list[SimulatedSite], judge: Judge, total: int
-) -> dict[str, Any]:
-    """One federated training of `total` iterations, and each site's success after it."""
-    begun = time.monotonic()
+    recipe: Recipe,
+    weights: np.ndarray,
+    trainers: list[SimulatedSite],
+    total: int,
+    state: Path,
+    until_s: float,
+) -> tuple[list[np.ndarray], list[list[float]]] | None:
+    """One training of `total` iterations: each site's last vector, and the norms of the updates.
+
+    Goes on where an earlier call stopped (state), and stops at until_s of time.monotonic(), which gives None.
+    """
+    vector, server, done = trainers[0].first_vector(), ServerStep(momentum=recipe.momentum), 0
+    own, norms = [vector] * len(trainers), []
     for trainer in trainers:
-        trainer._state = trainer._fresh
-        trainer.keep_adam, trainer.keep_env = recipe.keep_adam, recipe.keep_env
-    vector, server = trainers[0].first_vector(), ServerStep(momentum=recipe.momentum)
-    own = [vector] * len(trainers)
-    weights = np.array([c.num_envs for c in configs], float)
-    if recipe.weights == "equal":
-        weights = np.ones(len(configs))
-    curve, norms, done = [], [], 0
+        trainer._state, trainer.keep_adam = trainer._fresh, recipe.keep_adam
+    if state.is_file():
+        with np.load(state) as kept:
+            done, vector, own, norms = (
+                int(kept["done"]),
+                kept["vector"],
+                list(kept["own"]),
+                kept["norms"].tolist(),
+            )
+            server.velocity = kept["velocity"] if recipe.momentum else None
+            for i, trainer in enumerate(trainers):
+                trainer.restore([kept[f"kept/{i}/{j}"] for j in range(len(trainer.kept()))])
     while done < total:
+        if time.monotonic() > until_s:
+            return None
         count = min(recipe.local, total - done)
+        begun = time.monotonic()
         found = [
             trainer.train(vector if recipe.average else mine, 0 if recipe.restart else done, count)
             for trainer, mine in zip(trainers, own, strict=True)
         ]
-        own = [new for new, _ in found]
-        done += count
+        own, done = [new for new, _ in found], done + count
         if recipe.average:
             updates = np.stack([new - vector for new in own])
-            norms.append([round(float(np.linalg.norm(u)), 3) for u in updates])
-            vector = server.apply(
-                vector, combine(recipe.rule, updates, norm_max=recipe.norm_max, weights=weights)
-            )
-            curve.append(round(judge(vector, 1), 3))
-            print(
-                f"  iteration {done}/{total}: {curve[-1]:.1%} at the second site, norms {norms[-1]}",
-                flush=True,
-            )
-    rates = [judge(vector if recipe.average else mine, site) for site, mine in enumerate(own)]
-    return {
-        "success": dict(zip(SITES, rates, strict=True)),
-        "mean": float(np.average(rates, weights=[c.num_envs for c in configs])),
-        "equal_mean": float(np.mean(rates)),
-        "curve_second_site": curve,
-        "update_norms": norms,
-        "wall_s": round(time.monotonic() - begun, 1),
-    }
-
-
-def central(config: TrainConfig, configs: list[TrainConfig], judge: Judge, total: int) -> dict[str, Any]:
-    """Training on the union: each episode is of a site, as often as the site has data."""
-    begun = time.monotonic()
-    shares = np.array([c.num_envs for c in configs], float)
-    together = site_config(config, total, {"num_envs": int(shares.sum())})
-    trainer = SimulatedSite(Program(together), np.log(shares / shares.sum()), config.seed)
-    vector, _ = trainer.train(trainer.first_vector(), 0, total)
-    rates = [judge(vector, site) for site in range(len(SITES))]
-    return {
-        "success": dict(zip(SITES, rates, strict=True)),
-        "mean": float(np.average(rates, weights=shares)),
-        "equal_mean": float(np.mean(rates)),
-        "wall_s": round(time.monotonic() - begun, 1),
-    }
+            norms.append([float(np.linalg.norm(update)) for update in updates])
+            vector = server.apply(vector, combine(recipe.rule, updates, norm_max=1e9, weights=weights))
+            own = [vector] * len(trainers)
+        rates = [round(metrics["success"], 3) for _, metrics in found]
+        print(
+            f"  {done}/{total} iterations: {rates} while training, {time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+        kept = {f"kept/{i}/{j}": x for i, one in enumerate(trainers) for j, x in enumerate(one.kept())}
+        if recipe.momentum:
+            kept["velocity"] = server.velocity
+        state.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(state, done=done, vector=vector, own=np.stack(own), norms=np.array(norms), **kept)
+    return own, norms
 
 
 def main() -> int:
@@ -294,38 +296,63 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=32)
     parser.add_argument("--envs", type=int, default=496)
     parser.add_argument("--recipes", nargs="*", choices=sorted(RECIPES), default=list(RECIPES))
+    parser.add_argument("--stop-after", type=float, default=1e9, help="seconds; continue by the same command")
     options = parser.parse_args()
+    until_s = time.monotonic() + options.stop_after
     config = train_config(options.task)
     shares = data_shares(options.envs, config.groups)
+    weights = np.array(shares, float)
+    programs: dict[int, Program] = {}
+
+    def site(num_envs: int, logits: np.ndarray, seed: int, number: int) -> SimulatedSite:
+        if num_envs not in programs:
+            programs[num_envs] = Program(site_config(config, options.iterations, {"num_envs": num_envs}))
+        return SimulatedSite(programs[num_envs], logits, seed, number)
+
+    judge = None
     for seed in options.seeds:
-        begun = time.monotonic()
-        configs = [site_config(config, options.iterations, {"num_envs": n, "seed": seed}) for n in shares]
-        programs = {c.num_envs: Program(c) for c in {c.num_envs: c for c in configs}.values()}
-        trainers = [
-            SimulatedSite(programs[c.num_envs], one_site(i), 1000 * seed + i) for i, c in enumerate(configs)
-        ]
-        judge = Judge(configs[0], trainers[0])
-        print(f"built {len(trainers)} sites of {shares} in {time.monotonic() - begun:.0f} s", flush=True)
         for name in options.recipes:
-            recipe = RECIPES[name]
-            found = (
-                run(recipe, configs, trainers, judge, options.iterations)
-                if recipe.local
-                else central(config.model_copy(update={"seed": seed}), configs, judge, options.iterations)
+            recipe, key = (
+                RECIPES[name],
+                f"{options.task} {options.iterations}x{sum(shares)} {name} seed {seed}",
             )
-            print(name, seed, json.dumps({k: v for k, v in found.items() if k != "update_norms"}), flush=True)
-            save(options, name, seed, recipe, shares, found)
+            if key in read_results()["runs"]:
+                continue
+            if name == "central":
+                trainers = [site(sum(shares), np.log(weights / weights.sum()).astype(np.float32), seed, 9)]
+            else:
+                trainers = [site(n, one_site(i), seed, i) for i, n in enumerate(shares)]
+            used = weights if recipe.weights == "data" and name != "central" else np.ones(len(trainers))
+            state = ROOT / "runs" / "federated" / f"{key.replace('/', '-').replace(' ', '_')}.npz"
+            print(f"{key}: ready after {time.monotonic() - until_s + options.stop_after:.0f} s", flush=True)
+            found = run(recipe, used, trainers, options.iterations, state, until_s)
+            if found is None or time.monotonic() > until_s:
+                return 0
+            judge = judge or Judge(config, trainers[0])
+            own, norms = found
+            rates = [judge(own[i % len(own)], i) for i in range(len(SITES))]
+            result = {
+                "recipe": asdict(recipe),
+                "envs": shares,
+                "success": dict(zip(SITES, rates, strict=True)),
+                "mean": float(np.mean(rates)),
+                "update_norms": np.round(norms, 3).tolist(),
+            }
+            print(key, json.dumps(result["success"]), f"mean {result['mean']:.3f}", flush=True)
+            RESULTS.write_text(json.dumps(with_run(key, result), indent=1) + "\n")
     return 0
 
 
-def save(
-    options: Any, name: str, seed: int, recipe: Recipe, shares: list[int], found: dict[str, Any]
-) -> None:
-    """Add one result to the file."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"sites": SITES, "runs": {}}
-    key = f"{options.task} {options.iterations}x{sum(shares)} {name} seed {seed}"
-    results["runs"][key] = {"recipe": asdict(recipe), "envs": shares, **found}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+def read_results() -> dict[str, Any]:
+    """What is measured already."""
+    empty = {"sites": SITES, "episodes_per_site": EPISODES, "runs": {}}
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else empty
+
+
+def with_run(key: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The results with one more."""
+    results = read_results()
+    return results | {"runs": results["runs"] | {key: result}}
 
 
 if __name__ == "__main__":

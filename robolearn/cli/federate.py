@@ -199,6 +199,38 @@ def status(folder: Where, as_json: Json = False) -> None:
         out.print(_row(record), markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def bundle(
+    folder: Where,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle (default: in the folder).")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Its name (default: the federation's).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Signing key (default: yours).")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes of the evaluation.", min=1)] = 1000,
+) -> None:
+    """Write the global policy as a signed bundle. Each site evaluates and approves it for itself.
+
+    Example: robolearn federate bundle federation
+    """
+    from robolearn.fleet.global_bundle import export_global
+
+    made = export_global(_folder(folder), output, name=name, key_path=key, episodes=episodes)
+    told, success = made.manifest.training["federation"], made.manifest.evaluation["success"]
+    sites = ", ".join(f"{site} ({count} rounds)" for site, count in told["sites"].items())
+    spent = told["privacy"]["epsilon"]
+    _say(f"{output or folder / (made.manifest.name + '.robolearn')}: {told['rounds']} rounds of {sites}.")
+    _say(
+        "Epsilon: not accounted."
+        if spent is None
+        else f"Epsilon: {spent:.3f} at delta {told['privacy']['delta']:g}."
+    )
+    _say(
+        f"Success in the task's own simulation: {success['rate']:.1%} of {success['episodes']:,} episodes. On a site's "
+        "arm: robolearn eval BUNDLE --plant PLANT.yaml"
+    )
+
+
 _HEAD = "round  seconds  sent bytes  received bytes  answered"
 
 

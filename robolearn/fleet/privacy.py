@@ -73,8 +73,8 @@ class Ledger:
         if not after <= self.privacy.epsilon_max:
             raise BudgetSpent(
                 f"Round {self.rounds + 1} would bring epsilon to {after:.3f} at delta {self.privacy.delta:g}; the "
-                f"budget is {self.privacy.epsilon_max:g}, and {self.spent:.3f} are spent. Train no further with this data, or "
-                "let the sites agree on another budget."
+                f"budget is {self.privacy.epsilon_max:g}, and {self.spent:.3f} are spent. Train no further "
+                "with this data, or let the sites agree on another budget."
             )
         return after
 
