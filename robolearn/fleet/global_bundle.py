@@ -31,7 +31,6 @@ def federation_summary(folder: Folder) -> dict[str, Any]:
         "local_iterations": federation.local_iterations,
         "rule": federation.rule,
         "clip_norm": federation.clip_norm,
-        "secure_aggregation": federation.secure_aggregation,
         "vector_sha256": vector_sha256(vector),
         "settings_sha256": federation.digest,
         "privacy": _privacy(folder, federation, len(took_part)),

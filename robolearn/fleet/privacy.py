@@ -23,7 +23,7 @@ from robolearn.fleet.settings import Privacy
 LEDGER_FILE = "privacy.json"
 UNIT = "one site, with all its data and all its rounds"
 NOT_COVERED = (
-    "what a site sends to the server before the noise is added: the server sees it, unless secure aggregation is on",
+    "what a site sends to the server before the noise is added: the server sees it",
     "that a site takes part at all, when it answers and how long it trains: the network shows it",
     "settings that people chose after they had seen data: rounds, clip_norm, learning rate, networks",
     "evaluations and bundles that sites publish by themselves",

@@ -52,20 +52,13 @@ class Federation(Config):
     sites_min: PositiveInt = 2
     round_timeout_s: PositiveFloat = 1800.0
     privacy: Privacy | None = None
-    secure_aggregation: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Federation:
-        if (self.privacy or self.secure_aggregation) and self.clip_norm is None:
-            raise ValueError(
-                "privacy and secure_aggregation need clip_norm: what one site can change is bounded by it"
-            )
+        if self.privacy is not None and self.clip_norm is None:
+            raise ValueError("privacy needs clip_norm: what one site can change is bounded by it")
         if self.privacy is not None and self.rule != "mean":
             raise ValueError(f"privacy is accounted for the rule 'mean' only, not for '{self.rule}'")
-        if self.secure_aggregation and self.rule != "mean":
-            raise ValueError(
-                f"with secure_aggregation the server sees the sum only; rule '{self.rule}' needs each update"
-            )
         host, _, port = self.address.rpartition(":")
         if not host or not port.isdecimal() or not 1024 <= int(port) <= 65535:
             raise ValueError(

@@ -121,10 +121,16 @@ def test_with_privacy_noise_is_added_epsilon_recorded_and_the_budget_kept(rounds
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"secure_aggregation": True}, "need clip_norm"),
-        ({"clip_norm": 1.0, "rule": "median", "secure_aggregation": True}, "needs each update"),
+        (
+            {
+                "clip_norm": 1.0,
+                "rule": "median",
+                "privacy": {"noise_multiplier": 1.0, "delta": 0.1, "epsilon_max": 1.0},
+            },
+            "accounted for the rule 'mean' only",
+        ),
         ({"address": "here"}, "expected host:port"),
-        ({"privacy": {"noise_multiplier": 1.0, "delta": 1e-3, "epsilon_max": 1.0}}, "need clip_norm"),
+        ({"privacy": {"noise_multiplier": 1.0, "delta": 1e-3, "epsilon_max": 1.0}}, "needs clip_norm"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, why):
