@@ -40,6 +40,8 @@ from robolearn.sim.randomize import Randomizer
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "federated.json"
+PAGE = ROOT / "docs" / "howto" / "federated.md"
+MARKS = "<!-- federated: written by `python benchmarks/federated.py --table` -->", "<!-- /federated -->"
 EPISODES = 256  # at each site
 
 # What differs: viscous friction of the joints, stiffness of the drives, mass on the flange, tilt of the base.
@@ -291,13 +293,17 @@ def run(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task")
+    parser.add_argument("task", nargs="?", default="fr3/reach")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--iterations", type=int, default=32)
     parser.add_argument("--envs", type=int, default=496)
     parser.add_argument("--recipes", nargs="*", choices=sorted(RECIPES), default=list(RECIPES))
     parser.add_argument("--stop-after", type=float, default=1e9, help="seconds; continue by the same command")
+    parser.add_argument("--table", action="store_true", help="only write the page's table from the results")
     options = parser.parse_args()
+    if options.table:
+        write_page()
+        return 0
     until_s = time.monotonic() + options.stop_after
     config = train_config(options.task)
     shares = data_shares(options.envs, config.groups)
@@ -340,7 +346,31 @@ def main() -> int:
             }
             print(key, json.dumps(result["success"]), f"mean {result['mean']:.3f}", flush=True)
             RESULTS.write_text(json.dumps(with_run(key, result), indent=1) + "\n")
+            write_page()
     return 0
+
+
+def table() -> str:
+    """The results as Markdown, one row a run."""
+    lines = [
+        f"| task, iterations x environments | recipe | {' | '.join(SITES)} | mean |",
+        f"| --- | --- |{' --- |' * len(SITES)} --- |",
+    ]
+    for key, found in read_results()["runs"].items():
+        task, size, name, _, seed = key.split()
+        rates = " | ".join(f"{found['success'][site]:.1%}" for site in SITES)
+        lines.append(f"| `{task}`, {size} | {name}, seed {seed} | {rates} | {found['mean']:.1%} |")
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Put the table between its marks."""
+    text = PAGE.read_text()
+    before, _, rest = text.partition(MARKS[0])
+    _, found, after = rest.partition(MARKS[1])
+    if not found:
+        raise SystemExit(f"{PAGE} has no marks '{MARKS[0]}' and '{MARKS[1]}'.")
+    PAGE.write_text(f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{after}")
 
 
 def read_results() -> dict[str, Any]:

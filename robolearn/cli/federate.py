@@ -172,6 +172,11 @@ def status(folder: Where, as_json: Json = False) -> None:
     opened = _folder(folder)
     if opened.is_site:
         settings = opened.site()
+        if fault := check_messages(opened.path):
+            _say(
+                f"{fault} Somebody changed the log, or the disk did; compare it with the coordinator's record."
+            )
+            raise typer.Exit(1)
         messages = SitePolicy(opened.path, settings.allowed_apps, settings.rounds_max).messages()
         if as_json:
             out.print_json(json.dumps(messages))
@@ -186,10 +191,8 @@ def status(folder: Where, as_json: Json = False) -> None:
                     _text(one["holds"]),
                 )
             out.print(table)
-        if fault := check_messages(opened.path):
-            _say(fault)
-            raise typer.Exit(1)
         return
+    opened.federation()
     records = Rounds(opened.path).records()
     if as_json:
         out.print_json(json.dumps(records))

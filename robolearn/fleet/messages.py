@@ -46,9 +46,13 @@ def request_in(message: Message) -> Request:
 
 
 def wire_bytes(message: Message) -> bytes:
-    """The content of a message as it is sent: every object of it, one after the other."""
-    parts = get_all_nested_objects(message)
-    return b"".join(part.deflate() for part in parts.values())
+    """The content of a message as it is sent: every object of it, one after the other; of an error code and text.
+
+    The same bytes at both ends; Flower's envelope (ids, times) comes on top.
+    """
+    if message.has_error():
+        return f"{message.error.code} {message.error.reason}".encode()
+    return b"".join(part.deflate() for part in get_all_nested_objects(message.content).values())
 
 
 def holds(message: Message) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _asking(grid: Grid, nodes: Mapping[int, str], federation: Federation) -> Any
 
 def _answer(site: str, reply: Message) -> Answer:
     """What a site answered; what is no update is an error with its reason."""
-    size = len(wire_bytes(reply)) if reply.has_content() else 0
+    size = len(wire_bytes(reply))
     if reply.has_error():
         return Answer(site, None, str(reply.error.reason), size)
     try:

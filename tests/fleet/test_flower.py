@@ -18,6 +18,7 @@ from robolearn.fleet.rounds import Rounds
 from robolearn.fleet.site_policy import SitePolicy, check_messages
 from robolearn.fleet.vector import vector_sha256
 
+SITES = ("north", "east", "south", "west", "center")
 OLDER = "import robolearn\nrobolearn.__version__ = '0.0.9'\n"
 
 
@@ -108,8 +109,11 @@ def test_each_message_that_left_is_in_the_sites_log(story):
     assert all(one["holds"] == {"update": {"update": f"float32 [{SIZE}]"}} for one in messages)
     assert all(4 * SIZE < one["bytes"] < 4 * SIZE + 2000 for one in messages)
     assert check_messages(north.path) == ""
-    received = [record["received_bytes"] for record in story["records"]]
-    assert received[0] == 3 * messages[0]["bytes"]  # of north, of east, and of south, which was refused
+    for number, record in enumerate(story["records"], 1):
+        logs = [SitePolicy(story["sites"][name].path, [], 1).messages() for name in SITES]
+        logged = [one["bytes"] for log in logs for one in log if one["round"] == str(number)]
+        assert len(logged) == len(SITES)
+        assert record["received_bytes"] == sum(logged)  # refusals and errors too
 
 
 def test_no_process_is_left(story):
