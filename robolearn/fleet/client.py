@@ -29,6 +29,8 @@ def train(message: Message, context: Context) -> Message:
     federation, request = folder.federation(), request_in(message)
     require_agreed(federation, request)
     vector = array_in(message, VECTOR)
+    if not np.isfinite(vector).all():
+        raise SiteRefuses("The coordinator's vector is not finite. It was not trained from.")
     new = work_of(folder.site())(folder, vector, request)
     update = np.asarray(new, np.float32) - vector
     if federation.clip_norm is not None:

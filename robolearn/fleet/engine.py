@@ -185,6 +185,8 @@ def start_server(folder: Folder, more: Mapping[str, str] | None = None) -> Flowe
     ]
     home = folder / "flower"
     home.mkdir(exist_ok=True)
+    if not (folder / "flower.db").exists():  # a new server knows no node
+        (folder / NODES_FILE).unlink(missing_ok=True)
     write_config(home, federation.address, folder / "ca.crt")
     env = environment(home, {"ROBOLEARN_FEDERATION": str(folder.path), **(more or {})})
     return FlowerProcess(command, env, folder / "server.log")
@@ -269,14 +271,18 @@ def flwr(folder: Folder, *arguments: str, timeout_s: float = 120.0) -> Any:
 
 
 def register(folder: Folder, public_keys: Mapping[str, Path]) -> dict[str, str]:
-    """Make the sites' node keys known to the running server; {node id: pseudonym}, kept in nodes.json."""
+    """Make the sites' node keys known to the running server; {node id: pseudonym}, kept in nodes.json.
+
+    A site whose key was taken out of the folder is asked no more.
+    """
     path = folder / NODES_FILE
-    nodes: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    nodes = {node: name for node, name in kept.items() if name in public_keys}
     for name, key in sorted(public_keys.items()):
         if name not in nodes.values():
             found = flwr(folder, "supernode", "register", str(key), LINK, "--name", name)
             nodes[str(found["node-id"])] = name
-            replace_file(path, json.dumps(nodes) + "\n")
+        replace_file(path, json.dumps(nodes) + "\n")  # after each: the server knows it from then on
     return nodes
 
 

@@ -11,6 +11,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from robolearn.errors import RobolearnError
 from robolearn.fleet.rounds import Request
+from robolearn.fleet.site_policy import SiteRefuses
 
 VECTOR, ASKED, UPDATE = "vector", "request", "update"
 
@@ -35,12 +36,12 @@ def array_in(message: Message, name: str) -> np.ndarray:
 
 
 def request_in(message: Message) -> Request:
-    """What a site is asked to do. Raises RobolearnError where it is asked in another version's words."""
+    """What a site is asked to do. Raises SiteRefuses where it is asked in another version's words."""
     asked = message.content.config_records.get(ASKED)
     try:
         return Request(**dict(asked or {}))
     except TypeError as error:
-        raise RobolearnError(
+        raise SiteRefuses(
             f"The coordinator asks in a way that this robolearn does not know ({error}). Install the same robolearn."
         ) from error
 

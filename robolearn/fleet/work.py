@@ -20,6 +20,7 @@ from robolearn.errors import ConfigError
 from robolearn.files.writing import append_line, replace_file
 from robolearn.fleet.rounds import ROUNDS_FILE, Request
 from robolearn.fleet.settings import Federation, Folder, SiteSettings
+from robolearn.fleet.site_policy import SiteRefuses
 from robolearn.fleet.vector import Layout, Vector
 
 Work = Callable[[Folder, Vector, Request], Vector]
@@ -80,6 +81,11 @@ def train_round(folder: Folder, vector: Vector, request: Request) -> Vector:
     begun_s = time.monotonic()
     trainer = trainer_of(folder)
     built_s = time.monotonic() - begun_s
+    if trainer.layout.digest != request.layout:
+        raise SiteRefuses(
+            f"The coordinator's vector has layout {request.layout[:16]}, this site's networks "
+            f"{trainer.layout.digest[:16]}. Compare task, networks and robolearn."
+        )
     new, metrics = trainer.train(vector, request.iteration, request.count)
     data = BytesIO()
     np.savez(data, *trainer.kept())
