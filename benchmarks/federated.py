@@ -215,10 +215,12 @@ class Judge:
             (_, ended, success), _ = jax.lax.scan(one, start, length=self.env.episode_steps)
             return ended.all(), success.mean()
 
-        self._keys = jax.random.split(jax.random.key(1_000_000), EPISODES)
-        self._play = compiled(
-            jit(play).lower(self._arrays(trainer.first_vector()), self._keys, trainer.logits)
-        )
+        first = self._arrays(trainer.first_vector())
+        self._play = compiled(jit(play).lower(first, self._keys(0), trainer.logits))
+
+    def _keys(self, site: int) -> jax.Array:
+        """Of the episodes of one site: the engine takes equal keys for equal draws."""
+        return jax.random.split(jax.random.fold_in(jax.random.key(1_000_000), site), EPISODES)
 
     def _arrays(self, vector: np.ndarray) -> Any:
         learner = self._trainer._fresh.learner
@@ -226,7 +228,7 @@ class Judge:
         return learner.params.actor, learner.normalizer
 
     def __call__(self, vector: np.ndarray, site: int) -> float:
-        ended, rate = self._play(self._arrays(vector), self._keys, jnp.asarray(one_site(site)))
+        ended, rate = self._play(self._arrays(vector), self._keys(site), jnp.asarray(one_site(site)))
         assert bool(ended)
         return float(rate)
 
