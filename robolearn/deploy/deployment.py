@@ -20,7 +20,7 @@ from robolearn.deploy.ending import lifeline
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
 from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
-from robolearn.robots import load_robot, robot_names
+from robolearn.robots import is_packaged, load_robot, robot_names
 from robolearn.safety.profile import SafetyProfile
 
 DEFAULT_ROBOT = "fr3"
@@ -136,6 +136,7 @@ def deployment_for(
     changes = dict(changes or {})
     if not deploy:
         deploy = _packaged_for(robot or DEFAULT_ROBOT)
+        changes |= {"robot": robot} if robot else {}
     deployment = _load(deploy, lambda data: {**data, **changes}, [f"{k}={v}" for k, v in changes.items()])
     if (
         robot
@@ -163,7 +164,7 @@ def node_parameters(
     robot = load_robot(d.robot)
     check_command_grid(robot, d.rate_hz, controller, controller_rate_hz)
     if not sim:
-        profile = SafetyProfile.load(d.profile or robot.name)
+        profile = SafetyProfile.load(d.profile or robot.arm)
         check_shipped_controller(robot, profile, d.rate_hz, controller, controller_rate_hz)
     shared = {"robot": d.robot, "rt_priority": d.rt_priority, "joint_prefix": d.joint_prefix}
     safety = {
@@ -350,8 +351,8 @@ def _beside(file: Path, name: str) -> str:
 
 
 def _packaged_for(robot: str) -> str:
-    if robot in robot_names():
-        return f"deploy/{robot}.yaml"
+    if is_packaged(robot):
+        return f"deploy/{load_robot(robot).arm}.yaml"
     template = config_dir() / "deploy" / f"{TEMPLATE}.yaml"
     if robot != TEMPLATE:
         load_robot(

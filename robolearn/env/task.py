@@ -27,7 +27,7 @@ from robolearn.env.joint_action import Targets
 from robolearn.env.naming import split_task
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.policy.slots import Slot
-from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
+from robolearn.robots import Robot, is_packaged, is_robot_path, load_robot, robot_names
 from robolearn.sim.randomize import Randomization
 
 Array = jax.Array
@@ -230,12 +230,13 @@ def task_names() -> list[str]:
 def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
     """The task `robot/task`, its defaults changed by config, group by group.
 
-    robot: a packaged one, or the path of a robot file: `fr3/reach`, `arms/my_arm.yaml/reach`.
+    robot: a packaged one, also with another gripper, or the path of a robot file: `fr3/reach`,
+    `fr3+franka_hand/pick_cube`, `arms/my_arm.yaml/reach`.
     Raises TaskError, ConfigError or RobotError.
     """
     robot_name, task_name = split_task(name)
     classes, own = task_classes(), is_robot_path(robot_name)
-    if task_name not in classes or not (own or robot_name in robot_names()):
+    if task_name not in classes or not (own or is_packaged(robot_name)):
         known = [f"{robot_name}/{task}" for task in sorted(classes)] if own else task_names()
         hint = "" if own else " An arm of your own goes by its file: my_arm.yaml/reach."
         raise TaskError(unknown("task", name, known) + hint)

@@ -63,7 +63,7 @@ class SafetyNode:
         self.node = Node("safety_node")
         p = declare(self.node, PARAMETERS)
         self.robot = load_robot(p["robot"])
-        self.profile = SafetyProfile.load(p["profile"] or self.robot.name)
+        self.profile = SafetyProfile.load(p["profile"] or self.robot.arm)
         check_command_grid(self.robot, p["rate_hz"], p["controller"], p["controller_rate_hz"])
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()

@@ -42,7 +42,7 @@ class SimulatedController:
 
         Raises ConfigError where there is no compiler, or a number cannot be used.
         """
-        loaded = SafetyProfile.load(profile or robot.name)
+        loaded = SafetyProfile.load(profile or robot.arm)
         p = controller_parameters(robot, loaded, stream_rate_hz=stream_rate_hz)
         bounds = Bounds(*(np.array(p[name]) for name in Bounds.__dataclass_fields__))
         config = FilterConfig(
