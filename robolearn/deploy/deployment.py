@@ -76,6 +76,11 @@ class Deployment(Config):
         False, description="hold the arm by a stream before the first start; false: nothing is sent before it"
     )
     person_topic: str = Field("robolearn/person_range", description="distance to the nearest person")
+    gripper_node: bool = Field(
+        True,
+        description="command the gripper as its file says, by a node of its own; false, or a gripper whose file names "
+        "no driver: openings on gripper_position_controller/commands alone",
+    )
     wrench_topic: str = Field(
         "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
     )
@@ -202,7 +207,10 @@ def node_parameters(
         "approvals_needed": d.approvals_needed,
     }
     nodes = {"sim_node": {**shared, **_simulated(d)}} if sim else {}
-    nodes |= {"safety_node": safety, "policy_node": policy}
+    nodes |= {"safety_node": safety}
+    if d.gripper_node and not sim and robot.gripper.file.ros is not None:
+        nodes["gripper_node"] = {"robot": d.robot}
+    nodes["policy_node"] = policy
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
 
 
@@ -220,6 +228,7 @@ def motion_parameters(
     """
     nodes = node_parameters(deployment, "", sim=sim, log_dir=log_dir)
     del nodes["policy_node"]
+    nodes.pop("gripper_node", None)  # a motion is of the arm alone
     nodes["motion_node"] = {
         "robot": deployment.robot,
         "rt_priority": deployment.rt_priority,

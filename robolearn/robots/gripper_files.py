@@ -1,6 +1,6 @@
 """The files of grippers: those that come with robolearn, and a user's own; and the names of arms with another gripper.
 
-    fr3+robotiq_2f85    the packaged arm fr3 with the packaged gripper robotiq_2f85 in place of the one of its file
+fr3+robotiq_2f85    the packaged arm fr3 with the packaged gripper robotiq_2f85 in place of the one of its file
 """
 
 from __future__ import annotations

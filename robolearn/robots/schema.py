@@ -375,7 +375,8 @@ class GripperInterface(Sourced):
     control_msgs/GripperCommand; franka: the namespace of franka_gripper's actions move and grasp; schunk: that of a
     Schunk gripper's services. command: that topic, action or namespace.
     joints: in joint states on state_topic; position_open and position_closed: of each of them, rad or m, at the widest
-    opening and with the fingers together. speed_m_s, force_n: what is asked of the driver, of the opening and each finger.
+    opening and with the fingers together. speed_m_s, force_n: what the driver is asked for, of the opening and each
+    finger.
     """
 
     driver: Literal["position", "gripper_command", "franka", "schunk"]
@@ -390,7 +391,9 @@ class GripperInterface(Sourced):
     @model_validator(mode="after")
     def _open_is_not_closed(self):
         if self.position_open == self.position_closed:
-            raise ValueError("position_open and position_closed are the same: no opening can be told from them")
+            raise ValueError(
+                "position_open and position_closed are the same: no opening can be told from them"
+            )
         return self
 
 

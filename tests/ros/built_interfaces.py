@@ -1,7 +1,7 @@
-"""Message packages, built here with the generators of the ROS 2 wheels and colcon, once for each state of their sources.
+"""Message packages, built here with the generators of the ROS 2 wheels and colcon, once for each state of the sources.
 
-`robolearn_interfaces` is the project's own. The others stand in for packages that the wheels lack: the fields are those of
-the published interfaces, so that types and hashes are theirs, and only what the nodes use is there.
+`robolearn_interfaces` is the project's own. The others stand in for packages that the wheels lack: the fields are those
+of the published interfaces, so that types and hashes are theirs, and only what the nodes use is there.
 """
 
 from __future__ import annotations

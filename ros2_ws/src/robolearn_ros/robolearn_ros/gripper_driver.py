@@ -24,8 +24,8 @@ _DRIVERS = {
 class GripperDriver(Protocol):
     """Sends single commands. All calls, and all callbacks of its clients, are by the executor's thread.
 
-    grasps: whether holding is a command of its own.  busy: a command is under way.  problem: why nothing can be sent, or
-    what went wrong last; empty where all is well.  failed: the last command came to nothing; reading it clears it.
+    grasps: whether holding is a command of its own.  problem: why nothing can be sent, or what went wrong last; empty
+    where all is well.
     """
 
     grasps: bool

@@ -81,7 +81,9 @@ class GripperMock:
         self._node.create_subscription(Float64MultiArray, self._ros.command, on_command, qos(1))
 
     def _serve_gripper_command(self) -> None:
-        require_messages("control_msgs", "A simulated gripper action controller", "apt: ros-jazzy-control-msgs")
+        require_messages(
+            "control_msgs", "A simulated gripper action controller", "apt: ros-jazzy-control-msgs"
+        )
         from control_msgs.action import GripperCommand
 
         async def execute(handle: Any) -> Any:

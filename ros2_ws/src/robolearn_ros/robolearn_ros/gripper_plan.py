@@ -1,7 +1,7 @@
 """Single commands for a gripper out of the stream of openings that a policy sends. No ROS here.
 
-A stream says where the fingers are to be at every moment. The drivers of grippers take one command at a time: move to an
-opening, or close and hold with a force.
+A stream says where the fingers are to be at every moment. The drivers of grippers take one command at a time: move
+to an opening, or close and hold with a force.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class GripperPlan:
         self._sent: Wish | None = None
 
     def next(self, target_m: float, measured_m: float) -> Wish | None:
-        """The command that the target asks for; None where the last one still serves. Call `sent` once it is on its way."""
+        """The command that the target asks for; None where the last one still serves. Then call `sent`."""
         target_m = min(max(target_m, 0.0), self._width_max_m)
         if self._grasps:
             if isinstance(self._sent, Grasp):

@@ -27,9 +27,7 @@ class SchunkDriver:
         self._fingers, self._ros = finger_width(gripper), ros
         percent = round(100.0 * ros.force_n / gripper.grip_force_n)
         self._percent = min(max(percent, FORCE_MIN_PERCENT), FORCE_MAX_PERCENT)
-        self._move = node.create_client(
-            MoveToAbsolutePositionGPE, f"{ros.command}/move_to_absolute_position"
-        )
+        self._move = node.create_client(MoveToAbsolutePositionGPE, f"{ros.command}/move_to_absolute_position")
         self._grip = node.create_client(GripWithVelocity, f"{ros.command}/grip")
         self.busy = False
         self._failed = False

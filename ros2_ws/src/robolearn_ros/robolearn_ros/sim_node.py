@@ -71,8 +71,8 @@ PARAMETERS = (
     Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
     Parameter("controller", "forward", "what makes targets of commands: a forward or a trajectory controller, or "
               "robolearn's", "", None, None, KINDS),
-    Parameter("mock_gripper", False, "speak as the driver of the arm's gripper does (its file's `ros` section), instead of "
-              "taking openings on gripper_position_controller/commands"),
+    Parameter("mock_gripper", False, "speak as the driver of the arm's gripper does (`ros` in its file), in "
+              "place of taking openings on gripper_position_controller/commands"),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
@@ -123,7 +123,9 @@ class SimNode:
             else None
         )
         self._gripper = (
-            Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10)) if self._mock is None else None
+            Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
+            if self._mock is None
+            else None
         )
         self._trajectories = Polled(
             self._standin.node, JointTrajectory, controller_topic(TRAJECTORY, command_topic), qos(10)
@@ -239,6 +241,11 @@ class SimNode:
             "largest_command_step_rad": self.largest_step_rad,
             "command_acceleration_rad_s2": self.acceleration.summary(),
             **(self.controller.values() if self.controller is not None else {}),
+            **(
+                {"command_to_hardware_us": self.controller.latency.summary_us()}
+                if self.controller is not None
+                else {}
+            ),
         }
 
     def _apply(self, target: np.ndarray) -> None:

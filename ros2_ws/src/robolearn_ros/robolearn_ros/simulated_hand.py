@@ -29,7 +29,9 @@ class SimulatedHand:
         self._target_m = min(max(target_m, 0.0), self._width_max_m)
         self._speed_m_s, self._force_n, self._grasp = speed_m_s, force_n, grasp
         self._still_s, self.outcome = 0.0, ""
-        self.set_point_m = min(max(self.set_point_m, self.measured_m - BLOCKED_M), self.measured_m + BLOCKED_M)
+        self.set_point_m = min(
+            max(self.set_point_m, self.measured_m - BLOCKED_M), self.measured_m + BLOCKED_M
+        )
         self.number += 1
         return self.number
 
