@@ -106,7 +106,9 @@ class Client:
 
     def send(self, goal):
         self.spin(self.reach.server_is_ready)
-        sending = self.reach.send_goal_async(goal, feedback_callback=lambda m: self.feedback.append(m.feedback))
+        sending = self.reach.send_goal_async(
+            goal, feedback_callback=lambda m: self.feedback.append(m.feedback)
+        )
         self.spin(sending.done)
         return sending.result()
 

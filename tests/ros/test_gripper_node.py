@@ -75,7 +75,9 @@ def test_the_opening_follows_over_the_makers_own_interface(gripper, tmp_path):
         serving.start("gripper_node", robot=name)
         fingers = Fingers(domain)
         try:
-            fingers.wait(lambda width: width == pytest.approx(widest, abs=2e-3))  # told from the finger joints
+            fingers.wait(
+                lambda width: width == pytest.approx(widest, abs=2e-3)
+            )  # told from the finger joints
             for target in (0.05, 0.0, 0.03, widest):
                 fingers.wait(lambda width, at=target: abs(width - at) < 4e-3, target_m=target)
             assert np.diff(fingers.widths).max() < 0.02  # it moved at a speed that fingers have
