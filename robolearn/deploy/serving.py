@@ -105,8 +105,9 @@ def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | N
 def _drop_wheels_libraries(environment: dict[str, str]) -> None:
     """Leave in LD_LIBRARY_PATH what a sourced workspace has added, such as message packages built with colcon."""
     given = [part for part in environment.pop("LD_LIBRARY_PATH", "").split(os.pathsep) if part]
-    own = str(Path(sys.prefix) / "lib")
-    kept = [part for part in given if part != own and not re.search(r"site-packages/ros_[^/]*\.libs", part)]
+    wheels = {part for part in given if re.search(r"/site-packages/ros_[^/]*\.libs$", part)}
+    wheels |= {part.split("/lib/python")[0] + "/lib" for part in wheels} | {str(Path(sys.prefix) / "lib")}
+    kept = [part for part in given if part not in wheels]
     if kept:
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
 
