@@ -28,7 +28,10 @@ def test_the_manifest_is_valid_and_names_every_import():
         "cryptography",
         "jax",
     }
-    makers = {"franka_msgs", "schunk_gripper_interfaces"}  # of the drivers of grippers, where there is such a gripper
+    makers = {
+        "franka_msgs",
+        "schunk_gripper_interfaces",
+    }  # of the drivers of grippers, where there is such a gripper
     for file in [*PACKAGE.glob("robolearn_ros/*.py"), *PACKAGE.glob("launch/*.py")]:
         assert _imports(file) - set(sys.stdlib_module_names) <= declared | makers, file.name
 
