@@ -37,7 +37,6 @@ class Client:
         from robolearn_interfaces.msg import Decision
         from robolearn_interfaces.srv import Challenge, Operate, Stop
         from sensor_msgs.msg import JointState, Range
-        from tf2_msgs.msg import TFMessage
 
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
@@ -68,7 +67,7 @@ class Client:
         self.person = self.node.create_publisher(Range, "robolearn/person_range", 10)
         self.Range = Range
         self.node.create_timer(0.05, self._walk_far_away)
-        self.TFMessage, self.tf = TFMessage, self.node.create_publisher(TFMessage, "/tf", 10)
+        self.tf = None
 
     def _walk_far_away(self):
         message = self.Range(radiation_type=self.Range.INFRARED, max_range=20.0, range=5.0)
@@ -119,11 +118,13 @@ class Client:
 
     def tell_frame(self, parent, child, position):
         from geometry_msgs.msg import TransformStamped
+        from tf2_msgs.msg import TFMessage
 
+        self.tf = self.tf or self.node.create_publisher(TFMessage, "/tf", 10)
         one = TransformStamped(child_frame_id=child)
         one.header.frame_id, one.header.stamp = parent, self.node.get_clock().now().to_msg()
         one.transform.translation.x, one.transform.translation.y, one.transform.translation.z = position
-        self.tf.publish(self.TFMessage(transforms=[one]))
+        self.tf.publish(TFMessage(transforms=[one]))
 
     def close(self):
         self.node.destroy_node()
