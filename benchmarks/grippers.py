@@ -51,17 +51,17 @@ class Driver:
         if now_s < self._free_s or self._waiting is not None:
             return
         if self._grasps and self._under_way is not None and not self.hand.outcome:
-            wish = self._plan.next(target_m, measured_m)
+            wish = self._plan.next(target_m, measured_m, now_s)
             if wish is not None and type(wish) is not type(self._under_way) and self._ros.driver == "franka":
                 self.hand.stop()
                 self._free_s = now_s + CALL_S
             return
         if isinstance(self._under_way, Move) and self.hand.outcome == "blocked":
             self._plan.failed()
-        wish = self._plan.next(target_m, measured_m)
+        wish = self._plan.next(target_m, measured_m, now_s)
         if wish is None:
             return
-        self._plan.sent(wish)
+        self._plan.sent(wish, now_s)
         self.sent += 1
         self._waiting, self._under_way = (now_s + CALL_S, wish), wish
         self._free_s = now_s + (CALL_S if self._grasps else GOAL_PERIOD_S)

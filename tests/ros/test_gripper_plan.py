@@ -12,49 +12,58 @@ from robolearn_ros.simulated_hand import SimulatedHand
 from robolearn.errors import ConfigError
 
 
-def plan(*, grasps=True, sent=None):
+def plan(*, grasps=True, sent=None, at_s=0.0):
     made = GripperPlan(0.08, grasps=grasps)
     if sent is not None:
-        made.sent(sent)
+        made.sent(sent, at_s)
     return made
 
 
 def test_a_target_is_commanded_once_and_small_changes_are_not():
     p = plan()
-    assert p.next(0.05, 0.05) == Move(0.05)
-    p.sent(Move(0.05))
-    assert p.next(0.0515, 0.05) is None
-    assert p.next(0.054, 0.05) == Move(0.054)
-    assert p.next(0.0795, 0.079) == Move(0.0795)
-    p.sent(Move(0.0795))
-    assert p.next(0.08, 0.079) == Move(0.08)  # the very end counts, however small the change
+    assert p.next(0.05, 0.05, 0.0) == Move(0.05)
+    p.sent(Move(0.05), 0.0)
+    assert p.next(0.0515, 0.05, 1.0) is None
+    assert p.next(0.054, 0.05, 2.0) == Move(0.054)
+    assert p.next(0.0795, 0.079, 3.0) == Move(0.0795)
+    p.sent(Move(0.0795), 3.0)
+    assert p.next(0.08, 0.079, 4.0) == Move(0.08)  # the very end counts, however small the change
 
 
-def test_a_target_inside_the_fingers_grasps_and_a_wider_one_lets_go():
+def test_fingers_that_stand_still_outside_the_target_have_met_something_and_grasp_it():
     p = plan(sent=Move(0.06))
-    assert p.next(0.055, 0.06) == Move(0.055)
-    assert p.next(0.05, 0.06) == Grasp()
-    p.sent(Grasp())
-    assert p.next(0.02, 0.04) is None
-    assert p.next(0.037, 0.04) is None
-    assert p.next(0.0385, 0.04) == Move(0.0385)
+    assert p.next(0.03, 0.06, 0.02) == Move(0.03)  # they have hardly been told
+    p.sent(Move(0.03), 0.02)
+    for k in range(1, 6):
+        assert p.next(0.03, 0.06 - 0.004 * k, 0.02 + 0.04 * k) is None  # they are on their way
+    assert p.next(0.03, 0.04, 0.26) is None
+    assert p.next(0.03, 0.04, 0.35) == Grasp()
+    p.sent(Grasp(), 0.35)
+    assert p.next(0.0, 0.04, 0.4) is None
+    assert p.next(0.037, 0.04, 0.5) is None
+    assert p.next(0.0385, 0.04, 0.6) == Move(0.0385)  # let go
 
 
 def test_without_a_command_of_its_own_a_grasp_is_a_target():
-    assert plan(grasps=False, sent=Move(0.06)).next(0.01, 0.06) == Move(0.01)
+    p = plan(grasps=False, sent=Move(0.06))
+    assert p.next(0.01, 0.06, 0.0) == Move(0.01)
+    assert p.next(0.01, 0.06, 9.0) == Move(0.01)
 
 
-def test_after_a_failure_the_target_is_commanded_anew():
-    p = plan(sent=Move(0.05))
-    assert p.next(0.05, 0.08) != Move(0.05)
-    p = plan(sent=Move(0.05))
+def test_a_grasp_that_came_to_nothing_is_commanded_anew_and_a_blocked_move_becomes_one():
+    p = plan(sent=Grasp())
+    assert p.next(0.0, 0.04, 0.0) is None
     p.failed()
-    assert p.next(0.05, 0.05) == Move(0.05)
+    assert p.next(0.0, 0.04, 0.05) == Move(0.0)
+    p = plan(sent=Move(0.03))
+    p.next(0.03, 0.04, 0.0)
+    p.failed()
+    assert p.next(0.03, 0.04, 1.0) == Grasp()
 
 
-@pytest.mark.parametrize(("target", "expected"), [(-1.0, Grasp()), (5.0, Move(0.08))])
+@pytest.mark.parametrize(("target", "expected"), [(-1.0, Move(0.0)), (5.0, Move(0.08))])
 def test_targets_outside_the_range_are_bounded(target, expected):
-    assert plan().next(target, 0.04) == expected
+    assert plan().next(target, 0.04, 0.0) == expected
 
 
 def test_the_opening_comes_from_finger_joints():

@@ -97,10 +97,11 @@ class GripperNode:
             self._plan.failed()
         if self._target_m is None or self._width_m is None or self._stale or self._driver.busy:
             return
-        wish = self._plan.next(self._target_m, self._width_m)
+        now_s = time.monotonic()
+        wish = self._plan.next(self._target_m, self._width_m, now_s)
         if wish is not None and self._driver.send(wish):
             self._counts["sent"] += 1
-            self._plan.sent(wish)
+            self._plan.sent(wish, now_s)
 
     @property
     def _stale(self) -> bool:
