@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ MISSING = "the package tf2_msgs is not installed (apt: ros-jazzy-tf2-msgs), so t
 
 
 class FrameListener:
-    """The frames of /tf, taken by the control loop's thread."""
+    """The frames of /tf, taken by the control loop's thread, asked for by any."""
 
     def __init__(self, node: Node):
-        self._tree = FrameTree()
+        self._tree, self._lock = FrameTree(), threading.Lock()
         self._polled: list[tuple[Polled[Any], bool]] = []
         self.available = importlib.util.find_spec("tf2_msgs") is not None
         if self.available:
@@ -34,12 +35,16 @@ class FrameListener:
         """Every transform that came since the last call."""
         for polled, static in self._polled:
             for message in polled.take():
-                for one in message.transforms:
-                    t, q, stamp = one.transform.translation, one.transform.rotation, one.header.stamp
-                    self._tree.add(
-                        one.header.frame_id, one.child_frame_id, np.array([t.x, t.y, t.z]),
-                        np.array([q.w, q.x, q.y, q.z]), stamp.sec + stamp.nanosec / 1e9, static=static,
-                    )  # fmt: skip
+                with self._lock:
+                    for one in message.transforms:
+                        self._add(one, static)
+
+    def _add(self, one: Any, static: bool) -> None:
+        t, q, stamp = one.transform.translation, one.transform.rotation, one.header.stamp
+        self._tree.add(
+            one.header.frame_id, one.child_frame_id, np.array([t.x, t.y, t.z]), np.array([q.w, q.x, q.y, q.z]),
+            stamp.sec + stamp.nanosec / 1e9, static=static,
+        )  # fmt: skip
 
     def transform(
         self, position_m: Vector, orientation: Vector, header: Any, target: str
@@ -48,4 +53,5 @@ class FrameListener:
         if not self.available:
             raise ConfigError(MISSING)
         stamp = header.stamp.sec + header.stamp.nanosec / 1e9
-        return self._tree.transform(position_m, orientation, header.frame_id, target, stamp or None)
+        with self._lock:
+            return self._tree.transform(position_m, orientation, header.frame_id, target, stamp or None)
