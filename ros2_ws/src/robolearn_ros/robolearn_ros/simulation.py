@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.errors import RobotError
-from robolearn.robots import Robot, is_packaged
+from robolearn.robots import Robot
 from robolearn.robots.gripper import FINGERS
 from robolearn.sim.plant import Plant, add_play, change_spec, play_joints
 
@@ -164,7 +164,7 @@ def _task_scene(
 
     from robolearn.env.task import load_task
 
-    own = robot.path if not is_packaged(robot.name) else robot.name  # an arm of one's own has but a path
+    own = robot.path if robot.name == robot.arm else robot.name  # a path may be that of a calibration
     made = load_task(f"{own}/{task}")
     sensors = made.sensors()
     named: dict[str, dict[str, str]] = {}
