@@ -96,6 +96,17 @@ class Client:
         fields["operator_name"] = fields.pop("operator")
         return self.call(self.Operate.Request(**fields))
 
+    def start(self):
+        """A monitor that has just come up has not heard of all others yet, and refuses until it has."""
+        deadline = time.monotonic() + 20.0
+        answer = self.operate("start")
+        while not answer.accepted:
+            assert time.monotonic() < deadline, answer.text
+            until = time.monotonic() + 0.2
+            self.spin(lambda: time.monotonic() > until)
+            answer = self.operate("start")
+        assert answer.operator_name == "this-machine"
+
     def goal(self, place, frame="", **changes):
         goal = self.Goal(**changes)
         goal.goal.header.frame_id = frame
@@ -144,10 +155,7 @@ def cell(tmp_path_factory):
         serving.wait_until_active()
         client = Client(domain)
         client.spin(lambda: client.decisions and client.decisions[-1].state == "holding")
-        time.sleep(0.5)
-        answer = client.operate("start")
-        assert answer.accepted, answer.text
-        assert answer.operator_name
+        client.start()
         yield client, folder
         client.close()
         assert serving.stop() == {"sim_node": 0, "safety_node": 0, "policy_node": 0}

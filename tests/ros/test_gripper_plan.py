@@ -36,9 +36,9 @@ def test_fingers_that_stand_still_outside_the_target_have_met_something_and_gras
     p.sent(Move(0.03), 0.02)
     for k in range(1, 6):
         assert p.next(0.03, 0.06 - 0.004 * k, 0.02 + 0.04 * k) is None  # they are on their way
-    assert p.next(0.03, 0.04, 0.26) is None
-    assert p.next(0.03, 0.04, 0.35) == Grasp()
-    p.sent(Grasp(), 0.35)
+    assert p.next(0.03, 0.04, 0.3) is None
+    assert p.next(0.03, 0.04, 0.39) == Grasp()
+    p.sent(Grasp(), 0.39)
     assert p.next(0.0, 0.04, 0.4) is None
     assert p.next(0.037, 0.04, 0.5) is None
     assert p.next(0.0385, 0.04, 0.6) == Move(0.0385)  # let go

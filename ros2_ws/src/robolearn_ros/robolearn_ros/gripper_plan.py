@@ -12,7 +12,7 @@ from dataclasses import dataclass
 DEADBAND_M = 0.003  # smaller changes of the target are not worth a command
 SQUEEZE_M = 0.008  # the target so far inside fingers that stand still means: close, and hold what is there
 MOVED_M = 0.0005  # a smaller change of the opening is no motion
-STALLED_S = 0.08  # two joint states of a gripper at 30 Hz
+STALLED_S = 0.15  # longer than a driver takes from a command to the first motion
 RELEASE_M = 0.002  # the target this near to the measured opening, or wider, lets go
 
 
