@@ -103,7 +103,7 @@ class Client:
         while not answer.accepted:
             assert time.monotonic() < deadline, answer.text
             until = time.monotonic() + 0.2
-            self.spin(lambda: time.monotonic() > until)
+            self.spin(lambda until=until: time.monotonic() > until)
             answer = self.operate("start")
         assert answer.operator_name == "this-machine"
 
