@@ -134,7 +134,8 @@ def decide_gate(
     """Sign a decision at a gate of a run, and add it to the trail. Raises ConfigError, BundleError or LogError."""
     digest = subject_of(run_dir, gate)
     given = decide(
-        key, _run_gate(gate), run_dir.absolute().name, digest, who, role=role, reason=reason, decision=decision, days=days
+        key, _run_gate(gate), run_dir.absolute().name, digest, who,
+        role=role, reason=reason, decision=decision, days=days
     )  # fmt: skip
     fields = given.model_dump(mode="json", by_alias=True)
     AuditTrail(run_dir, load_or_create_key()).record("decision", fields)
