@@ -181,6 +181,8 @@ def _record(loop: _Loop, iteration: int, values: dict[str, float], took_s: float
     steps = loop.config.steps_per_iteration
     if values["episodes"] == 0:  # no episode ended: there is no success rate, rather than one of zero
         values = {name: value for name, value in values.items() if name not in _EPISODE_METRICS}
+    if (iteration - 1) / loop.config.iterations >= loop.config.imitation_fraction:
+        values.pop("loss/imitation", None)  # the expert was not asked
     row: dict[str, Any] = {"iteration": iteration, "steps": iteration * steps, **values}
     row |= {"time/wall_s": round(loop.wall_s, 4), "time/steps_per_s": round(steps / took_s, 1)}
     for tracker in loop.trackers:
