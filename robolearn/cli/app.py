@@ -25,6 +25,7 @@ from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
 from robolearn.cli.options import Json, NewKey, Overrides, Task
+from robolearn.cli.plot import plot
 from robolearn.cli.terminal import Terminal
 from robolearn.errors import ConfigError, LogError, RobolearnError
 
@@ -271,6 +272,9 @@ def evaluate(
         notes = notes + done.write_films(progress)
     for note in notes:
         err.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+app.command(rich_help_panel=RESEARCHER)(plot)
 
 
 @app.command(rich_help_panel=RESEARCHER)
