@@ -113,6 +113,12 @@ class TrainConfig(Config):
         description="changes of this config where imitation_fraction is 0: a policy that starts from nothing explores"
         " with more noise, and takes more steps, than one that corrects what it imitated",
     )
+    selection_episodes: int = Field(
+        default=0,
+        ge=0,
+        description="episodes that each checkpoint after imitation plays without noise; the policy that did best is kept"
+        " and exported. Not those of an evaluation. 0: the newest is kept",
+    )
     groups: PositiveInt = Field(
         default=8,
         description="blocks of environments that draw their own noise and minibatches. Any number of devices that"

@@ -12,8 +12,9 @@ from train_point import point_config
 
 from robolearn.config import load_config
 from robolearn.errors import CheckpointError, ConfigError
-from robolearn.learn import folder, trainer
+from robolearn.learn import folder, selection, trainer
 from robolearn.learn.checkpoint import Checkpoints
+from robolearn.learn.evaluate import evaluate
 from robolearn.learn.imitation import expert_of, noise_scale
 from robolearn.learn.run import open_run
 from robolearn.learn.train_config import PpoConfig, TrainConfig, train_config
@@ -92,6 +93,46 @@ def test_new_statistics_of_observations_do_not_change_the_policy(tmp_path):
     assert float(np.abs(means[0] - means[1]).max()) > 1e-3
     obs = jax.random.normal(jax.random.key(0), (50, PointMass(1).obs_size))
     np.testing.assert_allclose(late.policy.mean(obs), early.policy.mean(obs), atol=1e-6)
+
+
+def worse_from(iteration, monkeypatch):
+    """Candidates succeed in all their episodes, and from an iteration on in none."""
+    seen = []
+
+    def successes(self, policy):
+        seen.append(jax.device_get(policy.arrays))
+        return 8 if len(seen) <= iteration else 0
+
+    monkeypatch.setattr(selection.Selection, "_successes", successes)
+    return seen
+
+
+def test_the_best_candidate_is_kept_and_a_resumed_run_keeps_it_too(tmp_path, monkeypatch):
+    config = point_config(20, imitation_fraction=0.35, selection_episodes=8)
+    seen = worse_from(2, monkeypatch)
+    whole = train(config, tmp_path / "whole", env=PointMass(64))
+    assert len(seen) == 4  # the end of imitation after 7 iterations, then the checkpoints 10, 15, 20
+    assert whole.selected == {"iteration": 10, "successes": 8, "episodes": 8}
+    seen = worse_from(2, monkeypatch)
+    run_dir = tmp_path / "run"
+    train(config, run_dir, env=PointMass(64), stop=StopAfter(12))
+    resumed = train(config, run_dir, env=PointMass(64), resume=True)
+    assert prints(run_dir, 20) == prints(tmp_path / "whole", 20)
+    opened = open_run(run_dir)
+    assert opened.selected == resumed.selected == whole.selected
+    assert "iteration 10, the best of the run with 8 successes in 8 episodes of its own" in opened.which
+    for kept in (whole, resumed, opened):
+        jax.tree.map(np.testing.assert_array_equal, kept.policy.arrays, seen[1])
+
+
+def test_choosing_changes_no_bit_of_the_training_and_counts_episodes_without_noise(whole, tmp_path):
+    config = point_config(20, selection_episodes=100)
+    run = train(config, tmp_path / "run", env=PointMass(64))
+    assert without_times(run.metrics) == without_times(whole.metrics)
+    assert prints(tmp_path / "run", 20)["state"] == prints(whole.run_dir, 20)["state"]
+    assert run.selected is not None
+    again = evaluate(PointMass(64), run.actor(), 100, seed=selection.SEED)
+    assert run.selected["successes"] == again.success.successes
 
 
 def test_the_expert_acts_in_fewer_and_fewer_environments():
