@@ -116,8 +116,8 @@ class TrainConfig(Config):
     selection_episodes: int = Field(
         default=0,
         ge=0,
-        description="episodes that each checkpoint after imitation plays without noise; the policy that did best is kept"
-        " and exported. Not those of an evaluation. 0: the newest is kept",
+        description="episodes that each checkpoint after imitation plays without noise; the policy that did best"
+        " is kept and exported. Not those of an evaluation. 0: the newest is kept",
     )
     groups: PositiveInt = Field(
         default=8,
