@@ -128,11 +128,7 @@ def train(
         if is_first():
             begun = RunAudit(run_dir, config, env, int(state.learner.iteration), checkpoints.wait)
             audit = stack.enter_context(begun)
-            trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration), progress.warn)
-            for tracker in trackers:
-                stack.callback(tracker.close)
-            for text in missing:
-                progress.warn(text)
+            trackers = _opened(stack, run_dir, config, int(state.learner.iteration), progress)
         progress.stage("compiling")
         stopwatch = Stopwatch() if jax.process_count() > 1 else None
         step = compiled(make_iteration(config, env, mesh, stopwatch).lower(state, per_device(mesh, False)))
@@ -158,6 +154,18 @@ def train(
     policy = policy._replace(arrays=jax.device_get(policy.arrays))
     selected = None if best is None else best.to_json()
     return Run(run_dir, config, policy, int(state.learner.iteration), outcome, selected)
+
+
+def _opened(
+    stack: ExitStack, run_dir: Path, config: TrainConfig, iteration: int, progress: Progress
+) -> list[Tracker]:
+    """The trackers of a run, closed with the stack."""
+    trackers, missing = open_trackers(run_dir, config, iteration, progress.warn)
+    for tracker in trackers:
+        stack.callback(tracker.close)
+    for text in missing:
+        progress.warn(text)
+    return trackers
 
 
 def _iterate(
