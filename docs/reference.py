@@ -7,6 +7,7 @@ The documentation's build runs it (`docs/hooks.py`). What the table of events sa
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
+ARMS = ROOT / "docs" / "results" / "arms.json"
+_QUESTIONS = ("limits.torque_nm of", "limits.torque_nm is", "The model file states", "Link")
 NODES = ROOT / "ros2_ws" / "src" / "robolearn_ros" / "robolearn_ros"
 
 EVENTS = {
@@ -58,6 +61,7 @@ def main(folder: Path) -> None:
     pages = {
         "tasks": tasks_page,
         "robots": robots_page,
+        "arms_tried": arms_tried_page,
         "nodes": nodes_page,
         "config": config_page,
         "rules": rules_page,
@@ -156,6 +160,42 @@ def robots_page() -> str:
             table(("limit", "source", "trust"), sources),
             *(f"- {line}" for line in (*ros.beware, *ros.recovery)),
         ]
+    return "\n\n".join(parts) + "\n"
+
+
+def arms_tried_page() -> str:
+    """What became of makers' own model files, from docs/results/arms.json (`benchmarks/arms.py`)."""
+    results: dict[str, dict[str, Any]] = json.loads(ARMS.read_text(encoding="utf-8"))
+    rows, refused, asked = [], [], []
+    for name, arm in results.items():
+        if "refused" in arm:
+            refused.append(f"- `{name}` ({arm['source']}): {arm['refused']}")
+            continue
+        reach = arm.get("reach", {})
+        rate = (
+            "not tried"
+            if "success" not in reach
+            else f"{reach['success']:.1%} after {reach['steps']:,} steps"
+        )
+        expert = f"{reach['expert']:.0%}" if "expert" in reach else "not tried"
+        hulls = f"{arm['hulls']} links, {arm['shapes']} shapes" if arm["hulls"] else "none needed"
+        hulls = hulls if arm["watched"] else f"{hulls}; not all is watched"
+        rows.append((arm["label"], arm["source"], arm["joints"], hulls, expert, rate))
+        questions = [line for line in arm["findings"] if line.startswith(_QUESTIONS)]
+        asked += [f"- {arm['label']}: {line}" for line in questions]
+    parts = [
+        "# Arms tried",
+        "Model files as their makers published them, none of which is part of robolearn. For each, `robolearn robots "
+        "draft` wrote the robot file, figures that the model file does not state were added by hand, `robolearn robots "
+        "hulls` fitted hulls, and `robolearn train FILE/reach` trained with the defaults and one seed, on one core. "
+        "Success is that of the policy that was exported, over fresh episodes. Nothing here was tried on a real arm. "
+        "Made by `python -m benchmarks.arms`.",
+        table(("arm", "model file", "joints", "hulls", "expert", "`reach`, success"), rows),
+    ]
+    if refused:
+        parts += ["## Refused", "\n".join(refused)]
+    if asked:
+        parts += ["## What `robots check` questions in them", "\n".join(asked)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -77,6 +77,7 @@ class PickCube(TableTask[PickCubeConfig]):
     success_text = "cube centre within 3 cm of the goal for the last 0.5 s of the episode"
     config_type = PickCubeConfig
     objects = ("cube",)
+    fits_the_arm = True
 
     @property
     def slots(self) -> tuple[Slot, ...]:
