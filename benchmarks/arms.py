@@ -1,6 +1,6 @@
-"""Try arms of makers' own files: check, hulls, the expert, `reach` with the defaults: `python -m benchmarks.arms FOLDER`.
+"""Try arms of makers' own files: check, hulls, the expert, `reach` with the defaults.
 
-    python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--seconds 900] [--runs DIR] [--results FILE]
+    python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--serve] [--seconds 900] [--runs DIR]
 
 FOLDER holds the robot files (`robolearn robots draft` writes them) and `sources.json`: {name: where its model file is
 from}. Results go to docs/results/arms.json, one arm after the other, and from there into the reference. An arm that is
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -82,6 +83,38 @@ def trained(path: Path, run: Path, seconds: float) -> dict[str, Any]:
     return facts
 
 
+def served(path: Path, bundle: Path, folder: Path, goals: int = 5) -> dict[str, Any]:
+    """Goals that the policy reaches on the simulated arm over ROS 2, behind the monitor, in a cell of `init-cell`."""
+    import jax
+
+    from robolearn.deploy.deployment import load_deployment, node_parameters
+    from robolearn.deploy.exercise import exercise
+    from robolearn.deploy.new_cell import Cell, write_cell
+    from robolearn.deploy.serving import Serving, free_domain
+    from robolearn.env.task import load_task
+
+    task = load_task(f"{path}/reach")
+    points = [
+        task.reset(key).goal["goal_position"].tolist() for key in jax.random.split(jax.random.key(7), goals)
+    ]
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        file, _ = write_cell(folder / "cell", Cell(robot=str(path), name="trial of arms"))
+        deployment = load_deployment(file, ["mode=automatic"])
+        nodes = node_parameters(deployment, bundle, sim=True, log_dir=folder / "safety")
+        nodes["sim_node"]["person_sensor"] = False  # the exercise stands for it
+        with Serving(
+            folder / "nodes", robot=str(path), rate_hz=deployment.rate_hz, domain_id=free_domain()
+        ) as serving:
+            for name, parameters in nodes.items():
+                serving.start(name, **parameters)
+            result = exercise(serving, points, faults=False, timeout_s=150.0)
+    except RobolearnError as error:
+        return {"goals": goals, "reached": 0, "said": str(error)[-400:]}
+    reached = [goal for goal in result["goals"] if goal["reached"]]
+    return {"goals": len(result["goals"]), "reached": len(reached), "rate_hz": deployment.rate_hz}
+
+
 def main() -> None:
     """Try the arms of a folder."""
     given = _arguments()
@@ -104,6 +137,9 @@ def main() -> None:
                 break
             before = results[name].get("reach", {})
             results[name]["reach"] = before | trained(path, given.runs / name, left - _LEAST_S / 2)
+        bundles = sorted((given.runs / name).glob("*.robolearn"))
+        if given.serve and bundles and not results[name].get("serve", {}).get("reached"):
+            results[name]["serve"] = served(path.resolve(), bundles[0].resolve(), given.runs / name / "served")
         replace_file(given.results, json.dumps(dict(sorted(results.items())), indent=1) + "\n")
         print(name, {k: v for k, v in results[name].items() if k != "findings"}, flush=True)
 
@@ -115,6 +151,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--no-train", action="store_true")
+    parser.add_argument(
+        "--serve", action="store_true", help="serve what was trained; needs ROS 2 and idle processors"
+    )
     parser.add_argument("--again", action="store_true", help="check again what is there")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--runs", type=Path, default=Path("runs/arms"))

@@ -18,6 +18,11 @@ from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
 ARMS = ROOT / "docs" / "results" / "arms.json"
+_HOW_TRIED = """\
+Model files as their makers published them; none is part of robolearn. For each, `robolearn robots draft` wrote the
+robot file, figures that the model file does not state were added by hand, `robolearn robots hulls` fitted hulls, and
+`robolearn train FILE/reach` trained with the defaults and one seed, on one core. Success is that of the policy that
+was exported, over fresh episodes. Nothing here was tried on a real arm. Made by `python -m benchmarks.arms`."""
 _QUESTIONS = ("limits.torque_nm of", "limits.torque_nm is", "The model file states", "Link")
 NODES = ROOT / "ros2_ws" / "src" / "robolearn_ros" / "robolearn_ros"
 
@@ -180,17 +185,15 @@ def arms_tried_page() -> str:
         expert = f"{reach['expert']:.0%}" if "expert" in reach else "not tried"
         hulls = f"{arm['hulls']} links, {arm['shapes']} shapes" if arm["hulls"] else "none needed"
         hulls = hulls if arm["watched"] else f"{hulls}; not all is watched"
-        rows.append((arm["label"], arm["source"], arm["joints"], hulls, expert, rate))
+        serve = arm.get("serve", {})
+        goals = f"{serve['reached']} of {serve['goals']}" if "goals" in serve else "not tried"
+        rows.append((arm["label"], arm["source"], arm["joints"], hulls, expert, rate, goals))
         questions = [line for line in arm["findings"] if line.startswith(_QUESTIONS)]
         asked += [f"- {arm['label']}: {line}" for line in questions]
     parts = [
         "# Arms tried",
-        "Model files as their makers published them, none of which is part of robolearn. For each, `robolearn robots "
-        "draft` wrote the robot file, figures that the model file does not state were added by hand, `robolearn robots "
-        "hulls` fitted hulls, and `robolearn train FILE/reach` trained with the defaults and one seed, on one core. "
-        "Success is that of the policy that was exported, over fresh episodes. Nothing here was tried on a real arm. "
-        "Made by `python -m benchmarks.arms`.",
-        table(("arm", "model file", "joints", "hulls", "expert", "`reach`, success"), rows),
+        _HOW_TRIED,
+        table(("arm", "model file", "joints", "hulls", "expert", "`reach`, success", "goals served"), rows),
     ]
     if refused:
         parts += ["## Refused", "\n".join(refused)]

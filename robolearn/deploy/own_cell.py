@@ -1,6 +1,6 @@
-"""The deployment file and the safety profile of a cell around an arm of the user's own, before any answers.
+"""The first deployment file and safety profile of a cell around an arm of the user's own.
 
-The profile is the packaged one of another arm with this arm's limits in place of that arm's, and a box around its reach.
+The profile is the packaged one of another arm, with this arm's limits in that arm's place and a box around its reach.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ _TILT, _EDGE = (
     0.15,
 )  # what a radian of tilt weighs against a reach of distance; room to the joints' ends, as a share
 _GOOD = 0.02
+_DRIFT = 0.1  # of the way to the middle, in each step
 
 
 class Worked(NamedTuple):
@@ -76,9 +77,8 @@ def home_posture(robot: Robot) -> Array | None:
         tcp_near, turn_near = forward(robot, near)
         cost = _cost(tcp_near, turn_near, goal, reach)
         close = np.flatnonzero(cost < cost.min() + 0.01)
-        # of those as good, the one whose joints are nearest to the middle of their ranges
-        middle = np.linalg.norm((near[close] - (low + high) / 2.0) / np.maximum(high - low, 1e-6), axis=1)
-        best = close[int(np.argmin(middle))]
+        # of those as good, the least bent one: an arm with a joint too many then lies in one plane
+        best = close[int(np.argmin(np.abs(near[close] - (low + high) / 2.0).sum(axis=1)))]
         if cost[best] < _GOOD:
             return near[best]
         if up == _UP:
@@ -96,7 +96,11 @@ def _cost(tcp: Array, turn: Array, goal: Array, reach: float) -> Array:
 
 
 def _settle(robot: Robot, q: Array, goal: Array, low: Array, high: Array) -> Array:
-    """Postures [k, n] moved towards the goal, the tool down and the fingers sideways, by damped least squares."""
+    """Postures [k, n] moved towards the goal, the tool down and the fingers sideways, by damped least squares.
+
+    What the goal leaves free drifts to the middle between low and high.
+    """
+    middle, unit = (low + high) / 2.0, np.eye(robot.dof)
     for _ in range(_STEPS):
         at = frames(robot, q)
         sign = np.where(at.rotation[:, 1, 1] < 0.0, -1.0, 1.0)
@@ -107,6 +111,8 @@ def _settle(robot: Robot, q: Array, goal: Array, low: Array, high: Array) -> Arr
         error = np.concatenate([goal - at.position, weight * miss], axis=1)
         jacobian = np.concatenate([at.linear, weight * at.angular], axis=1)
         square = jacobian @ np.swapaxes(jacobian, 1, 2) + 1e-4 * np.eye(6)
-        step = np.swapaxes(jacobian, 1, 2) @ np.linalg.solve(square, error[..., None])
+        inverse = np.swapaxes(jacobian, 1, 2) @ np.linalg.inv(square)
+        free = (unit - inverse @ jacobian) @ (_DRIFT * (middle - q))[..., None]
+        step = inverse @ error[..., None] + free
         q = np.clip(q + np.clip(step[..., 0], -0.2, 0.2), low, high)
     return q

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 import yaml
+from robolearn_envs.table import AREA_M, SCALES, table_scale
 
 from robolearn.env.task import load_task
 from robolearn.errors import TaskError
 from robolearn.robots import forward, load_robot
-from robolearn_envs.table import AREA_M, SCALES, table_scale
 
 JOINTS = ("waist", "shoulder", "elbow", "roll", "pitch", "spin")
 
