@@ -139,7 +139,9 @@ def main() -> None:
             results[name]["reach"] = before | trained(path, given.runs / name, left - _LEAST_S / 2)
         bundles = sorted((given.runs / name).glob("*.robolearn"))
         if given.serve and bundles and not results[name].get("serve", {}).get("reached"):
-            results[name]["serve"] = served(path.resolve(), bundles[0].resolve(), given.runs / name / "served")
+            results[name]["serve"] = served(
+                path.resolve(), bundles[0].resolve(), given.runs / name / "served"
+            )
         replace_file(given.results, json.dumps(dict(sorted(results.items())), indent=1) + "\n")
         print(name, {k: v for k, v in results[name].items() if k != "findings"}, flush=True)
 

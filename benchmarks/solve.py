@@ -56,7 +56,7 @@ def solve(task: str, seed: int, folder: Path) -> dict[str, object]:
 def table(results: dict[str, dict[str, object]]) -> str:
     """The results as Markdown: one row a task, the seeds in order."""
     lines = [
-        "| task | success of 1,000 fresh episodes, seed by seed | training, s | asked for |",
+        "| task | success in 1,000 fresh episodes, per seed | training, s | target |",
         "| --- | --- | --- | --- |",
     ]
     for task, (least, limit_s) in BARS.items():
@@ -117,7 +117,7 @@ def main() -> int:
         if run["success"] < BARS[task][0] or run["wall_s"] > BARS[task][1]
     ]
     if short:
-        print(f"Below what was asked for: {', '.join(short)}.")
+        print(f"Below the target: {', '.join(short)}.")
     return 1 if short else 0
 
 

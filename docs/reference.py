@@ -36,7 +36,7 @@ EVENTS = {
     "stop": "a stop began: cycle, rules, what was commanded, sent and measured",
     "stop_cause": "a further rule acted during a stop",
     "stop_report": "how the stop went: predicted and measured time and travel",
-    "stop_request": "a stop was asked for, and why",
+    "stop_request": "a stop was requested, and why",
     "reset": "who reset, why, with which answer",
     "mode": "a change of mode, by whom, with which answer",
     "command_source": "the first commands, or those of a new source: its name, digest of its policy, cycle",

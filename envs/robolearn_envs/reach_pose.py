@@ -53,8 +53,8 @@ class ReachPose(Task[ReachPoseConfig]):
         super().__init__(robot, config)
         if robot.dof < 6:
             raise TaskError(
-                f"Task 'reach_pose' asks for a position and an orientation, which takes 6 joints; robot '{robot.name}' "
-                f"has {robot.dof}. Use 'reach', which asks for a position alone."
+                f"Task 'reach_pose' controls position and orientation, which needs 6 joints; robot '{robot.name}' "
+                f"has {robot.dof}. Use 'reach', which controls the position only."
             )
 
     @property

@@ -160,7 +160,7 @@ class VecEnv:
         wanted = (self.num_envs, self.task.action_size)
         if jnp.shape(action) != wanted:
             raise TaskError(
-                f"Task '{self.task.full_name}': step takes actions of shape {wanted}, a row for each environment, not "
+                f"Task '{self.task.full_name}': step takes actions of shape {wanted}, one row per environment, not "
                 f"{jnp.shape(action)}."
             )
         action = jnp.clip(action, -1.0, 1.0)
@@ -171,7 +171,8 @@ class VecEnv:
         """Raise PhysicsError in a process that was forked from the one that made the environment."""
         if os.getpid() != self._pid:
             raise PhysicsError(
-                "This environment was made before the process was forked, and JAX's threads are not in the copy. Start "
+                "This environment was made before the process was forked, and "
+                "JAX's threads do not survive a fork. Start "
                 "workers with multiprocessing.get_context('spawn'), and make environments in them."
             )
 
@@ -391,5 +392,5 @@ def _finite(readings: Readings) -> Array:
 
 
 def _put(old: Any, ids: Array, new: Any) -> Any:
-    """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is no row."""
+    """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is not a row."""
     return jax.tree.map(lambda a, b: a.at[ids].set(b, mode="drop"), old, new)

@@ -57,7 +57,7 @@ class Run:
     @property
     def which(self) -> str:
         """Which checkpoint the policy is from, and why this one."""
-        return f"Policy of checkpoint {self.iteration}, the newest that is whole in {self.run_dir}."
+        return f"Policy of checkpoint {self.iteration}, the newest valid one in {self.run_dir}."
 
     @property
     def resume_command(self) -> str:

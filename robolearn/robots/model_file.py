@@ -90,10 +90,10 @@ def urdf_root(
     try:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
-        raise RobotError(f"'{path}' is no XML: {error}.") from None
+        raise RobotError(f"'{path}' is not XML: {error}.") from None
     if root.tag != "robot":
         raise RobotError(
-            f"'{path}' is no URDF: its root is <{root.tag}>, not <robot>. An MJCF file goes by `mjcf`."
+            f"'{path}' is not a URDF: its root is <{root.tag}>, not <robot>. An MJCF file goes by `mjcf`."
         )
     return root
 

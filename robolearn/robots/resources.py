@@ -31,7 +31,7 @@ def find_resource(uri: str, beside: Path, package_dirs: Sequence[Path] = ()) -> 
             return candidate
     for candidate in _installed_elsewhere(path, beside, package_dirs):
         return candidate
-    raise RobotError(f"'{uri}' is not there. Paths are relative to the model file, in {beside}.")
+    raise RobotError(f"'{uri}' does not exist. Paths are relative to the model file, in {beside}.")
 
 
 def find_package(name: str, beside: Path, package_dirs: Sequence[Path] = ()) -> Path:

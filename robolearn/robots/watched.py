@@ -35,13 +35,13 @@ def unwatched_advice(links: list[str], robot: str, model: mujoco.MjModel) -> str
     said = []
     if shaped:
         said.append(
-            f"{_named(shaped)} geometry that the safety monitor cannot watch (a mesh): `serve` refuses the arm. Fit "
+            f"{_named(shaped)} geometry that the safety monitor cannot check (a mesh): `serve` refuses the arm. Fit "
             f"hulls to the meshes and write them into the robot file: robolearn robots hulls {robot}. Or give them "
             "under `hulls`."
         )
     if empty:
         said.append(
-            f"{_named(empty)} a mass and no geometry, so the safety monitor cannot watch it: `serve` refuses the arm. "
+            f"{_named(empty)} a mass and no geometry, so the safety monitor cannot check it: `serve` refuses the arm. "
             "There is nothing in the model file to fit a hull to: write one under `hulls`, or fit it to a mesh of your "
             f"own: robolearn robots hulls {robot} --mesh {empty[0]}=MESH"
         )

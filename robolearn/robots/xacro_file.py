@@ -18,8 +18,8 @@ def expanded_xacro(path: Path, arguments: dict[str, str], package_dirs: Sequence
         from xacro import substitution_args
     except ModuleNotFoundError:
         raise RobotError(
-            f"'{path}' is a xacro file, and xacro is not installed: pip install 'robolearn[arms]', or expand it where "
-            f"it is: xacro {path.name} > {path.name.split('.')[0]}.urdf"
+            f"'{path}' is a xacro file, and xacro is not installed: pip install 'robolearn[arms]', or "
+            f"expand it first: xacro {path.name} > {path.name.split('.')[0]}.urdf"
         ) from None
     try:
         with _packages_found(substitution_args, path.parent, package_dirs):

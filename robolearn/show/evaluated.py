@@ -47,7 +47,7 @@ def evaluate_path(
     made here.
     """
     if policy is not None and plant is not None:
-        raise ConfigError("--plant is for a run or a bundle: the expert is evaluated on the model.")
+        raise ConfigError("--plant cannot be combined with --policy expert.")
     clips = EpisodeClips() if video else None
     notes: list[str] = []
     if path.suffix == SUFFIX or path.is_file():
@@ -64,7 +64,7 @@ def evaluate_path(
     else:
         if robot is not None:
             raise ConfigError(
-                "--robot is for a bundle: a run folder knows its robot, see `task` in its config.yaml."
+                "--robot is only for bundles: the robot of a run is in its config.yaml, see `task`."
             )
         run = open_run(path)
         target, prefix = output or path, ""
@@ -96,7 +96,7 @@ def _evaluate_expert(
 ) -> Evaluated:
     if policy != EXPERT:
         raise ConfigError(
-            unknown("policy", policy, [EXPERT]) + " Without --policy the run's own is evaluated."
+            unknown("policy", policy, [EXPERT]) + " Without --policy, the run's own policy is evaluated."
         )
     if folder.is_run(path):
         env, target = open_run(path).evaluation_env(episodes), output or path

@@ -154,7 +154,7 @@ class MjxPhysics(Physics):
             )
         if model.nplugin or model.nmocap:
             raise PhysicsError(
-                f"The '{self.engine}' engine is given no plugins or mocap bodies: remove them."
+                f"The '{self.engine}' engine does not support plugins or mocap bodies: remove them."
             )
 
 

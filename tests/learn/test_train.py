@@ -284,7 +284,7 @@ def test_a_finished_run_is_extended_and_never_shortened(tmp_path):
 def test_a_wrong_override_is_blamed_on_the_command_line_and_a_wrong_file_on_the_file(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("num_envs: 64\n")
-    with pytest.raises(ConfigError, match=r"num_envs=-3 \(of the command line\)"):
+    with pytest.raises(ConfigError, match=r"num_envs=-3 \(command line\)"):
         train_config("fr3/reach", file, ["num_envs=-3"])
     file.write_text("num_envs: -3\n")
     with pytest.raises(ConfigError, match=r"mine.yaml") as error:
