@@ -86,9 +86,7 @@ def own_profile_text(robot: Robot) -> str:
         f"name: cell\n      min_m: {low}\n      max_m: {high}\n"
         '      source: "chosen here: the reach of this arm and its gripper, above what it stands on"\n'
     )
-    text = _one(text, box, new)
-    # Contact limits are worked out from the moving mass.
-    return text if robot.moving_mass_kg is not None else text[: text.index("\n  collaborative:")] + "\n"
+    return _one(text, box, new)
 
 
 def _box(robot: Robot) -> tuple[list[float], list[float]]:

@@ -6,7 +6,7 @@ import yaml
 
 from robolearn.deploy.deployment import load_deployment, node_parameters
 from robolearn.deploy.new_cell import Cell, write_cell
-from robolearn.errors import ConfigError
+from robolearn.errors import ConfigError, RobolearnError
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
 
@@ -96,11 +96,11 @@ def test_the_arm_stays_in_a_box_around_its_reach(tmp_path):
     assert box.max_m[0] == -box.min_m[1]
 
 
-def test_without_a_moving_mass_there_is_no_mode_that_needs_it(tmp_path):
-    _, profile = cell_of(robot_file(tmp_path / "a", moving_mass_kg=None), tmp_path / "cell")
-    assert set(profile.modes) == {"manual_reduced", "automatic"}
-    _, profile = cell_of(robot_file(tmp_path / "b"), tmp_path / "other")
-    assert "collaborative" in profile.modes
+def test_a_moving_mass_is_asked_for(tmp_path):
+    path = robot_file(tmp_path / "arm", moving_mass_kg=None)
+    with pytest.raises(RobolearnError, match="needs moving_mass_kg, which robot 'three' does not state"):
+        write_cell(tmp_path / "cell", Cell(robot=str(path), name="x"))
+    assert not (tmp_path / "cell").exists()
 
 
 def test_an_arm_without_topics_is_refused_with_what_to_write(tmp_path):
