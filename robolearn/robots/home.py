@@ -69,7 +69,7 @@ def home_posture(robot: Robot) -> Array | None:
     low, high = np.where(low > high, (low + high) / 2.0, low), np.where(low > high, (low + high) / 2.0, high)
     q = np.random.default_rng(0).uniform(low, high, (_SAMPLES, robot.dof))
     tcp, turn = forward(robot, q)
-    reach = float(np.linalg.norm(tcp, axis=1).max())
+    reach = float(np.hypot(tcp[:, 0], tcp[:, 1]).max())
     for up in (_UP, 0.35, 0.45, 0.6):
         goal = np.array([_OUT * reach, 0.0, up * reach])
         order = np.argsort(_cost(tcp, turn, goal, reach))[:_TRIED]

@@ -41,7 +41,7 @@ def unwatched_advice(links: list[str], robot: str, model: mujoco.MjModel) -> str
         )
     if empty:
         said.append(
-            f"{_named(empty)} a mass and no geometry, so the safety monitor cannot check it: `serve` refuses the arm. "
+            f"{_named(empty)} a mass and no geometry, which the safety monitor cannot check: `serve` refuses the arm. "
             "There is nothing in the model file to fit a hull to: write one under `hulls`, or fit it to a mesh of your "
             f"own: robolearn robots hulls {robot} --mesh {empty[0]}=MESH"
         )

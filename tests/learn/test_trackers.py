@@ -144,7 +144,7 @@ def test_wandb_that_fails_stops_no_training_but_is_named(tmp_path, monkeypatch):
     assert missing == [
         "W&B failed to start (the service is gone). Set wandb.mode=offline or wandb.mode=disabled."
     ]
-    with pytest.raises(ConfigError, match="W&B does not start"):
+    with pytest.raises(ConfigError, match="W&B failed to start"):
         open_trackers(tmp_path, point_config(wandb={"mode": "online"}), 0)
     (tmp_path / "metrics.jsonl").unlink()
     calls, _, warned = wandb_calls(tmp_path, monkeypatch, StandIn("log"))
