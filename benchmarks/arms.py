@@ -31,25 +31,24 @@ RESULTS = ROOT / "docs" / "results" / "arms.json"
 _LEAST_S = 60.0  # a training is not begun with less
 
 
-def checked(path: Path) -> dict[str, Any]:
+def checked(path: Path, hulls: bool = True) -> dict[str, Any]:
     """What became of a robot file: joints, hulls, what `robots check` finds, whether the monitor can watch it."""
     text = path.read_text(encoding="utf-8")
     facts: dict[str, Any] = {"lines": len(re.sub(r"(?m)^hulls:\n(?:[ ].*\n)*", "", text).splitlines())}
     try:
-        fitted = fit_hulls(path)
-        if fitted.hulls:
+        if hulls and (fitted := fit_hulls(path)).hulls:
             write_hulls(path, fitted.hulls)
         robot = load_robot(path)
         model = robot.spec().compile()
     except (RobolearnError, ValueError) as error:
         return facts | {"refused": str(error)}
-    hulls = robot.file.hulls
+    given = robot.file.hulls
     return facts | {
         "label": robot.label,
         "model": Path(str(robot.file.model.mjcf or robot.file.model.urdf)).name if robot.file.model else "",
         "joints": robot.dof,
-        "hulls": len(hulls),
-        "shapes": sum(len(hull.shapes) for hull in hulls.values()),
+        "hulls": len(given),
+        "shapes": sum(len(hull.shapes) for hull in given.values()),
         "watched": not unwatched_links(model),
         "findings": check_robot(path),
     }
@@ -126,7 +125,7 @@ def main() -> None:
         path = given.folder / f"{name}.yaml"
         if given.again or "watched" not in results.get(name, {}):
             kept = {k: v for k, v in results.get(name, {}).items() if k in ("reach", "serve")}
-            results[name] = {"source": sources.get(name, "")} | checked(path) | kept
+            results[name] = {"source": sources.get(name, "")} | checked(path, not given.no_hulls) | kept
         left = end - time.monotonic()
         if (
             "watched" in results[name]
@@ -152,6 +151,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--no-hulls", action="store_true", help="fit none: what the files have is enough")
     parser.add_argument("--no-train", action="store_true")
     parser.add_argument(
         "--serve", action="store_true", help="serve what was trained; needs ROS 2 and idle processors"

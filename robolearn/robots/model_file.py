@@ -105,8 +105,8 @@ def links_without_mass(model: ModelFile, folder: Path) -> list[str]:
     root = urdf_root(
         model_path(model, folder), model.xacro_args, [folder / given for given in model.package_dirs]
     )
-    children = [joint.find("child") for joint in root.findall("joint")]
-    moved = {str(child.get("link")) for child in children if child is not None}
+    children = [joint.find("child") for joint in root.findall("joint") if joint.get("type") != "fixed"]
+    moved = _carried(root, {str(child.get("link")) for child in children if child is not None})
     gone = _carried(root, set(model.cut))
     return [
         name
