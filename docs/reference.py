@@ -14,6 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from gpu_page import gpu_page
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +75,7 @@ def main(folder: Path) -> None:
         "log": log_page,
         "sources": sources_page,
         "command_line": command_line_page,
+        "gpu": gpu_page,
     }
     for name, page in pages.items():
         (folder / f"{name}.md").write_text(page(), encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -29,6 +29,7 @@ from robolearn.env.naming import split_task
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 
 Array = jax.Array
@@ -85,6 +86,7 @@ class Task(ABC, Generic[T]):
 
     uses_gripper: ClassVar[bool] = False
     objects: ClassVar[tuple[str, ...]] = ()  # bodies that randomisation may resize
+    rooms: ClassVar[Mapping[str, Room]] = {}  # by robot, for `warp`; `benchmarks/room.py` measures them
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
@@ -165,6 +167,11 @@ class Task(ABC, Generic[T]):
     def action_size(self) -> int:
         """Length of the action vector."""
         return self.action.size
+
+    @property
+    def room(self) -> Room:
+        """What `warp` keeps for one simulation: as measured with this robot, or plenty."""
+        return self.rooms.get(self.robot.name, Room())
 
     @property
     def full_name(self) -> str:

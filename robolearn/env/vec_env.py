@@ -112,7 +112,7 @@ class VecEnv:
         randomization = task.config.randomization
         prepare(spec, randomization)
         self.model: mujoco.MjModel = _built(task, spec.compile)
-        self.physics: Physics = make_physics(engine, self.model, num_envs)
+        self.physics: Physics = make_physics(engine, self.model, num_envs, task.room)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
         self._check_slots()
         self._arm_qpos = np.array([self.model.joint(name).qposadr[0] for name in task.robot.joint_names])
