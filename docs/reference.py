@@ -22,8 +22,8 @@ ARMS = ROOT / "docs" / "results" / "arms.json"
 _HOW_TRIED = """\
 Model files as their makers published them; none is part of robolearn. For each, `robolearn robots draft` wrote the
 robot file, and figures that the model file does not state were added by hand. All files below load and compile. Where a
-column has figures, `robolearn robots hulls` fitted hulls, `robolearn train FILE/reach` trained with the defaults and one
-seed on one core (success of the exported policy over fresh episodes), and `robolearn serve --sim` in a cell of
+column has figures, `robolearn robots hulls` fitted hulls, `robolearn train FILE/reach` trained with the defaults and
+one seed on one core (success of the exported policy over fresh episodes), and `robolearn serve --sim` in a cell of
 `robolearn init-cell` went to goals over ROS 2. Nothing here was tried on a real arm. Made by
 `python -m benchmarks.arms`."""
 _QUESTIONS = ("limits.torque_nm of", "limits.torque_nm is", "The model file states")
