@@ -54,14 +54,14 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     wrench = (own(d.wrench_topic),) if d.wrench_topic else tuple(arms(t) for t in (ros.wrench_topic,) if t)
     status = tuple(arms(one.topic) for one in ros.status_topics.values())
     poses = (own("robolearn/pose/*"), own("robolearn/gripper_width"))
-    goal, wanted, opening = (
-        own(f"robolearn/{name}") for name in ("goal", "policy_command", "policy_gripper")
+    goal, wanted, opening, score = (
+        own(f"robolearn/{name}") for name in ("goal", "policy_command", "policy_gripper", "ood_score")
     )
     slots = (goal, *poses, *d.slot_topics.values())
     goals = tuple(dict.fromkeys((goal, *(t for s, t in d.slot_topics.items() if s == "goal"))))
     shown = (sent, own("robolearn/decision"), "/diagnostics")
-    told = (*shown, wanted, *states, "/rosout")
-    ours = (wanted, opening, *shown[:2], person, enabling, *command)
+    told = (*shown, wanted, score, *states, "/rosout")
+    ours = (wanted, opening, score, *shown[:2], person, enabling, *command)
     safety_node, policy_node, sim_node = (own(name) for name in ("safety_node", "policy_node", "sim_node"))
     policy = tuple(f"{policy_node}/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
     looked_at = tuple(f"{node}/{name}" for node in (safety_node, policy_node) for name in _LOOK_AT)
@@ -69,14 +69,14 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
-            subscribe=(*states, wanted, opening, person, enabling,
+            subscribe=(*states, wanted, opening, score, person, enabling,
                        *wrench, *status, "/diagnostics", f"{controller}/status"),
             serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
             call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
         ),
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
-            publish=(wanted, opening, "/diagnostics",
+            publish=(wanted, opening, score, "/diagnostics",
                      f"{policy_node}/transition_event"),
             subscribe=(*states, *shown[:2], *slots),
             serve=_services(policy_node, (*_PARAMETERS, *_LIFECYCLE, "stage")),

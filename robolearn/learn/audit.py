@@ -29,6 +29,7 @@ from robolearn.learn import folder
 from robolearn.learn.acceptance import Acceptance, Judgement, judge, load_acceptance
 from robolearn.learn.gates import export_subject, newest_evaluation, require_gate, stated_gates, train_subject
 from robolearn.learn.train_config import TrainConfig
+from robolearn.policy.ood import OodModel
 from robolearn.recorder.audit_trail import AuditTrail, read_trail
 from robolearn.recorder.hash_chain import canonical, plain
 
@@ -235,6 +236,14 @@ def record_evaluation(report: Path, run_dir: Path | None = None) -> None:
     name = report.name if report.parent == run_dir else str(report)
     fields = {"file": name, "sha256": file_sha256(report), **kept}
     trail.record("evaluation", plain(fields), iteration=found.get("iteration") or 0)
+
+
+def record_ood(file: Path, iteration: int, found: OodModel) -> None:
+    """An out-of-distribution score was fitted to an evaluation; nothing where the folder has no trail."""
+    trail = trail_of(file.parent)
+    if trail is not None:
+        fields = {"file": file.name, "sha256": file_sha256(file), "iteration": iteration, **found.summary()}
+        trail.record("ood", plain(fields), iteration=iteration)
 
 
 def require_export(run_dir: Path, policy_sha256: str) -> None:

@@ -145,6 +145,7 @@ _FIELDS: dict[str, type[_Open]] = {
     "end": _Ended,
     "evaluation": _File,
     "explanation": _File,
+    "ood": _File,
     "export": _Export,
     "decision": _Decision,
     "torn": _Torn,

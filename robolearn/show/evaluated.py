@@ -14,6 +14,7 @@ from robolearn.learn.clips import EpisodeClips
 from robolearn.learn.evaluate import evaluate, evaluate_expert
 from robolearn.learn.evaluate_bundle import bundle_env, evaluate_bundle
 from robolearn.learn.evaluation import Evaluation, Progress
+from robolearn.learn.observations import EpisodeObservations
 from robolearn.learn.run import EVALUATED_AT_ONCE, open_run
 from robolearn.policy.bundle import SUFFIX, PolicyBundle
 from robolearn.robots import load_robot
@@ -74,8 +75,14 @@ def evaluate_path(
             env = run.plant_env(load_plant(plant, load_robot(split_task(run.config.task)[0])), episodes)
         if clips is not None:
             check_filming(env)
-        result = evaluate(env, run.actor(), episodes, seed, progress=progress, clips=clips)
+        keep = plant is None and output is None
+        observations = EpisodeObservations() if keep else None
+        result = evaluate(
+            env, run.actor(), episodes, seed, progress=progress, clips=clips, observations=observations
+        )
         head, notes = {"iteration": run.iteration}, [run.which]
+        if observations is not None:
+            run.keep_ood(observations, env)
     if plant is not None:
         head |= {"plant": plant}
         prefix += f"{Path(plant).stem}-"
