@@ -29,7 +29,7 @@ from robolearn.learn.run import open_run
 from robolearn.learn.train_config import TrainConfig
 from robolearn.policy.export import export_policy, random_inputs
 from robolearn.policy.ood import OodModel
-from robolearn.policy.runtime import MEMORY_IN, PolicyRuntime
+from robolearn.policy.runtime import PolicyRuntime
 from robolearn.sim.jit import jit
 
 LIMIT_US, STEPS, ROUNDS = 20.0, 2000, 7

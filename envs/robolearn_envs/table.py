@@ -22,7 +22,7 @@ from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
-from robolearn_envs.rotations import rotation_of
+from robolearn_envs.rotations import quat_of, rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 
 Vector3 = tuple[float, float, float]
@@ -123,6 +123,11 @@ class TableTask(Task[C]):
             width = readings["gripper_width"]
             features += [10.0 * width, 10.0 * (memory.command_width - width)]
         return features, tcp, rotation
+
+    def estimate(self, measured: Readings) -> Readings:
+        """Measured slots, and the pose of the TCP from the measured joints."""
+        tcp, rotation = forward(self.robot, measured["joint_position"], jnp)
+        return measured | {"tcp_position": tcp, "tcp_quat": quat_of(rotation)}
 
     def guide_towards(self, way: Array) -> Array:
         """Of an expert: the action [3] that goes straight along way [3] m and slows down on arrival."""

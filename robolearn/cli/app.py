@@ -175,7 +175,10 @@ def evaluate(
         ),
     ],
     policy: Annotated[
-        str | None, typer.Option(help="expert: the task's hand-written policy instead of the run's.")
+        str | None,
+        typer.Option(
+            help="expert: the task's hand-written policy on measured slots; privileged_expert: on the true ones."
+        ),
     ] = None,
     episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
@@ -196,12 +199,19 @@ def evaluate(
         Path | None,
         typer.Option(metavar="RUN|BUNDLE", help="Also play another policy, over the same episodes."),
     ] = None,
+    shifts: Annotated[
+        bool, typer.Option(help="Also play it, and the expert, beyond the trained ranges.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Success over fresh episodes, with its 95 % Wilson interval, and where it is lowest.
 
-    Writes evaluation.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the run folder; for
-    a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot would run.
+    Then the same episodes under shifts beyond the trained ranges (latency, friction, mass, bias, noise), with the
+    task's expert beside the policy: `--no-shifts` leaves that out, and so do --plant, --policy and --against.
+
+    Writes evaluation.json, robustness.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the
+    run folder; for a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot
+    would run.
 
     With --against two policies are compared episode by episode: McNemar's exact test, interval of the difference.
 
@@ -210,7 +220,7 @@ def evaluate(
     Example: robolearn eval fr3/pick_cube --policy expert
     """
     from robolearn.show.compared import check_comparable, compare, disparity_text
-    from robolearn.show.console import EvaluationBar, evaluation_table
+    from robolearn.show.console import EvaluationBar, evaluation_table, robustness_table
     from robolearn.show.evaluated import Evaluated, evaluate_path
 
     if against is not None:
@@ -244,11 +254,21 @@ def evaluate(
             out.print(evaluation_table(done.result), evaluation_table(other.result), compared.text)
         err.print(f"wrote {compared.file}", markup=False, highlight=False, soft_wrap=True)
         return
-    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
     if not as_json:
+        out.print(evaluation_table(done.result))
         out.print(disparity_text(done.result), markup=False, highlight=False, soft_wrap=True)
+    with EvaluationBar(err) as progress:
+        shifted = done.write_robustness(progress) if shifts else None
+    notes = done.notes
+    if shifted is not None:
+        notes = [*notes, f"wrote {shifted[1]}"]
+    if as_json:
+        found = done.result.to_json()
+        out.print_json(json.dumps(found if shifted is None else found | {"robustness": shifted[0].to_json()}))
+    elif shifted is not None:
+        out.print(robustness_table(shifted[0]))
     with EvaluationBar(err) if video else nullcontext() as progress:
-        notes = done.notes + done.write_films(progress)
+        notes = notes + done.write_films(progress)
     for note in notes:
         err.print(note, markup=False, highlight=False, soft_wrap=True)
 
