@@ -12,7 +12,9 @@ import copy
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,29 +85,41 @@ def _median_us(runtime, given):
 # -- what it sees --
 
 
-def _swapped(r):
+Fault = Callable[[dict[str, Any], Any], tuple[dict[str, Any], Any]]
+
+
+def _swapped(r: dict[str, Any], memory: Any) -> tuple[dict[str, Any], Any]:
+    """States and commands alike, so that nothing but posture and motion tells."""
     order = jnp.arange(r["joint_position"].shape[0]).at[jnp.array([1, 3])].set(jnp.array([3, 1]))
-    return r | {name: r[name][order] for name in ("joint_position", "joint_velocity")}
+    given = {name: r[name][order] for name in ("joint_position", "joint_velocity")}
+    names = ("command_position", "command_velocity")
+    return r | given, memory._replace(**{name: getattr(memory, name)[order] for name in names})
 
 
-FAULTS = {
-    "none: fresh episodes": (lambda r: r, {}),
-    "velocities stuck at 0": (lambda r: r | {"joint_velocity": 0 * r["joint_velocity"]}, {}),
-    "velocities times 3": (lambda r: r | {"joint_velocity": 3 * r["joint_velocity"]}, {}),
-    "sign of joint 4's velocity": (
-        lambda r: r | {"joint_velocity": r["joint_velocity"].at[3].multiply(-1)},
-        {},
-    ),
+def _off(r: dict[str, Any], memory: Any) -> tuple[dict[str, Any], Any]:
+    """A joint whose zero is wrong, for the servo as well: what was commanded is off by as much."""
+    moved = r["joint_position"].at[3].add(0.15)
+    return r | {"joint_position": moved}, memory._replace(
+        command_position=memory.command_position.at[3].add(0.15)
+    )
+
+
+def _of(name: str, change: Callable[[Any], Any]) -> Fault:
+    """A fault of one measured slot alone."""
+    return lambda r, memory: (r | {name: change(r[name])}, memory)
+
+
+WEAK = {"randomization": {"actuator_gain_scale": [0.5, 0.5]}}
+FAULTS: dict[str, tuple[Fault, dict[str, Any]]] = {
+    "none: fresh episodes": (lambda r, memory: (r, memory), {}),
+    "velocities stuck at 0": (_of("joint_velocity", lambda v: 0 * v), {}),
+    "velocities times 3": (_of("joint_velocity", lambda v: 3 * v), {}),
+    "sign of joint 4's velocity": (_of("joint_velocity", lambda v: v.at[3].multiply(-1)), {}),
     "joints 2 and 4 swapped": (_swapped, {}),
-    "joint 4 off by 0.15 rad": (lambda r: r | {"joint_position": r["joint_position"].at[3].add(0.15)}, {}),
-    "drives at half their stiffness": (
-        lambda r: r,
-        {"randomization": {"actuator_gain_scale": [0.5, 0.5], "actuator_damping_scale": [0.5, 0.5]}},
-    ),
-    "cube 0.25 m aside": (
-        lambda r: r | {"cube_position": r["cube_position"] + jnp.array([0.0, 0.25, 0.0])},
-        {},
-    ),
+    "joint 4 off by 0.15 rad, servo too": (_off, {}),
+    "joint 4 measured off by 0.15 rad": (_of("joint_position", lambda q: q.at[3].add(0.15)), {}),
+    "drives at half their strength": (lambda r, memory: (r, memory), WEAK),
+    "cube 0.25 m aside": (_of("cube_position", lambda p: p + jnp.array([0.0, 0.25, 0.0])), {}),
 }
 
 
@@ -115,7 +129,7 @@ def sees(run_dir):
     model = run.ood()
     if model is None:
         observations = EpisodeObservations()
-        _play(run, FAULTS["none: fresh episodes"], 1000, 1, observations.push)
+        _play(run, FAULTS["none: fresh episodes"], 1000, 1, observations.push)  # as an evaluation does
         model = observations.fit(run.env.episode_steps / run.env.control_hz)
     assert model is not None, "too few episodes for a score"
     print(
@@ -134,7 +148,7 @@ def sees(run_dir):
         when = f"after {np.median(first_s):.2f} s (median)" if found.any() else ""
         auroc = mannwhitneyu(largest, healthy).statistic / len(healthy) / len(largest)
         print(
-            f"  {name:32} found in {100 * found.mean():5.1f} % of episodes, AUROC {auroc:.2f} {when}",
+            f"  {name:34} found in {100 * found.mean():5.1f} % of episodes, AUROC {auroc:.2f} {when}",
             flush=True,
         )
 
@@ -143,20 +157,20 @@ def _scores(run, fault, model):
     """[T, E], 0 once an episode has ended."""
     kept = []
 
-    def keep(observed, done, _):
+    def keep(observed, done, episodes):
         running = np.cumsum(done, 0) - done == 0
-        kept.append(np.where(running, model.score(observed), 0.0))
+        kept.append(np.where(running, model.score(observed), 0.0)[:, :episodes])
 
     _play(run, fault, EPISODES, SEED, keep)
     return np.concatenate(kept)
 
 
-def _play(run, fault, episodes, seed, take):
+def _play(run, fault, episodes: int, seed: int, take: Callable[[Any, Any, int], None]) -> None:
     """The first episode of some environments with a fault in what the policy is given; take: observed, done, count."""
     change, config = fault
     task = copy.copy(load_task(run.config.task, merged(run.config.env, config)))
     plain = task.observe
-    task.observe = lambda readings, memory, goal: plain(change(dict(readings)), memory, goal)
+    task.observe = lambda readings, memory, goal: plain(*change(dict(readings), memory), goal)
     env, act = VecEnv(task, episodes, run.config.engine), run.actor()
 
     def step(state, _):

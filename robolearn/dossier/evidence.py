@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from robolearn.dossier.sweep_chart import sweep_items
 from robolearn.dossier.verify_run import TrailVerdict, verify_run
 from robolearn.errors import BundleError, ConfigError, LogError, RobolearnError
 from robolearn.files.strict_json import parse_json
@@ -121,6 +122,16 @@ class Evidence:
     def explanation(self) -> dict[str, Any]:
         """What `robolearn explain` found, where it was run."""
         return self._json(EXPLANATION)
+
+    @cached_property
+    def sweep(self) -> dict[str, Any]:
+        """What `robolearn sweep` found of the run's newest policy; empty where it was not run."""
+        found = self._json("sweep.json")
+        evaluated = self._json("evaluation.json").get("iteration")
+        if found and found.get("iteration") != evaluated:
+            self.problems.append("sweep.json is of another policy than the newest evaluation: sweep it again")
+            return {}
+        return found
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -439,6 +450,17 @@ def _explanations(e: Evidence) -> list[Item]:
     ]
 
 
+def _unfamiliar(e: Evidence) -> list[Item]:
+    ood = None if e.bundle is None else e.bundle.manifest.ood
+    if ood is None:
+        return []
+    alarms = (
+        f"{ood.output}: {ood.method}; above 1 in at most {ood.false_alarm_rate:.3g} of episodes of {ood.episode_s:g} s "
+        f"like those of the evaluation, from {ood.held_out_episodes} held-out ones. It changes no limit"
+    )
+    return [("observations unlike those of the evaluation", alarms)]
+
+
 def _history(e: Evidence) -> list[Item]:
     if e.verdict is None:
         return []
@@ -490,6 +512,8 @@ PROVIDERS: dict[str, Callable[[Evidence], list[Item]]] = {
     "integrity": _integrity,
     "failures": _failures,
     "explanations": _explanations,
+    "robustness": lambda e: sweep_items(e.sweep),
+    "unfamiliar": _unfamiliar,
     "history": _history,
     "logging": _logging,
 }

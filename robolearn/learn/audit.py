@@ -29,7 +29,6 @@ from robolearn.learn import folder
 from robolearn.learn.acceptance import Acceptance, Judgement, judge, load_acceptance
 from robolearn.learn.gates import export_subject, newest_evaluation, require_gate, stated_gates, train_subject
 from robolearn.learn.train_config import TrainConfig
-from robolearn.policy.ood import OodModel
 from robolearn.recorder.audit_trail import AuditTrail, read_trail
 from robolearn.recorder.hash_chain import canonical, plain
 
@@ -238,12 +237,16 @@ def record_evaluation(report: Path, run_dir: Path | None = None) -> None:
     trail.record("evaluation", plain(fields), iteration=found.get("iteration") or 0)
 
 
-def record_ood(file: Path, iteration: int, found: OodModel) -> None:
-    """An out-of-distribution score was fitted to an evaluation; nothing where the folder has no trail."""
-    trail = trail_of(file.parent)
-    if trail is not None:
-        fields = {"file": file.name, "sha256": file_sha256(file), "iteration": iteration, **found.summary()}
-        trail.record("ood", plain(fields), iteration=iteration)
+def record_result(kind: str, file: Path, run_dir: Path, **fields: Any) -> None:
+    """A result was written to a file of a run (`ood`, `robustness`, `sweep`); nothing where the folder has no trail."""
+    trail = trail_of(run_dir)
+    if trail is None:
+        return
+    found = json.loads(file.read_text(encoding="utf-8"))
+    kept = {name: found[name] for name in ("iteration", "bundle", "digest", "seed") if name in found}
+    name = file.name if file.parent == run_dir else str(file)
+    about = {"file": name, "sha256": file_sha256(file), **kept, **fields}
+    trail.record(kind, plain(about), iteration=found.get("iteration") or 0)
 
 
 def require_export(run_dir: Path, policy_sha256: str) -> None:

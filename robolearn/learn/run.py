@@ -122,7 +122,7 @@ class Run:
             file.unlink(missing_ok=True)
             return
         folder.write_whole(file, found.to_json(self.iteration))
-        audit.record_ood(file, self.iteration, found)
+        audit.record_result("ood", file, self.run_dir, **found.summary())
 
     def ood(self) -> OodModel | None:
         """The out-of-distribution score of this very policy; None where its evaluation had too few episodes for one."""

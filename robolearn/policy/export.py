@@ -106,6 +106,11 @@ class PolicyGraph:
             *self._goal,
             *(Slot(MEMORY_IN + s.name, s.shape, s.unit, s.source) for s in self._kept),
         )
+        if ood is not None and jax.eval_shape(self._observe, self._examples()).shape != ood.mean.shape:
+            raise BundleError(
+                f"Task {task.full_name}: the out-of-distribution score is of observations with {len(ood.mean)} "
+                "entries, the task has another number of them. Evaluate again."
+            )
         self._target_names = tuple(sorted(jax.eval_shape(self._step, self._examples())[0]))
         self._score_names = () if ood is None else (OUTPUT,)
         self._function = jax.jit(self._flat)
@@ -150,15 +155,22 @@ class PolicyGraph:
     def _examples(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {slot.name: jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs}
 
+    def _memory(self, values: dict[str, jax.Array]) -> Any:
+        return self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
+
+    def _observe(self, values: dict[str, jax.Array]) -> jax.Array:
+        """The observation [D]."""
+        goal = {slot.name: values[slot.name] for slot in self._goal}
+        measured = {slot.name: values[slot.name] for slot in self._measured}
+        return self._task.observe(measured, self._memory(values), goal)
+
     def _step(self, values: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], Any, tuple[jax.Array, ...]]:
         """Targets, next memory, and the score [1] where there is one."""
-        memory = self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
-        goal = {slot.name: values[slot.name] for slot in self._goal}
-        observation = self._task.observe({s.name: values[s.name] for s in self._measured}, memory, goal)
+        observation = self._observe(values)
         # As a batch of one: a product of matrices, for which ONNX Runtime has a kernel, not of a vector and a matrix.
         action = jax.vmap(self._actor)(observation[None])[0]
         score = () if self._ood is None else (_ood_score(self._ood, observation[None]),)
-        return *self._task.act(action, memory), score
+        return *self._task.act(action, self._memory(values)), score
 
     def _flat(self, *arguments: jax.Array) -> tuple[jax.Array, ...]:
         values = dict(zip((slot.name for slot in self.inputs), arguments, strict=True))

@@ -146,6 +146,8 @@ _FIELDS: dict[str, type[_Open]] = {
     "evaluation": _File,
     "explanation": _File,
     "ood": _File,
+    "robustness": _File,
+    "sweep": _File,
     "export": _Export,
     "decision": _Decision,
     "torn": _Torn,

@@ -12,7 +12,7 @@ from robolearn.env.task import load_task
 from robolearn.env.vec_env import VecEnv
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.learn import folder
-from robolearn.learn.audit import record_evaluation
+from robolearn.learn.audit import record_evaluation, record_result
 from robolearn.learn.clips import EpisodeClips
 from robolearn.learn.evaluate import evaluate, evaluate_expert, play_episodes, summarise
 from robolearn.learn.evaluate_bundle import bundle_chunk, bundle_env, evaluate_bundle
@@ -115,9 +115,10 @@ def evaluate_path(
         head |= {"plant": plant}
         prefix += f"{Path(plant).stem}-"
     written = write_results(result, head, target, prefix)
-    record_evaluation(written[0], path if path.is_dir() else path.parent)
+    run_dir = path if path.is_dir() else path.parent
+    record_evaluation(written[0], run_dir)
     notes += [f"wrote {file}" for file in written]
-    return Evaluated(result, notes, env, clips, target, prefix, shifting if plant is None else None)
+    return Evaluated(result, notes, env, clips, target, prefix, shifting if plant is None else None, run_dir)
 
 
 def _evaluate_expert(
@@ -161,7 +162,8 @@ def _evaluate_expert(
 class Evaluated:
     """An evaluation whose JSON and picture are written, and whose videos may be. notes: what to say of the files.
 
-    shifting: plays the same policy under every shift; None where it was an expert, or played on a plant.
+    shifting: plays the same policy under every shift; None where it was an expert, or played on a plant. run_dir: whose
+    trail says of it; default the files' folder.
     """
 
     result: Evaluation
@@ -171,13 +173,16 @@ class Evaluated:
     target: Path
     prefix: str
     shifting: Shifting | None = None
+    run_dir: Path | None = None
 
     def write_robustness(self, progress: Progress | None = None) -> tuple[Robustness, Path] | None:
         """Play the policy under every shift; what was found, and the file that has it. None for an expert."""
         if self.shifting is None:
             return None
         found = self.shifting(progress)
-        return found, write_robustness(found, self.target, self.prefix)
+        file = write_robustness(found, self.target, self.prefix)
+        record_result("robustness", file, self.run_dir or self.target)
+        return found, file
 
     def write_films(self, progress: Progress | None = None) -> list[str]:
         """Write the videos, if they were asked for; what to say of them."""

@@ -161,6 +161,12 @@ def test_a_manifest_that_promises_a_score_its_graph_lacks_is_refused(bundle, tmp
         PolicyRuntime(PolicyBundle(manifest, plain.onnx_bytes, "", "", "", ""))
 
 
+def test_a_score_of_other_observations_is_refused(tmp_path):
+    other = fit_ood(*episodes(400, 1, size=5), episode_s=1.0)
+    with pytest.raises(BundleError, match="observations with 5 entries"):
+        policy_standin.export(tmp_path, ood=other)
+
+
 def test_a_graph_whose_score_is_another_one_is_not_written(tmp_path, model, monkeypatch):
     monkeypatch.setattr(
         PolicyRuntime, "_score", lambda self, outputs: float(outputs.pop("ood_score")[0]) * 1.01
