@@ -148,7 +148,11 @@ def acceptance_text(evaluation: dict) -> str:
     wrong = [_unmet(row) for row in found["rows"] if row.get("status") != "passed"]
     what = "; ".join(wrong) or f"{len(found['rows'])} thresholds"
     stated = f"stated {found.get('stated_utc')}, sha256 {str(found.get('digest'))[:12]}"
-    return f"{found.get('status')}: {what}; {stated}"
+    count = found.get("evaluations")
+    tried = (
+        f"; the newest of {count} evaluations of this policy" if isinstance(count, int) and count > 1 else ""
+    )
+    return f"{found.get('status')}: {what}; {stated}{tried}"
 
 
 def _unmet(row: dict) -> str:

@@ -373,6 +373,9 @@ def _thresholds(e: Evidence) -> list[Item]:
         return []
     head = f"{e.acceptance['status']}; stated {e.acceptance.get('stated_utc')}, before the training"
     head += f", sha256 {e.acceptance.get('digest')}"
+    count = e.acceptance.get("evaluations")
+    if isinstance(count, int) and count > 1:
+        head += f"; the newest of {count} evaluations of this policy"
     items = [("thresholds", head)]
     for row in rows:
         found = "not evaluated" if row["found"] is None else f"{row['found']:.4g}"

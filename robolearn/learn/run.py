@@ -24,6 +24,7 @@ from robolearn.learn.observations import EpisodeObservations
 from robolearn.learn.trackers import read_metrics
 from robolearn.learn.train_config import TrainConfig
 from robolearn.policy.ood import OodModel
+from robolearn.recorder.audit_trail import read_trail
 from robolearn.sim.plant import Plant
 from robolearn.sim.plant import conditions as conditions_of
 
@@ -125,10 +126,14 @@ class Run:
         audit.record_result("ood", file, self.run_dir, **found.summary())
 
     def ood(self) -> OodModel | None:
-        """The out-of-distribution score of this very policy; None where its evaluation had too few episodes for one."""
+        """The out-of-distribution score of this very policy; None where its evaluation had too few episodes for one.
+
+        Raises ConfigError where its file is not the one in the trail.
+        """
         file = self.run_dir / folder.OOD
         if not file.is_file():
             return None
+        audit.require_recorded(file, read_trail(self.run_dir))
         model, iteration = OodModel.from_json(file.read_text(encoding="utf-8"), str(file))
         return model if iteration == self.iteration else None
 
