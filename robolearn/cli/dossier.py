@@ -234,11 +234,18 @@ def explain(
     ] = 256,
     steps: Annotated[int, typer.Option(help="Steps of the integral.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+    failures: Annotated[
+        bool,
+        typer.Option(
+            "--failures", help="Explain every failure of the newest evaluation instead: its last seconds."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Which slots a policy's decisions come from: integrated gradients, with the checks that they mean something.
 
-    Kept as explanation.json in the run folder, recorded in its audit trail, and shown in the dossier.
+    Kept as explanation.json, with --failures as failures.json, in the run folder, recorded in its audit trail, and
+    shown in the dossier.
 
     Example: robolearn explain runs/fr3-reach
     """
@@ -247,6 +254,9 @@ def explain(
     from robolearn.dossier.explain_run import explain_run
     from robolearn.learn.run import open_run
 
+    if failures:
+        _explain_failures(run, steps, as_json)
+        return
     found, file = explain_run(open_run(run), observations, steps=steps, seed=seed)
     if as_json:
         out.print_json(json.dumps(found.to_json()))
@@ -258,6 +268,22 @@ def explain(
     gap = f"median {found.gap_median:.1e}, 99th percentile {found.gap_p99:.1e}"
     _say(f"Completeness gap: {gap} ({found.observations} decisions, {found.steps} steps).")
     _say(f"Rank correlation with an untrained network's attributions: {found.sanity_rank_correlation:.2f}.")
+    _say(NOT_SHOWN)
+    _say(f"Wrote {file}")
+
+
+def _explain_failures(run: Path, steps: int, as_json: bool) -> None:
+    from robolearn.dossier.attribution import NOT_SHOWN
+    from robolearn.dossier.explain_failures import explain_failures
+    from robolearn.dossier.failures_page import failure_items
+    from robolearn.learn.run import open_run
+
+    found, file = explain_failures(open_run(run), steps=steps)
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+        return
+    for what, value in failure_items(found.to_json()):
+        _say(f"{what.capitalize()}: {value}")
     _say(NOT_SHOWN)
     _say(f"Wrote {file}")
 

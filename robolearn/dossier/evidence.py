@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from robolearn.dossier.failures_page import failure_items
 from robolearn.dossier.sweep_chart import sweep_items
 from robolearn.dossier.verify_run import TrailVerdict, verify_run
 from robolearn.errors import BundleError, ConfigError, LogError, RobolearnError
@@ -24,7 +25,7 @@ from robolearn.policy.bundle import SUFFIX, PolicyBundle
 from robolearn.recorder.audit_trail import AUDIT_FILE, run_id
 
 Item = tuple[str, str]
-EXPLANATION = "explanation.json"
+EXPLANATION, FAILURES = "explanation.json", "failures.json"
 
 
 class _Open(BaseModel):
@@ -122,6 +123,11 @@ class Evidence:
     def explanation(self) -> dict[str, Any]:
         """What `robolearn explain` found, where it was run."""
         return self._json(EXPLANATION)
+
+    @cached_property
+    def failures(self) -> dict[str, Any]:
+        """What `robolearn explain --failures` found, where it was run."""
+        return self._json(FAILURES)
 
     @cached_property
     def sweep(self) -> dict[str, Any]:
@@ -514,7 +520,7 @@ PROVIDERS: dict[str, Callable[[Evidence], list[Item]]] = {
     "signed": _signed,
     "integrity": _integrity,
     "failures": _failures,
-    "explanations": _explanations,
+    "explanations": lambda e: [*_explanations(e), *failure_items(e.failures)],
     "robustness": lambda e: sweep_items(e.sweep),
     "unfamiliar": _unfamiliar,
     "history": _history,

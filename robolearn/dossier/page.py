@@ -17,6 +17,7 @@ from typing import Any
 import robolearn
 from robolearn.config import read_document
 from robolearn.dossier.evidence import Evidence, collect
+from robolearn.dossier.failures_page import failures_section
 from robolearn.dossier.sbom import bill_of_materials
 from robolearn.dossier.sweep_chart import CSS as SWEEP_CSS
 from robolearn.dossier.sweep_chart import sweep_section
@@ -85,6 +86,7 @@ def dossier_data(
     # Of what is drawn nothing may be malformed: then the point has its items.
     shown = {item["what"] for point in points for item in point["items"]}
     explained, swept = "attribution by slot" in shown, "beyond the trained ranges" in shown
+    failures = "failures explained" in shown
     return {
         "schema": SCHEMA,
         "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,6 +103,7 @@ def dossier_data(
         "success": evidence.evaluation.get("success"),
         "disparity": None if evidence.disparity is None else evidence.disparity.to_json(),
         "explanation": evidence.explanation if explained else None,
+        "failures": evidence.failures if failures else None,
         "sweep": evidence.sweep if swept else None,
         "sections": sections,
         "open": [point["id"] for point in points if point["status"] == OPEN],
@@ -166,6 +169,7 @@ def _html(data: Mapping[str, Any]) -> str:
         *([_strata(data["disparity"], data["success"])] if data["disparity"] else []),
         *([sweep_section(data["sweep"])] if data["sweep"] else []),
         *([_explanation(data["explanation"])] if data["explanation"] else []),
+        *([failures_section(data["failures"], _bars)] if data["failures"] else []),
         *([_trail(data["trail"])] if data["trail"] else []),
     ]
     if data["model_card"]:
