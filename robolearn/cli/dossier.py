@@ -310,6 +310,7 @@ def condition(
     from robolearn.data.safety_log import read_safety_log
     from robolearn.dossier.condition import assess, features
     from robolearn.dossier.condition_page import joint_line, write_condition
+    from robolearn.errors import DataError
     from robolearn.recorder.session_chain import entries
     from robolearn.review.sessions import is_log_folder
     from robolearn.robots import load_robot
@@ -319,12 +320,13 @@ def condition(
     ]
     arm = load_robot(robot)
     model = arm.spec(None).compile()
-    found = assess(
-        [features(read_safety_log(folder), arm, model) for folder in folders],
-        arm,
-        servo_known=servo_known,
-        baseline=baseline,
-    )
+    read, left_out = [], []
+    for folder in folders:
+        try:
+            read.append(features(read_safety_log(folder), arm, model))
+        except DataError as error:  # a session that never moved, or was cut off, says nothing of the joints
+            left_out.append(f"not counted: {error}")
+    found = assess(read, arm, servo_known=servo_known, baseline=baseline, left_out=left_out)
     written = write_condition(found, output)
     if as_json:
         out.print_json(json.dumps(found.to_json()))

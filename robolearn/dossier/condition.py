@@ -159,16 +159,23 @@ def gravity_torque(model: mujoco.MjModel, robot: Robot, position: Array) -> Arra
 
 
 def assess(
-    found: Sequence[Features], robot: Robot, *, servo_known: bool = False, baseline: int = BASELINE
+    found: Sequence[Features],
+    robot: Robot,
+    *,
+    servo_known: bool = False,
+    baseline: int = BASELINE,
+    left_out: Sequence[str] = (),
 ) -> Condition:
     """What has become of the joints over the logs, oldest first.
 
     servo_known: the arm's drives are those of the robot file, as in simulation; changes are then in Nm.
+    left_out: what is to be said of logs that could not be read.
     Raises DataError for fewer logs than a baseline and one more.
     """
     if len(found) <= baseline:
         raise DataError(
             f"{len(found)} logs are too few: {baseline} for the baseline (--baseline), and at least one more."
+            + "".join(f" {text}" for text in left_out[:3])
         )
     coulomb = np.array([one.coulomb_rad for one in found])
     rms = np.array([one.tracking_rms_rad for one in found])
@@ -211,7 +218,7 @@ def assess(
         [one.start_utc for one in found],
         joints,
         load,
-        [*notes, *said],
+        [*left_out, *notes, *said],
     )
 
 
@@ -221,7 +228,8 @@ def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:
     for j in np.flatnonzero(usable):
         rest = usable.copy()
         rest[j] = False
-        common[:, j] = np.nanmedian(ratio[:, rest], axis=1)
+        moved = np.isfinite(ratio[:, rest]).any(1)  # a session in which nothing moved has nothing in common
+        common[moved, j] = np.nanmedian(ratio[moved][:, rest], axis=1)
     return common
 
 

@@ -31,6 +31,19 @@ def months(rng, growth_nm=0.0, joint=3, days=60, load=None, unseen=()):
     return found
 
 
+def test_sessions_in_which_nothing_moved_or_that_cannot_be_read_keep_nothing_from_being_found(recwarn):
+    days = months(np.random.default_rng(3), 0.05)
+    still = np.full(7, np.nan)
+    for day in (4, 25, 33):
+        days.insert(day, Features("still", None, still, np.full(7, 1e-4), still))
+    result = assess(days, FR3, servo_known=True, left_out=["not counted: log 7 has no cycles"])
+    assert [j.joint for j in result.alarms] == [FR3.joint_names[3]]
+    assert result.notes[0] == "not counted: log 7 has no cycles"
+    assert [str(warning.message) for warning in recwarn.list] == []
+    with pytest.raises(DataError, match="1 logs are too few: .* not counted: x"):
+        assess(days[:1], FR3, left_out=["not counted: x"])
+
+
 def test_wear_of_one_joint_is_found_before_half_a_newton_metre_and_on_that_joint_alone():
     for seed in range(10):
         result = assess(months(np.random.default_rng(seed), 0.05), FR3, servo_known=True)
