@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
+.PHONY: help demo test quick docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -18,6 +18,11 @@ demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in 
 test: $(READY)  ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m 'not ros and not shown and not proof'
 	@$(BIN)/python -m pytest -m ros tests/ros
+
+quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, under a minute; or those of a folder: make quick T=tests/env
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -n 2 -x -m 'not ros and not shown and not proof and not slow' \
+		$(or $(T),tests/files tests/robots tests/safety tests/recorder tests/deploy tests/test_config.py)
 
 proofs: $(READY)  ## the tests that take minutes each
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m proof

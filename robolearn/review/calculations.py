@@ -16,6 +16,7 @@ import numpy as np
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
 from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.assessed import Assessed, EnablingDevice, NotChecked, Number, Numbers
 from robolearn.safety.contact import (
     KINDS,
     MODELS,
@@ -29,20 +30,10 @@ from robolearn.safety.contact import (
 )
 from robolearn.safety.iso_13855 import FORMULAS, intrusion_distance_m
 from robolearn.safety.iso_13855 import SOURCE as ISO_13855
-from robolearn.safety.people import Sensor
-from robolearn.safety.profile import (
-    MAKER,
-    Assessed,
-    Contact,
-    EnablingDevice,
-    ModeLimits,
-    NotChecked,
-    Number,
-    Numbers,
-    SafetyProfile,
-    Separation,
-    Workspace,
-)
+from robolearn.safety.mode_schema import ModeLimits, Workspace
+from robolearn.safety.people import Contact, Sensor, Separation
+from robolearn.safety.profile import SafetyProfile
+from robolearn.safety.profile_checks import MAKER
 from robolearn.safety.separation import PROTECTIVE_FORMULA, ProtectiveDistance, protective_distance
 
 CONTACT_FORMULA = "v = k min(F, p A) / sqrt(mu K),  mu = 1 / (1 / mH + 1 / mR),  mR = M / 2 + mL"

@@ -11,9 +11,10 @@ import numpy as np
 from robolearn.robots import Robot
 from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
+from robolearn.safety.assessed import NotChecked
 from robolearn.safety.braking import Braking, plan_braking
 from robolearn.safety.mode_limits import Limits, compile_limits
-from robolearn.safety.profile import ModeLimits, NotChecked
+from robolearn.safety.mode_schema import ModeLimits
 from robolearn.safety.rules import Stage, in_order
 from robolearn.safety.space import Space
 from robolearn.safety.types import Record, Vector

@@ -1,16 +1,12 @@
-"""Is the arm allowed where it begins? A cell that forbids the home position contradicts the robot file."""
+"""Whether a mode's limits allow the arm's home position: a cell that forbids it contradicts the robot file."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robolearn.robots import Robot
 from robolearn.safety.arm_model import ArmModel
-
-if TYPE_CHECKING:  # the profile imports this module
-    from robolearn.safety.profile import ModeLimits
+from robolearn.safety.mode_schema import ModeLimits
 
 
 def forbidden_at_home(limits: ModeLimits, robot: Robot) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from robolearn.safety import comparisons
 from robolearn.safety.command_source import brief, started_for
 from robolearn.safety.mode_limits import Limits
-from robolearn.safety.profile import Separation
+from robolearn.safety.people import Separation
 from robolearn.safety.rules import Stage, in_order
 from robolearn.safety.types import Command, Measured, Record, Surroundings, Vector
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from robolearn.robots import Robot
 from robolearn.safety import comparisons
-from robolearn.safety.profile import Assessed, ModeLimits
+from robolearn.safety.assessed import Assessed
+from robolearn.safety.mode_schema import ModeLimits
 from robolearn.safety.types import Vector
 
 _CELLS = 512  # per joint, of the table that bounds the maker's speed curve from below

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robolearn.safety.profile import Separation
+from robolearn.safety.people import Separation
 
 PROTECTIVE_FORMULA = "Sp = Sh + Sr + Ss + C + Zd + Zr"
 

@@ -12,7 +12,7 @@ from robolearn.safety import comparisons
 from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
 from robolearn.safety.braking import Braking
 from robolearn.safety.mode_limits import Limits
-from robolearn.safety.profile import Contact, Separation
+from robolearn.safety.people import Contact, Separation
 from robolearn.safety.separation import protective_distance
 from robolearn.safety.types import Record, Vector
 
