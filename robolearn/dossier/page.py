@@ -18,6 +18,7 @@ import robolearn
 from robolearn.config import read_document
 from robolearn.dossier.evidence import Evidence, collect
 from robolearn.dossier.failures_page import failures_section
+from robolearn.dossier.points import PROVIDERS
 from robolearn.dossier.sbom import bill_of_materials
 from robolearn.dossier.sweep_chart import CSS as SWEEP_CSS
 from robolearn.dossier.sweep_chart import sweep_section
@@ -117,7 +118,7 @@ def _point(evidence: Evidence, point: Mapping[str, Any], said: str) -> dict[str,
     items = []
     for name in point["evidence"]:
         try:
-            items += [{"what": what, "value": value} for what, value in evidence.items(name)]
+            items += [{"what": what, "value": value} for what, value in PROVIDERS[name](evidence)]
         except (RobolearnError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             evidence.problems.append(f"{point['id']}, {name}: the records cannot be read: {error}")
     status = FILLED if items else STATED if said else OPEN

@@ -12,9 +12,10 @@ from browser import CHROMIUM, dump_dom, needs_chromium
 from command_line import run as command
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from robolearn.dossier.evidence import PROVIDERS, collect
+from robolearn.dossier.evidence import collect
 from robolearn.dossier.lineage import lineage
 from robolearn.dossier.page import annex_iv, dossier_data, write_dossier
+from robolearn.dossier.points import PROVIDERS
 from robolearn.errors import ConfigError, DataError
 from robolearn.learn import audit
 from robolearn.policy.approval import approve
