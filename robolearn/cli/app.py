@@ -24,7 +24,9 @@ from robolearn.cli import sysid as cli_sysid
 from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
+from robolearn.cli.evaluate import evaluate
 from robolearn.cli.options import Json, NewKey, Overrides, Task
+from robolearn.cli.plot import plot
 from robolearn.cli.terminal import Terminal
 from robolearn.errors import ConfigError, LogError, RobolearnError
 
@@ -166,111 +168,8 @@ def slurm(
     sys.stdout.write(script)
 
 
-@app.command(name="eval", rich_help_panel=RESEARCHER)
-def evaluate(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN|BUNDLE|TASK", help="A run folder, a .robolearn file; a task with --policy expert."
-        ),
-    ],
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            help="expert: the task's hand-written policy on measured slots; privileged_expert: on the true ones."
-        ),
-    ] = None,
-    episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
-    video: Annotated[
-        bool, typer.Option("--video", help="Also film the first successes and the first failures.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the files (default: beside the policy).")
-    ] = None,
-    robot: Annotated[
-        str | None,
-        typer.Option(help="A bundle's robot YAML, or a calibration, where it is not that of the training."),
-    ] = None,
-    plant: Annotated[
-        str | None, typer.Option(help="An arm that is not the model: a name in configs/plants, or a YAML.")
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN|BUNDLE", help="Also play another policy, over the same episodes."),
-    ] = None,
-    shifts: Annotated[
-        bool, typer.Option(help="Also play it, and the expert, beyond the trained ranges.")
-    ] = True,
-    as_json: Json = False,
-) -> None:
-    """Success over fresh episodes, with its 95 % Wilson interval, and where it is lowest.
-
-    Then the same episodes under shifts beyond the trained ranges (latency, friction, mass, bias, noise), with the
-    task's expert beside the policy: `--no-shifts` leaves that out, and so do --plant, --policy and --against.
-
-    Writes evaluation.json, robustness.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the
-    run folder; for a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot
-    would run.
-
-    With --against two policies are compared episode by episode: McNemar's exact test, interval of the difference.
-
-    Example: robolearn eval runs/fr3-reach --episodes 1000
-
-    Example: robolearn eval fr3/pick_cube --policy expert
-    """
-    from robolearn.show.compared import check_comparable, compare, disparity_text
-    from robolearn.show.console import EvaluationBar, evaluation_table, robustness_table
-    from robolearn.show.evaluated import Evaluated, evaluate_path
-
-    if against is not None:
-        check_comparable(episodes, policy, video)
-
-    def play(which: Path) -> Evaluated:
-        with EvaluationBar(err) as progress:
-            return evaluate_path(
-                which,
-                episodes,
-                seed,
-                policy=policy,
-                robot=robot,
-                plant=plant,
-                video=video,
-                output=output,
-                progress=progress,
-            )
-
-    done = play(path)
-    if against is not None:
-        compared = compare(done, other := play(against), path, against)
-        if as_json:
-            found = {
-                "a": done.result.to_json(),
-                "b": other.result.to_json(),
-                "paired": compared.found.to_json(),
-            }
-            out.print_json(json.dumps(found))
-        else:
-            out.print(evaluation_table(done.result), evaluation_table(other.result), compared.text)
-        err.print(f"wrote {compared.file}", markup=False, highlight=False, soft_wrap=True)
-        return
-    if not as_json:
-        out.print(evaluation_table(done.result))
-        out.print(disparity_text(done.result), markup=False, highlight=False, soft_wrap=True)
-    with EvaluationBar(err) as progress:
-        shifted = done.write_robustness(progress) if shifts else None
-    notes = done.notes
-    if shifted is not None:
-        notes = [*notes, f"wrote {shifted[1]}"]
-    if as_json:
-        found = done.result.to_json()
-        out.print_json(json.dumps(found if shifted is None else found | {"robustness": shifted[0].to_json()}))
-    elif shifted is not None:
-        out.print(robustness_table(shifted[0]))
-    with EvaluationBar(err) if video else nullcontext() as progress:
-        notes = notes + done.write_films(progress)
-    for note in notes:
-        err.print(note, markup=False, highlight=False, soft_wrap=True)
+app.command(name="eval", rich_help_panel=RESEARCHER)(evaluate)
+app.command(rich_help_panel=RESEARCHER)(plot)
 
 
 @app.command(rich_help_panel=RESEARCHER)

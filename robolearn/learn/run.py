@@ -39,7 +39,8 @@ class Run:
     """One run folder and the policy in its newest checkpoint.
 
     iteration: how many iterations the policy has seen.
-    outcome: `finished`, `time budget` or `stopped`; None where the run was opened from disk.
+    outcome: `finished`, `time budget` or `stopped`; None where the run was opened from disk. selected: which policy of
+    the run it is, and what it was chosen for, where `selection_episodes` is set; None: the newest.
     """
 
     run_dir: Path
@@ -47,6 +48,7 @@ class Run:
     policy: Policy
     iteration: int
     outcome: str | None = None
+    selected: dict[str, int] | None = None
 
     def actor(self) -> Callable[[Array], Array]:
         """The deterministic policy, normaliser included: obs [..., D] -> action [..., A] in [-1, 1]."""
@@ -60,7 +62,14 @@ class Run:
     @property
     def which(self) -> str:
         """Which checkpoint the policy is from, and why this one."""
-        return f"Policy of checkpoint {self.iteration}, the newest that is whole in {self.run_dir}."
+        newest = f"Policy of checkpoint {self.iteration}, the newest that is whole in {self.run_dir}"
+        if self.selected is None:
+            return f"{newest}."
+        best = self.selected
+        return (
+            f"{newest}: that of iteration {best['iteration']}, the best of the run with {best['successes']:,} successes"
+            f" in {best['episodes']:,} episodes of its own."
+        )
 
     @property
     def resume_command(self) -> str:
@@ -177,6 +186,7 @@ class Run:
         return {
             "config": self.config.model_dump(mode="json"),
             "iterations": self.iteration,
+            **({} if self.selected is None else {"selected": self.selected}),
             "steps": last.get("steps", 0),
             "wall_s": last.get("time/wall_s", 0.0),
             "start": folder.read_record(self.run_dir)["starts"][-1],
@@ -202,4 +212,5 @@ def open_run(run_dir: str | Path) -> Run:
             f"'{run_dir}' has no checkpoint that can be read. {' '.join(warnings)} Train it first: `robolearn train`."
         )
     arrays, meta = found
-    return Run(run_dir, config, empty._replace(arrays=jax.device_get(arrays)), meta["iteration"])
+    policy = empty._replace(arrays=jax.device_get(arrays))
+    return Run(run_dir, config, policy, meta["iteration"], selected=meta.get("selected"))

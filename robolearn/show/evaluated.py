@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from robolearn.env.naming import split_task
 from robolearn.env.slot_observation import observing_measurements
@@ -63,62 +64,88 @@ def evaluate_path(
     if policy is not None and plant is not None:
         raise ConfigError("--plant is for a run or a bundle: the expert is evaluated on the model.")
     clips = EpisodeClips() if video else None
-    notes: list[str] = []
     if path.suffix == SUFFIX or path.is_file():
-        bundle = PolicyBundle.load(path)
-        target, prefix = output or path.parent, f"{path.stem}-"
-        other = None if plant is None else load_plant(plant, load_robot(robot or bundle.manifest.robot))
-        env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE), robot=robot, plant=other)
-        if clips is not None:
-            check_filming(env)
-        result = evaluate_bundle(bundle, env, episodes, seed, progress=progress, clips=clips)
-
-        def shifting(progress: Progress | None) -> Robustness:
-            return robustness(
-                env.task,
-                lambda changes, n: bundle_env(bundle, n, robot=robot, changes=changes),
-                lambda env: (bundle_chunk(bundle, env), expert_chunk(env) if has_expert(env.task) else None),
-                result,
-                progress,
-            )
-
-        head = {"bundle": bundle.manifest.name, "digest": bundle.digest}
-    elif policy is not None:
+        return _evaluate_bundle(path, episodes, seed, robot, plant, clips, output, progress)
+    if policy is not None:
         return _evaluate_expert(path, policy, episodes, seed, clips, output, progress)
-    else:
-        if robot is not None:
-            raise ConfigError(
-                "--robot is for a bundle: a run folder knows its robot, see `task` in its config.yaml."
-            )
-        run = open_run(path)
-        target, prefix = output or path, ""
-        if plant is None:
-            env = run.evaluation_env(episodes)
-        else:
-            env = run.plant_env(load_plant(plant, load_robot(split_task(run.config.task)[0])), episodes)
-        if clips is not None:
-            check_filming(env)
-        keep = plant is None and output is None
-        observations = EpisodeObservations() if keep else None
-        result = evaluate(
-            env, run.actor(), episodes, seed, progress=progress, clips=clips, observations=observations
+    if robot is not None:
+        raise ConfigError(
+            "--robot is for a bundle: a run folder knows its robot, see `task` in its config.yaml."
+        )
+    return _evaluate_run(path, episodes, seed, plant, clips, output, progress)
+
+
+def _evaluate_bundle(
+    path: Path,
+    episodes: int,
+    seed: int,
+    robot: str | None,
+    plant: str | None,
+    clips: EpisodeClips | None,
+    output: Path | None,
+    progress: Progress | None,
+) -> Evaluated:
+    bundle = PolicyBundle.load(path)
+    other = None if plant is None else load_plant(plant, load_robot(robot or bundle.manifest.robot))
+    env = bundle_env(bundle, min(max(1, episodes), EVALUATED_AT_ONCE), robot=robot, plant=other)
+    if clips is not None:
+        check_filming(env)
+    result = evaluate_bundle(bundle, env, episodes, seed, progress=progress, clips=clips)
+
+    def shifting(progress: Progress | None) -> Robustness:
+        return robustness(
+            env.task,
+            lambda changes, n: bundle_env(bundle, n, robot=robot, changes=changes),
+            lambda env: (bundle_chunk(bundle, env), expert_chunk(env) if has_expert(env.task) else None),
+            result,
+            progress,
         )
 
-        def shifting(progress: Progress | None) -> Robustness:
-            config = run.config
-            return run_robustness(config.task, config.env, config.engine, run.actor(), result, progress)
+    head = {"bundle": bundle.manifest.name, "digest": bundle.digest}
+    made = Evaluated(result, [], env, clips, output or path.parent, f"{path.stem}-", shifting)
+    return _written(made, head, plant, path.parent)
 
-        head, notes = {"iteration": run.iteration}, [run.which]
-        if observations is not None:
-            run.keep_ood(observations, env)
+
+def _evaluate_run(
+    path: Path,
+    episodes: int,
+    seed: int,
+    plant: str | None,
+    clips: EpisodeClips | None,
+    output: Path | None,
+    progress: Progress | None,
+) -> Evaluated:
+    run = open_run(path)
+    if plant is None:
+        env = run.evaluation_env(episodes)
+    else:
+        env = run.plant_env(load_plant(plant, load_robot(split_task(run.config.task)[0])), episodes)
+    if clips is not None:
+        check_filming(env)
+    observations = EpisodeObservations() if plant is None and output is None else None
+    result = evaluate(
+        env, run.actor(), episodes, seed, progress=progress, clips=clips, observations=observations
+    )
+    if observations is not None:
+        run.keep_ood(observations, env)
+
+    def shifting(progress: Progress | None) -> Robustness:
+        config = run.config
+        return run_robustness(config.task, config.env, config.engine, run.actor(), result, progress)
+
+    made = Evaluated(result, [run.which], env, clips, output or path, "", shifting)
+    return _written(made, {"iteration": run.iteration}, plant, path)
+
+
+def _written(made: Evaluated, head: dict[str, Any], plant: str | None, run_dir: Path) -> Evaluated:
+    """The evaluation with its files written. run_dir: whose trail has it, if there is one."""
+    prefix, shifting = made.prefix, made.shifting
     if plant is not None:
-        head |= {"plant": plant}
-        prefix += f"{Path(plant).stem}-"
-    written = write_results(result, head, target, prefix)
-    run_dir = path if path.is_dir() else path.parent
-    record_evaluation(written[0], run_dir)
-    notes += [f"wrote {file}" for file in written]
-    return Evaluated(result, notes, env, clips, target, prefix, shifting if plant is None else None, run_dir)
+        head, prefix, shifting = head | {"plant": plant}, f"{prefix}{Path(plant).stem}-", None
+    files = write_results(made.result, head, made.target, prefix)
+    record_evaluation(files[0], run_dir)
+    notes = [*made.notes, *(f"wrote {file}" for file in files)]
+    return replace(made, notes=notes, prefix=prefix, shifting=shifting, run_dir=run_dir)
 
 
 def _evaluate_expert(
