@@ -24,7 +24,7 @@ from robolearn.cli import sysid as cli_sysid
 from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
-from robolearn.cli.evaluate import evaluate
+from robolearn.cli.evaluate import evaluate, sweep
 from robolearn.cli.options import Json, NewKey, Overrides, Task
 from robolearn.cli.plot import plot
 from robolearn.cli.terminal import Terminal
@@ -170,55 +170,7 @@ def slurm(
 
 app.command(name="eval", rich_help_panel=RESEARCHER)(evaluate)
 app.command(rich_help_panel=RESEARCHER)(plot)
-
-
-@app.command(rich_help_panel=RESEARCHER)
-def sweep(
-    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder, or a .robolearn file.")],
-    names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", metavar="NAME", help="One sweep, such as payload; may be given again (default: all)."
-        ),
-    ] = None,
-    episodes: Annotated[int, typer.Option(help="Fresh episodes at each amount.")] = 500,
-    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Success that must hold, lower end of the 95 % interval (default: as stated before the training)."
-        ),
-    ] = None,
-    robot: Annotated[
-        str | None,
-        typer.Option(help="A bundle's robot YAML, or a calibration, where it is not that of the training."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the file (default: beside the policy).")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """How far a policy holds: one thing after the other, further and further beyond the trained ranges.
-
-    Noise, latency, lost messages, payload, mass, friction, drives, calibration. Each ends once success is below the
-    threshold. Writes sweep.json; the dossier draws it. `robolearn eval` plays one step of some, beside the expert.
-
-    Example: robolearn sweep runs/fr3-reach --only payload --only observation_latency
-    """
-    from robolearn.show.swept import sweep_path, sweep_table
-
-    found, file = sweep_path(
-        path,
-        episodes,
-        seed,
-        names=names or (),
-        threshold=threshold,
-        robot=robot,
-        output=output,
-        progress=lambda text: err.print(f"playing {text}", markup=False, highlight=False),
-    )
-    out.print_json(json.dumps(found.to_json())) if as_json else out.print(sweep_table(found))
-    err.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+app.command(rich_help_panel=RESEARCHER)(sweep)
 
 
 @app.command(rich_help_panel=RESEARCHER)
