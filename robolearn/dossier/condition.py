@@ -29,6 +29,7 @@ BASELINE = 15  # first logs that healthy is taken from
 SLACK, LIMIT = 1.0, 9.0
 SIGN_RAD_S = 0.02  # speed below which the direction of friction is not known
 MOVING_S = 2.0  # each way, in every log: less does not tell friction from an offset
+STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
 _TERMS = ("coulomb", "viscous", "inertia", "gravity", "offset")
@@ -70,7 +71,7 @@ class JointCondition:
 @dataclass(frozen=True)
 class Condition:
     """An arm over its logs. load: index of the log at which the carried load had changed; None where it did not, or
-    effort was not recorded.
+    effort was not recorded. baseline: how many of the first logs healthy was taken from.
     """
 
     robot: str
@@ -79,6 +80,7 @@ class Condition:
     joints: list[JointCondition]
     load: int | None
     notes: list[str]
+    baseline: int = BASELINE
 
     @property
     def alarms(self) -> list[JointCondition]:
@@ -182,14 +184,18 @@ def assess(
     usable = np.isfinite(coulomb[:baseline]).sum(0) >= max(3, baseline // 2)
     first = np.full(robot.dof, np.nan)
     first[usable] = np.nanmean(coulomb[:baseline][:, usable], 0)
-    usable &= first > 1e-7  # a friction that is not seen at all cannot be followed
+    # What does not stand out from its spread cannot be followed: of a simulated arm without friction it is noise.
+    spread = np.full(robot.dof, np.inf)
+    spread[usable] = np.nanstd(coulomb[:baseline][:, usable], 0, ddof=1)
+    usable &= first > np.maximum(STANDS_OUT * spread, 1e-7)
     notes = [
         f"{robot.joint_names[j]}: moved too little, or shows no friction: not followed"
         for j in np.flatnonzero(~usable)
     ]
     if usable.sum() < 3:
         raise DataError(
-            "Fewer than three joints moved enough in the first logs to be compared. Record longer motions."
+            "Fewer than three joints moved enough in the first logs, and show a friction, to be compared. Record "
+            "longer motions; a simulated arm has no friction unless its plant or its calibration does."
         )
     ratio = np.where(usable, coulomb / np.where(usable, first, 1.0), np.nan)
     relative = ratio / _others(ratio, usable) - 1.0
@@ -219,6 +225,7 @@ def assess(
         joints,
         load,
         [*left_out, *notes, *said],
+        baseline,
     )
 
 
