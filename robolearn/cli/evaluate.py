@@ -1,4 +1,4 @@
-"""`robolearn eval` and `sweep`: a policy over fresh episodes, under shifts, against another, and how far it holds."""
+"""`robolearn eval` and `sweep`: a policy over fresh episodes, under shifts, against another, and in sweeps."""
 
 from __future__ import annotations
 
@@ -167,10 +167,10 @@ def sweep(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """How far a policy holds: one thing after the other, further and further beyond the trained ranges.
+    """Robustness sweeps: success as a function of one quantity at a time, beyond its trained range.
 
-    Noise, latency, lost messages, payload, mass, friction, drives, calibration. Each ends once success is below the
-    threshold. Writes sweep.json; the dossier draws it. `robolearn eval` plays one step of some, beside the expert.
+    Noise, latency, lost messages, payload, mass, friction, drives, calibration errors. Each sweep ends once success is
+    below the threshold. Writes sweep.json; the dossier plots it. `robolearn eval` evaluates one amount of some of them.
 
     Example: robolearn sweep runs/fr3-reach --only payload --only observation_latency
     """

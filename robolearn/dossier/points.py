@@ -82,7 +82,7 @@ def _training(e: Evidence) -> list[Item]:
         return []
     ends = e.verdict.of("end", "interruption")
     how = "imitation of the task's expert, then PPO" if e.config.get("imitation_fraction") else "PPO"
-    asked = f"{e.config.get('total_steps'):,} control steps asked, {e.config.get('num_envs')} environments"
+    asked = f"{e.config.get('total_steps'):,} control steps, {e.config.get('num_envs')} environments"
     return [
         ("method", f"{how}; {asked}"),
         ("starts", f"{len(e.verdict.of('start'))}, of which {len(ends)} have an end"),
@@ -205,8 +205,8 @@ def _disparity(e: Evidence) -> list[Item]:
     least = f"{min(gaps):.1%} to {max(gaps):.1%}" if gaps else "none"
     tested = f"{flagged} of {len(found.strata)}; Fisher exact, one-sided, Holm at {found.alpha:g}"
     return [
-        ("strata worse than the rest beyond chance", tested),
-        ("smallest gap that would have been found (80 % power)", least),
+        ("strata significantly worse than the rest", tested),
+        ("smallest detectable gap (80 % power)", least),
     ]  # fmt: skip
 
 
@@ -259,7 +259,7 @@ def _explanations(e: Evidence) -> list[Item]:
             f"median {gap['median']:.1e}, 99th percentile {gap['p99']:.1e}, {found['steps']} steps",
         ),
         ("rank correlation with an untrained network's", f"{found['sanity_rank_correlation']:.2f}"),
-        ("what it does not show", found["not_shown"]),
+        ("limitations", found["not_shown"]),
     ]
 
 

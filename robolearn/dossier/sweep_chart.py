@@ -85,9 +85,9 @@ def sweep_section(data: Mapping[str, Any]) -> str:
     )
     lead = (
         f"{asked}, of the lower end of the 95 % interval of success over {found.episodes:,} episodes, seed "
-        f"{found.seed}. Each quantity is changed alone, from the trained range outwards; the region in which the "
-        "threshold holds is shaded and ends with the last amount before the first that does not hold. Two changes at "
-        "once were not played, and nothing is said beyond the farthest point. In simulation."
+        f"{found.seed}. One quantity is varied at a time, from the trained range outwards; the region in which the "
+        "threshold holds is shaded and ends before the first amount that does not hold. Combinations "
+        "were not evaluated, and nothing is known beyond the last point. In simulation."
     )
     left_out = (
         f'<p class="note">Not part of this task: {escape(", ".join(found.not_played))}.</p>'
@@ -100,7 +100,7 @@ def sweep_section(data: Mapping[str, Any]) -> str:
         f"{_chart(one, found.threshold)}</figure>"
         for one in found.sweeps
     )
-    return f'<section><h2>How far it holds</h2><p class="lead">{escape(lead)}</p>{charts}{left_out}</section>'
+    return f'<section><h2>Robustness</h2><p class="lead">{escape(lead)}</p>{charts}{left_out}</section>'
 
 
 def _chart(one: _Swept, threshold: float | None) -> str:

@@ -1,7 +1,7 @@
-"""Sweeps: success over one thing after the other, further and further beyond the trained ranges, and where it ends.
+"""Sweeps: success as a function of one quantity at a time beyond its trained range, and where a threshold is missed.
 
     found = sweep(task, play, trained, threshold=0.9)
-    found.sweeps[0].holds_to      # the farthest amount up to which the threshold holds
+    found.sweeps[0].holds_to      # the largest amount up to which the threshold holds
 
 A sweep is a `Shift` with several amounts in place of one. The region in which a threshold holds is found from the
 trained range outwards, and ends before the first amount whose lower end of the 95 % interval is below it: tests in a
@@ -30,7 +30,7 @@ Play = Callable[[Mapping[str, Any]], Rate]  # changes of the task's config -> su
 
 @dataclass(frozen=True)
 class Sweep:
-    """One thing that is changed further and further. amounts: of the shift, from the least to the most.
+    """One quantity that is varied beyond its trained range. amounts: of the shift, in increasing severity.
 
     unit: of the amounts; `x` for a multiple of the trained range. trained: the amount that changes nothing.
     """
@@ -59,18 +59,18 @@ def _sweep(
 
 SWEEPS = (
     _sweep("noise", "sensor noise", "x", "sensor_noise", "multiply", (2, 4, 8, 16)),
-    _sweep("observation_latency", "readings later", "ms", "observation_delay_ms", "add", (20, 40, 80, 160)),
-    _sweep("action_latency", "commands later", "ms", "action_delay_ms", "add", (20, 40, 80, 160)),
+    _sweep("observation_latency", "observation latency added", "ms", "observation_delay_ms", "add", (20, 40, 80, 160)),
+    _sweep("action_latency", "action latency added", "ms", "action_delay_ms", "add", (20, 40, 80, 160)),
     _sweep("dropped", "share of messages lost", "", "observation_drop", "at_least", (0.1, 0.3, 0.5, 0.7)),
-    _sweep("payload", "payload that the arm does not know of", "kg", "body_mass_scale", "add_kg",
+    _sweep("payload", "payload without compensation", "kg", "body_mass_scale", "add_kg",
            (0.25, 0.5, 1, 2), "tool"),
-    _sweep("object_mass", "mass of what is handled", "x", "body_mass_scale", "multiply", (1.5, 2, 4, 8), "objects"),
-    _sweep("friction", "friction of all bodies", "x", "friction_scale", "multiply", (0.75, 0.5, 0.25, 0.1)),
+    _sweep("object_mass", "object mass", "x", "body_mass_scale", "multiply", (1.5, 2, 4, 8), "objects"),
+    _sweep("friction", "friction of bodies", "x", "friction_scale", "multiply", (0.75, 0.5, 0.25, 0.1)),
     _sweep("damping", "damping of the joints", "x", "joint_damping_scale", "multiply", (1.5, 2, 4, 8)),
     _sweep("stiffness", "stiffness of the drives", "x", "actuator_gain_scale", "multiply", (0.75, 0.5, 0.25, 0.1)),
-    _sweep("joint_calibration", "joints measured off by up to", "rad", "sensor_bias", "at_least",
+    _sweep("joint_calibration", "joint calibration error, up to", "rad", "sensor_bias", "at_least",
            (0.005, 0.01, 0.02, 0.05), "joints"),
-    _sweep("pose_calibration", "objects measured off by up to", "m", "sensor_bias", "at_least",
+    _sweep("pose_calibration", "object position error, up to", "m", "sensor_bias", "at_least",
            (0.0025, 0.005, 0.01, 0.02), "poses"),
 )  # fmt: skip
 
@@ -128,14 +128,14 @@ def amount_text(amount: float, unit: str) -> str:
 def region_text(one: Any, threshold: float | None) -> str:
     """The region of one sweep (`Swept`, or the same read from a file) in words."""
     if threshold is None:
-        return f"no threshold stated; played to {amount_text(one.points[-1].amount, one.unit)}"
+        return f"no threshold stated; evaluated to {amount_text(one.points[-1].amount, one.unit)}"
     if one.holds_to is None:
         return "the threshold does not hold as trained"
     reach = (
         "as trained" if one.holds_to == one.points[0].amount else f"to {amount_text(one.holds_to, one.unit)}"
     )
     if one.ends is None:
-        return f"holds {reach}, the farthest that was played"
+        return f"holds {reach}, the largest that was evaluated"
     return f"holds {reach}, no longer at {amount_text(one.ends, one.unit)}"
 
 
