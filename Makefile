@@ -1,6 +1,6 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
+.PHONY: help demo test quick jax-next docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -23,6 +23,9 @@ quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, unde
 	@$(BIN)/ruff check .
 	@$(BIN)/python -m pytest -n 2 -x -m 'not ros and not shown and not proof and not slow' \
 		$(or $(T),tests/files tests/robots tests/safety tests/recorder tests/deploy tests/test_config.py)
+
+jax-next:  ## JAX 0.11 in an environment of its own, sim and learn in small; needs Python 3.12 or 3.13 (PYTHON_NEXT)
+	@PYTHON_NEXT="$(PYTHON_NEXT)" .ci/jax_next
 
 proofs: $(READY)  ## the tests that take minutes each
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m proof

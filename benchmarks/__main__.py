@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_SPEED = {"__init__", "__main__", "calibrated_policies", "fuzz_monitor", "solve", "sysid"}
+NOT_SPEED = {
+    "__init__", "__main__", "calibrated_policies", "fuzz_monitor", "gpu", "gpu_parts", "gpu_physics", "gpu_trace",
+    "paper", "parity", "room", "solve", "sysid",
+}  # fmt: skip
 
 
 def main() -> int:

@@ -202,7 +202,7 @@ def main() -> int:
     write_readme(results)
     print(table(results))
     if short := short_of(results):
-        print(f"Below what was asked for: {', '.join(short)}.")
+        print(f"Below the target: {', '.join(short)}.")
     return 1 if short_of(results) else 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from gpu_page import gpu_page
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,7 @@ EVENTS = {
     "stop": "a stop began: cycle, rules, what was commanded, sent and measured",
     "stop_cause": "a further rule acted during a stop",
     "stop_report": "how the stop went: predicted and measured time and travel",
-    "stop_request": "a stop was asked for, and why",
+    "stop_request": "a stop was requested, and why",
     "reset": "who reset, why, with which answer",
     "mode": "a change of mode, by whom, with which answer",
     "command_source": "the first commands, or those of a new source: its name, digest of its policy, cycle",
@@ -65,6 +66,7 @@ def main(folder: Path) -> None:
         "log": log_page,
         "sources": sources_page,
         "command_line": command_line_page,
+        "gpu": gpu_page,
     }
     for name, page in pages.items():
         (folder / f"{name}.md").write_text(page(), encoding="utf-8")

@@ -43,7 +43,8 @@ def _strict_scalars(schema: Any) -> Any:
 class Config(BaseModel):
     """Base of every config: frozen, closed to keys it does not know, and strict about kinds of scalars.
 
-    A number is no text and no truth value, whole numbers are whole, and every number is finite. Lists become tuples.
+    Numbers are accepted neither as text nor as booleans, integers must be whole, and every number is finite. Lists
+    become tuples.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -77,7 +78,7 @@ def config_path(name: str | Path) -> Path:
     given = Path(name).expanduser()
     if given.is_file() or (
         given.exists() and not given.is_dir()
-    ):  # what is no regular file is refused on reading
+    ):  # what is not a regular file is refused on reading
         return given
     packaged = config_dir() / name
     if not given.is_absolute() and packaged.is_file():
@@ -155,7 +156,7 @@ def faults(
     texts = dict.fromkeys(_explain(kind, data, item, where, line) for item in found)
     shown = list(texts)[:_MOST_FAULTS]
     more = len(texts) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more faults." if more else "")
+    return " ".join(shown) + (f" {more} more faults are not shown." if more else "")
 
 
 def overridden(
@@ -173,7 +174,7 @@ def overridden(
             build(kind, data, name, line)
         except ConfigError:
             raise error from None  # the file's own, or both
-        return build(kind, changed, f"{' '.join(overrides)} (of the command line)")
+        return build(kind, changed, f"{' '.join(overrides)} (command line)")
 
 
 def load_config(kind: type[C], path: str | Path | None = None, overrides: Iterable[str] = ()) -> C:

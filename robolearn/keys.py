@@ -26,7 +26,7 @@ _KEY_MAX = 64 * KIB
 
 
 class KeyFileError(RobolearnError):
-    """A key file cannot be read, is no Ed25519 key, or may be read by others."""
+    """A key file cannot be read, is not an Ed25519 key, or may be read by others."""
 
 
 def key_directory() -> Path:
@@ -38,7 +38,7 @@ def key_directory() -> Path:
 def load_or_create_key(path: str | Path | None = None) -> Ed25519PrivateKey:
     """The private key in `path` (default `<key_directory>/robolearn.pem`), made on first use with mode 0600.
 
-    Raises KeyFileError where the file is no Ed25519 key, cannot be made, or is readable by group or others.
+    Raises KeyFileError where the file is not an Ed25519 key, cannot be made, or is readable by group or others.
     """
     file = Path(path) if path is not None else key_directory() / "robolearn.pem"
     if not file.exists():
@@ -62,7 +62,7 @@ def named_key(path: str | Path | None, new: bool = False) -> Ed25519PrivateKey:
         raise KeyFileError(
             f"The key file {path} exists already. Leave out --new-key, or give another path."
             if new
-            else f"There is no key file {path}. Correct the path, or make a new key there with --new-key."
+            else f"No key file {path}. Correct the path, or create a key there with --new-key."
         )
     return load_or_create_key(path)
 
@@ -79,19 +79,20 @@ def load_key(path: str | Path) -> Ed25519PrivateKey:
         raise KeyFileError(f"Cannot read the key file {file}: {error.strerror}.") from error
     if os.name == "posix" and mode & 0o077:
         raise KeyFileError(
-            f"The key file {file} may be read by others (mode {mode & 0o777:o}). Run `chmod 600 {file}`, "
+            f"The key file {file} is readable by other accounts (mode {mode & 0o777:o}). Run `chmod 600 {file}`, "
             "and make a new key if anyone else has an account here."
         )
     if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
         raise KeyFileError(
-            f"Anybody may replace the key file {file}: its folder is writable for all (mode {folder & 0o7777:o}). "
+            f"The key file {file} can be replaced by any account: its folder "
+            f"is world-writable (mode {folder & 0o7777:o}). "
             f"Run `chmod o-w {file.resolve().parent}`, and make a new key if anyone else has an account here."
         )
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
-            f"{file} is no private key in PEM form. Name another file, or move this one away."
+            f"{file} is not a private key in PEM form. Choose another file, or move this one away."
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{file} holds a {type(key).__name__}, expected an Ed25519 key.")

@@ -67,10 +67,10 @@ class Holder(Config):
 
 
 def test_a_check_of_several_keys_says_only_what_it_found():
-    with pytest.raises(ConfigError, match=r"^low=2 \(of the command line\): low must not be above high\.$"):
+    with pytest.raises(ConfigError, match=r"^low=2 \(command line\): low must not be above high\.$"):
         load_config(Pair, overrides=["low=2"])
     with pytest.raises(
-        ConfigError, match=r"^pair.low=2 \(of the command line\): key 'pair': low must not be above high\.$"
+        ConfigError, match=r"^pair.low=2 \(command line\): key 'pair': low must not be above high\.$"
     ):
         load_config(Holder, overrides=["pair.low=2"])
 

@@ -26,7 +26,7 @@ def test_what_is_no_key_file_is_refused_at_once(tmp_path, kind):
         }[kind](path)
     if kind in ("fifo", "empty", "rsa"):
         path.chmod(0o600)
-    with pytest.raises(keys.KeyFileError, match="Cannot read the key file|is no private key"):
+    with pytest.raises(keys.KeyFileError, match="Cannot read the key file|is not a private key"):
         keys.load_key(path)
     with pytest.raises(keys.KeyFileError, match="public key"):
         keys.load_public(path)
@@ -36,7 +36,7 @@ def test_a_link_to_a_key_that_others_may_read_is_refused(tmp_path):
     keys.load_or_create_key(tmp_path / "real.pem")
     (tmp_path / "real.pem").chmod(0o644)
     (tmp_path / "link.pem").symlink_to(tmp_path / "real.pem")
-    with pytest.raises(keys.KeyFileError, match="may be read by others"):
+    with pytest.raises(keys.KeyFileError, match="is readable by other accounts"):
         keys.load_key(tmp_path / "link.pem")
 
 
@@ -44,7 +44,7 @@ def test_a_key_in_a_folder_that_anybody_may_change_is_refused(tmp_path):
     folder = tmp_path / "keys"
     keys.load_or_create_key(folder / "k.pem")
     folder.chmod(0o777)
-    with pytest.raises(keys.KeyFileError, match="Anybody may replace the key file .*Run `chmod o-w"):
+    with pytest.raises(keys.KeyFileError, match="can be replaced by any account.*Run `chmod o-w"):
         keys.load_key(folder / "k.pem")
     folder.chmod(0o1777)  # as /tmp: only the owner may replace what lies there
     keys.load_key(folder / "k.pem")

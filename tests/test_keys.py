@@ -39,7 +39,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path):
     file = tmp_path / "a.pem"
     keys.load_or_create_key(file)
     os.chmod(file, 0o644)
-    with pytest.raises(keys.KeyFileError, match="may be read by others .mode 644.*chmod 600"):
+    with pytest.raises(keys.KeyFileError, match="is readable by other accounts .mode 644.*chmod 600"):
         keys.load_or_create_key(file)
 
 
@@ -47,7 +47,7 @@ def test_what_is_no_key_is_refused(tmp_path):
     file = tmp_path / "a.pem"
     file.write_text("hello")
     file.chmod(0o600)
-    with pytest.raises(keys.KeyFileError, match="is no private key in PEM form"):
+    with pytest.raises(keys.KeyFileError, match="is not a private key in PEM form"):
         keys.load_key(file)
     with pytest.raises(keys.KeyFileError, match="Cannot read the key file"):
         keys.load_key(tmp_path / "missing.pem")

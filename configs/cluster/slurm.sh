@@ -1,6 +1,6 @@
 #!/bin/bash
 # Train on a SLURM cluster. Written by robolearn from configs/cluster/slurm.sh and configs/cluster/$site.yaml.
-# Preempted or out of time, the run saves itself at once; requeued, it continues from there bit for bit.
+# Preempted or out of time, the run saves a checkpoint; requeued, it continues bit-identically.
 #SBATCH --job-name=$name
 #SBATCH --nodes=$nodes
 #SBATCH --ntasks-per-node=$tasks_per_node
@@ -22,7 +22,7 @@ export SRUN_CPUS_PER_TASK="$${SLURM_CPUS_PER_TASK:-1}"  # srun does not take it 
 srun $srun_options $command
 status=$$?
 
-# Unfinished without an error: out of time or preempted (143: so early that the training could not answer). Queue it again;
+# Unfinished without an error: out of time or preempted (143: before the training could handle it). Requeue it;
 # a preempted job that is already queued stays so.
 if [ "$$status" -eq 0 ] || [ "$$status" -eq 143 ]; then
     grep -Eqs '"outcome": "(finished|time budget)"' "$run_dir/run.json" || scontrol requeue "$$SLURM_JOB_ID" || true

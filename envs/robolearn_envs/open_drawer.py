@@ -10,6 +10,7 @@ import mujoco
 
 from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of
 from robolearn_envs.shared import randomization
@@ -68,6 +69,7 @@ class OpenDrawer(TableTask[OpenDrawerConfig]):
     summary = "hook the closed gripper behind the handle of a drawer and pull it open"
     success_text = "drawer open by at least 15 cm for the last 0.5 s of the episode"
     config_type = OpenDrawerConfig
+    rooms = {"fr3": Room(contacts=16, rows=80)}
     uses_gripper = False
     ready_tcp_m = (0.52, 0.0, 0.22)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of
 from robolearn_envs.shared import randomization
@@ -96,6 +97,7 @@ class PegInsert(TableTask[PegInsertConfig]):
     summary = "push a peg that the gripper holds into a hole 1 mm wider"
     success_text = "peg at least 35 mm deep in the hole for the last 0.5 s of the episode"
     config_type = PegInsertConfig
+    rooms = {"fr3": Room(contacts=16, rows=64)}
     uses_gripper = False
     ready_tcp_m = (0.56, 0.0, 0.20)
 

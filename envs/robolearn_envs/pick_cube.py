@@ -10,6 +10,7 @@ import mujoco
 
 from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
@@ -76,6 +77,7 @@ class PickCube(TableTask[PickCubeConfig]):
     summary = "grasp a cube from the table and bring it to a goal in the air"
     success_text = "cube centre within 3 cm of the goal for the last 0.5 s of the episode"
     config_type = PickCubeConfig
+    rooms = {"fr3": Room(contacts=20, rows=104)}
     objects = ("cube",)
 
     @property

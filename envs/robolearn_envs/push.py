@@ -10,6 +10,7 @@ import mujoco
 
 from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
@@ -71,6 +72,7 @@ class Push(TableTask[PushConfig]):
     summary = "slide a box over the table to a goal, with the closed gripper"
     success_text = "box centre within 3 cm of the goal for the last 0.5 s of the episode"
     config_type = PushConfig
+    rooms = {"fr3": Room(contacts=20, rows=104)}
     objects = ("box",)
     uses_gripper = False
     ready_tcp_m = (0.56, 0.0, 0.12)  # above the box, wherever it is

@@ -15,6 +15,7 @@ from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot, robot_names
 from robolearn.robots.kinematics import forward, frames
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 from robolearn_envs.workspace import reach_m, shoulder_height_m, tcp_points, within_reach
@@ -60,6 +61,7 @@ class Reach(Task[ReachConfig]):
     summary = "bring the tool centre point to a random point in the workspace and stay there"
     success_text = "TCP within 2 cm of the goal for the last 0.5 s of the episode"
     config_type = ReachConfig
+    rooms = {"fr3": Room(contacts=16, rows=64)}
 
     def __init__(self, robot: Robot, config: ReachConfig):
         super().__init__(robot, config)

@@ -13,6 +13,7 @@ from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import angle_between, quat_of, rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
@@ -48,13 +49,14 @@ class ReachPose(Task[ReachPoseConfig]):
     summary = "bring the tool centre point to a random position and orientation and stay there"
     success_text = "TCP within 2 cm and 0.1 rad of the goal for the last 0.5 s of the episode"
     config_type = ReachPoseConfig
+    rooms = {"fr3": Room(contacts=16, rows=64)}
 
     def __init__(self, robot: Robot, config: ReachPoseConfig):
         super().__init__(robot, config)
         if robot.dof < 6:
             raise TaskError(
-                f"Task 'reach_pose' asks for a position and an orientation, which takes 6 joints; robot '{robot.name}' "
-                f"has {robot.dof}. Use 'reach', which asks for a position alone."
+                f"Task 'reach_pose' controls position and orientation, which needs 6 joints; robot '{robot.name}' "
+                f"has {robot.dof}. Use 'reach', which controls the position only."
             )
 
     @property

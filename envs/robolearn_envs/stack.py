@@ -10,6 +10,7 @@ import mujoco
 
 from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import rotation_of, turn_about_z
 from robolearn_envs.shared import randomization
@@ -95,6 +96,7 @@ class Stack(TableTask[StackConfig]):
         "cube and 5 cm away from it, for the last 0.5 s of the episode"
     )
     config_type = StackConfig
+    rooms = {"fr3": Room(contacts=24, rows=128)}
 
     @property
     def slots(self) -> tuple[Slot, ...]:

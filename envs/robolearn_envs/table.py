@@ -303,7 +303,8 @@ def ready_posture(robot: Robot, tcp_m: Vector3, yaw_rad: float = 0.0) -> NDArray
     q = solve_ik(robot, np.asarray(tcp_m), goal, np.array(robot.home_rad))
     if q is None:
         raise TaskError(
-            f"Robot '{robot.name}' does not reach {tcp_m} m with its gripper pointing down: this task is not for it."
+            f"Robot '{robot.name}' does not reach {tcp_m} m with its gripper "
+            "pointing down: this task needs an arm that does."
         )
     q.flags.writeable = False
     return q

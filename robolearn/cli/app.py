@@ -9,7 +9,7 @@ import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -25,13 +25,11 @@ from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
 from robolearn.cli.evaluate import evaluate, sweep
+from robolearn.cli.help_pages import tidy
 from robolearn.cli.options import Json, NewKey, Overrides, Task
 from robolearn.cli.plot import plot
 from robolearn.cli.terminal import Terminal
 from robolearn.errors import ConfigError, LogError, RobolearnError
-
-if TYPE_CHECKING:
-    pass
 
 START, RESEARCHER, INTEGRATOR, SAFETY = "Start here", "Researcher", "Robot integrator", "Safety engineer"
 
@@ -64,7 +62,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """From a MuJoCo model of a robot arm to a learned policy that moves the real arm, with evidence."""
+    """Train policies for robot arms, serve them over ROS 2 behind a safety monitor, and review the logs."""
 
 
 def _folder(text: str) -> Path:
@@ -74,10 +72,15 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def command_line() -> Any:
+    """The whole command as click sees it."""
+    return tidy(typer.main.get_command(app))
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a user's mistake is one line on stderr and status 2, never a traceback."""
     try:
-        app(args=arguments, prog_name="robolearn", standalone_mode=True)
+        command_line()(args=arguments, prog_name="robolearn", standalone_mode=True)
     except RobolearnError as error:
         err.print(f"robolearn: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
@@ -115,7 +118,7 @@ def demo(
         int | None, typer.Option(help="Control steps of training (default: the config's).")
     ] = None,
 ) -> None:
-    """Train fr3/reach, drive a simulated FR3 over ROS 2, stop it in four ways, write the report.
+    """Run everything once: train fr3/reach, serve it on a simulated FR3, inject four faults, write the report.
 
     Example: robolearn demo
     """
@@ -134,11 +137,9 @@ def train(
         Path | None,
         typer.Option(parser=_folder, metavar="PATH", help="Run folder (default: runs/ROBOT-TASK)."),
     ] = None,
-    bundle: Annotated[
-        bool, typer.Option(help="When done, evaluate the policy and export it into the run folder.")
-    ] = True,
+    bundle: Annotated[bool, typer.Option(help="When done, evaluate and export the policy.")] = True,
 ) -> None:
-    """Train a policy; a second call with the same run folder resumes.
+    """Train a policy, or resume the training in the run folder.
 
     Example: robolearn train fr3/reach seed=1 num_envs=512
     """
@@ -151,12 +152,12 @@ def train(
 def slurm(
     task: Task,
     overrides: Overrides = None,
-    site: Annotated[str, typer.Option(help="A site of configs/cluster, or a YAML of your own.")] = "generic",
+    site: Annotated[str, typer.Option(help="A site in configs/cluster, or the path of a YAML.")] = "generic",
     nodes: Annotated[int, typer.Option(help="Nodes of the job.")] = 1,
     config: Annotated[str | None, typer.Option(help="YAML of the run (default: the task's own).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: runs/ROBOT-TASK).")] = None,
 ) -> None:
-    """Print the SLURM script that trains on a cluster, saves itself when preempted, and continues when requeued.
+    """Print a SLURM script for a training that survives preemption and requeueing.
 
     Example: robolearn slurm fr3/reach --site leonardo --nodes 2 > reach.sbatch
     """
@@ -177,9 +178,11 @@ app.command(rich_help_panel=RESEARCHER)(sweep)
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle (default: in the run).")
+        Path | None, typer.Option("--output", "-o", help="Bundle to write (default: in the run folder).")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="Ed25519 key (default: your own, made once).")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Ed25519 key (default: this account's, created on first use).")
+    ] = None,
     new_key: NewKey = False,
 ) -> None:
     """Export the trained policy as one signed file, ready to serve.
@@ -205,9 +208,9 @@ def inspect(
     ],
     as_json: Json = False,
 ) -> None:
-    """What a bundle is: its contract, results, digests, signature and approvals, checked.
+    """Check a bundle, and show its interface, results, digests, signature and approvals.
 
-    Of a calibration: its logs, and every number with its interval; the robot file that it is for is checked.
+    Of a calibration: its logs, and every number with its interval, after a check against its robot file.
 
     Example: robolearn inspect fr3-reach.robolearn
     """
@@ -219,7 +222,7 @@ def inspect(
         calibration = load_robot(bundle).calibration
         if calibration is None:
             raise ConfigError(
-                f"'{bundle}' is a robot file, no bundle or calibration. Look at it with `robolearn robots check`."
+                f"'{bundle}' is a robot file, not a bundle or calibration. Check it with `robolearn robots check`."
             )
         if as_json:
             about = {"calibration_digest": calibration.digest}
@@ -245,7 +248,9 @@ for _command in cli_dossier.COMMANDS:
 
 @app.command(rich_help_panel=INTEGRATOR)
 def serve(
-    bundle: Annotated[Path | None, typer.Argument(help="A .robolearn file; none with --motion.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A .robolearn file (leave out with --motion).")
+    ] = None,
     robot: Annotated[
         str, typer.Option(help="The arm: a name, or a robot YAML (default: the deployment file's, or fr3).")
     ] = "",
@@ -257,14 +262,15 @@ def serve(
     log: Annotated[Path, typer.Option(help="Folder of the safety log.")] = Path("runs/serve"),
     rate: Annotated[float | None, typer.Option(help="Command rate in Hz (default: the file's).")] = None,
     motion: Annotated[
-        Path | None, typer.Option(help="Play a motion of `robolearn sysid excite` once, in a policy's place.")
+        Path | None,
+        typer.Option(help="Play a motion from `robolearn sysid excite` once, instead of a policy."),
     ] = None,
     plant: Annotated[
         str,
-        typer.Option(help="With --motion and --sim: what the simulated arm is, a name in configs/plants."),
+        typer.Option(help="With --motion and --sim: simulated arm, a name in configs/plants."),
     ] = "",
 ) -> None:
-    """Serve a policy on an arm over ROS 2, behind the safety monitor, until Ctrl-C.
+    """Serve a policy on an arm over ROS 2, behind the safety monitor. Ctrl-C ends it.
 
     Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
     """
@@ -272,9 +278,9 @@ def serve(
     from robolearn.deploy.serving import serve_motion, serve_until_stopped
 
     if (bundle is None) == (motion is None):
-        raise ConfigError("Give either a bundle to serve, or --motion and a motion file: one of the two.")
+        raise ConfigError("Give either a bundle or --motion FILE.")
     if plant and (motion is None or not sim):
-        raise ConfigError("--plant says what the simulated arm is: it goes with --motion and --sim.")
+        raise ConfigError("--plant needs --motion and --sim.")
     changes = {"profile": profile, "rate_hz": rate}
     deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
     if motion is not None:
@@ -290,42 +296,38 @@ app.command(rich_help_panel=INTEGRATOR)(init_cell)
 
 @app.command(rich_help_panel=SAFETY)
 def review(
-    log: Annotated[Path, typer.Argument(help="Folder of a safety log, or a log folder with many of them.")],
-    report: Annotated[
-        Path | None, typer.Option(help="Where the page goes (default: LOG/report.html).")
-    ] = None,
+    log: Annotated[Path, typer.Argument(help="A safety log, or a folder with several of them.")],
+    report: Annotated[Path | None, typer.Option(help="Report to write (default: LOG/report.html).")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Replay through another profile: what would it have done?")
+        str | None, typer.Option(help="Replay with another safety profile, to see what it would have done.")
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The log writer's public key (.pub), from outside the log."),
+        typer.Option(metavar="FILE", help="Public key (.pub) of the log writer, kept outside the log."),
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or the hash in it."),
+        typer.Option(metavar="FILE|HEX", help="An earlier head.json kept elsewhere, or its hash."),
     ] = None,
     robot: Annotated[
         str | None,
-        typer.Option(
-            help="Your own copy of the recorded robot file, where it draws on files outside the log."
-        ),
+        typer.Option(help="Your copy of the recorded robot file, if it uses files outside the log."),
     ] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Most time for replay and report (default: 20 times the recorded time and two minutes).",
+            help="Time limit of replay and report (default: 2 min + 20 x the recorded time).",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a safety log, replay it through the same monitor, write the report page.
+    """Verify a safety log, replay it through the monitor, and write the report.
 
-    The verdict comes first, whatever the log holds. Exit status 1 if the log does not verify, is not of the key or
-    the head given, cannot be replayed, or the replay disagrees.
+    Exit status 1 if the log does not verify, does not match --key or --head, cannot be replayed, or if a replayed
+    decision differs.
 
-    Of a log folder every session is reviewed, and whether one is missing.
+    Given a log folder, reviews every session and reports missing ones.
 
     Example: robolearn review runs/demo/safety
     """
@@ -362,12 +364,14 @@ def review(
 @app.command(rich_help_panel=RESEARCHER)
 def view(
     task: Task,
-    policy: Annotated[str, typer.Option(help="zero, random, expert, or the path of a bundle.")] = "zero",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write an mp4 instead.")] = None,
+    policy: Annotated[str, typer.Option(help="zero, random, expert, or a .robolearn file.")] = "zero",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write an mp4 instead of opening the viewer.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
-    """Watch a task: in the viewer, or as an mp4 where there is no display.
+    """Show a task in the viewer, or write an mp4 if there is no display.
 
     Example: robolearn view fr3/pick_cube --policy random
     """
@@ -383,11 +387,11 @@ def view(
 
 @app.command(rich_help_panel=START)
 def doctor(
-    folder: Annotated[Path, typer.Option(help="Where runs and logs would go.")] = Path("."),
-    deploy: Annotated[str, typer.Option(help="Also check what a deployment file asks for.")] = "",
+    folder: Annotated[Path, typer.Option(help="Folder whose free disk space is checked.")] = Path("."),
+    deploy: Annotated[str, typer.Option(help="Also check the requirements of this deployment file.")] = "",
     as_json: Json = False,
 ) -> None:
-    """What this machine can do, and what to do about what it cannot.
+    """Check this machine, and say how to fix what is missing.
 
     Exit status 1 if something required is missing.
 
@@ -395,6 +399,7 @@ def doctor(
     """
     from robolearn.cli import doctor as checks
 
-    found = checks.diagnose(folder, deploy)
-    out.print_json(json.dumps(found.to_json())) if as_json else out.print(found)
+    with err.status("Checking this machine ..."):
+        found = checks.diagnose(folder, deploy)
+    out.print_json(json.dumps(found.to_json())) if as_json else out.print(found, found.summary, sep="\n\n")
     raise typer.Exit(0 if found.fit else 1)

@@ -16,28 +16,33 @@ out = Terminal()
 def init_cell(
     folder: Annotated[Path, typer.Argument(help="New folder for the cell's files.")],
     robot: Annotated[str, typer.Option(help="The arm: fr3, ur5e or iiwa14.")] = "",
-    name: Annotated[str, typer.Option(help="What this cell is called in the log.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the cell in the log.")] = "",
     controller: Annotated[
         str, typer.Option(help="forward, trajectory or robolearn (default: the arm's packaged one).")
     ] = "",
-    operator: Annotated[str, typer.Option(help="Your pseudonym; this account's key may then operate.")] = "",
+    operator: Annotated[
+        str, typer.Option(help="Your pseudonym; allows this account's key to operate the arm.")
+    ] = "",
     approver: Annotated[
-        bool | None, typer.Option("--approver/--no-approver", help="This account's key may approve bundles.")
+        bool | None,
+        typer.Option("--approver/--no-approver", help="Allow this account's key to approve bundles."),
     ] = None,
     person_topic: Annotated[str, typer.Option(help="Topic of the person sensor, sensor_msgs/Range.")] = "",
     wrench_topic: Annotated[str, typer.Option(help="Topic of a force-torque sensor, recorded only.")] = "",
-    namespace: Annotated[str, typer.Option(help="Of this arm's topics and nodes, such as left.")] = "",
-    joint_prefix: Annotated[str, typer.Option(help="What the driver puts before each joint name.")] = "",
+    namespace: Annotated[
+        str, typer.Option(help="Namespace of this arm's topics and nodes, such as left.")
+    ] = "",
+    joint_prefix: Annotated[str, typer.Option(help="Prefix of the driver's joint names.")] = "",
     workspace: Annotated[
-        str, typer.Option(help="Box that the arm stays in, m, base frame: 'x y z x y z' of two corners.")
+        str, typer.Option(help="Box that the arm stays in: two corners 'x y z x y z', m, base frame.")
     ] = "",
     tcp_speed: Annotated[
         float | None,
-        typer.Option(help="m/s, highest speed of the TCP in mode automatic.", min=0.01, max=10.0),
+        typer.Option(help="Highest TCP speed in mode automatic, m/s.", min=0.01, max=10.0),
     ] = None,
-    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask for what is not given.")] = True,
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask for missing values.")] = True,
 ) -> None:
-    """Write a cell's deployment file and safety profile, and make its keys; asks for what is not given.
+    """Write the deployment file and safety profile of a cell, and make its keys. Asks for what is missing.
 
     Example: robolearn init-cell my_cell --robot fr3 --name "cell 7" --operator anna --no-ask
     """
@@ -69,7 +74,7 @@ def init_cell(
             )
             tcp_speed = speed or None
     if not robot or not name:
-        raise ConfigError("--robot and --name are needed where nobody is asked.")
+        raise ConfigError("--robot and --name are required with --no-ask.")
     try:
         box = tuple(float(word) for word in workspace.split())
     except ValueError:
@@ -82,8 +87,8 @@ def init_cell(
     )  # fmt: skip
     deployment, profile = write_cell(folder, cell)
     lines = [
-        f"{deployment}: the deployment file. Look through it: topics, rates, who signs and approves.",
-        f"{profile}: the safety profile. Every number with trust: integrator is one of a demonstration: set yours.",
+        f"{deployment}: the deployment file. Review topics, rates, operators and approvers.",
+        f"{profile}: the safety profile. Replace every number with trust: integrator, which is for demonstration only.",
         f"Try it: robolearn serve BUNDLE --deploy {deployment} --sim",
         f"Approve it for the arm: robolearn approve BUNDLE --who {operator or 'NAME'}",
         f"Serve it there: robolearn serve BUNDLE --deploy {deployment}",

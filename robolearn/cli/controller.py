@@ -22,16 +22,19 @@ def controller(
     ] = None,
     interface: Annotated[str, typer.Option(help="Command interface: position or effort.")] = "position",
     update_rate: Annotated[
-        int, typer.Option(min=0, max=10000, help="Hz of this controller (default: the controller manager's).")
+        int,
+        typer.Option(
+            min=0, max=10000, help="Update rate of this controller, Hz (default: the controller manager's)."
+        ),
     ] = 0,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File to write (default: standard output).")
     ] = None,
     copy_to: Annotated[
-        Path | None, typer.Option(help="src folder of a colcon workspace, into which the package is copied.")
+        Path | None, typer.Option(help="src folder of a colcon workspace to copy the package into.")
     ] = None,
 ) -> None:
-    """Write the parameters of robolearn's ros2_control controller, with the limits of a safety profile.
+    """Write the parameters of robolearn's ros2_control controller from a safety profile.
 
     Example: robolearn controller fr3 --out robolearn_controller.yaml --copy-to ~/arm_ws/src
     """

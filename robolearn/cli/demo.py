@@ -88,11 +88,7 @@ class DemoSummary:
         if self.video is not None:
             rows.append(("Video", str(self.video)))
         rows.append(("Time", "  ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())))
-        verdict = (
-            "[green]everything as it should be[/]"
-            if self.passed
-            else "[red]NOT everything as it should be[/]"
-        )
+        verdict = "[green]passed[/]" if self.passed else "[red]FAILED[/]"
         table = Table(title=f"robolearn demo: {verdict}", title_justify="left", box=None, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
@@ -119,7 +115,7 @@ def run_demo(
     with _timed(summary, "train"), stop_on_signals() as stop, TrainingBar(console, config) as bar:
         trained = Run.of(train(config, run / "train", resume=True, progress=bar, stop=stop))
     if trained.outcome == "stopped":
-        raise RobolearnError("Stopped during training, nothing is lost. Continue with: robolearn demo")
+        raise RobolearnError("Stopped during training. To continue: robolearn demo")
     summary.steps = trained.metrics[-1]["steps"]
 
     console.print(f"[bold]2/5 Evaluate[/] {episodes:,} fresh episodes")
@@ -139,7 +135,7 @@ def run_demo(
     with _timed(summary, "serve"):
         summary.driven = _drive(run, summary.bundle, points, console)
 
-    console.print("[bold]5/5 Review[/] verify the log, replay it through the same monitor, write the page")
+    console.print("[bold]5/5 Review[/] verify the log, replay it, write the report")
     with _timed(summary, "review"), _cycles(console) as progress:
         summary.review = review_log(run / "safety", run / "report.html", progress=progress)
     (run / SUMMARY).write_text(json.dumps(summary.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -234,7 +230,7 @@ def _keep_finished(run: Path, console: Console) -> None:
         return
     kept = run.with_name(f"{run.name}-{datetime.now():%Y%m%d-%H%M%S}")
     run.rename(kept)
-    console.print(f"The demo that was in {run} is now in {kept}.")
+    console.print(f"The previous demo in {run} was moved to {kept}.")
 
 
 @contextmanager

@@ -66,6 +66,12 @@ class Diagnosis:
         """Whether nothing required is missing."""
         return all(finding.state != "missing" for finding in self.findings)
 
+    @property
+    def summary(self) -> str:
+        """One line: what is missing, or that nothing required is."""
+        missing = [finding.what for finding in self.findings if finding.state == "missing"]
+        return f"Missing: {', '.join(missing)}." if missing else "Everything required is present."
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"fit": self.fit, "findings": [asdict(finding) for finding in self.findings]}
@@ -111,8 +117,8 @@ def physics() -> Finding:
         data = mujoco.MjData(model)
         mujoco.mj_step(model, data)
     except (ImportError, ValueError, RobolearnError) as error:
-        return Finding("MuJoCo", "missing", _first_line(error), "pip install robolearn again")
-    return Finding("MuJoCo", "ok", f"{mujoco.__version__}, an FR3 was stepped")
+        return Finding("MuJoCo", "missing", _first_line(error), "reinstall robolearn")
+    return Finding("MuJoCo", "ok", f"{mujoco.__version__}, simulated one step of an FR3")
 
 
 def training() -> Finding:
@@ -130,7 +136,7 @@ def training() -> Finding:
     )
     worked, text = _probe(code)
     return Finding(
-        "Training", "ok" if worked else "missing", text, "" if worked else "run `make test` to see more"
+        "Training", "ok" if worked else "missing", text, "" if worked else "run `make test` for details"
     )
 
 
@@ -142,7 +148,7 @@ def graphics_card() -> Finding:
         )
     worked, text = _probe("import jax; d = jax.devices(); print(d[0].platform, len(d), d[0].device_kind)")
     if not worked:
-        return Finding("GPU", "optional", text, "the CPU still trains: set JAX_PLATFORMS=cpu")
+        return Finding("GPU", "optional", text, "to train on the CPU, set JAX_PLATFORMS=cpu")
     if text.startswith("cpu"):
         todo = "none needed; with an NVIDIA GPU: pip install 'robolearn[gpu]'"
         return Finding("GPU", "optional", "none, training runs on the CPU", todo)
@@ -160,7 +166,7 @@ def ros() -> Finding:
             "ROS 2", "optional", "rclpy, but no robolearn_ros", "build ros2_ws and source its setup.bash"
         )
     worked, text = _probe("import os, rclpy, robolearn_ros.messages; print(os.path.dirname(rclpy.__file__))")
-    todo = "" if worked else "source the setup.bash of ROS 2 in this terminal, then look again"
+    todo = "" if worked else "source the setup.bash of ROS 2 in this terminal, then retry"
     return Finding("ROS 2", "ok" if worked else "optional", text, todo)
 
 
@@ -178,7 +184,7 @@ def ros_security(deployment: Deployment | None) -> Finding:
         return Finding(what, "missing", _first_line(error), "robolearn security check KEYSTORE")
     keystore = Path(asked.get(KEYSTORE) or os.environ[KEYSTORE])
     until = min(expires(keystore, name) for name in ENFORCED_NODES)
-    found = f"enforced; keys count until {until:%Y-%m-%d}"
+    found = f"enforced; keys valid until {until:%Y-%m-%d}"
     if until - datetime.now(UTC) < SOON:
         return Finding(what, "optional", found, "robolearn security init KEYSTORE --renew")
     private = keystore / "private"
@@ -188,7 +194,7 @@ def ros_security(deployment: Deployment | None) -> Finding:
 
 def _security_on_offer(what: str) -> Finding:
     """Whether the installed middleware could enforce SROS 2, tried with a keystore that is thrown away."""
-    viewer = Rights("/robolearn/viewer", "looks whether it can join")
+    viewer = Rights("/robolearn/viewer", "checks whether it can join")
     with tempfile.TemporaryDirectory() as folder:
         try:
             keystore = create_keystore(Path(folder) / "keys", [viewer], own_domain())
@@ -197,9 +203,9 @@ def _security_on_offer(what: str) -> Finding:
         environment = ros_environment() | security_environment(keystore)
         problem = middleware_problem(environment | enclave_environment("viewer", environment))
     if problem:
-        return Finding(what, "optional", f"off, and not available: {problem}", "a network of the arm's own")
-    todo = "for a real arm: robolearn security init, and security_keystore in the deployment file"
-    return Finding(what, "optional", "off, and available", todo)
+        return Finding(what, "optional", f"off, not available: {problem}", "a network of the arm's own")
+    todo = "for a real arm: robolearn security init, then security_keystore in the deployment file"
+    return Finding(what, "optional", "off, available", todo)
 
 
 def ros_discovery(deployment: Deployment | None) -> Finding:
@@ -212,7 +218,7 @@ def ros_discovery(deployment: Deployment | None) -> Finding:
         return Finding(what, "missing", _first_line(error), "correct the deployment file")
     found = describe(d.discovery_range, d.static_peers, d.interface) if d is not None else "this machine only"
     ignored = ", ".join(not_followed(changes))
-    return Finding(what, "ok", found, f"not followed: {ignored} of this environment" if ignored else "")
+    return Finding(what, "ok", found, f"ignored environment variables: {ignored}" if ignored else "")
 
 
 def operators(deployment: Deployment) -> Finding:
@@ -269,11 +275,11 @@ def signing_key() -> Finding:
     """The key that signs bundles and logs."""
     file = key_directory() / "robolearn.pem"
     if not file.exists():
-        return Finding("Signing key", "ok", f"none yet; made on first use in {file.parent}")
+        return Finding("Signing key", "ok", f"none yet; created on first use in {file.parent}")
     try:
         load_key(file)
     except RobolearnError as error:
-        return Finding("Signing key", "missing", _first_line(error), "see the message; then look again")
+        return Finding("Signing key", "missing", _first_line(error), "fix the problem, then retry")
     return Finding("Signing key", "ok", str(file))
 
 
@@ -282,10 +288,10 @@ def disk(folder: Path) -> Finding:
     try:
         free_gb = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
-        return Finding("Disk", "missing", _first_line(error), "name a folder that exists")
+        return Finding("Disk", "missing", _first_line(error), "choose an existing folder")
     if free_gb >= DISK_FREE_MIN_GB:
         return Finding("Disk", "ok", f"{free_gb:.0f} GB free")
-    todo = f"free some: below {DISK_FREE_MIN_GB:g} GB a training or a log may not fit"
+    todo = f"free some space: below {DISK_FREE_MIN_GB:g} GB a training or a log may not fit"
     return Finding("Disk", "optional", f"{free_gb:.1f} GB free", todo)
 
 

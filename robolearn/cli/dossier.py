@@ -13,26 +13,28 @@ from robolearn.cli.terminal import Terminal
 
 out = Terminal()
 
-Who = Annotated[str, typer.Option(help="Pseudonym under which your key is known.")]
-Role = Annotated[str, typer.Option(help="In which role you decide.")]
-Days = Annotated[float | None, typer.Option(help="How many days it holds (default: no end).")]
-Key = Annotated[Path | None, typer.Option(help="Your Ed25519 key (default: your own, made once).")]
+Who = Annotated[str, typer.Option(help="Your pseudonym.")]
+Role = Annotated[str, typer.Option(help="Your role in this decision.")]
+Days = Annotated[float | None, typer.Option(help="Days until it expires (default: never).")]
+Key = Annotated[
+    Path | None, typer.Option(help="Your Ed25519 key (default: this account's, created on first use).")
+]
 
 
 def verify(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     key: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Public key (.pub) of who may have signed; may be given again."),
+        typer.Option(metavar="FILE", help="Public key (.pub) of a permitted signer; repeatable."),
     ] = None,
     head: Annotated[
         Path | None, typer.Option(metavar="FILE", help="An earlier audit_head.json kept elsewhere.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a run's audit trail, and its files against it; every change, gap or cut is named.
+    """Check a run's audit trail and files; report every change, gap and truncation.
 
-    Exit status 1 if anything was changed, or is missing. A safety log is checked by `robolearn review`.
+    Exit status 1 if anything was changed or is missing. To check a safety log, use `robolearn review`.
 
     Example: robolearn verify runs/fr3-reach
     """
@@ -57,17 +59,17 @@ def gate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     who: Who,
     reason: Annotated[
-        str, typer.Option(help="Why; what you looked at.")
+        str, typer.Option(help="Reason, and what you reviewed.")
     ] = "I have reviewed what this gate is about.",
     role: Role = "reviewer",
     days: Days = None,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Take it back, for good.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke the decision permanently.")] = False,
     key: Key = None,
     new_key: NewKey = False,
 ) -> None:
-    """Sign a decision at a gate of a run: start of training, promotion of a checkpoint, export.
+    """Sign the decision at a gate of a run: train, promote or export.
 
-    It goes into the run's audit trail. Which gates a run has, its config says (`gates`).
+    The decision is stored in the run's audit trail. `gates` in the config of the run lists its gates.
 
     Example: robolearn gate train runs/fr3-reach --who engineer-7 --reason 'Data sheet read.'
     """
@@ -87,14 +89,14 @@ def approve(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     who: Who,
     role: Role = "reviewer",
-    reason: Annotated[str | None, typer.Option(help="Why; what you looked at.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Reason, and what you reviewed.")] = None,
     days: Days = None,
     key: Key = None,
     new_key: NewKey = False,
 ) -> None:
-    """Sign that you have reviewed the evaluation of exactly this bundle; kept beside it.
+    """Approve a bundle: sign that you reviewed its evaluation.
 
-    Says first whether the policy met the thresholds that were stated before it was trained.
+    Reports whether the policy met the thresholds set before training. The approval is stored beside the bundle.
 
     Example: robolearn approve fr3-reach.robolearn --who engineer-7 --days 180
     """
@@ -116,14 +118,14 @@ def approve(
 def revoke(
     bundle: Annotated[Path, typer.Argument(help="A .robolearn file.")],
     who: Who,
-    reason: Annotated[str, typer.Option(help="Why: it is shown to whoever tries to serve it.")],
+    reason: Annotated[str, typer.Option(help="Reason, shown when somebody tries to serve the bundle.")],
     role: Role = "reviewer",
     key: Key = None,
     new_key: NewKey = False,
 ) -> None:
-    """Revoke a bundle for good: it is not served any more, and a policy node that runs it brakes and holds.
+    """Revoke a bundle permanently: it can no longer be served, and a node running it brakes and holds.
 
-    Kept beside the bundle and in this account's own list; on another computer revoke it there as well.
+    Stored beside the bundle and in this account's list. Revoke it on every other computer as well.
 
     Example: robolearn revoke fr3-reach.robolearn --who engineer-7 --reason 'Drops parts above 1 kg.'
     """
@@ -158,7 +160,7 @@ def acceptance_text(evaluation: dict) -> str:
 def _unmet(row: dict) -> str:
     value = row.get("found")
     shown = f"{value:.4g}" if isinstance(value, float | int) else "not evaluated"
-    return f"{row.get('name')} {shown} (asked {row.get('threshold')})"
+    return f"{row.get('name')} {shown} (threshold {row.get('threshold')})"
 
 
 def _say(text: str) -> None:
@@ -171,13 +173,13 @@ def lineage(
     ],
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder to search for runs, bundles and logs; may be given again (default: runs)."),
+        typer.Option(help="Folder to search for runs, bundles and logs; repeatable (default: runs)."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Follow a bundle or a safety log back to run, data and people; a data set or calibration on to all it reached.
+    """Trace a bundle or log back to run, data and people, or a data set forward to its results.
 
-    Links are digests. A calibration or a log that was fitted leads to every run, bundle and session that used it.
+    Items are linked by digest. A calibration, or a log used for a fit, leads to every run, bundle and session using it.
 
     Example: robolearn lineage fr3-reach.robolearn --root runs
     """
@@ -194,18 +196,21 @@ def lineage(
 def dossier(
     path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder or a .robolearn file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page (default: dossier.html beside it).")
+        Path | None,
+        typer.Option("--output", "-o", help="Page to write (default: dossier.html beside RUN or BUNDLE)."),
     ] = None,
     statements: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="YAML of what only people can say, by point: `5a: text`."),
+        typer.Option(
+            metavar="FILE", help="YAML with statements for points that need a person, as `5a: text`."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the dossier of a policy: the points of Annex IV, each from evidence, or OPEN with what is missing.
+    """Write the dossier of a policy: each point of Annex IV from evidence, or OPEN with what is missing.
 
-    One page that loads nothing, the same as JSON, and a CycloneDX bill of materials beside it. For machinery it is
-    anticipatory, and says so.
+    Writes one self-contained page, JSON, and a CycloneDX bill of materials. For machinery the dossier is anticipatory:
+    no such act was in force in October 2026.
 
     Example: robolearn dossier runs/fr3-reach
     """
@@ -230,9 +235,9 @@ def dossier(
 def explain(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     observations: Annotated[
-        int, typer.Option(help="Decisions to explain, of episodes under the policy.")
+        int, typer.Option(help="Decisions to explain, sampled from episodes of the policy.")
     ] = 256,
-    steps: Annotated[int, typer.Option(help="Steps of the integral.")] = 128,
+    steps: Annotated[int, typer.Option(help="Integration steps.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
     failures: Annotated[
         bool,
@@ -242,10 +247,10 @@ def explain(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Which slots a policy's decisions come from: integrated gradients, with the checks that they mean something.
+    """Attribute a policy's actions to its input slots: integrated gradients, with sanity checks.
 
-    Kept as explanation.json, with --failures as failures.json, in the run folder, recorded in its audit trail, and
-    shown in the dossier.
+    Writes explanation.json, with --failures failures.json, in the run folder, records it in the audit trail; the
+    dossier shows it.
 
     Example: robolearn explain runs/fr3-reach
     """
@@ -290,20 +295,20 @@ def _explain_failures(run: Path, steps: int, as_json: bool) -> None:
 
 def condition(
     log: Annotated[list[Path], typer.Argument(help="Safety logs of one arm, oldest first, or log folders.")],
-    robot: Annotated[str, typer.Option(help="The arm: a name, or its robot file.")] = "fr3",
-    baseline: Annotated[int, typer.Option(help="How many of the first logs are the healthy arm.")] = 15,
+    robot: Annotated[str, typer.Option(help="The arm: a name or a robot file.")] = "fr3",
+    baseline: Annotated[int, typer.Option(help="Number of first logs that show the healthy arm.")] = 15,
     servo_known: Annotated[
         bool,
         typer.Option(
-            "--servo-known", help="The drives are the robot file's (a simulated arm): changes in Nm."
+            "--servo-known", help="The drives match the robot file (simulated arm): report changes in Nm."
         ),
     ] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("condition.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("condition.html"),
     as_json: Json = False,
 ) -> None:
-    """Which joints of an arm have grown stiffer, from how far each lags behind what was sent, log by log.
+    """Find joints whose friction has grown, from the tracking lag in each log.
 
-    Writes a page, the same as JSON, and metrics (.prom) side by side. Exit status 1 if a joint has grown stiffer.
+    Writes a page, JSON and Prometheus metrics (.prom). Exit status 1 if the friction of a joint has grown.
 
     Example: robolearn condition runs/serve --robot fr3
     """
@@ -339,15 +344,17 @@ def condition(
 
 def incident(
     log: Annotated[Path, typer.Argument(help="Folder of a safety log.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
     seq: Annotated[
-        int | None, typer.Option(help="The event in the middle (default: the newest stop).")
+        int | None, typer.Option(help="Sequence number of the event (default: the newest stop).")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How much of the log, half of it before.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the excerpt in s, half of it before the event.")
+    ] = 60.0,
     key: Key = None,
     new_key: NewKey = False,
 ) -> None:
-    """Freeze the log around one event: cycles, events, versions and digests, in a signed folder.
+    """Copy the log around one event into a signed folder, with versions and digests.
 
     Example: robolearn incident runs/demo/safety -o incident-1
     """
@@ -360,7 +367,8 @@ def incident(
     _say(f"{event['kind']} of {event['utc']} (seq {event['seq']}): {found['cycles']} cycles, log {status}")
     for name, date in found["report_by_utc_if_aware_now"].items():
         _say(
-            f"  report by {date} ({name}), if it is a serious incident under AI Act Art. 73 and you learn of it now"
+            f"  report by {date} ({name}), if this is a serious incident under "
+            "AI Act Art. 73 and you became aware of it now"
         )
     _say(f"Frozen: {output}")
 

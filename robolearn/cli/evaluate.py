@@ -23,49 +23,52 @@ def evaluate(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|BUNDLE|TASK", help="A run folder, a .robolearn file; a task with --policy expert."
+            metavar="RUN|BUNDLE|TASK",
+            help="A run folder or a .robolearn file; with --policy expert also a task.",
         ),
     ],
     policy: Annotated[
         str | None,
         typer.Option(
-            help="expert: the task's hand-written policy on measured slots; privileged_expert: on the true ones."
+            help="`expert`: the task's hand-written policy on measured slots; `privileged_expert`: on true ones."
         ),
     ] = None,
-    episodes: Annotated[int, typer.Option(help="Fresh episodes.")] = 1000,
+    episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
     video: Annotated[
-        bool, typer.Option("--video", help="Also film the first successes and the first failures.")
+        bool, typer.Option("--video", help="Also film the first successes and failures.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the files (default: beside the policy).")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the results (default: beside the policy)."),
     ] = None,
     robot: Annotated[
         str | None,
-        typer.Option(help="A bundle's robot YAML, or a calibration, where it is not that of the training."),
+        typer.Option(help="Robot YAML or calibration for a bundle, if not that of the training."),
     ] = None,
     plant: Annotated[
-        str | None, typer.Option(help="An arm that is not the model: a name in configs/plants, or a YAML.")
+        str | None,
+        typer.Option(help="Evaluate on another arm than the model: a name in configs/plants, or a YAML."),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|BUNDLE", help="Also play another policy, over the same episodes."),
+        typer.Option(metavar="RUN|BUNDLE", help="Compare with this policy on the same episodes."),
     ] = None,
     shifts: Annotated[
-        bool, typer.Option(help="Also play it, and the expert, beyond the trained ranges.")
+        bool, typer.Option(help="Also evaluate it, and the expert, beyond the trained ranges.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Success over fresh episodes, with its 95 % Wilson interval, and where it is lowest.
+    """Evaluate a policy: success rate with its 95 % Wilson interval, and the strata where it is lowest.
 
-    Then the same episodes under shifts beyond the trained ranges (latency, friction, mass, bias, noise), with the
-    task's expert beside the policy: `--no-shifts` leaves that out, and so do --plant, --policy and --against.
+    Then repeats the episodes under shifts beyond the trained ranges (latency, friction, mass, bias, noise), with the
+    task's expert beside the policy. Not with --no-shifts, --plant, --policy or --against.
 
     Writes evaluation.json, robustness.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the
-    run folder; for a bundle NAME-evaluation.json and so on beside it. A bundle is played by the very graph that a robot
-    would run.
+    run folder; for a bundle, NAME-evaluation.json and so on beside it. A bundle is evaluated with its exported graph,
+    as on the robot.
 
-    With --against two policies are compared episode by episode: McNemar's exact test, interval of the difference.
+    With --against, compares two policies on the same episodes: McNemar's exact test, interval of the difference.
 
     Example: robolearn eval runs/fr3-reach --episodes 1000
 

@@ -23,7 +23,7 @@ from robolearn.review.ood_scores import ood_scores
 from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.verify import verify
 
-app = typer.Typer(no_args_is_help=True, help="Logs of many sessions: list, purge, export.")
+app = typer.Typer(no_args_is_help=True, help="List, purge and export safety logs.")
 out = Terminal()
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A log folder, such as runs/serve.")]
@@ -31,7 +31,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A log folder, su
 
 @app.command("list")
 def list_sessions(folder: Folder, as_json: Json = False) -> None:
-    """The sessions in a log folder, in order, unchecked.
+    """List the sessions in a log folder, in order, without checking them.
 
     Example: robolearn log list runs/serve
     """
@@ -57,14 +57,16 @@ def list_sessions(folder: Folder, as_json: Json = False) -> None:
 @app.command()
 def purge(
     folder: Annotated[Path, typer.Argument(help="A log folder, or the folder of one session.")],
-    who: Annotated[str, typer.Option(help="Pseudonym of who removes the files.")] = "",
+    who: Annotated[str, typer.Option(help="Your pseudonym.")] = "",
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key of the log (default: the log writer's).")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why, for the tombstone.")] = "retention period over",
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only listed.")] = False,
+    reason: Annotated[str, typer.Option(help="Reason, for the tombstone.")] = "retention period over",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove the records. Without it they are only listed.")
+    ] = False,
 ) -> None:
-    """Remove what is past its retention time, and leave a signed tombstone that says so.
+    """Remove records past their retention time, leaving a signed tombstone.
 
     Traces are data of safety decisions (366 days), events are kept for the longer time of interventions and versions
     (1826 days). A log that was altered is not purged.
@@ -73,7 +75,7 @@ def purge(
     """
     items = due(folder)
     if not items:
-        out.print("Nothing is past its retention time.")
+        out.print("No records are past their retention time.")
     signing = keys.load_key(key or keys.key_directory() / "log.pem") if yes and items else None
     for item in items:
         size = sum((item.directory / name).stat().st_size for name in item.files)
@@ -83,15 +85,15 @@ def purge(
             purge_files(item, who=who, key=signing, reason=reason, verified=_verified(item))
         _plain(f"{'Removed' if yes else 'Would remove'} {what}: {why}")
     if items and not yes:
-        _plain("Nothing was removed. Add --yes, and --who with a pseudonym.")
+        _plain("Nothing was removed. To remove them, add --yes and --who PSEUDONYM.")
 
 
 @app.command()
 def export(
     log: Annotated[Path, typer.Argument(help="Folder of one safety log.")],
-    output: Annotated[Path, typer.Argument(metavar="FILE", help="A new .mcap file.")],
+    output: Annotated[Path, typer.Argument(metavar="FILE", help="The .mcap file to write.")],
 ) -> None:
-    """Every cycle of a log as a plain MCAP file, for Foxglove and other readers. Nothing is checked.
+    """Write every cycle of a log to a plain MCAP file, for Foxglove. The log is not verified.
 
     The out-of-distribution scores of the policy stand under a topic of their own.
 
@@ -102,7 +104,7 @@ def export(
     try:
         count = export_cycles(log, output, recorded.layout, offset_ns, scores=ood_scores(recorded.events))
     except FileExistsError:
-        raise LogError(f"{output} exists already. Name another file.") from None
+        raise LogError(f"{output} already exists. Choose another file.") from None
     except OSError as error:
         raise LogError(f"Cannot write {output}: {error.strerror}.") from error
     _plain(f"{count:,} cycles: {output}")
@@ -112,9 +114,7 @@ def _verified(item: Due) -> str:
     """What the verification says, for the tombstone. Raises LogError for an altered log."""
     verdict = verify(item.directory)
     if verdict.status == "altered":
-        raise LogError(
-            f"{item.directory} is not purged: {verdict.summary} What is altered is evidence: keep it."
-        )
+        raise LogError(f"{item.directory} is not purged: {verdict.summary} Keep altered logs as evidence.")
     return verdict.status
 
 

@@ -18,24 +18,24 @@ from robolearn.keys import key_id, load_or_create_key, named_key, public_text
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Operate an arm that is served: start, goal, status, stop, reset, mode. A stop needs no key.",
+    help="Operate a served arm: start, goal, status, stop, reset, mode. A start, reset or mode needs an operator key.",
 )
 out = Terminal()
 
 Deploy = Annotated[
     str,
-    typer.Option(help="The deployment file that the nodes were started with (default: this machine only)."),
+    typer.Option(help="Deployment file of the running nodes (default: this machine only)."),
 ]
-Key = Annotated[Path | None, typer.Option(help="Your operator's key (default: this account's, made once).")]
-Operator = Annotated[
-    str, typer.Option("--as", help="Your pseudonym (default: the one your key is known by).")
+Key = Annotated[
+    Path | None, typer.Option(help="Your operator key (default: this account's, created on first use).")
 ]
-Reason = Annotated[str, typer.Option(help="Recorded in the safety log.")]
+Operator = Annotated[str, typer.Option("--as", help="Your pseudonym (default: that of your key).")]
+Reason = Annotated[str, typer.Option(help="Reason, recorded in the safety log.")]
 
 
 @app.command()
 def start(deploy: Deploy = "", key: Key = None, operator: Operator = "", reason: Reason = "") -> None:
-    """Let the policy's commands through to the arm.
+    """Start: let the policy's commands through to the arm.
 
     Example: robolearn operate start
     """
@@ -44,7 +44,7 @@ def start(deploy: Deploy = "", key: Key = None, operator: Operator = "", reason:
 
 @app.command()
 def stop(deploy: Deploy = "") -> None:
-    """Bring the arm to rest and latch it there. Anybody may; it needs no key.
+    """Stop the arm, and latch the stop. Needs no key.
 
     Example: robolearn operate stop
     """
@@ -53,7 +53,7 @@ def stop(deploy: Deploy = "") -> None:
 
 @app.command()
 def reset(deploy: Deploy = "", key: Key = None, operator: Operator = "", reason: Reason = "") -> None:
-    """End a latched stop. This is no start: the arm goes on holding.
+    """Clear a latched stop. The arm keeps holding until a start.
 
     Example: robolearn operate reset --reason "goal was out of reach, cell checked"
     """
@@ -68,7 +68,7 @@ def mode(
     operator: Operator = "",
     reason: Reason = "",
 ) -> None:
-    """Change the mode of the safety profile, at rest. A start is needed afterwards.
+    """Switch to another mode of the safety profile, at rest. Needs a start afterwards.
 
     Example: robolearn operate mode manual_reduced
     """
@@ -82,7 +82,7 @@ def goal(
     z: Annotated[float, typer.Argument(help="m, base frame")],
     deploy: Deploy = "",
 ) -> None:
-    """Send a goal for the tool's centre point.
+    """Send a goal for the tool centre point (TCP).
 
     Example: robolearn operate goal 0.5 0.2 0.4
     """
@@ -91,7 +91,7 @@ def goal(
 
 @app.command()
 def status(deploy: Deploy = "") -> None:
-    """The monitor's newest decision, and why.
+    """Show the monitor's newest decision and its reason.
 
     Example: robolearn operate status
     """
@@ -101,16 +101,16 @@ def status(deploy: Deploy = "") -> None:
 @app.command(name="key")
 def show_key(
     key: Key = None,
-    new_key: Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")] = False,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Create the key file given by --key.")] = False,
 ) -> None:
-    """Your operator's key: the line for `operators` in a deployment file. The default key is made if there is none.
+    """Print your operator key as a line for `operators` in a deployment file. Creates the default key if needed.
 
     Example: robolearn operate key
     """
     own = load_or_create_key(operator_key_path()) if key is None else named_key(key, new_key)
     out.print(f'NAME: "{public_text(own)}"', markup=False, highlight=False, soft_wrap=True)
     where = key or operator_key_path()
-    text = f"The public half of {where}, key id {key_id(own)}; replace NAME by your pseudonym."
+    text = f"Public key of {where}, key id {key_id(own)}; replace NAME with your pseudonym."
     Terminal(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-NewKey = Annotated[bool, typer.Option("--new-key", help="Make the key that --key names.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NewKey = Annotated[bool, typer.Option("--new-key", help="Create the key file given by --key.")]
 Task = Annotated[
     str,
     typer.Argument(
         metavar="ROBOT/TASK",
-        help="Such as fr3/reach; `robolearn tasks` lists them. An arm of your own: my_arm.yaml/reach.",
+        help="Such as fr3/reach (see `robolearn tasks`), or my_arm.yaml/reach for your own arm.",
     ),
 ]
 Overrides = Annotated[

@@ -19,7 +19,7 @@ out = Terminal()
 
 @app.callback()
 def robots(context: typer.Context, as_json: Json = False) -> None:
-    """List the robots; `show` one, or `check` a robot file of your own.
+    """List the robots, `show` one, or `check` your own robot file.
 
     Example: robolearn robots
     """
@@ -42,7 +42,7 @@ def robots(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command(name="show")
 def robots_show(name: Annotated[str, typer.Argument(help="A robot's name or file.")]) -> None:
-    """Limits of one robot, each with its source.
+    """Show the limits of a robot, each with its source.
 
     Example: robolearn robots show fr3
     """
@@ -73,7 +73,7 @@ _LIMIT_COLUMNS = {
 
 @app.command(name="check")
 def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) -> None:
-    """What is missing or contradictory in a robot file of your own.
+    """Check a robot file for missing and contradictory entries.
 
     Example: robolearn robots check my_arm.yaml
     """
@@ -85,25 +85,25 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     for finding in findings:
         out.print(f"- {finding}", markup=False)
     if not findings:
-        out.print(f"{path}: nothing missing, nothing contradictory.")
+        out.print(f"{path}: complete and consistent.")
     raise typer.Exit(1 if findings else 0)
 
 
 @app.command(name="hulls")
 def robots_hulls(
-    path: Annotated[Path, typer.Argument(help="A robot YAML; the hulls are written into it.")],
+    path: Annotated[Path, typer.Argument(help="A robot YAML; hulls are written into it.")],
     mesh: Annotated[
         list[str] | None,
-        typer.Option(metavar="LINK=FILE", help="A mesh in the link's frame, in m, to contain too."),
+        typer.Option(metavar="LINK=FILE", help="Additional mesh of a link, in the link's frame, m."),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Every link, not only those that cannot be watched.")
+        bool, typer.Option("--all", help="Fit every link, not only those that need a hull.")
     ] = False,
     margin_m: Annotated[
-        float, typer.Option(min=0.0, max=0.1, help="How far inside every corner lies.")
+        float, typer.Option(min=0.0, max=0.1, help="Distance from the mesh to the hull, m.")
     ] = 0.002,
 ) -> None:
-    """Fit boxes and capsules to the links' meshes, for the safety monitor to watch.
+    """Fit boxes and capsules to the link meshes, for the safety monitor's distance checks.
 
     Example: robolearn robots hulls my_arm.yaml
     """
@@ -117,7 +117,7 @@ def robots_hulls(
         out.print(f"- {sentence}", markup=False)
     if not fitted.hulls:
         out.print(
-            f"{path}: every link can be watched; --all fits hulls to all of them.",
+            f"{path}: every link has a hull; use --all to fit new ones.",
             markup=False,
             soft_wrap=True,
         )

@@ -27,7 +27,7 @@ from robolearn.safety.contact import MODELS
 from robolearn.safety.profile import SafetyProfile, Separation
 
 app = typer.Typer(
-    no_args_is_help=True, help="Limits, contact speeds and separation distance, worked out with sources."
+    no_args_is_help=True, help="Work out limits, contact speeds and separation distance, with sources."
 )
 out = Terminal()
 
@@ -39,7 +39,7 @@ MEASURE = "A formula is a starting point. Limits are verified by measurement on 
 
 @app.command()
 def limits(robot: RobotName = "fr3", profile: Profile = None, mode: Mode = "automatic") -> None:
-    """Every limit of one mode beside the maker's, with margin, source and risk-assessment reference.
+    """Show every limit of a mode beside the manufacturer's, with margin, source and reference.
 
     Example: robolearn safety limits fr3 --mode collaborative
     """
@@ -73,10 +73,11 @@ def pfl(
     payload_kg: Annotated[float, typer.Option(help="Payload with tool and workpiece, kg.")] = 0.0,
     kind: Annotated[str, typer.Option(help="quasi_static or transient.")] = "transient",
     area_cm2: Annotated[
-        float | None, typer.Option(help="Contact area, cm^2; without it only force counts.")
+        float | None,
+        typer.Option(help="Contact area, cm^2. Without it, only force is limited, not pressure."),
     ] = None,
 ) -> None:
-    """Power and force limiting: allowed contact speed for each body region, by both models of the mass felt.
+    """Power and force limiting: allowed contact speed for each body region, by both effective-mass models.
 
     Example: robolearn safety pfl fr3 --payload-kg 1.0 --kind quasi_static
     """
@@ -123,13 +124,13 @@ def separation(
     stopping_time_s: Annotated[float, typer.Option(help="Stopping time at that speed, s.")] = 0.3,
     stopping_distance_m: Annotated[float, typer.Option(help="Stopping distance at that speed, m.")] = 0.15,
     approach: Annotated[
-        str, typer.Option(help="To another sensor than the profile's: orthogonal or parallel.")
+        str, typer.Option(help="Approach direction for --resolution-m: orthogonal or parallel.")
     ] = "parallel",
     resolution_m: Annotated[
-        float | None, typer.Option(help="Of another sensor than the profile's, m; C follows from it.")
+        float | None, typer.Option(help="Resolution of another sensor than the profile's, m; gives C.")
     ] = None,
     height_m: Annotated[
-        float | None, typer.Option(help="Of its plane above the floor, m, for parallel approach.")
+        float | None, typer.Option(help="Height of its plane above the floor, m, for parallel approach.")
     ] = None,
 ) -> None:
     """Speed and separation monitoring: the protective distance, term by term.

@@ -23,7 +23,7 @@ from robolearn.deploy.serving import require_ros, ros_environment
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="SROS 2: keys and signed rights for every process of a cell; nobody else can then speak there.",
+    help="SROS 2: make and check the keys and permissions of every process in a cell.",
 )
 out = Terminal()
 
@@ -34,17 +34,17 @@ Keystore = Annotated[Path, typer.Argument(metavar="KEYSTORE", help="Folder of th
 def init(
     keystore: Keystore,
     robot: Annotated[str, typer.Option(help="The arm (default: the deployment file's, or fr3).")] = "",
-    deploy: Annotated[str, typer.Option(help="Deployment file, whose topics the rights name.")] = "",
+    deploy: Annotated[str, typer.Option(help="Deployment file with the topics to permit.")] = "",
     domain: Annotated[
         int | None, typer.Option(help="ROS_DOMAIN_ID of the cell (default: this environment's, or 0).")
     ] = None,
-    days: Annotated[int, typer.Option(help="Days for which the keys count.", min=1, max=36500)] = DAYS,
+    days: Annotated[int, typer.Option(help="Validity of the keys, days.", min=1, max=36500)] = DAYS,
     renew: Annotated[
         bool,
-        typer.Option("--renew", help="Issue all keys of an existing keystore anew, by its own authority."),
+        typer.Option("--renew", help="Reissue all keys of an existing keystore."),
     ] = False,
 ) -> None:
-    """Make a keystore: an authority, a key and signed rights for every process, and the domain's governance.
+    """Create a keystore: an authority, keys and permissions for every process, and the domain's governance.
 
     Example: robolearn security init cell_keystore --robot fr3
     """
@@ -65,15 +65,15 @@ def init(
 
 @app.command()
 def check(keystore: Keystore) -> None:
-    """Check a keystore, and whether the ROS 2 that is installed can enforce it.
+    """Check a keystore, and whether the installed ROS 2 can enforce it.
 
-    Exit status 1 if an enclave is not as it should be, or no node can join with it.
+    Exit status 1 if an enclave is wrong, or if no node can join with it.
 
     Example: robolearn security check cell_keystore
     """
     names = enclave_names(keystore)
     problems = (
-        check_keystore(keystore, names) if names else [f"{keystore} is no keystore, or holds no enclave"]
+        check_keystore(keystore, names) if names else [f"{keystore} is not a keystore, or holds no enclave"]
     )
     table = plain_table("enclave", "until")
     for name in names:

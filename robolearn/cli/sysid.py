@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from robolearn.sysid.fit import FitResult
 
 app = typer.Typer(
-    no_args_is_help=True, help="Identify an arm: a motion to record, and the fit of its model to the log."
+    no_args_is_help=True,
+    help="System identification: make an excitation motion, and fit the arm's model to the log.",
 )
 out = Console()
 err = Console(stderr=True)
@@ -30,14 +31,16 @@ _UNITS = ("Nm", "A", "none")
 def excite(
     robot: Annotated[str, typer.Argument(metavar="[ROBOT]", help="The arm: a name or a robot file.")] = "fr3",
     profile: Annotated[str | None, typer.Option(help="Safety profile (default: the arm's own).")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The motion, MCAP.")] = Path("excite.mcap"),
-    duration: Annotated[float, typer.Option(help="Length in s.")] = 30.0,
-    rate: Annotated[float, typer.Option(help="Samples per second.")] = 500.0,
-    margin: Annotated[float, typer.Option(help="Share of every limit to stay away from.")] = 0.2,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Motion file to write, MCAP.")] = Path(
+        "excite.mcap"
+    ),
+    duration: Annotated[float, typer.Option(help="Duration, s.")] = 30.0,
+    rate: Annotated[float, typer.Option(help="Sample rate, Hz.")] = 500.0,
+    margin: Annotated[float, typer.Option(help="Margin to every limit, as a fraction of it.")] = 0.2,
     mode: Annotated[str, typer.Option(help="Mode of the profile.")] = "automatic",
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
 ) -> None:
-    """Compute a motion from which an arm can be identified, checked by the safety monitor itself.
+    """Compute an excitation motion for system identification, within the limits of the safety monitor.
 
     Example: robolearn sysid excite fr3 --profile configs/safety/fr3.yaml -o excite.mcap
     """
@@ -69,27 +72,28 @@ def fit(
     ],
     robot: Annotated[str, typer.Option(help="The arm: a name or a robot file.")] = "fr3",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The calibration (default: ROBOT.calibration.yaml).")
+        Path | None,
+        typer.Option("--output", "-o", help="Calibration to write (default: ROBOT.calibration.yaml)."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="The gap report (default: beside the calibration, .html).")
+        Path | None, typer.Option(help="Report to write (default: beside the calibration, .html).")
     ] = None,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Go on with a safety log that does not verify.")
+        bool, typer.Option("--unverified", help="Accept a safety log that does not verify.")
     ] = False,
     effort_unit: Annotated[
-        str | None, typer.Option(help="Unit of effort in a bag or dataset: Nm, A or none (leave it out).")
+        str | None, typer.Option(help="Unit of effort in a bag or dataset: Nm, A or none (ignore it).")
     ] = None,
     position_unit: Annotated[
         str | None, typer.Option(help="Unit of positions in a LeRobotDataset: rad or deg.")
     ] = None,
-    state_topic: Annotated[str | None, typer.Option(help="Joint states in a bag with several.")] = None,
-    command_topic: Annotated[str | None, typer.Option(help="Commands in a bag with several.")] = None,
+    state_topic: Annotated[str | None, typer.Option(help="Joint state topic, if a bag has several.")] = None,
+    command_topic: Annotated[str | None, typer.Option(help="Command topic, if a bag has several.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit an arm's drives to logs of it: calibration, intervals, and a report of what is left.
+    """Fit the drives of an arm to its logs: calibration, intervals, and a report of the residual.
 
-    Exit status 1 where the model does not explain the log.
+    Exit status 1 if the model does not explain the log.
 
     Example: robolearn sysid fit runs/serve/LATEST/safety --robot fr3 -o fr3.calibration.yaml
     """
@@ -152,7 +156,9 @@ def _read(
             log, arm.joint_names, state_topic=state_topic, command_topic=command_topic,
             effort_unit=unit,
         )  # fmt: skip
-    raise DataError(f"'{log}' is no safety log (events.jsonl), MCAP file or LeRobotDataset (meta/info.json).")
+    raise DataError(
+        f"'{log}' is not a safety log (events.jsonl), MCAP file or LeRobotDataset (meta/info.json)."
+    )
 
 
 def _verified(log: Path, unverified: bool) -> Motion:

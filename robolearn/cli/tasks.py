@@ -21,7 +21,7 @@ out = Terminal()
 
 @app.callback()
 def tasks(context: typer.Context, as_json: Json = False) -> None:
-    """List every robot/task; `show` one.
+    """List every robot/task, or `show` one.
 
     Example: robolearn tasks
     """
@@ -42,7 +42,7 @@ def tasks(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command(name="show")
 def tasks_show(task: Task) -> None:
-    """Slots, goal, reward terms, success and action bounds of one task.
+    """Show slots, goal, reward terms, success and action bounds of a task.
 
     Example: robolearn tasks show fr3/reach
     """

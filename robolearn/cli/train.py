@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from robolearn.env.naming import split_task
+from robolearn.env.task import load_task
 from robolearn.env.vec_env import make
 from robolearn.errors import BundleError, TaskError
 from robolearn.learn import folder
@@ -48,6 +49,7 @@ def train_command(
     bundle: when the run is complete, also evaluate the policy and export it into the run folder.
     """
     resolved = train_config(task, config, overrides)
+    load_task(resolved.task, resolved.env)  # a wrong name is refused before a progress bar is shown
     target = run_dir or resolved.default_folder
     if resolved.distributed:
         connect()
@@ -73,7 +75,7 @@ def train_command(
         _make_bundle(run, console)
         rate = folder.read_evaluation(run.run_dir).get("success", {}).get("rate", rate)
     if run.outcome != "stopped" and rate is not None:
-        history = [row["success"] for row in run.metrics if row.get("success") is not None]
+        history = _after_imitation(run)
         for line in low_success(float(rate), share, history):
             console.print(f"WARNING: {line}", style="bold red", markup=False, soft_wrap=True)
     return run
@@ -91,6 +93,12 @@ def _expert_share(config: TrainConfig, console: Console) -> float | None:
     if share < LOW:
         console.print(f"WARNING: {_EXPERT_FAILS}", style="bold red", markup=False, soft_wrap=True)
     return share
+
+
+def _after_imitation(run: Run) -> list[float]:
+    """Success by iteration where the policy acted by itself: before that, the expert acted in part."""
+    first = run.config.imitation_fraction * run.config.iterations
+    return [r["success"] for r in run.metrics if r["iteration"] >= first and r.get("success") is not None]
 
 
 def low_success(rate: float, share: float | None, history: list[float]) -> list[str]:

@@ -55,7 +55,7 @@ def read_lerobot(
     info, sha = _info(folder)
     if position_unit is None:
         raise DataError(
-            f"{folder}: a LeRobotDataset does not say the unit of its positions. Give --position-unit rad or deg."
+            f"{folder}: a LeRobotDataset does not define the unit of its positions. Give --position-unit rad or deg."
         )
     if position_unit not in UNITS:
         raise DataError(unknown("position unit", position_unit, UNITS))
@@ -108,13 +108,13 @@ def _info(folder: Path) -> tuple[dict[str, Any], Any]:
     except OSError as error:
         raise DataError(f"No LeRobotDataset in {folder}: {INFO} cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise DataError(f"{folder / INFO} is no description of a LeRobotDataset.") from None
+        raise DataError(f"{folder / INFO} is not a description of a LeRobotDataset.") from None
     if not version.startswith(VERSION):
         raise DataError(
             f"{folder} is a LeRobotDataset {version[:20]}, expected {VERSION}x. Convert it with LeRobot's converter."
         )
     if not isinstance(features, dict) or not {ACTION, STATE} <= set(features):
-        raise DataError(f"{folder} lacks '{ACTION}' or '{STATE}': its frames hold no joint motion.")
+        raise DataError(f"{folder} lacks '{ACTION}' or '{STATE}': its frames contain no joint motion.")
     return info, hashlib.sha256(data)
 
 
@@ -132,7 +132,7 @@ def _columns(
     """Where the numbers of all joints stand in a feature, by kind. Raises DataError for an unknown joint."""
     names = _names(info, feature)
     if not names:
-        raise DataError(f"{folder}: '{feature}' does not name its numbers in {INFO}: which joint is which?")
+        raise DataError(f"{folder}: '{feature}' has no joint names in {INFO}.")
     found = {}
     for kind, endings in _KINDS.items():
         for ending in endings:
@@ -167,7 +167,7 @@ def _frames(folder: Path, info: dict[str, Any], sha: Any) -> dict[str, np.ndarra
                 parts[key].append(np.array(table.column(key).to_pylist(), float))
         except (OSError, ArrowException, KeyError, ValueError, TypeError) as error:
             first = str(error).partition("\n")[0][:200]
-            raise DataError(f"'{file}' is no Parquet file of frames that can be read: {first}.") from None
+            raise DataError(f"'{file}' is not a Parquet file of frames that can be read: {first}.") from None
     frames = {key: np.concatenate(columns) for key, columns in parts.items()}
     for key in (ACTION, STATE):
         width = len(_names(info, key))

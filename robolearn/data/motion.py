@@ -88,7 +88,7 @@ class Motion:
             raise DataError(f"{self.source} does not record every joint of the arm. {text}")
         order = [self.joint_names.index(name) for name in names]
         extra = [name for name in self.joint_names if name not in names]
-        notes = (*self.notes, f"joints of no arm left out: {', '.join(extra)}") if extra else self.notes
+        notes = (*self.notes, f"ignored other joints: {', '.join(extra)}") if extra else self.notes
 
         def sorted_columns(stream: Stream) -> Stream:
             return Stream(stream.time_s, {k: v[:, order] for k, v in stream.values.items()}, stream.breaks_s)
@@ -116,23 +116,21 @@ def ordered(name: str, time_s: Array, values: dict[str, Array]) -> tuple[Stream,
         finite &= np.isfinite(column).all(axis=1)
     if not finite.all():
         faults.append(
-            _fault("not finite", name, ~finite, time_s, "samples with NaN or infinity were left out")
+            _fault("not finite", name, ~finite, time_s, "samples with NaN or infinity were ignored")
         )
     rows = np.flatnonzero(finite)
     if not len(rows):
-        raise DataError(f"There is no usable sample of the stream '{name}'.")
+        raise DataError(f"No usable sample in stream '{name}'.")
     time = time_s[rows]
     highest = np.maximum.accumulate(time)
     before = np.concatenate([[-np.inf], highest[:-1]])
     repeated, backwards = time == before, time < before
     if repeated.any():
-        text = "samples repeat the stamp before; the first of each was kept"
+        text = "samples repeat the previous stamp; the first of each was kept"
         faults.append(_fault("duplicate stamp", name, repeated, time, text))
     steps = np.diff(time)
     if backwards.any():
-        text = (
-            f"samples are stamped before an earlier one (by {-steps.min():.3f} s at most) and were left out"
-        )
+        text = f"samples are stamped before an earlier one (by {-steps.min():.3f} s at most) and were ignored"
         faults.append(_fault("clock set back", name, backwards, time, text))
     keep = ~repeated & ~backwards
     rows, time = rows[keep], time[keep]
@@ -142,7 +140,7 @@ def ordered(name: str, time_s: Array, values: dict[str, Array]) -> tuple[Stream,
         limit = max(GAP_PERIODS * float(np.median(periods)), GAP_MIN_S)
         late = periods > limit
         if late.any():
-            text = f"silences longer than {limit * 1e3:.0f} ms, {periods.max():.3f} s at most"
+            text = f"gaps longer than {limit * 1e3:.0f} ms, {periods.max():.3f} s at most"
             faults.append(_fault("gap", name, np.concatenate([late, [False]]), time, text))
             breaks += [(float(time[i]), float(time[i + 1])) for i in np.flatnonzero(late)]
     if backwards.any():  # where the clock was set back, what lies around it may not be what its stamp says

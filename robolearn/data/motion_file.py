@@ -120,7 +120,7 @@ def read_motion(path: str | Path) -> PlannedMotion:
     except OSError as error:
         raise DataError(f"Cannot read the motion '{path}': {error.strerror}.") from None
     except McapError as error:
-        raise DataError(f"'{path}' is no MCAP file that can be read: {error}.") from None
+        raise DataError(f"'{path}' is not a readable MCAP file: {error}.") from None
     if len(found) != 1:
         raise DataError(
             f"'{path}' has {len(found)} messages on {TOPIC}, expected one JointTrajectory. "

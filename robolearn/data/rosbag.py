@@ -70,9 +70,7 @@ Found = tuple[float, Any, str]  # received s, message, type
 def _file(path: Path) -> Path:
     files = sorted(path.glob("*.mcap")) if path.is_dir() else [path]
     if len(files) != 1:
-        raise DataError(
-            f"'{path}' holds {len(files)} MCAP files, expected one. Give the file itself, one at a time."
-        )
+        raise DataError(f"'{path}' holds {len(files)} MCAP files, expected one. Give one file at a time.")
     return files[0]
 
 
@@ -97,7 +95,7 @@ def _messages(file: Path) -> dict[str, list[Found]]:
     except OSError as error:
         raise DataError(f"Cannot read '{file}': {error.strerror}.") from None
     except (McapError, ValueError) as error:
-        raise DataError(f"'{file}' is no rosbag2 MCAP file that can be read: {error}.") from None
+        raise DataError(f"'{file}' is not a rosbag2 MCAP file that can be read: {error}.") from None
     return dict(found)
 
 
@@ -153,9 +151,7 @@ def _states(
         stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
         rows.append((received, stamp, message, order))
     if odd:
-        text = (
-            f"{topic}: {odd} messages lack a joint of the arm and were left out, first at {first_odd:.3f} s"
-        )
+        text = f"{topic}: {odd} messages lack a joint of the arm and were ignored, first at {first_odd:.3f} s"
         faults.append(Fault("other joints", "measured", odd, first_odd, text))
     if not rows:
         raise DataError(f"No message on {topic} has a position for every joint.")
@@ -169,7 +165,7 @@ def _states(
         else:
             missing.append(field)
             if any(full):
-                text = f"{topic}: {full.count(False)} messages have no {field}; it is left out altogether"
+                text = f"{topic}: {full.count(False)} messages have no {field}; it is ignored"
                 faults.append(Fault(f"{field} incomplete", "measured", full.count(False), 0.0, text))
     return received, time, values, missing
 
@@ -199,7 +195,7 @@ def _commands(
             time.append(begin + point.time_from_start.sec + point.time_from_start.nanosec / 1e9)
             values.append([point.positions[i] for i in order])
     if wrong:
-        text = f"{topic}: {wrong} messages are not of these {len(joint_names)} joints and were left out"
+        text = f"{topic}: {wrong} messages are not of these {len(joint_names)} joints and were ignored"
         faults.append(Fault("other joints", "command", wrong, 0.0, text))
     if not time:
         raise DataError(f"No message on {topic} is a command for {len(joint_names)} joints.")

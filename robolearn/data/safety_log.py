@@ -63,7 +63,7 @@ def read_safety_log(directory: str | Path) -> Motion:
     odd = int((rows["odd"] != 0).sum())
     if odd:
         first = float(rows["now_s"][rows["odd"] != 0][0]) - origin
-        text = f"{odd} cycles had inputs with other joint names or another shape and were left out"
+        text = f"{odd} cycles had inputs with other joint names or another shape and were ignored"
         faults.append(Fault("other joints", "measured", odd, first, text))
     command, more, _ = ordered("command", sent["now_s"] - origin, {"position_rad": sent["sent_position_rad"]})
     faults += more

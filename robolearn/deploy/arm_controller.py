@@ -86,7 +86,7 @@ def state_problem(expected: ExpectedController, state: str | None) -> str:
         return ""
     if state is None:
         return (
-            f"nothing tells whether {expected.node} is active: no controller manager reports it on /diagnostics. "
+            f"it is unknown whether {expected.node} is active: no controller manager reports it on /diagnostics. "
             "Is it loaded?"
         )
     return f"{expected.node} is {state}, expected active. Activate it: ros2 control switch_controllers"

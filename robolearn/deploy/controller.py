@@ -108,7 +108,7 @@ def controller_source() -> Path:
         if (folder / "package.xml").is_file():
             return folder
     raise ConfigError(
-        f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Install robolearn again."
+        f"The source of {NAME} is neither in {_PACKAGED} nor in {_CHECKOUT}. Reinstall robolearn."
     )
 
 
@@ -118,10 +118,12 @@ def copy_source(workspace_src: Path) -> Path:
     Raises ConfigError where there is no such folder, or something else has its name there.
     """
     if not workspace_src.is_dir():
-        raise ConfigError(f"{workspace_src} is no folder: name the src folder of the arm's colcon workspace.")
+        raise ConfigError(
+            f"{workspace_src} is not a folder: name the src folder of the arm's colcon workspace."
+        )
     to = workspace_src / NAME
     if to.exists() and not (to / f"{NAME}_plugins.xml").is_file():
-        raise ConfigError(f"{to} exists and is no copy of {NAME}. Move it away first.")
+        raise ConfigError(f"{to} exists and is not a copy of {NAME}. Move it away first.")
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(controller_source(), to)
     return to

@@ -32,73 +32,71 @@ class Deployment(Config):
     """One arm in one cell. Empty topics mean those of the robot file."""
 
     robot: str = Field(
-        description="robot name, or a robot YAML; a relative path is first looked for beside this file"
+        description="robot name or robot YAML; a relative path starts at this file, then at the working directory"
     )
     namespace: str = Field(
-        "", description="of this arm's topics and nodes, such as left; empty for the robot file's"
+        "", description="namespace of this arm's topics and nodes, such as left; empty for the robot file's"
     )
-    joint_prefix: str = Field(
-        "", description="what the arm's driver puts before each joint name, such as left_"
-    )
-    deployment_id: str = Field(description="what this installation is called in the log")
+    joint_prefix: str = Field("", description="prefix of the driver's joint names, such as left_")
+    deployment_id: str = Field(description="name of this installation in the log")
     rate_hz: float = Field(
-        500.0, ge=50, le=1000, description="Hz, of checking, of commands and of the command stream"
+        500.0, ge=50, le=1000, description="Hz, rate of the monitor and of the command stream"
     )
     profile: str = Field(
         "", description="safety profile, found as robot is; empty for the packaged one of this robot"
     )
-    mode: str = Field("automatic", description="mode of the safety profile at the start")
+    mode: str = Field("automatic", description="mode of the safety profile at startup")
     state_topic: str = Field("", description="joint states; empty for the fastest topic in the robot file")
     state_rate_hz: float = Field(
-        0.0, ge=0, le=10000, description="Hz at which joint states come; 0 for the rate in the robot file"
+        0.0, ge=0, le=10000, description="rate of the joint states, Hz; 0 for the robot file's"
     )
     command_topic: str = Field(
-        "", description="where a forward controller takes commands; empty for the robot file's"
+        "", description="command topic of a forward controller; empty for the robot file's"
     )
     controller: Literal["forward", "trajectory", "robolearn"] = Field(
-        "forward", description="what takes commands: a forward or a trajectory controller, or robolearn's"
+        "forward", description="controller type: forward, trajectory, or robolearn"
     )
     controller_name: str = Field(
-        "", description="full name of the controller's node; empty: by command_topic and controller"
+        "", description="full name of the controller's node; empty: derived from command_topic and controller"
     )
     controller_rate_hz: float = Field(
-        0.0, ge=0, le=10000, description="Hz at which a forward controller takes them; 0 for the robot file's"
+        0.0, ge=0, le=10000, description="rate of a forward controller, Hz; 0 for the robot file's"
     )
     check_controller: bool = Field(
         True,
-        description="before a start compare the controller's joints, interface, rate and state with this file; false "
-        "for an arm without ros2_control",
+        description="compare the controller's joints, interface, rate and state with this file "
+        "before a start; false for an arm without ros2_control",
     )
     status_gates: bool = Field(
-        True, description="no motion while a status topic of the robot file says that the arm is not ready"
+        True,
+        description="stop, and refuse a start, while a status topic of the "
+        "robot file reports that the arm is not ready",
     )
     stream_before_start: bool = Field(
-        False, description="hold the arm by a stream before the first start; false: nothing is sent before it"
+        False, description="stream the held position before the first start; false: send nothing before it"
     )
     person_topic: str = Field("robolearn/person_range", description="distance to the nearest person")
     wrench_topic: str = Field(
-        "", description="force-torque sensor, recorded and not judged; empty for the robot file's, or none"
+        "", description="force-torque sensor, recorded but not checked; empty for the robot file's, or none"
     )
     base_frame: str = Field("base", description="frame of goals and object poses")
-    slot_topics: dict[str, str] = Field(
-        {}, description="slot source: topic, where it differs from the default"
-    )
+    slot_topics: dict[str, str] = Field({}, description="slot source: topic, if it differs from the default")
     observation_age_max_s: float = Field(
-        0.05, gt=0, le=1, description="s; older joint states hold the policy"
+        0.05, gt=0, le=1, description="maximum age of joint states for the policy, s"
     )
     trusted_keys: list[str] = Field(
-        [], description="keys that may sign bundles; empty accepts any intact signature"
+        [], description="keys that may sign bundles; empty accepts any valid signature"
     )
-    require_approval: bool = Field(True, description="serve only what one of approver_keys has approved")
-    approver_keys: list[str] = Field([], description="key ids or public keys of those who may approve")
+    require_approval: bool = Field(True, description="serve only bundles approved with one of approver_keys")
+    approver_keys: list[str] = Field([], description="key ids or public keys of the approvers")
     approvals_needed: int = Field(
         1,
         ge=1,
         le=2,
-        description="different people who must have approved the bundle, with keys of approver_keys",
+        description="number of people who must approve the bundle, with different keys of approver_keys",
     )
     operator: str = Field(
-        "operator", description="pseudonym of who starts the nodes, in the first line of the log"
+        "operator", description="pseudonym of the person who starts the nodes, for the first line of the log"
     )
     operators: dict[str, str] = Field(
         {}, description="who may start, reset and change the mode: pseudonym: public key or key id"
@@ -106,8 +104,8 @@ class Deployment(Config):
     rt_priority: int = Field(40, ge=0, le=95, description="SCHED_FIFO priority, 0 for none")
     discovery_range: Range = Field(
         "LOCALHOST",
-        description="LOCALHOST: this machine and static_peers; SUBNET: whoever interface reaches; SYSTEM_DEFAULT: as "
-        "the environment has it",
+        description="LOCALHOST: this machine and static_peers; SUBNET: every host on "
+        "interface; SYSTEM_DEFAULT: as set in the environment",
     )
     static_peers: list[str] = Field([], description="other hosts, such as the arm driver's; needs interface")
     interface: str = Field(
@@ -115,7 +113,7 @@ class Deployment(Config):
     )
     security_keystore: str = Field(
         "",
-        description="SROS 2 keystore, beside this file or an absolute path; nodes then start only with it enforced",
+        description="SROS 2 keystore, relative to this file or absolute; enforces SROS 2 for every node",
     )
 
 
@@ -142,7 +140,7 @@ def deployment_for(
         and robot != deployment.robot
         and load_robot(robot).digest != load_robot(deployment.robot).digest
     ):
-        raise ConfigError(f"{deploy} is for robot '{deployment.robot}', but robot '{robot}' was asked for.")
+        raise ConfigError(f"{deploy} is for robot '{deployment.robot}', but robot '{robot}' was given.")
     return deployment
 
 
@@ -246,8 +244,8 @@ def require_operators(deployment: Deployment) -> None:
     """Raises ConfigError for a deployment of a real arm that nobody could start."""
     if not deployment.operators:
         raise ConfigError(
-            "operators is empty: nobody could start this arm. Each operator runs `robolearn operate key` and gives "
-            "you the line that it prints, for `operators` in the deployment file."
+            "operators is empty: nobody could start this arm. Each operator runs `robolearn operate key`; "
+            "add the printed line to `operators` in the deployment file."
         )
 
 
@@ -262,8 +260,7 @@ _OF_A_LAUNCH = {
     "deploy": "deployment file; empty for the packaged one of the robot",
     "robot": "robot name or robot YAML; empty for the deployment file's",
     "bundle": "the .robolearn file",
-    "log_dir": "new or empty folder of the safety log; empty for one below runs/launch, named by the time; none for no "
-    "log",
+    "log_dir": "new or empty folder for the safety log; empty: runs/launch/TIME; none: no log",
     "sim": "true: also start a simulated arm; no approval required",
 }
 
@@ -273,7 +270,7 @@ _OF_ROS2_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty")
 def launch_arguments() -> dict[str, str]:
     """Arguments of a launch file, and what each means: those of every launch, then the keys of a deployment file."""
     keys = {name: field.description or "" for name, field in Deployment.model_fields.items()}
-    return _OF_A_LAUNCH | {name: f"{text} (empty: as the deployment file has it)" for name, text in keys.items()
+    return _OF_A_LAUNCH | {name: f"{text} (empty: from the deployment file)" for name, text in keys.items()
                            if name not in _OF_A_LAUNCH}  # fmt: skip
 
 

@@ -94,18 +94,17 @@ def not_followed(changes: Mapping[str, str]) -> list[str]:
 def _check_together(discovery_range: Range, static_peers: Sequence[str], interface: str) -> None:
     if discovery_range == "LOCALHOST" and static_peers and interface in ("", ALL_INTERFACES):
         raise ConfigError(
-            "static_peers are stated, but not the interface that leads to them. Set `interface` to one of: "
-            f"{_known_interfaces()}."
+            f"static_peers is set, but interface is not. Set `interface` to one of: {_known_interfaces()}."
         )
     if discovery_range == "LOCALHOST" and interface and not static_peers:
         raise ConfigError(
-            f"interface is '{interface}', but discovery_range is LOCALHOST and static_peers is empty: nobody is "
-            "reached through it. State the hosts in static_peers, or remove interface."
+            f"interface is '{interface}', but discovery_range is LOCALHOST and static_peers is empty, "
+            "so it would not be used. Set static_peers, or remove interface."
         )
     if discovery_range == "SUBNET" and not interface:
         raise ConfigError(
-            "discovery_range is SUBNET, but no interface is stated. Set `interface` to one of: "
-            f"{_known_interfaces()}; or to `{ALL_INTERFACES}`, which lets every network of this computer in."
+            "discovery_range is SUBNET, but interface is not set. Set `interface` to one of: "
+            f"{_known_interfaces()}; or to `{ALL_INTERFACES}`, which allows every network of this computer."
         )
     if discovery_range != "LOCALHOST" and static_peers:
         raise ConfigError(
@@ -145,7 +144,7 @@ def _resolved(peer: str) -> str:
         return socket.gethostbyname(peer)
     except (OSError, UnicodeError):
         raise ConfigError(
-            f"static_peers: '{peer}' is no IPv4 address and no host that this computer can resolve."
+            f"static_peers: '{peer}' is neither an IPv4 address nor a host name that this computer can resolve."
         ) from None
 
 

@@ -60,7 +60,7 @@ def exercise(
             else:
                 on_event(event)
             if time.monotonic() > deadline:
-                raise ServingError(f"The exercise did not end within {timeout_s:g} s.")
+                raise ServingError(f"The test motion did not end within {timeout_s:g} s.")
         driver.wait(10.0)
     finally:
         if driver.poll() is None:

@@ -94,7 +94,7 @@ def create_keystore(
         else:
             if root.exists() and any(root.iterdir()):
                 raise ConfigError(
-                    f"{root} is not empty. Name a new folder, or add --renew to issue the keys in it anew."
+                    f"{root} is not empty. Choose a new folder, or add --renew to reissue its keys."
                 )
             certificate, key = _create_authority(root, days)
         enclaves = root / "enclaves"
@@ -121,7 +121,7 @@ def check_keystore(folder: str | Path, names: Sequence[str], now: datetime | Non
     root = Path(folder)
     if not (root / "enclaves").is_dir():
         return [
-            f"{root} is no keystore: it has no folder `enclaves`. Make one with `robolearn security init`"
+            f"{root} is not a keystore: it has no folder `enclaves`. Make one with `robolearn security init`"
         ]
     problems: list[str] = []
     for name in names:
@@ -149,7 +149,7 @@ def _problems(enclave: Path, name: str, now: datetime) -> list[str]:
     found = []
     mode = (enclave / "key.pem").stat().st_mode & 0o777
     if os.name == "posix" and mode & 0o077:
-        found.append(f"key.pem may be read by others (mode {mode:o}): chmod 600")
+        found.append(f"key.pem is readable by other accounts (mode {mode:o}): chmod 600")
     try:
         certificate = x509.load_pem_x509_certificate((enclave / "cert.pem").read_bytes())
         authority = x509.load_pem_x509_certificate((enclave / "identity_ca.cert.pem").read_bytes())
@@ -194,7 +194,7 @@ def _load_authority(root: Path) -> tuple[x509.Certificate, ec.EllipticCurvePriva
         certificate = x509.load_pem_x509_certificate((root / "public" / "ca.cert.pem").read_bytes())
     except (OSError, ValueError, TypeError):
         raise ConfigError(
-            f"{root} cannot be renewed: {file} is no readable key. Put the authority's key back for that long."
+            f"{root} cannot be renewed: {file} is not a readable key. Put the authority's key back for that long."
         ) from None
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return certificate, key

@@ -53,7 +53,7 @@ def write_cell(folder: Path, cell: Cell) -> tuple[Path, Path]:
     Raises ConfigError or ProfileError, with nothing written, where an answer is wrong.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not empty. Name a new folder.")
+        raise ConfigError(f"{folder} exists and is not empty. Choose a new folder.")
     if cell.robot not in robot_names():
         raise ConfigError(
             unknown("arm", cell.robot, robot_names())
@@ -125,7 +125,7 @@ def _set(text: str, key: str, value: Any) -> str:
     """A key at the top level with another value, which JSON writes; its comment stays."""
     line = re.compile(rf"^{key}:(?:[^#\n]|#(?! ))*(?P<comment>  *# .*)?$", re.MULTILINE)
     if not line.search(text):
-        raise ConfigError(f"The packaged file has no key '{key}'. Install robolearn again.")
+        raise ConfigError(f"The packaged file has no key '{key}'. Reinstall robolearn.")
     return line.sub(lambda found: f"{key}: {json.dumps(value)}{found['comment'] or ''}", text, count=1)
 
 
@@ -133,5 +133,5 @@ def _inside(text: str, place: str, pattern: str, new: str) -> str:
     """The first match of a pattern after a place, replaced."""
     found = re.search(place, text, re.MULTILINE)
     if found is None:
-        raise ConfigError(f"The packaged profile has no place like '{place}'. Install robolearn again.")
+        raise ConfigError(f"The packaged profile has no place like '{place}'. Reinstall robolearn.")
     return text[: found.end()] + re.sub(pattern, lambda _: new, text[found.end() :], count=1)

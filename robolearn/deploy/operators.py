@@ -81,7 +81,7 @@ class OperatorGate:
         try:
             public = keys.load_public(fields["public_key"])
         except keys.KeyFileError:
-            raise OperatorError("The request's public_key is no Ed25519 public key.") from None
+            raise OperatorError("The request's public_key is not an Ed25519 public key.") from None
         key_id = keys.key_id(public)
         name = self._name_of.get(key_id)
         if name is None:
@@ -107,14 +107,19 @@ class OperatorGate:
         if len(raw) != _TIME_BYTES + _RANDOM_BYTES + _MAC_BYTES or not hmac.compare_digest(
             code, self._code(body)
         ):
-            raise OperatorError("The challenge is not of this node: it was started anew. Ask again.")
+            raise OperatorError(
+                "The challenge is from an earlier start of this node. Send the request again."
+            )
         age_s = now_s - int.from_bytes(body[:_TIME_BYTES], "big") / 1e9
         if not -1e-3 <= age_s <= CHALLENGE_AGE_MAX_S:
             raise OperatorError(
-                f"The challenge is {age_s:.1f} s old, at most {CHALLENGE_AGE_MAX_S:g} s are allowed. Ask again."
+                f"The challenge is {age_s:.1f} s old, at most "
+                f"{CHALLENGE_AGE_MAX_S:g} s are allowed. Send the request again."
             )
         if text in self._used:
-            raise OperatorError("This request was carried out already: a challenge counts once. Ask again.")
+            raise OperatorError(
+                "This request was already carried out: a challenge is valid once. Send a new request."
+            )
 
     def _code(self, body: bytes) -> bytes:
         return hmac.new(self._secret, body, hashlib.sha256).digest()[:_MAC_BYTES]
@@ -148,7 +153,7 @@ def check_operators(operators: Mapping[str, str]) -> None:
     for name, key in operators.items():
         if not name or len(name) > NAME_LENGTH_MAX or not name.isprintable() or "=" in name:
             raise ConfigError(
-                f"operators: {name!r} is no pseudonym: expected 1 to {NAME_LENGTH_MAX} printable characters, no '='."
+                f"operators: {name!r} is not a pseudonym: expected 1 to {NAME_LENGTH_MAX} printable characters, no '='."
             )
         try:
             key_id = _key_id_of(key)
@@ -228,7 +233,7 @@ def _check_form(fields: Mapping[str, str]) -> None:
     if fields["verb"] not in VERBS:
         raise OperatorError(f"Nobody can ask for {fields['verb']!r}; requests: {', '.join(VERBS)}.")
     if (fields["verb"] == "mode") != bool(fields["mode"]):
-        raise OperatorError("A request names a mode exactly where it asks for a change of mode.")
+        raise OperatorError("A request must name a mode if, and only if, its verb is mode.")
 
 
 def _signed_bytes(fields: Mapping[str, str]) -> bytes:

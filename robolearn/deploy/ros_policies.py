@@ -67,7 +67,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     looked_at = tuple(f"{node}/{name}" for node in (safety_node, policy_node) for name in _LOOK_AT)
     return (
         Rights(
-            f"{ENCLAVES}/safety_node", "the monitor: the only one that may command the arm",
+            f"{ENCLAVES}/safety_node", "the monitor: the only process that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
             subscribe=(*states, wanted, opening, score, person, enabling,
                        *wrench, *status, "/diagnostics", f"{controller}/status"),
@@ -88,7 +88,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             serve=(*_services(sim_node, _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
         ),
         Rights(
-            f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: anything but what is robolearn's",
+            f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: everything except robolearn's topics",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
             denied=ours, denied_services=(f"{safety_node}/*", f"{policy_node}/*"),
         ),
@@ -100,11 +100,11 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
                publish=(*poses, *(t for t in d.slot_topics.values() if t not in goals)),
                serve=_services(own("tracker"), _PARAMETERS)),
         Rights(
-            f"{ENCLAVES}/operator", "`robolearn operate`: goals, and requests, which need an operator's key besides",
+            f"{ENCLAVES}/operator", "`robolearn operate`: goals, and requests, which also need an operator key",
             publish=goals, subscribe=told, serve=_services(own("operate"), _PARAMETERS),
             call=(*_services(safety_node, _OPERATE), *policy, *looked_at),
         ),
-        Rights(f"{ENCLAVES}/viewer", "reads what is shown, and may do nothing else", subscribe=told,
+        Rights(f"{ENCLAVES}/viewer", "read-only access to published topics", subscribe=told,
                serve=_services(own("viewer"), _PARAMETERS)),
     )  # fmt: skip
 

@@ -49,7 +49,7 @@ def enabled(environment: Mapping[str, str]) -> bool:
 
 
 def own_domain() -> int:
-    """ROS_DOMAIN_ID of this environment, 0 where it is not set. Raises ConfigError for what is no number."""
+    """ROS_DOMAIN_ID of this environment, 0 where it is not set. Raises ConfigError for what is not a number."""
     text = os.environ.get("ROS_DOMAIN_ID") or "0"
     try:
         return int(text)
@@ -73,7 +73,7 @@ def require_security(environment: Mapping[str, str], nodes: Iterable[str]) -> No
         {**whole, **enclave_environment(names[0], environment)}
     )
     if problem:
-        raise ConfigError(f"SROS 2 was asked for and cannot be enforced: {problem}. Nothing was started.")
+        raise ConfigError(f"SROS 2 is required but cannot be enforced: {problem}. Nothing was started.")
 
 
 def middleware_problem(environment: Mapping[str, str]) -> str:

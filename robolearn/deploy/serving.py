@@ -282,7 +282,7 @@ class Serving:
         while text not in node.output.read_text(encoding="utf-8", errors="replace"):
             self.check()
             if time.monotonic() > deadline:
-                raise ServingError(f"{name} did not get ready within {timeout_s:g} s:\n{node.last_words()}")
+                raise ServingError(f"{name} was not ready within {timeout_s:g} s:\n{node.last_words()}")
             time.sleep(0.02)
 
     def wait_until_active(self, timeout_s: float = 20.0) -> None:
@@ -382,8 +382,8 @@ def serve_until_stopped(
             except OSError:  # the terminal went away together with its signal
                 if not ending:
                     raise
-        _say(console, f"Ended by {ending.reason}, the nodes in order.")
-        _say(console, f"Look at what happened: robolearn review {folder / 'safety'}")
+        _say(console, f"Stopped by {ending.reason}; all nodes ended in order.")
+        _say(console, f"Review the log: robolearn review {folder / 'safety'}")
 
 
 def _serve(serving: Serving, bundle: PolicyBundle, lines: Sequence[str], console: Console) -> None:
@@ -403,7 +403,7 @@ def _serve(serving: Serving, bundle: PolicyBundle, lines: Sequence[str], console
     _say(console, "Start it, and send goals, from another terminal:")
     for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
         _say(console, f"  robolearn operate {verb}")
-    _say(console, f"Safety log: {log}. Ctrl-C ends it all.")
+    _say(console, f"Safety log: {log}. Ctrl-C stops everything.")
     while True:
         serving.check()
         serving.wait(0.2)
@@ -477,7 +477,7 @@ def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator
     """With whom the nodes speak, and how that is protected."""
     d = deployment
     yield f"ROS 2: {describe(d.discovery_range, d.static_peers, d.interface)}; " + (
-        "SROS 2 enforced" if enabled(changes) else "SROS 2 off: whoever reaches this domain may publish in it"
+        "SROS 2 enforced" if enabled(changes) else "SROS 2 off: every process in this ROS domain may publish"
     )
     for stated in not_followed(changes):
-        yield f"Not followed: {stated} of this environment. The deployment file decides."
+        yield f"Environment variables that are ignored: {stated}. The deployment file decides."

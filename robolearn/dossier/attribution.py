@@ -23,7 +23,7 @@ Forward = Callable[[dict[str, Array]], Array]
 
 STEPS = 128
 NOT_SHOWN = (
-    "Attributions say which inputs this network's output responds to, beside a baseline that somebody chose. They do "
+    "Attributions show which inputs this network's output responds to, relative to a chosen baseline. They do "
     "not say why, nor that the response is right. They are of one decision, not of what follows from it. Inputs that "
     "go together share what either of them would get, and a small attribution does not show that an input is harmless. "
     "What is explained is the action before it is clipped to its range."

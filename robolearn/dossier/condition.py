@@ -52,8 +52,9 @@ class Features:
 class JointCondition:
     """One joint over the logs. All lists have one entry for each log, None where it cannot be told.
 
-    coulomb: the friction term, rad. relative: beside the other joints and the baseline, 0 is as at first. score: the
-    cumulative sum. alarm: index of the log at which it passed the limit; began: of the log after which it grew.
+    coulomb: the friction term, rad. relative: relative to the other joints and the baseline, 0 is as at first.
+    score: the cumulative sum. alarm: index of the log at which it passed the limit; began: of the log after which it
+    grew.
     change: the friction term's change at the end, in `unit`: rad, or Nm where the servo's stiffness is known.
     """
 
@@ -268,7 +269,7 @@ def _load_change(gravity: Array, baseline: int) -> tuple[int | None, list[str]]:
     """The log after which the gravity terms of several joints together stay away from those of the baseline."""
     seen = np.isfinite(gravity).all(0)
     if not seen.any():
-        return None, ["no effort in Nm: a changed load cannot be told from wear"]
+        return None, ["no effort in Nm: a changed load cannot be distinguished from wear"]
     early = gravity[:baseline][:, seen]
     bound = np.maximum(LOAD_SHIFT, 6 * early.std(0, ddof=1))
     away = np.abs(gravity[:, seen] - early.mean(0)) > bound

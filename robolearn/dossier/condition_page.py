@@ -42,7 +42,7 @@ def write_condition(found: Condition, page: str | Path) -> list[Path]:
 def metrics(found: Condition) -> str:
     """Prometheus text format: the newest score and change of each joint."""
     lines = [
-        "# HELP robolearn_joint_friction_score Cumulative sum of friction growth beside the other joints.",
+        "# HELP robolearn_joint_friction_score Cumulative sum of friction growth relative to the other joints.",
         "# TYPE robolearn_joint_friction_score gauge",
     ]
     lines += [_sample("score", found, j, j.score[-1]) for j in found.joints if j.score[-1] is not None]
@@ -61,8 +61,10 @@ def joint_line(found: Condition, joint: JointCondition) -> str:
     if joint.alarm is None:
         return f"{joint.joint}: no growth of friction"
     began = 0 if joint.began is None else joint.began
-    change = "" if joint.change is None else f", now {joint.change:+.3g} {joint.unit} beside the other joints"
-    return f"{joint.joint}: friction grows since log {began + 1}, found at log {joint.alarm + 1}{change}"
+    change = (
+        "" if joint.change is None else f", now {joint.change:+.3g} {joint.unit} relative to the other joints"
+    )
+    return f"{joint.joint}: friction grows from log {began + 1}, found at log {joint.alarm + 1}{change}"
 
 
 def _html(found: Condition) -> str:
@@ -71,9 +73,9 @@ def _html(found: Condition) -> str:
     cards = (
         ("Logs", str(len(found.logs)), f"the first {found.baseline} are the baseline", ""),
         (
-            "Joints that grow stiffer",
+            "Joints with growing friction",
             str(grown or "none"),
-            "friction beside the other joints",
+            "friction relative to the other joints",
             "bad" if grown else "good",
         ),
         (
@@ -94,7 +96,7 @@ def _html(found: Condition) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         f'content="{_POLICY}"><title>Condition of {escape(found.robot)}</title><style>{css}</style></head><body><main>'
         f"<header><h1>Condition of {escape(found.robot)}</h1></header><div class='cards'>{body}</div>"
-        f"<section><h2>Friction beside the other joints, log by log</h2>{joints}</section>"
+        f"<section><h2>Friction relative to the other joints, log by log</h2>{joints}</section>"
         f"<section><h2>Notes</h2>{_items([*found.notes, NOT_SHOWN])}</section></main></body></html>\n"
     )
 

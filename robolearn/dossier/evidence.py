@@ -190,7 +190,7 @@ def collect(path: str | Path) -> Evidence:
         here = path.absolute().parent
         return Evidence(here if wanted and run_id(here) == wanted else None, bundle, path)
     if not (path / AUDIT_FILE).is_file() and not (path / "config.yaml").is_file():
-        raise ConfigError(f"'{path}' is no run folder and no bundle. Give one of them.")
+        raise ConfigError(f"'{path}' is neither a run folder nor a bundle. Give one of them.")
     found = Evidence(path)
     for file in sorted(path.glob(f"*{SUFFIX}"), key=lambda f: f.stat().st_mtime):
         try:

@@ -25,7 +25,7 @@ from robolearn.recorder.audit_trail import AUDIT_FILE, chain_fault, read_trail
 from robolearn.recorder.hash_chain import EVENTS_FILE
 from robolearn.safety.command_source import policy_digest
 
-NOT_FOUND = "not found in the folders that were searched"
+NOT_FOUND = "not found in the searched folders"
 
 
 @dataclass
@@ -127,20 +127,20 @@ def lineage(path: str | Path, roots: Iterable[Path] = ()) -> Node:
     """What a bundle, a safety log, a run, a data set or a calibration is connected with.
 
     roots: folders that are searched, besides the path's own. A bundle and a safety log are followed back, everything
-    else that is no run is followed forward; a run both ways. Raises DataError where there is nothing at path, LogError
-    for a run whose trail cannot be read.
+    else that is not a run is followed forward; a run both ways. Raises DataError where there is nothing at path,
+    LogError for a run whose trail cannot be read.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(
-            f"There is nothing at '{path}'. Give a bundle, a safety log, a run, a data set or calibration."
+            f"'{path}' does not exist. Give a bundle, a safety log, a run, a data set or calibration."
         )
     index = Index([*roots, path if path.is_dir() else path.absolute().parent])
     if path.is_file() and path.suffix == SUFFIX:
         return _bundle(index, file_sha256(path), path)
     if (path / AUDIT_FILE).is_file():
         if path.absolute() not in index.runs:
-            raise LogError(f"No record of the audit trail in {path} can be read: `robolearn verify {path}`.")
+            raise LogError(f"The audit trail in {path} cannot be read. See `robolearn verify {path}`.")
         run = _run(index, path.absolute())
         run.leads_to += _exports(index, index.runs[path.absolute()])
         return run

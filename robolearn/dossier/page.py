@@ -57,7 +57,7 @@ def annex_iv() -> list[dict[str, Any]]:
 def read_statements(path: str | Path) -> tuple[dict[str, str], str]:
     """What people state, by the id of a point (`1a: text`), and the file's digest.
 
-    Raises ConfigError for a file that cannot be read, an unknown point, or a value that is no text.
+    Raises ConfigError for a file that cannot be read, an unknown point, or a value that is not text.
     """
     document = read_document(path)
     known = {point["id"] for section in annex_iv() for point in section["points"] if point.get("stated")}

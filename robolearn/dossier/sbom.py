@@ -61,7 +61,7 @@ def _training(evidence: Evidence) -> dict[str, str]:
 
 
 def _data(evidence: Evidence) -> list[Any]:
-    """Everything that is no package, by digest."""
+    """Everything that is not a package, by digest."""
     inputs, found = evidence.inputs, []
     if inputs["robot"]:
         found.append((f"robot {inputs['robot']['name']}", inputs["robot"]["sha256"]))

@@ -149,7 +149,7 @@ class _Walk:
             self._line(f"{AUDIT_FILE} line {number}", line)
         add, last = self.verdict.add, f"{AUDIT_FILE} after line {len(lines)}"
         if rest:
-            add("incomplete", "torn_line", last, "the last line was not written to its end")
+            add("incomplete", "torn_line", last, "the last line is incomplete")
         if not self.verdict.records:
             add("altered", "missing", AUDIT_FILE, "holds no readable record at all")
         elif self._kind != "segment":
@@ -170,7 +170,7 @@ class _Walk:
             if type(seq) is not int or not isinstance(record["utc"], str) or fault:
                 raise ValueError(fault or "a field is of another type")
         except (ValueError, KeyError) as error:
-            add("altered", "unreadable", where, f"is no record as robolearn writes it: {error}")
+            add("altered", "unreadable", where, f"is not a valid record: {error}")
             self._seq, self._prev = self._seq + 1, ""
             return
         where = f"{where} (seq {seq}, {kind})"
@@ -183,7 +183,7 @@ class _Walk:
         try:
             self._take(where, seq, prev, kind, fields)
         except _MALFORMED as error:
-            add("altered", "unreadable", where, f"lacks a field or has a wrong one: {error}")
+            add("altered", "unreadable", where, f"has a missing or wrong field: {error}")
         self._seq, self._prev, self._kind = seq, record["hash"], kind
         self.verdict.records.append({**record, "where": where})
 
@@ -241,7 +241,7 @@ def _check_head(verdict: TrailVerdict, where: str, head: dict[str, Any]) -> None
         valid = keys.verify(public, signed, str(head["signature"]))
         stated, name = str(head["hash"]), keys.key_id(keys.load_public(public))
     except _MALFORMED as error:
-        verdict.add("altered", "head", where, f"is no head as robolearn writes it: {error}")
+        verdict.add("altered", "head", where, f"is not a valid head: {error}")
         return
     by_seq = {record["seq"]: record["hash"] for record in verdict.records}
     if not valid:
@@ -298,9 +298,7 @@ def _check_folder(verdict: TrailVerdict) -> None:
         _check_evaluations(verdict)
         _check_bundles(verdict)
     except _MALFORMED as error:
-        verdict.add(
-            "altered", "unreadable", AUDIT_FILE, f"a record lacks a field or has a wrong one: {error}"
-        )
+        verdict.add("altered", "unreadable", AUDIT_FILE, f"a record has a missing or wrong field: {error}")
 
 
 def _sha256(path: Path, size: int | None = None) -> str | None:

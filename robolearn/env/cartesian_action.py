@@ -36,7 +36,7 @@ class ActionConfig(JointActionConfig):
 
     space: `joint` velocities, or `cartesian` velocities of the TCP. rotation (cartesian): `none` keeps the tool as
     at rest, `yaw` lets the policy turn it about the tool's axis, `full` about all three axes of the base frame.
-    workspace: a box [m, base frame] that the command of the TCP keeps to. It shapes exploration; it is no limit of
+    workspace: a box [m, base frame] that the command of the TCP keeps to. It shapes exploration; it is not a limit of
     the arm.
     """
 
@@ -77,9 +77,7 @@ class CartesianAction(JointAction):
         self._rest_rotation = np.asarray(frames(robot, rest_rad).rotation, np.float32)
         corners = (config.workspace_min_m, config.workspace_max_m)
         if (corners[0] is None) != (corners[1] is None):
-            raise TaskError(
-                "action.workspace_min_m and action.workspace_max_m belong together: give both or none."
-            )
+            raise TaskError("Set both action.workspace_min_m and action.workspace_max_m, or neither.")
         self._box = None if None in corners else np.asarray(corners, np.float32)
 
     def wanted_velocity(self, action: Array, memory: ArmMemory | GripperMemory) -> Array:

@@ -139,9 +139,7 @@ def _range_at_speed(robot: Robot, velocity: np.ndarray) -> tuple[np.ndarray, np.
     bounds = np.array([robot.limits.velocity_bounds(q) for q in grid])
     allowed = (bounds[:, 0] <= -velocity) & (bounds[:, 1] >= velocity)
     if not allowed.any(axis=0).all():
-        raise RobotError(
-            f"Robot '{robot.name}' allows {velocity} rad/s nowhere: lower action.velocity_rad_s."
-        )
+        raise RobotError(f"Robot '{robot.name}' never allows {velocity} rad/s: lower action.velocity_rad_s.")
     first = np.argmax(allowed, axis=0)
     last = len(grid) - 1 - np.argmax(allowed[::-1], axis=0)
     joints = np.arange(robot.dof)

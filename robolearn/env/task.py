@@ -7,8 +7,9 @@ and the policy's own memory. Rewards, success and the critic may also use privil
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -28,6 +29,7 @@ from robolearn.env.naming import split_task
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.policy.slots import Slot
 from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 
 Array = jax.Array
@@ -84,6 +86,7 @@ class Task(ABC, Generic[T]):
 
     uses_gripper: ClassVar[bool] = False
     objects: ClassVar[tuple[str, ...]] = ()  # bodies that randomisation may resize
+    rooms: ClassVar[Mapping[str, Room]] = {}  # by robot, for `warp`; `benchmarks/room.py` measures them
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
@@ -173,6 +176,11 @@ class Task(ABC, Generic[T]):
         return self.action.size
 
     @property
+    def room(self) -> Room:
+        """What `warp` keeps for one simulation: as measured with this robot, or plenty."""
+        return self.rooms.get(self.robot.name, Room())
+
+    @property
     def full_name(self) -> str:
         """`robot/task`."""
         return f"{self.robot.name}/{self.name}"
@@ -182,7 +190,7 @@ def _whole(value: float, what: str) -> int:
     whole = round(value)
     if whole < 1 or abs(value - whole) > 1e-9 * max(1.0, abs(value)):
         raise TaskError(
-            f"{what} is {value:g}, but must be a whole number of at least 1: choose rates that divide."
+            f"{what} is {value:g}, but must be a whole number of at least 1: choose rates that divide evenly."
         )
     return whole
 
@@ -197,7 +205,7 @@ def register_task(kind: TaskType) -> TaskType:
     A package declares an entry point instead. Raises TaskError for the name of an installed task.
     """
     if kind.name in task_classes() and kind.name not in _REGISTERED:
-        raise TaskError(f"Task '{kind.name}' is already installed. Give yours another name.")
+        raise TaskError(f"Task '{kind.name}' is already installed. Choose another name.")
     _REGISTERED[kind.name] = kind
     return kind
 
@@ -234,6 +242,15 @@ def task_names() -> list[str]:
     return [f"{robot}/{task}" for robot in robot_names() for task in sorted(task_classes())]
 
 
+def _unknown_task(name: str, robot: str, own: bool, tasks: list[str]) -> str:
+    """The message for a task name that does not exist: the form of a name, its two parts, and the nearest name."""
+    known = [f"{robot}/{task}" for task in tasks] if own else task_names()
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) if "/" in name or name in tasks else []
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    robots = "" if own else f" Robots: {', '.join(robot_names())}, or the path of a robot file."
+    return f"Unknown task '{name}'.{hint} A task is ROBOT/TASK.{robots} Tasks: {', '.join(tasks)}."
+
+
 def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
     """The task `robot/task`, its defaults changed by config, group by group.
 
@@ -243,9 +260,7 @@ def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
     robot_name, task_name = split_task(name)
     classes, own = task_classes(), is_robot_path(robot_name)
     if task_name not in classes or not (own or robot_name in robot_names()):
-        known = [f"{robot_name}/{task}" for task in sorted(classes)] if own else task_names()
-        hint = "" if own else " An arm of your own goes by its file: my_arm.yaml/reach."
-        raise TaskError(unknown("task", name, known) + hint)
+        raise TaskError(_unknown_task(name, robot_name, own, sorted(classes)))
     kind = classes[task_name]
     defaults = kind.config_type.model_construct().model_dump()
     resolved = build(kind.config_type, merged(defaults, config or {}), f"task {name}")

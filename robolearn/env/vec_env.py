@@ -113,7 +113,7 @@ class VecEnv:
         randomization = task.config.randomization
         prepare(spec, randomization)
         self.model: mujoco.MjModel = _built(task, spec.compile)
-        self.physics: Physics = make_physics(engine, self.model, num_envs)
+        self.physics: Physics = make_physics(engine, self.model, num_envs, task.room)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
         self._check_slots()
         self._arm_qpos = np.array([self.model.joint(name).qposadr[0] for name in task.robot.joint_names])
@@ -161,7 +161,7 @@ class VecEnv:
         wanted = (self.num_envs, self.task.action_size)
         if jnp.shape(action) != wanted:
             raise TaskError(
-                f"Task '{self.task.full_name}': step takes actions of shape {wanted}, a row for each environment, not "
+                f"Task '{self.task.full_name}': step takes actions of shape {wanted}, one row per environment, not "
                 f"{jnp.shape(action)}."
             )
         action = jnp.clip(action, -1.0, 1.0)
@@ -360,7 +360,7 @@ def make(
 
 
 _SPAWN = (
-    ", and JAX's threads are not in the copy. Start workers with multiprocessing.get_context('spawn') "
+    ", and JAX's threads do not survive a fork. Start workers with multiprocessing.get_context('spawn') "
     "(AsyncVectorEnv: context='spawn'), and make environments in them."
 )
 _made_in: list[int] = []  # the process that made an environment, and so started JAX
@@ -404,5 +404,5 @@ def _finite(readings: Readings) -> Array:
 
 
 def _put(old: Any, ids: Array, new: Any) -> Any:
-    """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is no row."""
+    """A pytree of [N, ...] arrays with rows ids [K] from one of [K, ...]; an id of N or more is not a row."""
     return jax.tree.map(lambda a, b: a.at[ids].set(b, mode="drop"), old, new)

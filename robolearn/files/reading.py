@@ -25,7 +25,7 @@ _KINDS = (
 def open_regular(path: str | Path, *, follow: bool = True) -> BinaryIO:
     """A regular file, opened for reading without ever waiting for another process.
 
-    follow: whether the path itself may be a symbolic link. Raises OSError, also for what is no regular file.
+    follow: whether the path itself may be a symbolic link. Raises OSError, also for what is not a regular file.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:

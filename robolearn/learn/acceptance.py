@@ -25,7 +25,7 @@ class Acceptance(Config):
     """Thresholds of one policy; null is no threshold."""
 
     schema_: Annotated[Literal["robolearn.acceptance/1"], Field(alias="schema")] = SCHEMA
-    source: str = Field(min_length=1, description="who set these thresholds, and why these")
+    source: str = Field(min_length=1, description="who set these thresholds, and why")
     episodes_min: int = Field(default=1000, ge=1, description="fresh episodes of the evaluation, at least")
     success_min: Share | None = Field(
         default=None, description="lower end of the 95 % interval of success, at least"
@@ -35,7 +35,7 @@ class Acceptance(Config):
     )
     disparity_max: Share | None = Field(
         default=None,
-        description="widest gap between a stratum that is worse beyond chance and the rest, at most",
+        description="largest gap between a significantly worse stratum and the rest, at most",
     )
     peaks_max: dict[str, float] = Field(
         default={},
@@ -83,7 +83,9 @@ class Judgement:
         if not self.rows:
             return "thresholds not stated"
         wrong = [
-            f"{row.name} {_found(row)} (asked {row.threshold:g})" for row in self.rows if row.status != PASSED
+            f"{row.name} {_found(row)} (threshold {row.threshold:g})"
+            for row in self.rows
+            if row.status != PASSED
         ]
         what = f"{len(self.rows)} thresholds" if not wrong else "; ".join(wrong)
         tried = (

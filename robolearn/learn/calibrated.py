@@ -29,7 +29,7 @@ def calibrated_config(config: TrainConfig) -> TrainConfig:
         return config
     calibrated = load_robot(path)
     if calibrated.calibration is None:
-        raise ConfigError(f"'{config.calibration}' is a robot file, no calibration.")
+        raise ConfigError(f"'{config.calibration}' is a robot file, not a calibration.")
     if load_robot(robot).digest != calibrated.digest:
         raise ConfigError(
             f"Calibration '{config.calibration}' is for '{calibrated.name}', not for '{robot}'."

@@ -143,8 +143,8 @@ def _task_of(bundle: PolicyBundle, trained: Any, robot: str | None) -> str:
         return m.task
     if not Path(file).is_file():
         raise BundleError(
-            f"{m.name} was made for an arm of your own, '{m.robot}', whose file '{file}' is not here: give it with "
-            "--robot my_arm.yaml."
+            f"{m.name} was made for your own arm '{m.robot}', but its file '{file}' "
+            "was not found: give it with --robot my_arm.yaml."
         )
     return str(trained)
 
@@ -166,5 +166,5 @@ def _check_same(bundle: PolicyBundle, task: Task[Any]) -> None:
         if theirs != ours:
             raise BundleError(
                 f"{m.name} was made for another {m.task}: its {what}: {theirs}, here {ours}. "
-                "Evaluate it with the robolearn and the robot file that it was made with, or train anew."
+                "Evaluate it with the robolearn version and robot file that it was made with, or train again."
             )

@@ -101,6 +101,11 @@ def read_run_config(run_dir: Path) -> TrainConfig:
     """The config of a run. Raises ConfigError where there is no run, naming its neighbours."""
     if is_run(run_dir):
         return load_config(TrainConfig, run_dir / CONFIG)
+    inside = sorted(str(p.parent) for p in run_dir.glob(f"*/{CONFIG}"))
+    if inside:
+        raise ConfigError(
+            f"'{run_dir}' is not a run folder, but holds some: {', '.join(inside)}. Give one of them."
+        )
     near = [str(p.parent) for p in run_dir.parent.glob(f"*/{CONFIG}")] if run_dir.parent.is_dir() else []
     raise ConfigError(unknown("run folder", str(run_dir), near) + " `robolearn train` makes one.")
 
@@ -117,7 +122,7 @@ def check_same_run(run_dir: Path, config: TrainConfig) -> None:
         differ.remove("total_steps")
     if differ:
         raise ConfigError(
-            f"'{run_dir}' holds a run with another {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "
+            f"'{run_dir}' holds a run with a different {_first_difference(differ[0], old[differ[0]], new[differ[0]])}. "
             "Continue it with its own config.yaml, or choose another run folder."
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -87,7 +88,8 @@ def _with_statistics(config: TrainConfig, learner: LearnerState, rolled: Rollout
 def make_iteration(
     config: TrainConfig, env: Env, mesh: jax.sharding.Mesh, stopwatch: Stopwatch | None = None
 ) -> Any:
-    """The jitted iteration over a mesh: (state, stop [devices] bool) -> (state, metrics).
+    """The jitted iteration over a mesh: (state, stop [devices] bool) -> (state, metrics). It takes the memory of the
+    state it is given, which is not to be used again.
 
     `stop` is each device's request to end; metrics["stop"] is 1 on all of them as soon as one has it, so that
     processes that were told at different moments end after the same iteration.
@@ -109,7 +111,7 @@ def make_iteration(
         check_vma=False,
     )
 
-    @jit
+    @partial(jit, donate=(0,))
     def run(state: TrainState, stop: Array) -> tuple[TrainState, dict[str, Array]]:
         learner, env_state, episode_return, metrics = sharded(
             state.learner, state.env, state.episode_return, stop

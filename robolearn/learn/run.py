@@ -62,7 +62,7 @@ class Run:
     @property
     def which(self) -> str:
         """Which checkpoint the policy is from, and why this one."""
-        newest = f"Policy of checkpoint {self.iteration}, the newest that is whole in {self.run_dir}"
+        newest = f"Policy of checkpoint {self.iteration}, the newest valid one in {self.run_dir}"
         if self.selected is None:
             return f"{newest}."
         best = self.selected

@@ -116,7 +116,7 @@ class Wandb:
             Exception
         ) as error:  # a log-in that is missing, no way to the server, a process that did not start
             raise ConfigError(
-                f"W&B does not start ({_one_line(error)}). Set wandb.mode=offline or wandb.mode=disabled."
+                f"W&B failed to start ({_one_line(error)}). Set wandb.mode=offline or wandb.mode=disabled."
             ) from error
 
     def log(self, row: Row) -> None:
@@ -134,7 +134,7 @@ class Wandb:
             action(self._run)
         except Exception as error:  # its own process may be gone, as where a scheduler signals all of them
             self._run = None
-            self._warn(f"W&B is left out from here on: {_one_line(error)}")
+            self._warn(f"W&B logging is off from here on: {_one_line(error)}")
 
 
 def open_trackers(

@@ -31,25 +31,23 @@ class PpoConfig(Config):
     value_coef: PositiveFloat = 0.5
     entropy_coef: float = Field(default=0.0, ge=0)
     max_grad_norm: PositiveFloat = 1.0
-    learning_rate: PositiveFloat = Field(
-        default=1e-3, description="the rate at the start, and the highest ever used"
-    )
+    learning_rate: PositiveFloat = Field(default=1e-3, description="initial and maximum rate")
     learning_rate_min: PositiveFloat = 1e-5
     final_learning_rate_fraction: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="the highest rate falls in a straight line to this fraction of it",
+        description="the maximum rate decays linearly to this fraction of it",
     )
     kl_target: PositiveFloat | None = Field(
         default=0.01,
-        description="nats one iteration may move the policy; the rate adapts to it. null: no adaptation",
+        description="target KL divergence per iteration, nats; the rate adapts to it. null: no adaptation",
     )
     reward_scale: PositiveFloat = 1.0
     initial_log_std: float = -0.5
     final_log_std: float | None = Field(
         default=None,
-        description="the noise may be no larger than a straight line from initial_log_std to this. null: no bound",
+        description="upper bound of the noise falls linearly from initial_log_std to this. null: no bound",
     )
     log_std_min: float = -3.5
     squash: Literal["clip", "tanh"] = Field(
@@ -88,25 +86,25 @@ class TrainConfig(Config):
     env: dict[str, Any] = Field(default_factory=dict, description="overrides of the task's own config")
     calibration: str = Field(
         default="",
-        description="calibration of the arm: centres its model, and draws from the fit's uncertainty",
+        description="calibration of the arm: its values become the model, its intervals the randomisation",
     )
     ranges_from: dict[str, str] = Field(
         default_factory=dict,
-        description="with a calibration: where each range of env.randomization comes from",
+        description="with a calibration: the source of each range of env.randomization",
     )
     acceptance: str = Field(
         default="",
         description="thresholds that the policy must reach, such as acceptance/reach.yaml; stated before the training",
     )
     gates: dict[Literal["train", "promote", "export"], Gate] = Field(
-        default={}, description="steps that wait for a signed decision of people: `people`, `keys`, `roles`"
+        default={}, description="steps that require signed decisions: `people`, `keys`, `roles`"
     )
     ppo: PpoConfig = PpoConfig()
     imitation_fraction: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="first share of the run, in which the policy imitates the task's expert; then PPO. 0: PPO alone",
+        description="initial fraction of the run that imitates the task's expert before PPO. 0: PPO only",
     )
     from_reward: dict[str, Any] = Field(
         default_factory=dict,

@@ -27,6 +27,11 @@ from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jax_ready import require_jax
 
+_OVERFLOW = (
+    "In iteration {iteration} the engine ran out of room for contacts or rows of constraints: episodes where it did "
+    "ended as failed (env/overflow in metrics.jsonl). Give the task more room for this robot (`rooms` of its class) or "
+    "use engine=native."
+)
 _EPISODE_METRICS = ("success", "terminated", "episode_return", "episode_steps")
 
 
@@ -172,7 +177,7 @@ def _iterate(
     loop: _Loop, state: TrainState, best: Selected | None
 ) -> tuple[TrainState, str, Selected | None]:
     """Iterate to the end; the last state is saved and on disk on return, and with it the policy that is kept."""
-    config, outcome = loop.config, "finished"
+    config, outcome, overflow_told = loop.config, "finished", False
     iteration = int(state.learner.iteration)
     while iteration < config.iterations:
         late = config.time_budget_s is not None and loop.wall_s >= config.time_budget_s
@@ -184,6 +189,9 @@ def _iterate(
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         iteration += 1
         ended = values.pop("stop") > 0
+        if values.get("env/overflow", 0.0) > 0 and not overflow_told:
+            loop.progress.warn(_OVERFLOW.format(iteration=iteration))
+            overflow_told = True
         _record(loop, iteration, values, time.monotonic() - begun_s)
         due = iteration == config.iterations or iteration % config.checkpoint_every == 0
         if loop.selection is not None and (due or iteration == imitation_ends(config)):

@@ -250,7 +250,7 @@ def approvals_text(bundle: PolicyBundle, path: str | Path) -> str:
     ]
     lines += [f"REVOKED by {d.text}: {d.statement}" for d in revoked]
     if not revoked and not any(d.digest == bundle.digest for d in given):
-        lines.append(f"nobody; to approve it: {approve_command(path)}")
+        lines.append(f"not yet; to approve it: {approve_command(path)}")
     return "\n".join(f"  {'' if i else 'approved':<8} {line}" for i, line in enumerate(lines))
 
 
@@ -287,7 +287,7 @@ def _decisions(lines: list[bytes], file: Path, *, chained: bool = True) -> list[
             decision = Approval.model_validate_json(line)
         except ValidationError:
             raise BundleError(
-                f"{file.name}: line {number} is no approval as this robolearn writes it ({SCHEMA}). Remove the file "
+                f"{file.name}: line {number} is not a valid approval ({SCHEMA}). Remove the file "
                 "and approve again."
             ) from None
         if not decision.valid:
@@ -317,7 +317,7 @@ def require_not_revoked(bundle: PolicyBundle, path: str | Path) -> None:
     for found in revocations(bundle, path):
         raise BundleError(
             f"{bundle.manifest.name}: this digest {bundle.digest[:12]} was revoked by {found.text}: {found.statement} "
-            "A revocation is final: train or export anew."
+            "A revocation is final: train or export again."
         )
 
 
@@ -326,7 +326,7 @@ def require_approval(
 ) -> Approval:
     """The newest approval of exactly this bundle by one of approver_keys (key ids or public keys).
 
-    people: different people who must have approved it. Raises BundleError where they are too few, naming what there
+    people: number of people who must approve it. Raises BundleError where they are too few, naming what there
     is, and where the bundle is revoked.
     """
     trusted = tuple(approver_keys)

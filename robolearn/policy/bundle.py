@@ -169,7 +169,8 @@ class PolicyBundle:
         try:
             data = read_regular(file, BUNDLE_MAX)
         except OSError as error:
-            raise BundleError(f"Cannot read the bundle '{path}': {error.strerror}.") from None
+            hint = f" Export a run folder first: `robolearn export {path}`." if file.is_dir() else ""
+            raise BundleError(f"Cannot read the bundle '{path}': {error.strerror}.{hint}") from None
         return cls.from_bytes(data, trusted_keys, path=file)
 
     @classmethod

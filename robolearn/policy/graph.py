@@ -41,7 +41,7 @@ def check_graph(data: bytes, where: str) -> None:
             elif number == _GRAPH_INITIALIZER:
                 _check_tensor(_part(value), where)
     except ValueError as error:
-        raise _refused(where, f"it is no ONNX graph ({error})") from None
+        raise _refused(where, f"it is not an ONNX graph ({error})") from None
 
 
 def _check_node(node: bytes, where: str) -> None:

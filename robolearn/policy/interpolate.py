@@ -22,7 +22,7 @@ _ACCELERATION_TOLERANCE_RAD_S2 = 0.1
 
 
 def ticks_per_period(command_rate_hz: float, control_hz: float) -> int:
-    """Commands per control period. Raises BundleError where that is no whole number, at least 1."""
+    """Commands per control period. Raises BundleError where that is not a whole number, at least 1."""
     ratio = command_rate_hz / control_hz
     if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-9:
         raise BundleError(

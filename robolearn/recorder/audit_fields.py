@@ -158,7 +158,7 @@ _FIELDS: dict[str, type[_Open]] = {
 def fields_fault(kind: Any, fields: Any) -> str:
     """What is wrong with a record's fields, in words; empty where nothing is. A kind that is unknown has no rules."""
     if not isinstance(kind, str) or not isinstance(fields, dict):
-        return "kind is no text, or fields are no object"
+        return "kind is not text, or fields are no object"
     model = _FIELDS.get(kind)
     if model is None:
         return ""

@@ -36,19 +36,19 @@ AUDIT_RETENTION_DAYS = {"technical_documentation": 3653}
 AUDIT_EVENTS = {
     "trail_start": "schema and id of the run; the first record",
     "inputs": "before the first step: resolved config, thresholds, digests of robot, task, calibration, data, code",
-    "start": "a start or a resume: from which iteration, versions, machine, command",
-    "checkpoint": "a checkpoint is on disk: digests of its files, of the policy's arrays and of the metrics so far",
-    "interruption": "a start ended before the run was complete, and why",
-    "end": "a start ended in order: outcome and iteration",
-    "evaluation": "what an evaluation found, of which policy, and the digest of its file",
+    "start": "a start or a resume: iteration, versions, machine, command",
+    "checkpoint": "a checkpoint was written: digests of its files, of the policy's arrays and of the metrics so far",
+    "interruption": "a start ended before the run was complete, with the reason",
+    "end": "a start ended normally: outcome and iteration",
+    "evaluation": "an evaluation: results, policy, and digest of its file",
     "export": "a bundle was written: its digest, the policy's, and whether the thresholds were met",
-    "explanation": "what the policy's decisions came from, and the digest of its file",
-    "ood": "the out-of-distribution score of the evaluation's observations, and the digest of its file",
-    "robustness": "success under shifts beyond the trained ranges: the digest of its file",
-    "sweep": "success over one quantity at a time beyond its trained range: the digest of its file",
-    "decision": "a person's signed decision at a gate, as it was given",
-    "torn": "a line that a killed writer left unfinished was removed",
-    "segment": "a signature over all records so far, and by which key",
+    "explanation": "an explanation of the policy, and the digest of its file",
+    "ood": "an out-of-distribution score fitted to an evaluation, and the digest of its file",
+    "robustness": "success under shifts beyond the trained ranges, and the digest of its file",
+    "sweep": "success over one quantity at a time beyond its trained range, and the digest of its file",
+    "decision": "a person's signed decision at a gate",
+    "torn": "an incomplete line of a killed writer was removed",
+    "segment": "a signature over all records so far, and its key",
 }
 _KINDS: dict[str, tuple[str, tuple[str, ...]]] = dict.fromkeys(AUDIT_EVENTS, ("technical_documentation", ()))
 _TAIL = 16 * MIB
@@ -179,14 +179,14 @@ class AuditTrail:
             whole = whole[: -len(line)]
         if whole or begin:
             raise LogError(
-                f"The audit trail {self.path} does not end as robolearn writes it: nothing is added to it. Look at "
-                f"it with `robolearn verify {self.run_dir}`."
+                f"The audit trail {self.path} has an invalid end, so nothing is added to "
+                f"it. Check it with `robolearn verify {self.run_dir}`."
             )
         return 0, None, data
 
 
 def read_trail(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of a run's trail; empty where it has none. Stops at a line that is no record, or lacks a field.
+    """The records of a run's trail; empty where it has none. Stops at a line that is not a record, or lacks a field.
 
     Neither chain nor signatures are checked: see `chain_fault`.
 
@@ -239,11 +239,11 @@ def chain_fault(run_dir: str | Path) -> str:
             fields = record["fields"]
             name = fields["run_id"] if number == 0 else name
             if (record["seq"], record["prev"], real) != (number, prev, record["hash"]):
-                return f"line {number + 1} is not the record that was written there"
+                return f"line {number + 1} is not the record that was written"
             if record["kind"] == "segment" and not _signature_fits(name, fields, prev):
                 return f"the signature in line {number + 1} does not fit"
         except (ValueError, LookupError, TypeError, AttributeError, keys.KeyFileError) as error:
-            return f"line {number + 1} is no record as robolearn writes it: {error}"
+            return f"line {number + 1} is not a valid record: {error}"
         prev = record["hash"]
     return ""
 

@@ -36,7 +36,7 @@ def shifts(values: Values) -> NDArray[np.int64]:
 
 
 def to_fixed(values: Values, shift: NDArray[np.int64]) -> Integers:
-    """value * 2^shift, rounded to whole numbers and held inside 62 bits; 0 for what is no number."""
+    """value * 2^shift, rounded to whole numbers and held inside 62 bits; 0 for what is not a number."""
     scaled = np.rint(np.ldexp(np.where(np.isfinite(values), values, 0.0), shift))
     return scaled.clip(-_WHOLE_MAX, _WHOLE_MAX).astype(np.int64)
 
@@ -47,7 +47,7 @@ def from_fixed(integers: Integers, shift: NDArray[np.int64]) -> Values:
 
 
 def to_nanos(values: Values) -> Integers:
-    """value * 1e9, rounded, held inside 62 bits; 0 for what is no number."""
+    """value * 1e9, rounded, held inside 62 bits; 0 for what is not a number."""
     scaled = np.rint(np.where(np.isfinite(values), values, 0.0) * 1e9)
     return scaled.clip(-_WHOLE_MAX, _WHOLE_MAX).astype(np.int64)
 

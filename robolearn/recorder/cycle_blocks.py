@@ -14,7 +14,7 @@ position for the sent velocity. Differences of about one size are Rice codes; ot
 bits and those bits. A float that is NaN because nothing came is a hole: its place is marked, and the column goes on
 as if there had been a value on the way.
 
-Numbers of bits, and all that is no word, go through one zstd stream, flushed at the end of each block. Bits of
+Numbers of bits, and all that is not a word, go through one zstd stream, flushed at the end of each block. Bits of
 differences are noise to a compressor and stay as they are.
 
 A plain cycle, stored as it is, begins each stretch of blocks: a block needs everything back to there. It names the

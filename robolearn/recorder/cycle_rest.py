@@ -40,7 +40,7 @@ def note(names: Any, position: Any, velocity: Any, stamp: Any) -> dict[str, Any]
 
 
 def note_array(value: Any) -> Any:
-    """An array as JSON, bit for bit; what is no number as its repr; None as None."""
+    """An array as JSON, bit for bit; what is not a number as its repr; None as None."""
     if value is None:
         return None
     try:

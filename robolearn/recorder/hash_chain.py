@@ -120,10 +120,10 @@ def seal(record: dict[str, Any]) -> tuple[bytes, str]:
 def open_line(line: bytes) -> tuple[dict[str, Any], str]:
     """The record on a line, and the digest its content really has.
 
-    Raises ValueError, with the reason, for what is no JSON object in canonical form or lacks its hash.
+    Raises ValueError, with the reason, for what is not a JSON object in canonical form or lacks its hash.
     """
     check_depth(line)
-    record = json.loads(line)  # a key given twice, or NaN, is no canonical form
+    record = json.loads(line)  # a key given twice, or NaN, is not a canonical form
     if not isinstance(record, dict) or not isinstance(record.get("hash"), str):
         raise ValueError("no record with a hash")
     try:

@@ -309,15 +309,15 @@ def _topic(body: bytes) -> str:
 
 def _read_block(at: int, end: int, body: bytes, decoder: BlockDecoder | None) -> Chunk | Flaw:
     if decoder is None:
-        return Flaw(at, "a block that needs what is missing or damaged before it")
+        return Flaw(at, "a block that depends on missing or damaged data")
     try:
         _, first, cycles, size = _BLOCK_HEAD.unpack_from(body, 22)
         data = body[22 + _BLOCK_HEAD.size :]
         if len(data) != size:
-            raise ValueError("a block of another size than it states")
+            raise ValueError("a block with a wrong size")
         messages = decoder.decode(data)
         if len(messages) != cycles or int.from_bytes(messages[0][4:12], "little") != first:
-            raise ValueError("a block of other cycles than it states")
+            raise ValueError("a block with wrong cycle numbers")
         return Chunk(at, end, messages)
     except (struct.error, ValueError) as error:
         return Flaw(at, str(error))

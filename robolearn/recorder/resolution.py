@@ -33,7 +33,7 @@ STEPS = {
 
 
 def measured_on_grid(measured: Measured) -> Measured:
-    """The measurement on the grid; what is no finite number stays what it is."""
+    """The measurement on the grid; what is not a finite number stays what it is."""
     effort = measured.effort_nm
     return replace(
         measured,

@@ -106,7 +106,7 @@ class SafetyLog:
             directory.mkdir(parents=True, exist_ok=True)
             if any(directory.iterdir()):
                 raise LogError(
-                    f"{directory} is not empty. Every session gets a directory of its own: name a new one."
+                    f"{directory} is not empty. Every session needs its own directory: choose a new one."
                 )
             for name, data in files.items():
                 (directory / name).write_bytes(data)
@@ -141,7 +141,7 @@ class SafetyLog:
                 break
             time.sleep(0.002)
         if self._ring.status != ring_module.WRITING:
-            problem = self._ring.problem or f"it did not get ready within {timeout_s:g} s"
+            problem = self._ring.problem or f"it was not ready within {timeout_s:g} s"
             self._process.wait()
             self._release()
             raise LogError(f"The safety log in {self.directory} cannot be opened: {problem}")
@@ -230,14 +230,14 @@ class SafetyLog:
         path = self.directory / name
         if Path(name).name != name or name in (EVENTS_FILE, TOMBSTONES_FILE) or name.startswith("trace-"):
             raise LogError(
-                f"'{name}' is no file name for an attachment. Use a plain name, such as profile-2.yaml."
+                f"'{name}' is not a file name for an attachment. Use a plain name, such as profile-2.yaml."
             )
         try:
             with path.open("xb") as stream:
                 stream.write(data)
         except FileExistsError:
             raise LogError(
-                f"{path} exists already; what is in a log is never replaced. Use another name."
+                f"{path} exists already; files in a log are never replaced. Choose another name."
             ) from None
         except OSError as error:
             raise LogError(f"Cannot write {path}: {error.strerror}.") from error
@@ -298,7 +298,7 @@ class SafetyLog:
         problem = self._ring.problem
         self._release()
         if not ended:
-            raise LogError(f"The safety log in {self.directory} was not closed in order. {problem}".rstrip())
+            raise LogError(f"The safety log in {self.directory} was not closed properly. {problem}".rstrip())
 
     def _release(self) -> None:
         self._closed = True
@@ -354,9 +354,7 @@ def _source_of_robot(robot: Robot, file: str | Path | None) -> bytes:
     """The bytes of the robot file, which must still give the robot in use."""
     path = Path(file) if file is not None else robot.path
     if load_robot(path).digest != robot.digest:
-        raise LogError(
-            f"{path} gives another robot than the one in use: it was changed since. Load the robot again."
-        )
+        raise LogError(f"{path} differs from the robot in use: it was changed since. Load the robot again.")
     return path.read_bytes()
 
 

@@ -101,7 +101,7 @@ def _previous(named: dict[str, Any]) -> dict[str, Any]:
     """What a session says of the one before it. Raises KeyError, TypeError or ValueError for anything else."""
     kinds = {"number": int, "session_id": str, "directory": str, "seq": int, "hash": str, "ended": bool}
     if not all(isinstance(named[name], kind) for name, kind in kinds.items()):
-        raise TypeError("a session that names the one before it in another way")
+        raise TypeError("a session with a wrong reference to the previous one")
     return {name: named[name] for name in kinds}
 
 

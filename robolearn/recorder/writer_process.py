@@ -72,20 +72,23 @@ class Service:
     def _fail(self, error: OSError, now_ns: int) -> None:
         self._failing = self._refused = True
         if isinstance(error, FileChanged):
-            self._damaged(f"somebody else changed the log: {error.strerror}; this session stays held", now_ns)
+            self._damaged(
+                f"another process changed the log: {error.strerror}; the arm is held for the rest of this session",
+                now_ns,
+            )
             self.ring.tell(
                 ring_module.FAILED,
-                f"Somebody else changed the safety log in {self.writer.directory}: {error.strerror}. The arm is "
+                f"Another process changed the safety log in {self.writer.directory}: {error.strerror}. The arm is "
                 "held. Start a new session.",
             )
             return
         if error.errno == errno.EIO and not self._data_lost:
-            text = "the disk reports an error: what it had taken may be lost; this session stays held"
+            text = "the disk reports an error: recent records may be lost; the arm is held for the rest of this session"
             self._damaged(text, now_ns)
         self.ring.tell(
             ring_module.FAILED,
             f"The safety log in {self.writer.directory} cannot be written: {error.strerror or error}. The arm is "
-            "held. Make room or mend the disk, then reset.",
+            "held. Free some space or repair the disk, then reset.",
         )
 
     def _damaged(self, text: str, now_ns: int) -> None:
@@ -122,7 +125,7 @@ class Service:
                 self._take_event(kind, json.loads(payload))
         self._watch_for_torn_message(now_ns, found)
         if self._ending is None and not self.ring.unread and not alive:
-            text = "the control process ended without closing the log; everything it had pushed is stored"
+            text = "the control process ended without closing the log; all its records are stored"
             self.writer.event("writer_orphaned", {"text": text}, now_ns)
             self._ending = ("control process gone", {})
 
@@ -158,13 +161,13 @@ class Service:
         self._next_space_check_ns = now_ns + _SPACE_CHECK_NS
         if self._refused:
             self._refused = False
-            self.writer.event("problem", {"text": "the disk refused to write and now accepts again"}, now_ns)
+            self.writer.event("problem", {"text": "the disk refused writes, and accepts them again"}, now_ns)
         free, needed = self.writer.free_bytes(), self.writer.options.min_free_bytes
         if free < needed:
             self.ring.tell(
                 ring_module.FAILED,
                 f"Only {free >> 20} MiB are free for the safety log in {self.writer.directory}, {needed >> 20} MiB "
-                "are kept for ending it in order. The arm is held. Make room, then reset.",
+                "are reserved for closing it properly. The arm is held. Free some space, then reset.",
             )
         else:
             self.ring.tell(ring_module.WRITING)

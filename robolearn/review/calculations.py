@@ -68,7 +68,7 @@ class Input:
 class LimitRow:
     """One limit of one mode. where: a joint, or empty. maker: what the maker publishes, None where nothing.
 
-    value: None where the limit is no number; then `text` has it in words.  margin: how much tighter than the maker's
+    value: None where the limit is not a number; then `text` has it in words.  margin: how much tighter than the maker's
     number, in `unit`.  maker_source: where the maker's number comes from.
     """
 
@@ -382,7 +382,7 @@ def _open(field: str, item: NotChecked) -> LimitRow:
 
 
 def _words(field: str, text: str, origin: Assessed) -> LimitRow:
-    """A limit that is no number."""
+    """A limit that is not a number."""
     return LimitRow(
         field, "", None, "1", None, None, origin.source, origin.trust, origin.risk_assessment_ref, text=text
     )

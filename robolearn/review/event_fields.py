@@ -18,7 +18,7 @@ PERIOD_MIN_S, PERIOD_MAX_S = 0.0005, 1.0
 Whole = Annotated[int, Field(ge=0, le=WHOLE_MAX)]
 Word = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(max_length=1_000_000)]
-# `hash_chain.plain` writes what is no finite number as text.
+# `hash_chain.plain` writes what is not a finite number as text.
 Number = float | Annotated[str, Field(pattern=r"^(nan|-?inf|-?[0-9.e+]{1,400})$", max_length=400)]
 Numbers = Annotated[list[Number], Field(max_length=JOINTS_MAX)]
 
@@ -213,7 +213,7 @@ def malformed(record: dict[str, Any]) -> str:
         _EVENT.validate_python(record)
         fields = record.get("fields")
         if not isinstance(fields, dict):
-            return "fields is no object"
+            return "fields is not an object"
         kind = _FIELDS.get(record["kind"])
         if kind is not None:
             kind.validate_python(fields)

@@ -89,8 +89,8 @@ class TimeBudget:
         """Raises LogError once the time is used up."""
         if time.monotonic() > self._end_s:
             raise LogError(
-                f"Stopped after {self._seconds:.0f} s: the log takes longer than its recorded time allows for. Give "
-                "it more with --time-limit."
+                f"Stopped after {self._seconds:.0f} s: the time limit for this "
+                "log was reached. Raise it with --time-limit."
             )
 
 
@@ -112,7 +112,7 @@ class RecordedLog:
         except OSError as error:
             purged = (self.directory / TOMBSTONES_FILE).is_file()
             raise LogError(
-                f"The safety log in {directory} was purged: {TOMBSTONES_FILE} says by whom and when."
+                f"The safety log in {directory} was purged: {TOMBSTONES_FILE} records by whom and when."
                 if purged
                 else f"No safety log in {directory}: {EVENTS_FILE} cannot be read ({error.strerror})."
             ) from error
@@ -214,11 +214,11 @@ _COUNT = ("session_end", "segment", "heartbeat")
 
 def _read_line(number: int, line: bytes) -> Line:
     if not line.endswith(b"\n"):
-        return Line(number, None, "", "the last line was not written to its end", complete=False)
+        return Line(number, None, "", "the last line is incomplete", complete=False)
     try:
         record, digest = open_line(line[:-1])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return Line(number, None, "", f"is no event record as robolearn writes it: {error}")
+        return Line(number, None, "", f"is not a valid event record: {error}")
     return Line(number, record, digest, malformed(record))
 
 

@@ -80,7 +80,7 @@ class Replay:
             )
             return (
                 f"Under profile {self.profile} ({self.profile_digest[:12]}): {counts}; {self.total} decisions "
-                f"differ, {self.stops} further stops, {self.skipped} cycles after them not judged."
+                f"differ, {self.stops} further stops, {self.skipped} cycles after them not evaluated."
             )
         if self.agrees:
             exactly = (
@@ -91,7 +91,7 @@ class Replay:
             return f"All {self.cycles} recorded decisions reproduced{exactly}."
         first = self.disagreements[0]
         return (
-            f"{self.total} of {self.cycles} decisions come out differently, the first in cycle {first.cycle}: "
+            f"{self.total} of {self.cycles} decisions differ, the first in cycle {first.cycle}: "
             f"{first.what} was {first.recorded}, now {first.replayed}."
         )
 

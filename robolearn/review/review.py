@@ -230,8 +230,11 @@ def _line(label: str, text: str, style: str = "") -> Text:
 def _key_text(verdict: Verdict) -> str:
     """Which key signed, and whether anything but the log says so."""
     if not verdict.key_expected:
-        return f"{verdict.key_id}, not checked: the log itself names it. Check it with --key"
-    return f"{verdict.key_id}, {'checked: as given' if verdict.key_trusted else 'checked: NOT the one given'}"
+        return f"{verdict.key_id}, not checked: it is from the log itself. Check it with --key"
+    return (
+        f"{verdict.key_id}, "
+        f"{'checked: matches the given key' if verdict.key_trusted else 'checked: NOT the given key'}"
+    )
 
 
 def _head_text(verdict: Verdict) -> str:
@@ -239,7 +242,7 @@ def _head_text(verdict: Verdict) -> str:
     compared = (
         "compared with the one given"
         if verdict.head_expected
-        else "not compared with one kept elsewhere. Compare it with --head"
+        else "not compared with a copy kept elsewhere. Compare it with --head"
     )
     return f"seq {verdict.head['seq']}, hash {verdict.head['hash']}, {compared}"
 

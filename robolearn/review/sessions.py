@@ -93,7 +93,7 @@ def session_line(session: ReviewedSession) -> Text:
 
 
 def is_log_folder(folder: Path) -> bool:
-    """Whether a folder is no session itself, but holds some."""
+    """Whether a folder is not a session itself, but holds some."""
     return not (folder / EVENTS_FILE).exists() and bool(session_folders(folder))
 
 
@@ -145,7 +145,9 @@ def chain_findings(folder: Path, known: list[SessionEntry]) -> list[Finding]:
         if problem:
             found.append(Finding("altered", problem[0], where, printable(problem[1])[:500]))
         elif before is not None and entry.previous is not None and before.seq > entry.previous["seq"]:
-            text = f"began while session {before.number} was still being written: two nodes ran at once"
+            text = (
+                f"began while session {before.number} was still being written: two nodes ran at the same time"
+            )
             found.append(Finding("note", "overlap", where, text))
         before = entry
     return found
@@ -160,7 +162,7 @@ def _link_problem(folder: Path, before: SessionEntry | None, entry: SessionEntry
         other = before.directory.relative_to(folder).as_posix()
         return (
             "session_number",
-            f"is session {number}, as is {other}: one of them was copied here, or two ran at once",
+            f"is session {number}, as is {other}: one of them was copied here, or two ran at the same time",
         )
     if number > last + 1:
         missing = (
@@ -178,13 +180,13 @@ def _link_problem(folder: Path, before: SessionEntry | None, entry: SessionEntry
     if named.get("session_id") != before.session_id:
         return "another_session", (
             f"follows session {named.get('session_id')}, but session {before.number} here is {before.session_id}: "
-            "another was put in its place"
+            "it was replaced by another"
         )
     seq, digest = named.get("seq"), named.get("hash")
     if not isinstance(seq, int) or before.seq < seq or _hash_at(before, seq) != digest:
         return "rewritten_session", (
-            f"names record {seq} of session {before.number} as its last one, which is not there: that session was "
-            "cut off or rewritten"
+            f"names record {seq} of session {before.number} as its last one, which does "
+            "not exist: that session was truncated or rewritten"
         )
     return None
 

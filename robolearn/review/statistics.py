@@ -443,7 +443,7 @@ def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict
             for part in item:
                 yield from _rows_of(key, part, joint_names)
     else:
-        # a group may say for itself where what is no number comes from
+        # a group may say for itself where what is not a number comes from
         origin = _origin(item) if isinstance(item, Assessed) else {}
         for name, part in item:
             if part is not None and name not in Assessed.model_fields:

@@ -63,7 +63,7 @@ def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None 
     if robot.digest != start["robot"]["digest"]:
         note = (
             f"The stored robot file now gives a robot with digest {robot.digest[:12]}, recorded was "
-            f"{start['robot']['digest'][:12]}: a file that it draws on (gripper, MJCF, URDF) was changed since."
+            f"{start['robot']['digest'][:12]}: a file that it uses (gripper, MJCF, URDF) was changed since."
         )
     return Stored(robot, profile, note)
 
@@ -86,7 +86,7 @@ def _own_model(directory: Path) -> None:
     try:
         root = ElementTree.fromstring(read_regular(path, _MODEL_MAX, follow=False))
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
-        raise LogError(f"The model file {name} of the log is no XML: {error}. {_OWN}") from None
+        raise LogError(f"The model file {name} of the log is not XML: {error}. {_OWN}") from None
     for count, element in enumerate(root.iter()):
         names_a_file = any(key.endswith(("file", "filename", "dir")) for key in element.attrib)
         if element.tag in _UNBOUNDED or names_a_file or count > _ELEMENTS_MAX:
@@ -96,7 +96,7 @@ def _own_model(directory: Path) -> None:
             )
 
 
-_OWN = "Name your own copy of the robot file with --robot."
+_OWN = "Give your own copy of the robot file with --robot."
 _MODEL_MAX, _ELEMENTS_MAX = 4 * MIB, 20_000
 _UNBOUNDED = {"include", "hfield", "mesh", "texture", "skin", "flex", "flexcomp", "composite", "replicate", "plugin",
               "extension", "deformable", "attach", "model"}  # fmt: skip

@@ -83,7 +83,7 @@ def read_tombstones(directory: Path, key: Ed25519PublicKey | None = None) -> lis
             stone = _TOMBSTONE.validate_python(record)
             key = key or keys.load_public(str(record["session"]["first"]["fields"]["public_key"]))
         except (ValueError, KeyError, TypeError, RecursionError, ValidationError, keys.KeyFileError) as error:
-            problem = f"is no tombstone as robolearn writes it: {' '.join(str(error).split())[:200]}"
+            problem = f"is not a valid tombstone: {' '.join(str(error).split())[:200]}"
             found.append(Tombstone(where, "", "", "", "", 0, {}, {}, "", problem))
             continue
         problem = _problem(record, digest, number, before, key)

@@ -86,7 +86,7 @@ class Verdict:
         counted = f"{self.events} events in {self.segments} signed segments, {self.cycles} cycles"
         counted += f" and {self.purged} purged" if self.purged else ""
         if self.status == "intact":
-            return f"Intact: {counted}; nothing changed, nothing missing, ended in order."
+            return f"Intact: {counted}; unmodified, complete, closed properly."
         first = next(f for f in self.findings if f.weight == self.status)
         more = self.counted[self.status] - 1
         tail = f" ({more} more)" if more else ""
@@ -108,17 +108,17 @@ def not_shown(verdict: Verdict) -> Iterator[str]:
     """What stays open after this check, in words for a reader who was not there."""
     if not verdict.key_expected:
         yield (
-            "Who wrote it: no public key was given from outside, so the log vouches for its own key. Anyone could "
-            "have made a log that is consistent in itself."
+            "Who wrote it: no public key was given, so the log is only consistent with "
+            "the key inside it. Anyone could have made such a log."
         )
     if not verdict.head_expected:
         yield (
             "That it is the latest: no head kept elsewhere was compared. An older log of the same key in its place, "
-            "or one cut back together with its head.json, looks the same from inside."
+            "or one truncated together with its head.json, looks the same."
         )
-    yield "That the records are true: a wrong sensor reading or a wrong clock is recorded faithfully."
+    yield "That the records are true: wrong sensor readings and clocks are recorded as they are."
     yield (
-        "That the key was not misused: whoever could read the key file could have signed other records. The key "
+        "That the key was not misused: anyone who could read the key file could have signed other records. The key "
         "lives outside the control process, on the same computer."
     )
     yield "When it happened: the wall clock is the computer's own; no time stamp of a third party is included."

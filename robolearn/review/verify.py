@@ -98,7 +98,7 @@ def _purged(verdict: Verdict, key: Ed25519PublicKey | None) -> dict[str, tuple[i
     found = {}
     for stone in stones:
         if not stone.problem and stone.session["first"]["fields"].get("session_id") != verdict.session_id:
-            stone = replace(stone, problem="is of another session: it was put here")
+            stone = replace(stone, problem="belongs to another session: it was inserted here")
         if stone.problem:
             verdict.add("altered", "tombstone", stone.where, stone.problem)
         else:
@@ -189,10 +189,7 @@ class _Walk:
             or not isinstance(prev, str)
             or not isinstance(kind, str)
         ):
-            problem = (
-                line.problem
-                or "is no event record as robolearn writes it: a field lacks or is of another type"
-            )
+            problem = line.problem or "is not a valid event record: a field is missing or has the wrong type"
             self.verdict.add("altered", "unreadable", where, problem)
             self._seq += 1
             self._prev = ""
@@ -209,7 +206,7 @@ class _Walk:
         if real == self._wanted:
             self._wanted = None
         if line.problem:
-            text = f"this {kind} record is not as robolearn writes it: {line.problem}"
+            text = f"this {kind} record is invalid: {line.problem}"
             self.verdict.add("altered", "unreadable", where, text)
         if seq in self._hash_at:
             self._hash_at[seq] = record["hash"]
@@ -228,7 +225,7 @@ class _Walk:
                 "altered",
                 "unreadable",
                 where,
-                f"this {kind} record lacks a field or has a wrong one: {error}",
+                f"this {kind} record has a missing or wrong field: {error}",
             )
         self._seq, self._prev = seq, record["hash"]
         self._kinds = [self._kinds[1], kind]
@@ -242,7 +239,7 @@ class _Walk:
                 "altered",
                 "genesis",
                 where,
-                f"a {kind} record where the chain must {'begin' if seq == 0 else 'go on'}",
+                f"a {kind} record where the chain must {'begin' if seq == 0 else 'continue'}",
             )
 
     def _check_time(self, where: str, kind: str, monotonic_us: int, utc: str) -> None:
@@ -255,7 +252,7 @@ class _Walk:
         try:
             clock_us = _utc_us(utc) - monotonic_us
         except ValueError:
-            self.verdict.add("altered", "unreadable", where, f"utc is no time: {utc}")
+            self.verdict.add("altered", "unreadable", where, f"utc is not a time: {utc}")
             return
         if monotonic_us == self._monotonic_us and self._seq >= 0 and kind != "clock":
             return  # held, because it waited behind the one before (a full disk): its system time is its own
@@ -360,14 +357,15 @@ class _Walk:
             return
         verdict.ended = self._kinds == ["session_end", "segment"] and self._final and not self._torn
         if not verdict.ended:
-            text = (
-                "the log stops without its expected-end record: the writer was killed, or the end was cut off"
-            )
+            text = "the log stops without its expected-end record: the writer was killed, or the log was truncated"
             verdict.add("incomplete", "no_end", last, text)
         for head in self._heads:
             self._check_head(head, last)
         if self._wanted is not None:
-            text = f"no record has the expected hash {self._wanted}: cut off before it, rewritten, or another log"
+            text = (
+                f"no record has the expected hash {self._wanted}: it was "
+                "truncated before it, rewritten, or is another log"
+            )
             verdict.add("altered", "head_not_found", last, text)
         unsigned = self._seq - verdict.signed_through if self._kinds[1] != "segment" else 0
         if unsigned > 0:
@@ -388,7 +386,7 @@ class _Walk:
             verdict.add("altered", "head", head.where, "its signature does not fit")
         elif head.seq > self._seq:
             lost = head.seq - self._seq
-            text = f"{head.where} shows that the log went on to seq {head.seq}: {lost} records were cut off"
+            text = f"{head.where} shows that the log continued to seq {head.seq}: {lost} records were removed"
             verdict.add("altered", "cut_off", last, text)
         elif self._hash_at[head.seq] != data["hash"]:
             text = f"at seq {head.seq} {head.where} has another hash: the log was rewritten"
@@ -407,7 +405,7 @@ def _utc_us(text: str) -> int:
 def _check_file(verdict: Verdict, name: str, size: int, expected: str, where: str) -> None:
     """Whether a file beside the events has the digest that an event states; of more than `size` bytes it has not."""
     if Path(name).name != name or name in ("", ".", ".."):
-        verdict.add("altered", "changed_file", name[:200], f"named in {where}, is no plain file name")
+        verdict.add("altered", "changed_file", name[:200], f"named in {where}, is not a plain file name")
         return
     try:
         with open_regular(verdict.directory / name, follow=False) as stream:

@@ -206,9 +206,7 @@ class _Numbers:
             return
         kept, _ = self._layout.plausible(chunk.messages)
         if len(kept) < len(chunk.messages):
-            text = (
-                f"{len(chunk.messages) - len(kept)} cycles are not as robolearn writes them, and are left out"
-            )
+            text = f"{len(chunk.messages) - len(kept)} cycles are invalid and ignored"
             self._verdict.add("altered", "unreadable_cycle", f"{name} byte {chunk.start}", text)
 
     def _jump(self, where: str, number: int) -> None:
@@ -229,7 +227,7 @@ class _Numbers:
                 "altered",
                 "cycle_gap",
                 where,
-                f"cycles {gap[0]} to {gap[1]} are missing, and no loss record admits it",
+                f"cycles {gap[0]} to {gap[1]} are missing, without a loss record",
             )
 
     def _admit(self, where: str, first: int, last: int, when: str) -> None:
@@ -241,7 +239,7 @@ class _Numbers:
                 lost = end - begin + 1
                 purged -= lost
                 self._verdict.losses += lost
-                text = f"{lost} cycles were lost{when} ({begin} to {end}), as a loss record says; the arm was held"
+                text = f"{lost} cycles were lost{when} ({begin} to {end}), recorded as lost; the arm was held"
                 self._verdict.add("note", "loss", where, text)
         self._verdict.purged += purged
 

@@ -149,7 +149,9 @@ def _hold(spec: mujoco.MjSpec, model: ModelFile, joint_names: list[str]) -> None
             positions.setdefault(joint.name, joint.ref)
     for name in positions:
         if name in joint_names:
-            raise RobotError(f"model.hold names '{name}', which joint_names has too: keep it in one of them.")
+            raise RobotError(
+                f"model.hold names '{name}', which is also in joint_names: remove it from one of them."
+            )
         if spec.joint(name) is None:
             known = [joint.name for joint in spec.joints]
             raise RobotError(f"model.hold: {unknown('joint', name, known)}")
@@ -181,7 +183,7 @@ def move_joints(spec: mujoco.MjSpec, positions: dict[str, float]) -> None:
             pos, turn = pos + turn @ (joint.pos - spin @ joint.pos), turn @ spin
         else:
             raise RobotError(
-                f"model.hold: joint '{name}' is a ball or a free joint, which is held where it is: 0."
+                f"model.hold: joint '{name}' is a ball or free joint, which can only be held at 0."
             )
         turned[body.name] = pos, turn
     for name, (pos, turn) in turned.items():
@@ -199,15 +201,16 @@ def _check_chain(spec: mujoco.MjSpec, flange: mujoco.MjsBody, joint_names: list[
             name = joint.name
             if name in joint_names and joint.type != mujoco.mjtJoint.mjJNT_HINGE:
                 raise RobotError(
-                    f"Joint '{name}' on the way to '{flange.name}' is no hinge; only hinges work. Take it out of "
-                    f"joint_names and its limits, and fix it where the cell has it: model.hold: {{{name}: 0.0}}."
+                    f"Joint '{name}' on the way to '{flange.name}' is not a hinge; only "
+                    "hinges work. Remove it from joint_names and "
+                    f"limits, and fix it at its position in the cell: model.hold: {{{name}: 0.0}}."
                 )
             found.append(name)
     if found == joint_names:
         return
     more = [name for name in found if name and name not in joint_names]
     advice = (
-        f"List exactly these, in this order, or fix those that are no part of the arm: model.hold: {{{more[0]}: 0.0}}."
+        f"List exactly these, in this order, or fix those that are not part of the arm: model.hold: {{{more[0]}: 0.0}}."
         if more
         else "List exactly these, in this order."
     )
@@ -226,15 +229,15 @@ def _check_couplings(spec: mujoco.MjSpec, flange: mujoco.MjsBody, joint_names: l
             other = sorted(name for name in names - tied if name)
             raise RobotError(
                 f"'{sorted(tied)[0]}' of the arm is tied to {' and '.join(other) or 'another part'} (an equality of "
-                "the MJCF, or a mimic joint of the URDF): robolearn drives every joint by itself. Cut or hold the "
-                "part that it is tied to (model.cut, model.hold), where the arm is right without it."
+                "the MJCF, or a mimic joint of the URDF): robolearn needs independent joints. Cut or hold the "
+                "coupled part (model.cut, model.hold), if the arm is correct without it."
             )
     for tendon in spec.tendons:
         tied = _wrapped(tendon) & set(joint_names)
         if len(_wrapped(tendon)) > 1 and tied:
             raise RobotError(
-                f"Tendon '{tendon.name}' couples joint '{sorted(tied)[0]}' of the arm with others: robolearn drives "
-                "every joint by itself. Remove the tendon where the drives do not need it."
+                f"Tendon '{tendon.name}' couples joint '{sorted(tied)[0]}' of the arm with others: robolearn needs "
+                "independent joints. Remove the tendon if the drives do not need it."
             )
 
 
@@ -245,9 +248,10 @@ def _check_left_over(spec: mujoco.MjSpec, joint_names: list[str], flange: mujoco
     tops = _tops(left, {body.name for body in path_to(flange)})
     names = ", ".join(f"'{joint.name}'" for joint in left[:12])
     raise RobotError(
-        f"The model file has {len(left)} joints besides the {len(joint_names)} that are used: {names}. Say what "
-        f"becomes of them: `cut: [{', '.join(tops)}]` under model removes their bodies, `keep: [{', '.join(tops)}]` "
-        "keeps them there with their joints held, `hold: {JOINT: POSITION}` holds single joints where you say."
+        f"The model file has {len(left)} joints besides the "
+        f"{len(joint_names)} that are used: {names}. Declare them: `cut: "
+        f"[{', '.join(tops)}]` under model removes their bodies, `keep: [{', '.join(tops)}]` "
+        "keeps them with their joints fixed, `hold: {JOINT: POSITION}` fixes single joints at a position."
     )
 
 

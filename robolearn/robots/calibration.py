@@ -154,7 +154,7 @@ def read_calibration(path: str | Path) -> Calibration:
         data = read_yaml(path)
         if not is_calibration(data):
             raise CalibrationError(
-                f"'{path}' is no calibration: its schema is {data.get('schema')!r}, expected {SCHEMA}. "
+                f"'{path}' is not a calibration: its schema is {data.get('schema')!r}, expected {SCHEMA}. "
                 "Make one with `robolearn sysid fit`."
             )
         found = build(Calibration, data, str(path))

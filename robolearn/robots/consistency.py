@@ -12,10 +12,10 @@ _OPTIONAL = ("acceleration_rad_s2", "jerk_rad_s3", "torque_rate_nm_s")
 _WANTED = {
     "payload_kg": "contact limits of the monitor are checked with it. Write the data sheet's, or `value: null` with a "
     "note.",
-    "reach_m": "`reach` draws its goals within it (train). Write the data sheet's, from the shoulder to the flange.",
+    "reach_m": "`reach` samples its goals within it (train). Write the data sheet's, from the shoulder to the flange.",
     "moving_mass_kg": "`robolearn safety pfl` works with it. Write the sum of the moving links' masses.",
-    "home_rad": "episodes start around it and the arm rests at it (train, serve); without it that is mid-range. Write "
-    "a posture in which the arm is half stretched out, its tool pointing down.",
+    "home_rad": "episodes start around it and the arm rests at it (train, serve); without it, mid-range is used. "
+    "Write a posture in which the arm is half stretched out, its tool pointing down.",
     "ros": "`serve` finds the arm's driver by it: topics, rates, controller. See robolearn/robots/ur5e.yaml.",
 }
 
@@ -51,16 +51,17 @@ def missing(file: RobotFile) -> list[str]:
     for link in file.links.bodies if file.links else ():
         if file.hull_of(link) is None:
             findings.append(
-                f"Link '{link.name}' has no hull: the monitor watches its geometry. Give it shapes that contain the "
-                f"real link, with the margin by which they do: robolearn robots hulls FILE --mesh {link.name}=MESH"
+                f"Link '{link.name}' has no hull: the monitor uses its geometry "
+                "instead. Add shapes that contain the real "
+                f"link, with their margin: robolearn robots hulls FILE --mesh {link.name}=MESH"
             )
     if file.servo is None:
         findings.append(
-            "servo is missing: the simulated drives are worked out from the largest inertia in the workspace. "
-            "`robolearn robots show` states them; write them down, or identify yours (robolearn sysid)."
+            "servo is missing: the simulated drives are computed from the largest inertia in the workspace (see "
+            "`robolearn robots show`). Add them to the file, or identify yours (robolearn sysid)."
         )
     if file.gripper_mount is None and (file.model is None or file.model.gripper is None):
-        findings.append("gripper_mount is missing: the gripper sits straight on the flange.")
+        findings.append("gripper_mount is missing: the gripper is mounted directly on the flange.")
     return findings
 
 
@@ -99,13 +100,13 @@ def _limit_faults(limits: LimitFacts, joints: list[str]) -> list[str]:
         problems += _order_faults(prefix, low, high)
     for key, value in vectors.items():
         if "position" not in key and ".q_m" not in key and value and min(value) < 0.0:
-            problems.append(f"{key} holds {min(value)}: sizes, not signed values, are expected.")
+            problems.append(f"{key} contains {min(value)}: expected positive values.")
     for key in ("velocity_rad_s", "torque_nm"):
         zeros = [joint for joint, v in zip(joints, vectors[f"limits.{key}"], strict=True) if v <= 0.0]
         if zeros:
             problems.append(
-                f"limits.{key} holds a zero: a limit must be greater than 0. A model file's 0 says that the maker "
-                f"states none there: find the figures for {', '.join(zeros)}."
+                f"limits.{key} contains a zero: a limit must be greater than 0. In a model file, 0 means "
+                f"that none is given: find the values for {', '.join(zeros)}."
             )
     return problems
 
@@ -136,7 +137,7 @@ def _structure_faults(file: RobotFile) -> list[str]:
             return ["Both model and kinematics/links are given: keep one of them."]
         return []
     if file.kinematics is None or file.links is None:
-        return ["No arm is described: give kinematics and links, or model with an mjcf or urdf path."]
+        return ["No arm is defined: give kinematics and links, or model with an mjcf or urdf path."]
     moving = [step.name for step in file.kinematics.steps if step.type == "revolute"]
     problems = []
     if moving != file.joint_names:
@@ -152,7 +153,7 @@ def _structure_faults(file: RobotFile) -> list[str]:
     problems += [f"hulls: {unknown('link', name, names)}" for name in file.hulls if name not in names]
     for link in file.links.bodies:
         for color in sorted({item.color for item in link.geometry} - set(file.links.colors)):
-            problems.append(f"Link '{link.name}' uses color '{color}', which links.colors does not name.")
+            problems.append(f"Link '{link.name}' uses color '{color}', which is not in links.colors.")
     return problems + _pair_faults(file)
 
 

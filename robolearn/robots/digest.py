@@ -69,5 +69,5 @@ def _model(path: Path) -> str:
     try:
         canonical = ElementTree.canonicalize(data.decode("utf-8"), strip_text=True)
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise RobotError(f"{os.fspath(path)} is no XML: {error}.") from None
+        raise RobotError(f"{os.fspath(path)} is not XML: {error}.") from None
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -43,7 +43,7 @@ def default_servo(model: mujoco.MjModel, joints: Sequence[str], limits: JointLim
         for name, r, z in zip(joints, ratio, np.full(len(columns), np.pi * LAG_S * NATURAL_HZ), strict=True)
     )
     return Servo(
-        source="worked out by robolearn from the largest inertia in the whole workspace",
+        source="computed by robolearn from the largest inertia in the whole workspace",
         trust="model",
         note=f"natural frequencies from the posture with the largest inertia to that with the least: {figures}",
         kp_nm_rad=stiffness.tolist(),
@@ -69,7 +69,7 @@ def questioned_torques(file: RobotFile, model: mujoco.MjModel, limits: JointLimi
         weights = ", ".join(f"{weight:.3g}" for weight in needed)
         findings.append(
             f"limits.torque_nm is {torques[0]:g} Nm for every joint, which looks like a placeholder of the model file "
-            f"(gravity alone takes up to {weights} Nm). Find the maker's figures, or say in a note where this is from."
+            f"(gravity alone takes up to {weights} Nm). Find the maker's figures, or state their source in a note."
         )
     return findings
 

@@ -87,7 +87,7 @@ def write_hulls(path: Path, hulls: dict[str, Hull]) -> None:
         robot_from_file(path).spec().compile()
     except (RobotError, ValueError) as error:
         replace_file(path, before.encode())
-        raise RobotError(f"'{path}' is left as it was: with the hulls it cannot be built: {error}") from None
+        raise RobotError(f"'{path}' was not changed: with the hulls it cannot be built: {error}") from None
 
 
 def _entry(name: str, hull: dict[str, Any]) -> str:
@@ -108,7 +108,7 @@ def _proved(name: str, triangles: Array, margin_m: float, pieces_max: int) -> li
     sampled = np.einsum("kc,kcx->kx", weights, triangles)
     corners = triangles.reshape(-1, 3)
     if not contained(corners, shapes, margin_m).all() or not contained(sampled, shapes).all():
-        raise RobotError(f"The hull of link '{name}' does not contain its geometry: give it one by hand.")
+        raise RobotError(f"The hull of link '{name}' does not contain its geometry: write one by hand.")
     return shapes
 
 

@@ -253,7 +253,7 @@ def chain_from_model(
             name, anchor = model.joint(joint).name, model.jnt_pos[joint]
             if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE:
                 raise RobotError(
-                    f"Joint '{name}' on the way to '{flange_body}' is no hinge; only hinges work."
+                    f"Joint '{name}' on the way to '{flange_body}' is not a hinge; only hinges work."
                 )
             axis = _triple(model.jnt_axis[joint])
             steps.append(ChainStep(_triple(anchor), (0.0, 0.0, 0.0), axis, "revolute", name))

@@ -71,10 +71,10 @@ def urdf_root(path: Path, xacro_args: dict[str, str] | None = None) -> ElementTr
     try:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
-        raise RobotError(f"'{path}' is no XML: {error}.") from None
+        raise RobotError(f"'{path}' is not XML: {error}.") from None
     if root.tag != "robot":
         raise RobotError(
-            f"'{path}' is no URDF: its root is <{root.tag}>, not <robot>. An MJCF file goes by `mjcf`."
+            f"'{path}' is not a URDF: its root is <{root.tag}>, not <robot>. An MJCF file goes by `mjcf`."
         )
     return root
 
@@ -84,15 +84,15 @@ def _expanded(path: Path, arguments: dict[str, str]) -> bytes:
         import xacro
     except ModuleNotFoundError:
         raise RobotError(
-            f"'{path}' is a xacro file, and xacro is not installed: pip install 'robolearn[arms]', or expand it where "
-            f"it is: xacro {path.name} > {path.name.split('.')[0]}.urdf"
+            f"'{path}' is a xacro file, and xacro is not installed: pip install 'robolearn[arms]', or "
+            f"expand it first: xacro {path.name} > {path.name.split('.')[0]}.urdf"
         ) from None
     try:
         return xacro.process_file(str(path), mappings=dict(arguments)).toxml().encode()
     except Exception as error:  # whatever an expression in the file raises
         raise RobotError(
             f"xacro cannot expand '{path}': {type(error).__name__}: {error}. Arguments go under model.xacro_args; "
-            "packages that it finds are those of AMENT_PREFIX_PATH."
+            "packages are found through AMENT_PREFIX_PATH."
         ) from None
 
 

@@ -47,7 +47,7 @@ def wider_than_model(file: RobotFile, folder: Path) -> list[str]:
             findings.append(
                 f"limits.{bound.key} of joint '{bound.joint}' is {mine:g} {bound.unit}, but {name} says "
                 f"{bound.value:.5g} {bound.unit} ({bound.place}): a limit may be tighter than the "
-                "model's, not wider. Correct whichever is wrong."
+                "model's, not wider. Correct the wrong one."
             )
     return findings
 

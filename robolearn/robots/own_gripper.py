@@ -96,12 +96,12 @@ def _check(spec: mujoco.MjSpec, own: OwnGripper) -> float:
         joint = spec.joint(name)
         if joint.type != _SLIDE:
             raise RobotError(
-                f"model.gripper: '{name}' is no sliding finger; fingers that turn are not supported. Cut the "
+                f"model.gripper: '{name}' is not a sliding finger; fingers that turn are not supported. Cut the "
                 "gripper (model.cut), and robolearn's own is mounted, or keep it closed (model.keep)."
             )
         travel.append(float(joint.range[1] - joint.range[0]))
     if travel[0] <= 0.0 or abs(travel[0] - travel[1]) > 1e-3:
         raise RobotError(
-            f"model.gripper: the fingers move {travel[0]:g} and {travel[1]:g} m, which is not alike."
+            f"model.gripper: the fingers move {travel[0]:g} and {travel[1]:g} m, expected equal strokes."
         )
     return travel[0] + travel[1]

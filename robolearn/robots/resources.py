@@ -29,7 +29,7 @@ def find_resource(uri: str, beside: Path, package_dirs: Sequence[Path] = ()) -> 
     for candidate in [path] if path.is_absolute() else [folder / path for folder in (beside, *package_dirs)]:
         if candidate.is_file():
             return candidate
-    raise RobotError(f"'{uri}' is not there. Paths are relative to the model file, in {beside}.")
+    raise RobotError(f"'{uri}' does not exist. Paths are relative to the model file, in {beside}.")
 
 
 def _in_package(uri: str, name: str, inside: str, beside: Path, package_dirs: Sequence[Path]) -> Path:

@@ -33,7 +33,7 @@ class _Value(Sourced):
     @model_validator(mode="after")
     def _null_needs_note(self):
         if self.value is None and not self.note:
-            raise ValueError("a null value needs a note that says why there is no number")
+            raise ValueError("a null value needs a note with the reason")
         return self
 
 
@@ -206,7 +206,7 @@ class ModelFile(Config):
     @model_validator(mode="after")
     def _one_file(self):
         if (self.mjcf is None) == (self.urdf is None):
-            raise ValueError("give either mjcf or urdf, one of the two")
+            raise ValueError("give either mjcf or urdf")
         return self
 
 
@@ -308,7 +308,7 @@ class StatusTopic(Config):
     @model_validator(mode="after")
     def _one_condition(self):
         if bool(self.ready) is (self.min is not None):
-            raise ValueError("state either `ready`, the values with which the arm may move, or `min`")
+            raise ValueError("give either `ready`, the values with which the arm may move, or `min`")
         return self
 
 

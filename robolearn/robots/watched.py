@@ -32,6 +32,6 @@ def unwatched_advice(links: list[str], robot: str) -> str:
     """What is wrong with links that are not watched, and what to do."""
     which = f"Link {links[0]!r} has" if len(links) == 1 else f"Links {', '.join(map(repr, links))} have"
     return (
-        f"{which} geometry that the safety monitor cannot watch (a mesh, or none): `serve` refuses the arm. Fit hulls "
+        f"{which} geometry that the safety monitor cannot check (a mesh, or none): `serve` refuses the arm. Fit hulls "
         f"to the meshes and write them into the robot file: robolearn robots hulls {robot}. Or give them under `hulls`."
     )

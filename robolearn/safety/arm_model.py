@@ -289,7 +289,7 @@ class ArmModel:
         found = [g for g, *both in names if name in both and self._solid(g)]
         if not found:
             raise RobotError(
-                f"Robot '{self._robot.name}': self_distance.pairs names '{name}', which is no link, and no "
+                f"Robot '{self._robot.name}': self_distance.pairs names '{name}', which is not a link, and no "
                 f"capsule or box of one. Links: {', '.join(model.body(body).name for body in range(1, model.nbody))}."
             )
         return found

@@ -94,8 +94,8 @@ def region(name: str) -> Region:
     found = REGIONS[name]
     if not found.contact_allowed:
         raise ProfileError(
-            f"Contact with the region '{name}' is never allowed. Keep the head out of reach by other means, "
-            "and take it out of the list of regions."
+            f"Contact with the region '{name}' is never allowed. Keep the head out of reach "
+            "by other means, and remove it from the list of regions."
         )
     return found
 

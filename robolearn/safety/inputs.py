@@ -137,7 +137,7 @@ class Inputs:
         moved = np.abs(reading.position_rad - self._state.position_rad)
         joint = int(np.argmax(moved))
         far, name = float(moved[joint]), self._names[joint]
-        text = f"{name}: the joint state goes on where it jumped to, {far:.3g} rad from where the arm was"
+        text = f"{name}: the joint state stays at the position that it jumped to, {far:.3g} rad from where the arm was"
         return Record("state_jump", far, 0.0, -far, "rad", limits.source("state_jump_max_rad"), text, name)
 
     def commands(self, arrived: Sequence[Command], limits: Limits, started_s: float) -> Selection:
@@ -256,7 +256,7 @@ class Inputs:
         del limits
         if not given.stop_requested:
             return None
-        return Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was asked for")
+        return Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was requested")
 
     def _enabled(self, given: Surroundings, limits: Limits) -> Record | None:
         """The enabling device is held, and was so a short while ago."""
@@ -268,7 +268,7 @@ class Inputs:
                 "enabling_device", 0.0, 1.0, -1.0, "1", "profile", "the enabling device is not held"
             )
         if given.enabling_stamp_s is None:
-            return _missing("enabling_age", "the enabling device has no time of its last message")
+            return _missing("enabling_age", "the enabling device has no time stamp")
         unclear = comparisons.finite_time(given.enabling_stamp_s, "enabling device stamp")
         return unclear or comparisons.age(
             "enabling_age", self.now_s, given.enabling_stamp_s, mode.enabling_age_max_s.value,

@@ -111,7 +111,7 @@ class SafetyMonitor:
         if mode not in self._envelopes:
             return Answer(False, unknown("mode", mode, self._envelopes))
         if not who:
-            return Answer(False, "A change of mode names who asks for it.")
+            return Answer(False, "A change of mode must name the operator.")
         if self._state not in (State.HOLDING, State.STOPPED):
             return Answer(
                 False, f"The mode changes only at rest, and the monitor is {self._state}. Stop first."
@@ -127,7 +127,7 @@ class SafetyMonitor:
         may have braked by itself, follows again a stream that rests within the same distance.
         """
         if not who or not why:
-            return Answer(False, "A reset names who asks for it and why.")
+            return Answer(False, "A reset must name the operator and the reason.")
         if self._state is not State.STOPPED or self._stop is None:
             return Answer(False, f"Nothing to reset: the monitor is {self._state}.")
         cause = self._persisting(self._stop.cause)
@@ -153,7 +153,7 @@ class SafetyMonitor:
     def start(self, now_s: float, measured: Measured | None, who: str) -> Answer:
         """Let commands through from the next cycle on."""
         if not who:
-            return Answer(False, "A start names who asks for it.")
+            return Answer(False, "A start must name the operator.")
         if self._state is not State.HOLDING:
             need = " Reset first." if self._state is State.STOPPED else ""
             return Answer(False, f"No start: the monitor is {self._state}.{need}")
@@ -166,7 +166,7 @@ class SafetyMonitor:
             )
         if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
             return Answer(
-                False, "No start: the arm is not where it is held. Check that its controller is active."
+                False, "No start: the arm is not at its held position. Check that its controller is active."
             )
         outside = self._filter.settle()
         if outside:

@@ -75,13 +75,13 @@ class Separation(Config):
         if given < needed - 1e-9 and reason is None:
             raise ValueError(
                 f"intrusion_distance_m is {given:g}, but {which}. Raise it, correct the sensor, or say under "
-                "intrusion_below_sensor {reason: ..., source: ..., trust: ..., risk_assessment_ref: ...} why less is "
-                "enough"
+                "intrusion_below_sensor "
+                "{reason: ..., source: ..., trust: ..., risk_assessment_ref: ...} why less is sufficient"
             )
         if reason is not None and not given < needed - 1e-9:
             raise ValueError(
-                f"intrusion_below_sensor has a reason, but intrusion_distance_m {given:g} is not below: {which}. Take "
-                "the reason out"
+                "intrusion_below_sensor has a reason, but intrusion_distance_m "
+                f"{given:g} is not below: {which}. Remove the reason"
             )
         return self
 
@@ -132,6 +132,6 @@ class Contact(Assessed):
         if felt is None and self.model != "kinetic_energy":
             raise ProfileError(
                 f"contact.model '{self.model}' needs moving_mass_kg, which robot '{robot.name}' does not state. "
-                "State it in the robot file."
+                "Add it to the robot file."
             )
         return ContactLimit(Touched(self.contacts, self.contact_area_cm2.value), self.model, felt)

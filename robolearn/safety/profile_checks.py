@@ -98,7 +98,7 @@ def _reduced(limits: ModeLimits, where: str) -> None:
         if speed > REDUCED_SPEED_M_S:
             raise ProfileError(
                 f"{where}: {field} is {speed:g}, above the reduced speed of {REDUCED_SPEED_M_S:g} m/s that this mode "
-                f"stands for ({REDUCED_SOURCE}). Lower it, or use mode automatic."
+                f"({REDUCED_SOURCE}). Lower it, or use mode automatic."
             )
     if limits.enabling_device.value != "required":
         raise ProfileError(

@@ -29,11 +29,11 @@ def check_comparable(episodes: int, policy: str | None, video: bool) -> None:
     """Raise ConfigError for what cannot be compared episode by episode."""
     if episodes > EVALUATED_AT_ONCE:
         raise ConfigError(
-            f"--against compares at most {EVALUATED_AT_ONCE:,} episodes, the first of each environment: what is drawn "
-            "for later ones depends on how long the policy took. Give another --seed for more."
+            f"--against compares at most {EVALUATED_AT_ONCE:,} episodes, the first of each environment, because "
+            "later ones depend on the policy. For more episodes, use another --seed."
         )
     if policy is not None or video:
-        raise ConfigError("--against goes neither with --policy nor with --video.")
+        raise ConfigError("--against cannot be combined with --policy or --video.")
 
 
 def compare(a: Evaluated, b: Evaluated, path_a: Path, path_b: Path) -> Compared:
@@ -43,8 +43,9 @@ def compare(a: Evaluated, b: Evaluated, path_a: Path, path_b: Path) -> Compared:
     """
     if a.result.task != b.result.task or a.result.draws != b.result.draws:
         raise ConfigError(
-            f"'{path_a}' ({a.result.task}) and '{path_b}' ({b.result.task}) did not have the same episodes: their "
-            "tasks, or the configs of their tasks, differ. Compare policies of one task and config."
+            f"'{path_a}' ({a.result.task}) and '{path_b}' ({b.result.task}) "
+            "did not get the same episodes, because their "
+            "tasks or task configs differ. Compare policies with the same task and config."
         )
     found = paired(np.array(a.result.succeeded), np.array(b.result.succeeded))
     file = a.target / f"{a.prefix}against-{path_b.stem}.json"
@@ -73,6 +74,6 @@ def disparity_text(result: Evaluation) -> str:
         f"{s.name}: {s.rate:.1%}, {s.gap:.1%} below the rest (p {s.p:.2g})" for s in found.flagged
     )
     return (
-        f"Disparity: {worse or 'no stratum'} of {len(found.strata)} is worse than the rest beyond chance (Fisher "
-        f"exact, one-sided, Holm). Gaps that would be found with 80 % power: {least}."
+        f"Disparity: {worse or 'no stratum'} of {len(found.strata)} is significantly worse than the rest (Fisher "
+        f"exact, one-sided, Holm). Detectable gaps with 80 % power: {least}."
     )

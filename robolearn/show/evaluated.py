@@ -62,7 +62,7 @@ def evaluate_path(
     made here.
     """
     if policy is not None and plant is not None:
-        raise ConfigError("--plant is for a run or a bundle: the expert is evaluated on the model.")
+        raise ConfigError("--plant cannot be combined with --policy expert.")
     clips = EpisodeClips() if video else None
     if path.suffix == SUFFIX or path.is_file():
         return _evaluate_bundle(path, episodes, seed, robot, plant, clips, output, progress)
@@ -70,7 +70,7 @@ def evaluate_path(
         return _evaluate_expert(path, policy, episodes, seed, clips, output, progress)
     if robot is not None:
         raise ConfigError(
-            "--robot is for a bundle: a run folder knows its robot, see `task` in its config.yaml."
+            "--robot is only for bundles: the robot of a run is in its config.yaml, see `task`."
         )
     return _evaluate_run(path, episodes, seed, plant, clips, output, progress)
 
@@ -159,7 +159,8 @@ def _evaluate_expert(
 ) -> Evaluated:
     if policy not in (EXPERT, PRIVILEGED):
         raise ConfigError(
-            unknown("policy", policy, [EXPERT, PRIVILEGED]) + " Without --policy the run's own is evaluated."
+            unknown("policy", policy, [EXPERT, PRIVILEGED])
+            + " Without --policy, the run's own policy is evaluated."
         )
     if folder.is_run(path):
         config, target = open_run(path).config, output or path

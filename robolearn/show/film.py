@@ -35,7 +35,7 @@ def check_video_path(path: str | Path) -> Path:
     """The path of a video to be written. Raises ConfigError where its ending is not that of an mp4 file."""
     path = Path(path)
     if path.suffix.lower() != _SUFFIX:
-        raise ConfigError(f"'{path}' does not end in {_SUFFIX}: videos are written as mp4 (H.264).")
+        raise ConfigError(f"'{path}' must end in {_SUFFIX}: videos are written as mp4 (H.264).")
     return path
 
 

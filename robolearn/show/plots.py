@@ -66,7 +66,7 @@ def evaluation_figure(evaluation: Evaluation) -> Picture:
 
 def _strata(axes: Axes, shown: Sequence[Rate], whole: Rate, number: int) -> None:
     """One line for each stratum, worst on top, beside the rate of all episodes."""
-    title = f"success where it is lowest: {len(shown)} of {number} strata" if shown else "success by stratum"
+    title = f"lowest success rates: {len(shown)} of {number} strata" if shown else "success by stratum"
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
     axes.axvspan(whole.low, whole.high, color=GREEN, alpha=0.15, linewidth=0)
     axes.axvline(whole.rate, color=GREEN, linewidth=1.2)
@@ -89,7 +89,7 @@ def _strata(axes: Axes, shown: Sequence[Rate], whole: Rate, number: int) -> None
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.{digits}%}")
     axes.set_xlabel("success rate, 95 % interval; green: all episodes")
     if not shown:
-        text = "no strata: too few episodes, or nothing differed between them"
+        text = "no strata: too few episodes, or no variation between them"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=INK)
 
 

@@ -12,29 +12,34 @@ from robolearn.errors import PhysicsError, unknown
 if TYPE_CHECKING:
     import mujoco
 
-    from robolearn.sim.physics import Physics
+    from robolearn.sim.physics import Physics, Room
 
 
-def _native(model: mujoco.MjModel, num_envs: int) -> Physics:
+def _native(model: mujoco.MjModel, num_envs: int, room: Room) -> Physics:
+    del room  # MuJoCo's C engine makes its buffers as large as it needs them
     from robolearn.sim.native import NativePhysics
 
     return NativePhysics(model, num_envs)
 
 
-def _jax(model: mujoco.MjModel, num_envs: int) -> Physics:
+def _jax(model: mujoco.MjModel, num_envs: int, room: Room) -> Physics:
     from robolearn.sim.mjx import MjxPhysics
 
-    return MjxPhysics(model, num_envs, "jax")
+    return MjxPhysics(model, num_envs, "jax", room)
 
 
-def _warp(model: mujoco.MjModel, num_envs: int) -> Physics:
+def _warp(model: mujoco.MjModel, num_envs: int, room: Room) -> Physics:
     from robolearn.sim.mjx import MjxPhysics
 
-    return MjxPhysics(model, num_envs, "warp")
+    return MjxPhysics(model, num_envs, "warp", room)
 
 
 # Each imports what it needs when it is asked for. `native` is the reference that the others are tested against.
-ENGINES: dict[str, Callable[[mujoco.MjModel, int], Physics]] = {"native": _native, "jax": _jax, "warp": _warp}
+ENGINES: dict[str, Callable[[mujoco.MjModel, int, Room], Physics]] = {
+    "native": _native,
+    "jax": _jax,
+    "warp": _warp,
+}
 
 
 def _known(name: str) -> str:
@@ -46,8 +51,8 @@ def _known(name: str) -> str:
 EngineName = Annotated[str, AfterValidator(_known)]  # a config's key: `auto`, or a name in ENGINES
 
 
-def make_physics(engine: str, model: mujoco.MjModel, num_envs: int) -> Physics:
-    """The engine by name. `auto` is `warp` where JAX has an NVIDIA GPU, `native` elsewhere.
+def make_physics(engine: str, model: mujoco.MjModel, num_envs: int, room: Room | None = None) -> Physics:
+    """The engine by name. `auto` is `warp` where JAX has an NVIDIA GPU, `native` elsewhere. room: for `warp`.
 
     Raises PhysicsError for a name that is none, and for a model that the engine cannot simulate.
     """
@@ -60,4 +65,6 @@ def make_physics(engine: str, model: mujoco.MjModel, num_envs: int) -> Physics:
         engine = "warp" if jax.default_backend() in ("gpu", "cuda") else "native"
     if engine not in ENGINES:
         raise PhysicsError(unknown("engine", engine, [*ENGINES, "auto"]))
-    return ENGINES[engine](model, num_envs)
+    from robolearn.sim.physics import Room
+
+    return ENGINES[engine](model, num_envs, room or Room())

@@ -17,10 +17,10 @@ def require_jax() -> None:
     except (RuntimeError, AssertionError) as error:
         why = " ".join(str(error).split())
         raise PhysicsError(
-            f"JAX finds no device for JAX_PLATFORMS={platforms or '(not set)'}{': ' + why if why else ''}. Unset "
+            f"JAX found no device for JAX_PLATFORMS={platforms or '(not set)'}{': ' + why if why else ''}. Unset "
             "JAX_PLATFORMS, or set it to cpu; a GPU needs pip install 'robolearn[gpu]'."
         ) from None
     if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise PhysicsError(
-            "JAX is set to double precision (JAX_ENABLE_X64), and robolearn computes in single precision: unset it."
+            "JAX is set to double precision (JAX_ENABLE_X64), but robolearn uses single precision: unset it."
         )

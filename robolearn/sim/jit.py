@@ -14,9 +14,10 @@ _OPTIONS = {_LEVEL: 1, "xla_cpu_experimental_ynn_fusion_type": ""}
 _QUICKLY = {_LEVEL: 0, "xla_cpu_use_fusion_emitters": False}
 
 
-def jit(function: Callable[..., Any], *, quick: bool = False) -> Any:
+def jit(function: Callable[..., Any], *, quick: bool = False, donate: tuple[int, ...] = ()) -> Any:
     """`jax.jit`, on a CPU with other options of XLA; those in XLA_FLAGS hold instead.
 
+    donate: arguments whose memory the results may take; the caller must not use them again.
     quick: compile in less than half the time a program that runs few times, such as a reset. It runs slower: a
     training iteration takes a third longer.
 
@@ -25,8 +26,9 @@ def jit(function: Callable[..., Any], *, quick: bool = False) -> Any:
     No YNNPACK, whose sums over an axis of three to seven take a quarter of XLA's time in a step of `fr3/open_drawer`.
     """
     if jax.default_backend() != "cpu" or _LEVEL in os.environ.get("XLA_FLAGS", ""):
-        return jax.jit(function)
-    return jax.jit(function, compiler_options=known_options(_QUICKLY if quick else _OPTIONS))
+        return jax.jit(function, donate_argnums=donate)
+    options = known_options(_QUICKLY if quick else _OPTIONS)
+    return jax.jit(function, compiler_options=options, donate_argnums=donate)
 
 
 def known_options(options: Mapping[str, Any]) -> dict[str, Any]:

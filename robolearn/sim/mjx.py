@@ -24,28 +24,42 @@ from robolearn.sim.physics import (
     ModelFields,
     Physics,
     PhysicsState,
+    Room,
     needs_whole_pass,
     sensor_stage,
 )
 from robolearn.sim.sensors import covers, sensors
 
-# Room for contacts and constraint rows per simulation. Too little is reported in `PhysicsState.overflow`.
-CONTACTS_PER_ENV = 48
-CONSTRAINTS_PER_ENV = 200
+# How a step of warp becomes a CUDA graph. WARP keeps one graph for each set of buffers it is called with and replays it
+# with no copy; inside a jitted loop the buffers stay where they are. The staged modes have one graph, and copy every
+# array in and out around it.
+GRAPH_MODE = "WARP"
+GRAPH_MODES = ("WARP", "WARP_STAGED", "WARP_STAGED_EX", "JAX")
 
 
 class MjxPhysics(Physics):
-    """MuJoCo XLA over num_envs simulations, in float32; impl is `jax` or `warp`."""
+    """MuJoCo XLA over num_envs simulations, in float32; impl is `jax` or `warp`.
 
-    def __init__(self, model: mujoco.MjModel, num_envs: int, impl: str):
+    room: for warp, whose buffers do not grow; that of contacts is shared by all simulations. graph_mode: for warp on a
+    GPU, one of GRAPH_MODES.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        num_envs: int,
+        impl: str,
+        room: Room = Room(),  # noqa: B008
+        graph_mode: str = GRAPH_MODE,
+    ):
         super().__init__(model, num_envs)
         self.engine = impl
         self._refuse(model)
+        sizes: dict[str, Any] = {}
+        put: dict[str, Any] = {}
         if impl == "warp":
-            _quiet_warp()
-            sizes: dict[str, Any] = {"naconmax": CONTACTS_PER_ENV * num_envs, "njmax": CONSTRAINTS_PER_ENV}
-        else:
-            sizes = {}
+            put = {"graph_mode": _warp_graph(graph_mode)}
+            sizes = {"naconmax": room.contacts * num_envs, "njmax": room.rows}
         lean, moving = copy.copy(model), copy.copy(model)
         if not needs_whole_pass(model):
             lean.opt.disableflags |= int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT)
@@ -54,8 +68,8 @@ class MjxPhysics(Physics):
             moving.opt.disableflags |= int(_OFF.mjDSBL_SENSOR)
         self._derived = DerivedConstants(model)
         try:
-            self._model = mjx.put_model(moving, impl=impl)
-            self._sensing_model = None if self._in_jax else mjx.put_model(lean, impl=impl)
+            self._model = _quiet(mjx.put_model(moving, impl=impl, **put))
+            self._sensing_model = None if self._in_jax else _quiet(mjx.put_model(lean, impl=impl, **put))
             self._data = mjx.make_data(model, impl=impl, **sizes)
         except (NotImplementedError, ValueError) as error:
             raise PhysicsError(
@@ -154,7 +168,7 @@ class MjxPhysics(Physics):
             )
         if model.nplugin or model.nmocap:
             raise PhysicsError(
-                f"The '{self.engine}' engine is given no plugins or mocap bodies: remove them."
+                f"The '{self.engine}' engine does not support plugins or mocap bodies: remove them."
             )
 
 
@@ -176,11 +190,22 @@ def _with(model: Any, fields: ModelFields) -> Any:
     return model.tree_replace(known) if known else model
 
 
-def _quiet_warp() -> None:
+def _warp_graph(mode: str) -> Any:
+    """The graph mode of that name; None, which leaves it to MJX, where there is no GPU. Raises MissingDependency."""
     try:
         import warp
     except ImportError:
         raise MissingDependency(
             "The 'warp' engine needs warp-lang: pip install 'robolearn[warp]' (or use engine=native)."
         ) from None
-    warp.config.quiet = True
+    warp.config.log_level = max(
+        warp.config.log_level, warp.LOG_WARNING
+    )  # no line for each module that it loads
+    return None if jax.default_backend() == "cpu" else getattr(warp.JaxCallableGraphMode, mode)
+
+
+def _quiet(model: Any) -> Any:
+    """The model, without warp's prints from inside its kernels: `PhysicsState.overflow` has what they would say."""
+    if not hasattr(model.opt._impl, "warn_overflow"):
+        return model
+    return model.tree_replace({"opt._impl.warn_overflow": 0})

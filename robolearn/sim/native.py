@@ -41,7 +41,7 @@ class NativePhysics(Physics):
         super().__init__(model, num_envs)
         if model.nmocap or model.nplugin or model.nhistory:
             raise PhysicsError(
-                "The native engine carries no mocap bodies, plugins or actuator delays: remove them."
+                "The native engine does not support mocap bodies, plugins or actuator delays: remove them."
             )
         self._batch = Batch(model, num_envs, nthread=threads or len(os.sched_getaffinity(0)))
         self._rows = FieldRows(self._batch)

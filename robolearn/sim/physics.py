@@ -7,6 +7,7 @@ the same pytree for every engine, so a run can move between engines.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,15 @@ class PhysicsState:
     sensordata: Array
     failed: Array
     overflow: Array
+
+
+class Room(NamedTuple):
+    """What an engine with buffers of fixed size keeps for one simulation: contacts, or pairs of geoms near each other,
+    and rows of constraints. Too little is reported in `PhysicsState.overflow`.
+    """
+
+    contacts: int = 48
+    rows: int = 200
 
 
 class Physics(ABC):

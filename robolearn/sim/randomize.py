@@ -247,7 +247,7 @@ class Randomizer:
             raise TaskError("gravity_tilt_rad needs a scene whose gravity points down the z axis.")
         if "friction_scale" in self._terms and model.npair:
             raise TaskError(
-                "friction_scale does not reach explicit contact pairs: let geoms collide by bits."
+                "friction_scale does not apply to explicit contact pairs: use contype and conaffinity instead."
             )
         if "actuator_strength_scale" in self._terms:
             rows = self._terms["actuator_strength_scale"].rows
@@ -260,7 +260,7 @@ class Randomizer:
             kinds = model.geom_type[start : start + model.body_geomnum[body]]
             if not np.isin(kinds, _RESIZABLE).all():
                 raise TaskError(
-                    f"object_size_scale: '{model.body(body).name}' has a geom that is no sphere, capsule, "
+                    f"object_size_scale: '{model.body(body).name}' has a geom that is not a sphere, capsule, "
                     "ellipsoid, cylinder or box; only these are resized."
                 )
 

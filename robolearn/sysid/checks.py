@@ -27,8 +27,8 @@ def check(motion: Motion, robot: Robot) -> Motion:
             raise DataError(f"{motion.source} has no {what} of joint positions.")
         if 1.0 / stream.period_s < RATE_MIN_HZ:
             raise DataError(
-                f"{motion.source} has {what} at {1.0 / stream.period_s:.0f} Hz, at least {RATE_MIN_HZ:g} Hz are "
-                "needed to tell an arm's drives. Record the arm's fast topic."
+                f"{motion.source} has {what} at {1.0 / stream.period_s:.0f} Hz, at least {RATE_MIN_HZ:g} Hz "
+                "are needed to identify the drives. Record the arm's fast topic."
             )
     if motion.duration_s < DURATION_MIN_S:
         raise DataError(
@@ -46,8 +46,8 @@ def usable_effort(motions: list[Motion]) -> bool:
             return False
         if motion.effort_unit is None:
             raise DataError(
-                f"{motion.source} has effort without a unit: drivers report Nm or A there. Say which with "
-                "--effort-unit Nm or --effort-unit A; A, and --effort-unit none, leave it out."
+                f"{motion.source} has effort without a unit: drivers report Nm or A there. "
+                "Give --effort-unit Nm or A; A and none ignore it."
             )
         if motion.effort_unit != "Nm":
             return False
@@ -65,12 +65,12 @@ def _moves(motion: Motion) -> None:
     ]
     need = f"a range of {MOVES_RAD:g} rad and {SPEED_RAD_S:g} rad/s are needed"
     if len(still) == len(motion.joint_names):
-        raise DataError(f"{motion.source} holds no motion: no joint is commanded to move; {need}.")
+        raise DataError(f"{motion.source} contains no motion: no joint is commanded to move; {need}.")
     if still:
         raise DataError(f"{motion.source}: {', '.join(still)} never moves; of every joint {need}.")
     stuck = [name for j, name in enumerate(motion.joint_names) if np.ptp(measured[:, j]) < 0.1 * ranges[j]]
     if stuck:
         raise DataError(
-            f"{motion.source}: {', '.join(stuck)} does not follow its commands. Check that commands and measurements "
-            "are of the same arm and time."
+            f"{motion.source}: {', '.join(stuck)} does not follow its commands. Check that "
+            "commands and measurements are from the same arm and time."
         )

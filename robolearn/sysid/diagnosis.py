@@ -74,9 +74,9 @@ class JointDiagnosis:
         ]
         if self.excess_share > EXCESS and self.whiteness_p < WHITE_P:
             said.append(
-                f"residuals are no white noise (Ljung-Box {self.whiteness_statistic:.0f} at {_WHITE_LAGS} lags, "
+                f"residuals are not white noise (Ljung-Box {self.whiteness_statistic:.0f} at {_WHITE_LAGS} lags, "
                 f"p {_p_text(self.whiteness_p)}) and {100 * self.excess_share:.1f} % of the tracking error beyond "
-                f"it, where at most {100 * EXCESS:.0f} % are put up with"
+                f"it, where at most {100 * EXCESS:.0f} % are allowed"
             )
         return tuple(said)
 

@@ -72,7 +72,9 @@ def excite(
 ) -> Excitation:
     """Compute the motion for an arm under a profile. Raises DataError where the limits leave no motion of use."""
     if not 0.05 <= margin <= 0.8:
-        raise DataError(f"margin is {margin:g}, expected 0.05 to 0.8: the share of every limit to stay away.")
+        raise DataError(
+            f"margin is {margin:g}, expected 0.05 to 0.8: the margin to every limit, as a fraction of it."
+        )
     if not 8.0 <= duration_s <= 600.0:
         raise DataError(f"duration_s is {duration_s:g}, expected 8 to 600 s.")
     profile.check_against(robot)
@@ -97,13 +99,14 @@ def excite(
         scale *= _SHRINK
     if refused is not None or scale < SCALE_MIN:
         raise DataError(
-            f"No motion of use around the home position of '{robot.name}' is left by profile '{profile.name}' with a "
+            f"No useful motion around the home position of '{robot.name}' is "
+            f"possible within profile '{profile.name}' with a "
             f"margin of {margin:g}: {refused or 'it would be too small.'} Choose a smaller margin, or a home position "
             "farther from the limits."
         )
     problem = replayed(robot, profile, mode, time, position, velocity)
     if problem is not None:
-        raise DataError(f"The safety monitor does not let the motion through: {problem}.")
+        raise DataError(f"The safety monitor refuses the motion: {problem}.")
     about = {
         "robot": robot.name,
         "robot_digest": robot.digest,
@@ -165,7 +168,7 @@ def _tightest(
         if refused is None:
             return tight, distance, None
     raise DataError(
-        f"The home position of '{robot.name}' does not keep profile '{profile.name}' with a margin of {margin:g} and "
+        f"The home position of '{robot.name}' violates profile '{profile.name}' with a margin of {margin:g} and "
         f"{DISTANCES_M[-1] * 1e3:g} mm: {refused} Choose a smaller margin, or another home position."
     )
 

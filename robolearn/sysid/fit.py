@@ -121,9 +121,7 @@ def fit(
     """
     began = time.monotonic()
     if robot.calibration is not None:
-        raise DataError(
-            "The robot is a calibrated one already. Fit the robot file itself: its numbers are nominal."
-        )
+        raise DataError("The robot is already calibrated. Fit the nominal robot file instead.")
     motions = [check(motion, robot) for motion in motions]
     effort = use_effort and usable_effort(motions)
     timestep = float(np.median([motion.command.period_s for motion in motions]))
@@ -141,8 +139,8 @@ def fit(
         kept, out = [p for p in parts if not p.held_out], [p for p in parts if p.held_out]
         if not kept or not out:
             raise DataError(
-                f"{motion.source} has no four stretches without a gap, of which one could be held out. Record it again "
-                "without interruption."
+                f"{motion.source} has fewer than four stretches without a gap, too few to "
+                "hold one out. Record again without interruption."
             )
         fitted.append(Predictor(model, motion, kept, channels))
         quick.append(Predictor(simple, motion, kept, channels))

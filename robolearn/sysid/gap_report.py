@@ -124,14 +124,14 @@ def _cards(data: dict[str, Any]) -> str:
     identified = sum(q["status"] == "identified" for q in data["quantities"])
     bad = [joint["joint"] for joint in data["joints"] if not joint["explained"]]
     verdict = "yes" if data["explained"] else "no"
-    on = "every joint" if not bad else f"not on {', '.join(bad)}: their numbers are not to be trusted"
+    on = "every joint" if not bad else f"not on {', '.join(bad)}: do not use their numbers"
     cards = [
         ("good" if data["explained"] else "bad", "model explains the log", verdict, on),
         (
             "good" if fitted < nominal / 3 else "warn",
             "held-out error",
             f"{nominal * 1e3:.2f} to {fitted * 1e3:.3f} mrad",
-            f"nominal to fitted, all joints; {fitted / max(nominal, 1e-12):.2f} of it is left",
+            f"nominal to fitted, all joints; {fitted / max(nominal, 1e-12):.2f} of it remains",
         ),
         (
             "good" if identified else "warn",
@@ -163,7 +163,7 @@ def _held_out(data: dict[str, Any]) -> str:
             ]
         )
     lead = (
-        "Root mean square of predicted minus measured joint position on stretches that were never fitted, in mrad. "
+        "Root mean square of predicted minus measured joint position on held-out stretches, in mrad. "
         "The models play the logged commands; the first column is what the command alone would predict."
     )
     head = ["joint", "command", "nominal model", "fitted model", "fitted / nominal"]
@@ -177,7 +177,7 @@ def _traces(result: FitResult) -> str:
     time = held.time_s[rows]
     parts = [
         _lead(
-            "One held-out stretch. Left: measured position and both models. Right: what the models get wrong."
+            "One held-out stretch. Left: measured position and both models. Right: the errors of the models."
         ),
         svg.legend([("measured", "m"), ("nominal", "n"), ("fitted", "f")]),
     ]
@@ -238,8 +238,8 @@ def _not_identified(data: dict[str, Any]) -> str:
         status = f'<span class="chip {chip}">{escape(q["status"])}</span>'
         rows.append([_key(q["name"]), status, nominal, best, escape(q["why"])])
     if not rows:
-        return _lead("Everything that was fitted was identified.")
-    lead = "These stay as the robot file has them."
+        return _lead("All fitted parameters were identified.")
+    lead = "These keep their nominal values."
     return _lead(lead) + _table(["", "", "stays", "where the fit ended", "why"], rows)
 
 

@@ -178,7 +178,7 @@ def _too_wide(item: _Derived, estimate: float, half: float) -> str:
     if half <= HALF_WIDTH_MAX * abs(estimate):
         return ""
     if abs(estimate) <= half:
-        return f"cannot be told from 0: {estimate:.2g} plus or minus {half:.2g} {item.unit}"
+        return f"cannot be distinguished from 0: {estimate:.2g} plus or minus {half:.2g} {item.unit}"
     return (
         f"its 95 % interval is {100 * half / abs(estimate):.0f} % of its value, at most "
         f"{100 * HALF_WIDTH_MAX:.0f} % would do"
@@ -191,7 +191,7 @@ def _related(correlation: Array, k: int, labels: list[str]) -> str:
     most = int(others.argmax())
     if others[most] < RELATED:
         return ""
-    return f"; the data do not tell it from {labels[most]} (correlation {correlation[k, most]:+.3f})"
+    return f"; the data do not distinguish it from {labels[most]} (correlation {correlation[k, most]:+.3f})"
 
 
 def _without_effort(robot: Robot, j: int) -> Quantity:
@@ -199,5 +199,5 @@ def _without_effort(robot: Robot, j: int) -> Quantity:
     return Quantity(
         name=f"stiffness of {name}", kind="stiffness", joint=name, unit="Nm/rad",
         nominal=robot.servo.kp_nm_rad[j], status="not identified",
-        why="positions and velocities tell only ratios to it; record motor effort",
+        why="positions and velocities give only ratios to it; record motor effort",
     )  # fmt: skip

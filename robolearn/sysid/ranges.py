@@ -98,11 +98,9 @@ def ranges_of(
     if measurement_delay is not None:
         low, high = (max(1e3 * value, 0.0) for value in measurement_delay.interval_s)
         found["observation_delay_ms"] = (low, max(high, low))
-        origins["observation_delay_ms"] = "log: where 95 % of the measurements' ages lie"
+        origins["observation_delay_ms"] = "log: the range of 95 % of the measurements' ages"
     else:
-        origins["observation_delay_ms"] = (
-            "default of the task: the log does not say when measurements arrived"
-        )
+        origins["observation_delay_ms"] = "default of the task: the log has no arrival times of measurements"
     return found, origins
 
 

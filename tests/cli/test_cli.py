@@ -74,7 +74,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(capsys, monk
     def lacking(**_):
         raise ModuleNotFoundError(f"No module named '{module}'", name=module)
 
-    monkeypatch.setattr(cli, "app", lambda **_: lacking())
+    monkeypatch.setattr(cli, "command_line", lambda: lacking)
     status, _, err = run(capsys)
     assert status == 2
     assert words in err
@@ -84,7 +84,7 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
     def broken(**_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli, "command_line", lambda: broken)
     with pytest.raises(ZeroDivisionError):
         cli.main([])
 
@@ -93,7 +93,7 @@ def test_messages_are_printed_as_they_are(capsys, monkeypatch):
     def wrong(**_):
         raise RobolearnError("key [bold] is 'x'")
 
-    monkeypatch.setattr(cli, "app", wrong)
+    monkeypatch.setattr(cli, "command_line", lambda: wrong)
     _, _, err = run(capsys)
     assert err == "robolearn: key [bold] is 'x'\n"
 
@@ -146,3 +146,20 @@ def test_a_slurm_script_has_the_config_and_is_not_printed_for_a_run_that_would_n
     assert (status, out, "Unknown task 'fr3/nope'" in err) == (2, "", True)
     status, out, err = run(capsys, "slurm", "fr3/reach", "bogus=3", "--site", "lumi")
     assert (status, out, "Unknown key 'bogus'" in err) == (2, "", True)
+
+
+def test_help_fits_80_columns_and_flags_have_no_type(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run(capsys, "eval", "--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "bool" not in out
+    assert "into the run folder; for a bundle, NAME-evaluation.json" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("given", ["fr3", "reach", "fr3/reech", "runs/fr3-reach"])
+def test_a_wrong_task_is_refused_before_a_progress_bar_with_the_form_of_a_task(capsys, given):
+    status, out, err = run(capsys, "train", given)
+    assert (status, out) == (2, "")
+    assert "A task is ROBOT/TASK. Robots: fr3, iiwa14, ur5e, or the path of a robot file. Tasks: " in err
+    assert ("Did you mean 'fr3/reach'?" in err) == (given != "fr3")

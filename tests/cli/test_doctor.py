@@ -35,6 +35,7 @@ def test_the_command_says_what_and_what_to_do(capsys, monkeypatch, findings, sta
     assert code == status
     assert findings[1].what in out
     assert findings[1].todo in out
+    assert out.endswith("Everything required is present.\n" if status == 0 else "Missing: C.\n")
     code, out = run(capsys, "doctor", "--json")
     assert code == status
     assert json.loads(out)["fit"] is (status == 0)
@@ -95,7 +96,7 @@ def test_a_key_that_others_may_read_is_named(monkeypatch, tmp_path):
     file.chmod(0o644)
     finding = doctor.signing_key()
     assert finding.state == "missing"
-    assert "may be read by others" in finding.found
+    assert "is readable by other accounts" in finding.found
 
 
 def test_a_full_disk_or_a_folder_that_is_not_there(monkeypatch, tmp_path):
@@ -118,7 +119,7 @@ def test_what_a_deployment_asks_for_is_looked_at(tmp_path, monkeypatch):
     )
     found = {f.what: f for f in doctor.diagnose(tmp_path, str(cell)).findings}
     assert found["ROS 2 discovery"].state == "missing"
-    assert "not the interface that leads to them" in found["ROS 2 discovery"].found
+    assert "static_peers is set, but interface is not" in found["ROS 2 discovery"].found
     assert (found["Operators"].state, found["Operators"].found) == ("ok", "anna")
 
 
@@ -132,7 +133,7 @@ def test_a_keystore_is_looked_at_and_its_end_told_in_time(tmp_path, monkeypatch,
     monkeypatch.setattr(doctor, "require_security", lambda environment, nodes: None)
     finding = doctor.ros_security(deployment)
     assert finding.state == state
-    assert finding.found.startswith("enforced; keys count until 20")
+    assert finding.found.startswith("enforced; keys valid until 20")
     assert todo in finding.todo
 
 
@@ -141,11 +142,11 @@ def test_a_keystore_that_cannot_be_enforced_makes_the_machine_unfit(tmp_path, mo
     deployment = deployment_for("fr3", changes={"security_keystore": str(tmp_path)})
     finding = doctor.ros_security(deployment)
     assert finding.state == "missing"
-    assert "is no keystore" in finding.found
+    assert "is not a keystore" in finding.found
 
 
 @pytest.mark.parametrize(
-    ("problem", "found"), [("", "off, and available"), ("no keys", "not available: no keys")]
+    ("problem", "found"), [("", "off, available"), ("no keys", "not available: no keys")]
 )
 def test_without_a_keystore_it_is_told_whether_there_could_be_one(monkeypatch, problem, found):
     monkeypatch.setattr(doctor, "_has", lambda module: True)

@@ -95,6 +95,6 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 
 
 def test_where_nobody_can_be_asked_the_arm_and_the_name_are_needed(tmp_path):
-    assert "--robot and --name are needed" in str(asked(tmp_path / "cell").exception)
+    assert "--robot and --name are required" in str(asked(tmp_path / "cell").exception)
     words = ("--robot", "fr3", "--name", "x", "--workspace", "a b c d e f")
     assert "expected six numbers" in str(asked(tmp_path / "cell", *words).exception)

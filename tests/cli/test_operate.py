@@ -83,11 +83,11 @@ def test_a_key_is_shown_as_the_line_for_a_deployment_file(capsys, tmp_path):
     key = keys.load_key(tmp_path / "home" / "keys" / "operator.pem")
     assert status == 0
     assert out == f'NAME: "{keys.public_text(key)}"\n'
-    assert f"key id {keys.key_id(key)}; replace NAME by your pseudonym." in err
+    assert f"key id {keys.key_id(key)}; replace NAME with your pseudonym." in err
     assert run(capsys, "operate", "key")[1] == out
     status, _, err = run(capsys, "operate", "key", "--key", tmp_path / "anna.pem")
     assert status == 2
-    assert "make a new key there with --new-key" in err
+    assert "create a key there with --new-key" in err
     assert run(capsys, "operate", "key", "--key", tmp_path / "anna.pem", "--new-key")[0] == 0
     assert (tmp_path / "anna.pem").stat().st_mode & 0o777 == 0o600
 
@@ -113,10 +113,10 @@ def test_a_keystore_is_made_and_checked(capsys, tmp_path, monkeypatch):
     (made / "enclaves" / "robolearn" / "viewer" / "key.pem").chmod(0o644)
     status, out, _ = run(capsys, "security", "check", made)
     assert status == 1
-    assert "enclave /robolearn/viewer: key.pem may be read by others" in out
+    assert "enclave /robolearn/viewer: key.pem is readable by other accounts" in out
     status, out, _ = run(capsys, "security", "check", tmp_path)
     assert status == 1
-    assert "is no keystore, or holds no enclave" in out
+    assert "is not a keystore, or holds no enclave" in out
 
 
 @pytest.mark.parametrize(("variable", "domain"), [(None, "0"), ("42", "42")])
@@ -131,7 +131,7 @@ def test_the_domain_is_that_of_the_environment(capsys, tmp_path, monkeypatch, va
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("security", "init", "{}/keys", "--domain", "400"), "The domain id is 400, expected 0 to 232."),
-    (("security", "init", "{}"), "is not empty. Name a new folder, or add --renew"),
+    (("security", "init", "{}"), "is not empty. Choose a new folder, or add --renew"),
     (("security", "init", "{}/keys", "--robot", "fr4"), "Did you mean 'fr3'?"),
     (("operate", "start", "--deploy", "nowhere.yaml"), "No config file 'nowhere.yaml'"),
 ])  # fmt: skip

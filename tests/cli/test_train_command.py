@@ -103,7 +103,7 @@ def test_a_bundle_of_this_very_policy_is_not_made_again(monkeypatch, tmp_path):
         (
             {"JAX_PLATFORMS": "cuda"},
             ["train", "fr3/reach", "--run", "a"],
-            "JAX finds no device for JAX_PLATFORMS=cuda",
+            "JAX found no device for JAX_PLATFORMS=cuda",
         ),
         (
             {"MUJOCO_GL": "banana"},

@@ -57,7 +57,7 @@ int main()
       s.with_velocity = true;
       const double t = (k % 5000) * 1e-3 - 0.3;
       for (std::size_t j = 0; j < 7; ++j) {
-        // reaches past the position limit and, now and then, is no number
+        // reaches past the position limit and, now and then, is not a number
         s.position[j] = t > 0.0 ? 1.0 - std::cos(1.2 * t) : 0.0;
         s.velocity[j] = t > 0.0 ? 1.2 * std::sin(1.2 * t) : 0.0;
       }

@@ -107,13 +107,13 @@ def test_what_is_no_dataset_is_refused_in_one_sentence(tmp_path):
     folder = _dataset(tmp_path / "set")
     file = folder / "data" / "chunk-000" / "file-001.parquet"
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(DataError, match="is no Parquet file of frames that can be read"):
+    with pytest.raises(DataError, match="is not a Parquet file of frames that can be read"):
         read_lerobot(folder, JOINTS, position_unit="rad")
     (folder / "meta" / "info.json").write_text('{"codebase_version": "v3.0", "features": {}}')
     with pytest.raises(DataError, match="lacks 'action' or 'observation.state'"):
         read_lerobot(folder, JOINTS, position_unit="rad")
     (folder / "meta" / "info.json").write_text("[" * 5000)
-    with pytest.raises(DataError, match="is no description of a LeRobotDataset"):
+    with pytest.raises(DataError, match="is not a description of a LeRobotDataset"):
         read_lerobot(folder, JOINTS, position_unit="rad")
 
 

@@ -93,4 +93,4 @@ def test_every_problem_is_named():
 def test_only_an_active_controller_takes_commands():
     assert state_problem(FORWARD, "active") == ""
     assert "is inactive, expected active" in state_problem(FORWARD, "inactive")
-    assert "nothing tells whether" in state_problem(FORWARD, None)
+    assert "it is unknown whether" in state_problem(FORWARD, None)

@@ -84,9 +84,9 @@ def test_the_source_is_copied_into_a_workspace(tmp_path):
     copy_source(tmp_path)
     assert not (to / "old.txt").exists()
     (tmp_path / "other" / NAME).mkdir(parents=True)
-    with pytest.raises(ConfigError, match="no copy"):
+    with pytest.raises(ConfigError, match="not a copy"):
         copy_source(tmp_path / "other")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         copy_source(tmp_path / "none")
 
 

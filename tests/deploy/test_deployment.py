@@ -154,7 +154,7 @@ def test_for_an_arm_without_a_deployment_file_it_is_said_what_to_copy(cell, monk
 
 
 def test_a_deployment_file_of_another_arm_is_refused(cell):
-    with pytest.raises(ConfigError, match="is for robot .*my_arm.yaml', but robot 'ur5e' was asked for"):
+    with pytest.raises(ConfigError, match="is for robot .*my_arm.yaml', but robot 'ur5e' was given"):
         deployment_for("ur5e", cell / "my_deploy.yaml")
     with pytest.raises(RobotError, match="Did you mean 'fr3'"):
         deployment_for("fr4")

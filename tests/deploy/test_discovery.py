@@ -66,12 +66,12 @@ def test_a_subnet_is_reached_by_multicast_on_the_named_interface_only():
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    (("LOCALHOST", ["10.0.0.7"], ""), r"not the interface that leads to them. Set `interface` to one of: eno1 \(10"),
-    (("LOCALHOST", ["10.0.0.7"], "all"), "not the interface that leads to them"),
-    (("LOCALHOST", [], "eno1"), "nobody is reached through it"),
+    (("LOCALHOST", ["10.0.0.7"], ""), r"set, but interface is not. Set `interface` to one of: eno1 \(10"),
+    (("LOCALHOST", ["10.0.0.7"], "all"), "static_peers is set, but interface is not"),
+    (("LOCALHOST", [], "eno1"), "so it would not be used"),
     (("LOCALHOST", ["10.0.0.7"], "eno2"), "no network interface 'eno2' with an IPv4 address. It has: eno1"),
-    (("LOCALHOST", ["not a host"], "eno1"), "'not a host' is no IPv4 address and no host"),
-    (("SUBNET", [], ""), "no interface is stated. .* or to `all`, which lets every network of this computer in"),
+    (("LOCALHOST", ["not a host"], "eno1"), "'not a host' is neither an IPv4 address nor a host"),
+    (("SUBNET", [], ""), "interface is not set. .* or to `all`, which allows every network of this computer"),
     (("SUBNET", ["10.0.0.7"], "eno1"), "static_peers belong to discovery_range LOCALHOST"),
     (("SYSTEM_DEFAULT", [], "eno1"), "remove interface"),
 ])  # fmt: skip

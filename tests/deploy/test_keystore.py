@@ -147,9 +147,9 @@ def test_who_may_read_what(keystore):
 
 
 def test_a_keystore_is_made_in_a_new_folder_only(keystore, tmp_path):
-    with pytest.raises(ConfigError, match="is not empty. Name a new folder, or add --renew"):
+    with pytest.raises(ConfigError, match="is not empty. Choose a new folder, or add --renew"):
         create_keystore(keystore, [], DOMAIN)
-    with pytest.raises(ConfigError, match="cannot be renewed: .*ca.key.pem is no readable key"):
+    with pytest.raises(ConfigError, match="cannot be renewed: .*ca.key.pem is not a readable key"):
         create_keystore(tmp_path / "none", [], DOMAIN, renew=True)
     for domain in (-1, 233):
         with pytest.raises(ConfigError, match=f"The domain id is {domain}, expected 0 to 232"):
@@ -180,7 +180,7 @@ def test_a_topic_that_could_break_out_of_the_permissions_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    (lambda folder: (folder / "key.pem").chmod(0o644), r"key.pem may be read by others \(mode 644\)"),
+    (lambda folder: (folder / "key.pem").chmod(0o644), r"key.pem is readable by other accounts \(mode 644\)"),
     (lambda folder: (folder / "governance.p7s").unlink(), "lacks governance.p7s"),
     (lambda folder: (folder / "cert.pem").write_text("nonsense"), "do not belong together"),
     (lambda folder: shutil.copy(folder.parent / "viewer" / "key.pem", folder), "key.pem does not belong to cert.pem"),
@@ -206,4 +206,4 @@ def test_keys_of_another_authority_and_keys_that_have_ended_are_named(keystore, 
     problems = check_keystore(keystore, NODES, late)
     assert len(problems) == 4  # of both nodes the certificate, and that of the authority
     assert all("is valid from" in problem for problem in problems)
-    assert "is no keystore" in check_keystore(tmp_path, NODES)[0]
+    assert "is not a keystore" in check_keystore(tmp_path, NODES)[0]

@@ -29,10 +29,10 @@ def test_a_signed_request_is_admitted_under_the_name_of_its_key(gate, key, name)
 def test_a_challenge_counts_once(gate):
     fields = signed_request(ANNA, "start", gate.challenge(NOW_S))
     gate.admit(fields, NOW_S)
-    with pytest.raises(OperatorError, match="carried out already"):
+    with pytest.raises(OperatorError, match="was already carried out"):
         gate.admit(fields, NOW_S + 0.1)
     again = signed_request(ANNA, "reset", fields["challenge"])
-    with pytest.raises(OperatorError, match="carried out already"):
+    with pytest.raises(OperatorError, match="was already carried out"):
         gate.admit(again, NOW_S + 0.1)
     late = NOW_S + ops.CHALLENGE_AGE_MAX_S + 0.1  # when it is no longer remembered it is too old
     with pytest.raises(OperatorError, match=r"is 10\.1 s old, at most 10 s are allowed"):
@@ -48,7 +48,7 @@ def test_a_refused_request_uses_up_nothing(gate):
 
 def test_a_request_of_the_session_before_is_refused(gate):
     restarted = OperatorGate({"anna": keys.public_text(ANNA)})
-    with pytest.raises(OperatorError, match="not of this node"):
+    with pytest.raises(OperatorError, match="from an earlier start of this node"):
         restarted.admit(signed_request(ANNA, "start", gate.challenge(NOW_S)), NOW_S)
 
 
@@ -58,15 +58,15 @@ def test_a_request_of_the_session_before_is_refused(gate):
     ({"operator": "ben"}, "belongs to operator 'anna', not to 'ben'"),
     ({"public_key": keys.public_text(EVE)}, "belongs to no operator"),
     ({"public_key": keys.public_text(BEN), "operator": ""}, "does not fit"),
-    ({"public_key": "AAAA"}, "no Ed25519 public key"),
+    ({"public_key": "AAAA"}, "not an Ed25519 public key"),
     ({"signature": "AAAA"}, "does not fit"),
     ({"signature": "*"}, "does not fit"),
-    ({"challenge": "AAAA"}, "not of this node"),
-    ({"challenge": "*"}, "not of this node"),
+    ({"challenge": "AAAA"}, "from an earlier start of this node"),
+    ({"challenge": "*"}, "from an earlier start of this node"),
     ({"schema": "robolearn.approval/1"}, "expected robolearn.operate/1"),
     ({"verb": "stop"}, "Nobody can ask for 'stop'; requests: start, reset, mode"),
-    ({"mode": "automatic"}, "names a mode exactly where"),
-    ({"verb": "mode"}, "names a mode exactly where"),
+    ({"mode": "automatic"}, "must name a mode if"),
+    ({"verb": "mode"}, "must name a mode if"),
     ({"reason": "x" * 201}, "reason must be printable text of at most 200"),
     ({"reason": "</script> \x1b[31m"}, "reason must be printable"),
     ({"operator": "x" * 65}, "operator must be printable text of at most 64"),
@@ -118,9 +118,9 @@ def test_without_operators_nothing_is_admitted():
 
 
 @pytest.mark.parametrize(("operators", "message"), [
-    ({"": keys.key_id(ANNA)}, "is no pseudonym"),
+    ({"": keys.key_id(ANNA)}, "is not a pseudonym"),
     ({"a=b": keys.key_id(ANNA)}, "no '='"),
-    ({"\x1b[31m": keys.key_id(ANNA)}, "is no pseudonym"),
+    ({"\x1b[31m": keys.key_id(ANNA)}, "is not a pseudonym"),
     ({"anna": "robolearn"}, "expected the 16 hex digits of a key id"),
     ({"anna": keys.key_id(ANNA), "ben": keys.public_text(ANNA)}, "'anna' and 'ben' have one key"),
 ])  # fmt: skip

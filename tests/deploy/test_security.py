@@ -1,4 +1,4 @@
-"""SROS 2 that was asked for and cannot be enforced starts nothing, and says why."""
+"""If SROS 2 is required and cannot be enforced, nothing starts, and says why."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_security_that_lets_nodes_without_keys_start_is_refused(monkeypatch, giv
 
 
 def test_a_keystore_without_the_nodes_enclaves_is_refused(tmp_path, keystore):
-    with pytest.raises(ConfigError, match="is no keystore.* Nothing was started"):
+    with pytest.raises(ConfigError, match="is not a keystore.* Nothing was started"):
         require_security(security_environment(tmp_path), NODES)
     with pytest.raises(ConfigError, match="enclave /robolearn/painter lacks identity_ca.cert.pem"):
         require_security(security_environment(keystore), ["painter"])

@@ -143,10 +143,10 @@ def test_a_browser_shows_the_page(tmp_path):
 def test_page_json_and_metrics_say_the_same(tmp_path):
     result = assess(months(np.random.default_rng(3), 0.05), FR3)
     page, beside, prom = write_condition(result, tmp_path / "c.html")
-    assert "friction grows since log" in page.read_text()
+    assert "friction grows from log" in page.read_text()
     assert "<script" not in page.read_text()
     assert json.loads(beside.read_bytes())["alarms"] == [FR3.joint_names[3]]
     assert f'alarm{{robot="fr3",joint="{FR3.joint_names[3]}"}} 1' in prom.read_text()
     assert metrics(result) == prom.read_text()
-    assert " rad beside the other joints" in joint_line(result, result.joints[3])
+    assert " rad relative to the other joints" in joint_line(result, result.joints[3])
     assert joint_line(result, result.joints[0]).endswith("no growth of friction")

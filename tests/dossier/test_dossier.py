@@ -136,7 +136,7 @@ def test_a_run_without_anything_is_open_almost_everywhere(tmp_path):
     points = {point["id"]: point for section in data["sections"] for point in section["points"]}
     for name in ("1b", "1d", "2e", "3a", "3b", "3c", "3d", "4a"):
         assert points[name]["status"] == "OPEN"
-    with pytest.raises(ConfigError, match="is no run folder and no bundle"):
+    with pytest.raises(ConfigError, match="is neither a run folder nor a bundle"):
         collect(tmp_path)
 
 

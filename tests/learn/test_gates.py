@@ -115,7 +115,7 @@ def test_thresholds_are_judged_as_they_stood_before_the_training(tmp_path):
     poor = made_run.EVALUATION["success"] | {"low": 0.5}
     made_run.evaluate(run, success=poor)
     assert audit.judge_run(run).status == "failed"
-    assert "0.5 (asked 0.98)" in audit.judge_run(run).text
+    assert "0.5 (threshold 0.98)" in audit.judge_run(run).text
 
 
 def test_an_edited_evaluation_or_trail_passes_no_threshold(tmp_path):

@@ -119,11 +119,11 @@ def test_without_wandb_nothing_is_said_unless_it_was_to_be_online(tmp_path, monk
 def test_wandb_that_fails_stops_no_training_but_is_named(tmp_path, monkeypatch):
     _, missing, _ = wandb_calls(tmp_path, monkeypatch, StandIn("init"))
     assert missing == [
-        "W&B does not start (the service is gone). Set wandb.mode=offline or wandb.mode=disabled."
+        "W&B failed to start (the service is gone). Set wandb.mode=offline or wandb.mode=disabled."
     ]
     with pytest.raises(ConfigError, match="W&B does not start"):
         open_trackers(tmp_path, point_config(wandb={"mode": "online"}), 0)
     (tmp_path / "metrics.jsonl").unlink()
     calls, _, warned = wandb_calls(tmp_path, monkeypatch, StandIn("log"))
     assert [name for name, _ in calls] == ["init", "log"]
-    assert warned == ["W&B is left out from here on: the service is gone"]
+    assert warned == ["W&B logging is off from here on: the service is gone"]

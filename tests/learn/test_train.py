@@ -332,7 +332,7 @@ def test_a_finished_run_is_extended_and_never_shortened(tmp_path):
     train(point_config(2), tmp_path / "run", env=PointMass(64))
     longer = train(point_config(4), tmp_path / "run", env=PointMass(64), resume=True)
     assert (longer.iteration, len(longer.metrics)) == (4, 4)
-    assert longer.which == f"Policy of checkpoint 4, the newest that is whole in {tmp_path / 'run'}."
+    assert longer.which == f"Policy of checkpoint 4, the newest valid one in {tmp_path / 'run'}."
     with pytest.raises(ConfigError, match=r"a run with another total_steps"):
         train(point_config(2), tmp_path / "run", env=PointMass(64), resume=True)
 
@@ -367,7 +367,7 @@ def test_every_packaged_config_goes_from_reward_alone_too(task):
 def test_a_wrong_override_is_blamed_on_the_command_line_and_a_wrong_file_on_the_file(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("num_envs: 64\n")
-    with pytest.raises(ConfigError, match=r"num_envs=-3 \(of the command line\)"):
+    with pytest.raises(ConfigError, match=r"num_envs=-3 \(command line\)"):
         train_config("fr3/reach", file, ["num_envs=-3"])
     file.write_text("num_envs: -3\n")
     with pytest.raises(ConfigError, match=r"mine.yaml") as error:

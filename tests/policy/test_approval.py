@@ -70,7 +70,7 @@ def test_a_misspelt_key_file_signs_nothing(bundle, tmp_path, capsys):
     arguments = ("approve", bundle.path, "--who", "reviewer-7", "--key", typo)
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "")
-    assert f"There is no key file {typo}" in err
+    assert f"No key file {typo}" in err
     assert "--new-key" in err
     assert not typo.exists()
     assert not approvals_path(bundle.path).exists()
@@ -102,14 +102,14 @@ def test_export_makes_no_key_under_a_misspelt_name(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(runs, "open_run", lambda folder: None)
     status, _, err = run(capsys, "export", tmp_path, "--key", tmp_path / "typo.pem")
     assert status == 2
-    assert "There is no key file" in err
+    assert "No key file" in err
     assert not (tmp_path / "typo.pem").exists()
 
 
 def test_inspect_prints_limits_assumed_and_approvals(bundle, capsys):
     status, out, _ = run(capsys, "inspect", bundle.path)
     assert status == 0
-    assert re.search(r"approved nobody; to approve it: robolearn approve .*two-reach.robolearn", out)
+    assert re.search(r"approved not yet; to approve it: robolearn approve .*two-reach.robolearn", out)
     assert re.search(r"target_position_min_rad +-1 -2\n", out)
     assert re.search(r"^  assumes  robot_acceleration_rad_s2 +8 8\n", out, re.MULTILINE)
     assert re.search(r"robot_position_max_rad +1 2\n", out)
@@ -126,7 +126,7 @@ def test_inspect_tells_the_approval_of_another_bundle_apart(bundle, tmp_path, ca
     approvals_path(bundle.path).write_bytes(approvals_path(other.path).read_bytes())
     _, out, _ = run(capsys, "inspect", bundle.path)
     assert f"of another bundle, digest {other.digest[:12]}: it does not count here" in out
-    assert "nobody; to approve it" in out
+    assert "not yet; to approve it" in out
     found = json.loads(run(capsys, "inspect", bundle.path, "--json")[1])
     assert [a["counts"] for a in found["approvals"]] == [False]
 
@@ -181,8 +181,8 @@ def test_the_newest_of_several_counts(bundle):
     ({"digest": "0" * 64}, "line 1 was altered"),
     ({"key_id": "0" * 16}, "line 1 was altered"),
     ({"public_key": "no key"}, "line 1 was altered"),
-    ({"schema": "robolearn.approval/1"}, "line 1 is no approval"),
-    ({"extra": 1}, "line 1 is no approval"),
+    ({"schema": "robolearn.approval/1"}, "line 1 is not a valid approval"),
+    ({"extra": 1}, "line 1 is not a valid approval"),
 ])  # fmt: skip
 def test_an_altered_approval_is_refused(bundle, change, message):
     approve(bundle.path, KEY, "reviewer-7")
@@ -244,7 +244,7 @@ def test_a_revocation_is_final_and_outlives_the_file_beside_the_bundle(bundle, t
     with pytest.raises(BundleError, match="was revoked by op-3"):
         require_not_revoked(bundle, bundle.path)
     revocations_path().write_bytes(b"{}\n")
-    with pytest.raises(BundleError, match="line 1 is no approval"):
+    with pytest.raises(BundleError, match="line 1 is not a valid approval"):
         require_not_revoked(bundle, bundle.path)
 
 

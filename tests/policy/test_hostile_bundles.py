@@ -209,7 +209,7 @@ FUNCTION = helper.make_function("mine", "F", ["x"], ["y"], [ADD], OPSET)
         (model(*[ADD] * 20_001), "more than 20,000 operators"),
         (model(ADD) + model(ADD), "it holds 2 graphs"),
         (b"", "it holds 0 graphs"),
-        (b"\xff" * 100, "it is no ONNX graph"),
+        (b"\xff" * 100, "it is not an ONNX graph"),
         (b"\x3a\xff\xff\xff\xff\x0f", "it was cut"),
         (b"\x3a\x80", "it was cut"),
         (b"\x3b", "unknown kind 3"),
@@ -304,7 +304,7 @@ def test_a_line_that_is_no_approval_is_refused(bundle, tmp_path, line):
     approve(copy, Ed25519PrivateKey.generate(), "reviewer-7")
     with approvals_path(copy).open("ab") as stream:
         stream.write(line + b"\n")
-    with pytest.raises(BundleError, match="line 2 is no approval"):
+    with pytest.raises(BundleError, match="line 2 is not a valid approval"):
         read_approvals(copy)
 
 

@@ -159,13 +159,13 @@ def test_the_quick_look_names_the_first_line_that_is_wrong(trail):
     assert chain_fault(trail.run_dir) == ""
     lines = trail.path.read_bytes().splitlines(keepends=True)
     for changed, fault in (
-        ([*lines[:1], *lines[2:]], "line 2 is not the record that was written there"),
+        ([*lines[:1], *lines[2:]], "line 2 is not the record that was written"),
         (
             [*lines[:2], lines[2].replace(b'"fields":{', b'"fields":{"x":1,')],
-            "line 3 is no record .* canonical",
+            "line 3 is not a record .* canonical",
         ),
-        ([b"[]\n"], "line 1 is no record as robolearn writes it: no record with a hash"),
-        ([seal({"fields": {}})[0]], "line 1 is no record as robolearn writes it: 'run_id'"),
+        ([b"[]\n"], "line 1 is not a valid record: no record with a hash"),
+        ([seal({"fields": {}})[0]], "line 1 is not a valid record: 'run_id'"),
     ):
         trail.path.write_bytes(b"".join(changed))
         assert re.match(fault, chain_fault(trail.run_dir))
@@ -184,5 +184,5 @@ def test_the_fields_of_a_record_are_what_is_relied_on():
     assert fields_fault("start", START | {"more": []}) == ""
     assert fields_fault("start", {"start": "1", "resumed_from": 0}).startswith("start: ")
     assert fields_fault("export", {"bundle": {"name": "x"}}).startswith("bundle.sha256: Field required")
-    assert fields_fault(7, {}) == fields_fault("end", []) == "kind is no text, or fields are no object"
+    assert fields_fault(7, {}) == fields_fault("end", []) == "kind is not text, or fields are no object"
     assert set(_FIELDS) == set(AUDIT_EVENTS)

@@ -82,7 +82,7 @@ def test_what_happened_is_stored_and_whole(session):
     waited = [event for event in events if event["fields"].get("text") == "it waited"]
     assert len(waited) >= 20
     problems = [event["fields"]["text"] for event in events if event["kind"] == "problem"]
-    assert "the disk refused to write and now accepts again" in problems
+    assert "the disk refused writes, and accepts them again" in problems
 
 
 def test_the_review_finds_no_clock_that_was_set(session):

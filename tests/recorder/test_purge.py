@@ -221,7 +221,7 @@ def test_a_changed_tombstone_is_found(purged):
     assert "does not follow from the one before" in altered(purged)["tombstone"]
     path.write_bytes(b"{}\n" + lines[1])
     texts = [finding.text for finding in verify(purged).findings if finding.kind == "tombstone"]
-    assert "is no tombstone as robolearn writes it" in texts[0]
+    assert "is not a valid tombstone" in texts[0]
 
 
 def resealed(log: Path, change) -> None:

@@ -112,7 +112,7 @@ def test_a_log_is_not_opened_where_it_could_not_be_trusted(tmp_path):
     (tmp_path / "bad.pem").write_text("no key")
     (tmp_path / "bad.pem").chmod(0o600)
     with pytest.raises(
-        LogError, match="cannot be opened: The log writer cannot start: .*bad.pem is no private key"
+        LogError, match="cannot be opened: The log writer cannot start: .*bad.pem is not a private key"
     ):
         open_log(tmp_path / "b", signing_key=tmp_path / "bad.pem")
     other = tmp_path / "other.yaml"

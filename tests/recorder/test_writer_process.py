@@ -336,7 +336,7 @@ def test_a_log_that_somebody_else_changes_is_a_failure_and_stays_one(tmp_path, c
     change(rig.directory)
     rig.rounds(2)
     assert rig.ring.status == ring_module.FAILED
-    assert f"Somebody else changed the safety log in {rig.directory}: {message}" in rig.ring.problem
+    assert f"Another process changed the safety log in {rig.directory}: {message}" in rig.ring.problem
     rig.push(1)
     assert rig.rounds(30, step=SECOND)
     assert rig.ring.status == ring_module.FAILED
@@ -681,13 +681,13 @@ def test_damaged_traces_are_read_as_far_as_they_go(whole):
     assert flaws(data[: third.end - 5]) == ["stops in the middle of a record"]
     assert flaws(data[: -len(MAGIC)]) == ["has bytes after its end, or lacks the closing mark"]
     # Every block after a damaged one needs it, up to the next plain cycle.
-    needs = "a block that needs what is missing or damaged before it"
+    needs = "a block that depends on missing or damaged data"
     assert flaws(changed(second.end - 1, bytes([data[second.end - 1] ^ 255])))[1:] == [needs]
     assert flaws(data[: first.start] + data[first.end :]) == [needs, needs]
     head = second.start + 9 + 22
-    assert flaws(changed(head + 4, b"\x05")) == ["a block of other cycles than it states", needs]
-    assert flaws(changed(head + 12, b"\x05")) == ["a block of other cycles than it states", needs]
-    assert flaws(changed(head + 16, b"\x05")) == ["a block of another size than it states", needs]
+    assert flaws(changed(head + 4, b"\x05")) == ["a block with wrong cycle numbers", needs]
+    assert flaws(changed(head + 12, b"\x05")) == ["a block with wrong cycle numbers", needs]
+    assert flaws(changed(head + 16, b"\x05")) == ["a block with a wrong size", needs]
     assert flaws(changed(second.start + 1, struct.pack("<Q", 1 << 40))) == ["stops in the middle of a record"]
     old = data[: first.start] + b"\x06" + struct.pack("<Q", 4) + b"rest" + data[first.start :]
     assert flaws(old) == [
@@ -826,7 +826,7 @@ def stuck_log(directory: Path, status: int = ring_module.WRITING, capacity: int 
 
 def test_a_writer_that_never_gets_ready_is_killed(tmp_path):
     log = stuck_log(tmp_path, ring_module.STARTING)
-    with pytest.raises(LogError, match="cannot be opened: it did not get ready within 0 s"):
+    with pytest.raises(LogError, match="cannot be opened: it was not ready within 0 s"):
         log._wait_until_ready(0.0)
 
 

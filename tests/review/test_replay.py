@@ -96,9 +96,7 @@ def test_a_changed_decision_is_located(log, tmp_path):
     assert found.total == 1
     assert found.disagreements[0].cycle == 100
     assert found.disagreements[0].what == "verdict"
-    assert found.summary.startswith(
-        f"1 of {found.cycles} decisions come out differently, the first in cycle 100: "
-    )
+    assert found.summary.startswith(f"1 of {found.cycles} decisions differ, the first in cycle 100: ")
     assert verify(tmp_path / "log").status == "altered"
 
 

@@ -57,8 +57,8 @@ def words(text: str) -> str:
 def test_what_was_not_checked_is_said(capsys, log):
     status, out, _ = run(capsys, "review", log)
     assert status == 0
-    assert "not checked: the log itself names it. Check it with --key" in words(out)
-    assert "not compared with one kept elsewhere. Compare it with --head" in words(out)
+    assert "not checked: it is from the log itself. Check it with --key" in words(out)
+    assert "not compared with a copy kept elsewhere. Compare it with --head" in words(out)
     assert head_hash(log)[:40] in out.replace("\n", "")
 
 
@@ -68,7 +68,7 @@ def test_a_log_of_the_key_and_the_head_given_passes_and_says_so(capsys, kept, lo
     head = {"file": tmp_path / "kept.json", "hash": head_hash(log), "HASH": head_hash(log).upper()}[form]
     status, out, _ = run(capsys, "review", log, "--key", kept / "log.pub", "--head", head)
     assert status == 0
-    assert "checked: as given" in words(out)
+    assert "checked: matches the given key" in words(out)
     assert "compared with the one given" in words(out)
     status, out, _ = run(capsys, "review", log, "--key", kept / "log.pub", "--head", head, "--json")
     found = json.loads(out)
@@ -94,7 +94,7 @@ def test_a_log_signed_with_another_key_is_recognised(capsys, kept, log):
     assert status == 1
     expected = keys.key_id(keys.load_public(kept / "log.pub"))
     assert f"expected key {expected}" in words(out)
-    assert "checked: NOT the one given" in words(out)
+    assert "checked: NOT the given key" in words(out)
     found = json.loads(run(capsys, "review", log, "--key", kept / "log.pub", "--json")[1])
     assert (found["key_checked"], found["key_as_expected"]) == (True, False)
     assert not any("no public key was given" in text for text in found["not_shown"])

@@ -93,7 +93,7 @@ def test_another_session_in_the_place_of_one_is_found(logs, tmp_path):
     shutil.copytree(tmp_path / "elsewhere" / "s1", logs / "s1")
     found = review_sessions(logs)
     assert kinds(found) == [("another_session", "s2/safety")]
-    assert "another was put in its place" in found.findings[0].text
+    assert "it was replaced by another" in found.findings[0].text
 
 
 def test_a_session_that_was_cut_after_the_next_had_begun_is_found(logs):
@@ -245,7 +245,7 @@ def test_the_command_lists_and_exports(logs, tmp_path):
 
 
 def test_the_command_purges_only_when_it_is_told_to(logs, monkeypatch):
-    assert "Nothing is past its retention time." in RUN.invoke(app, ["log", "purge", str(logs)]).stdout
+    assert "No records are past their retention time." in RUN.invoke(app, ["log", "purge", str(logs)]).stdout
     now = datetime.now(UTC) + timedelta(days=1827)
     monkeypatch.setattr("robolearn.cli.log.due", lambda folder: due(folder, now))
     log, words = logs / "s1" / "safety", ["log", "purge", str(logs / "s1" / "safety")]

@@ -229,7 +229,7 @@ def test_a_cut_tail_is_located_by_the_head_beside_the_log(log):
     verdict = verify(log)
     found = next(f for f in verdict.findings if f.kind == "cut_off")
     assert found.where == f"events.jsonl after line {len(lines) - 3} (seq {len(lines) - 4})"
-    assert "3 records were cut off" in found.text
+    assert "3 records were removed" in found.text
     assert "no_end" in kinds(verdict)
 
 

@@ -196,7 +196,7 @@ def test_a_continuous_joint_is_used_with_the_robot_files_range(tmp_path):
 def test_a_prismatic_joint_of_the_arm_is_refused_or_held(tmp_path):
     text = urdf(second="prismatic")
     with pytest.raises(
-        RobotError, match=r"'lift' on the way to 'tool0' is no hinge.*model.hold: \{lift: 0.0\}"
+        RobotError, match=r"'lift' on the way to 'tool0' is not a hinge.*model.hold: \{lift: 0.0\}"
     ):
         load_robot(write(tmp_path, text, arm(URDF)))
     held = arm(URDF | {"hold": {"lift": 0.1}}, joints=("turn", "bend"))
@@ -344,5 +344,5 @@ def test_what_is_no_parallel_gripper_is_refused(tmp_path, change, message):
 
 def test_a_gripper_whose_fingers_turn_is_refused(tmp_path):
     text = mjcf(hand=FINGERS.format(at=0.0, sign=1, range="0 .04")).replace('"slide"', '"hinge"')
-    with pytest.raises(RobotError, match="'lf' is no sliding finger; .*Cut the gripper"):
+    with pytest.raises(RobotError, match="'lf' is not a sliding finger; .*Cut the gripper"):
         load_robot(write(tmp_path, text, arm(HOLDING)))

@@ -74,7 +74,9 @@ def _wide_score(size: int) -> OodModel:
 
 def serve_until_ctrl_c(words: Sequence[str], folder: Path) -> str:
     """What `robolearn WORDS` says in a folder until it is ready and then interrupted; it must end in order."""
-    return _served(words, folder, "Ctrl-C ends it all", lambda process, _: process.send_signal(signal.SIGINT))
+    return _served(
+        words, folder, "Ctrl-C stops everything", lambda process, _: process.send_signal(signal.SIGINT)
+    )
 
 
 def serve_until_it_ends(words: Sequence[str], folder: Path, *, once_it_says: str) -> str:

@@ -114,7 +114,7 @@ def test_its_state_is_that_of_a_report_which_comes_now(graph):
     controller.state = "active"
     assert shake.check() == ""
     controller.state = None
-    assert "nothing tells whether /arm/forward_position_controller is active" in shake.check()
+    assert "it is unknown whether /arm/forward_position_controller is active" in shake.check()
     graph.drop()
 
 

@@ -107,7 +107,7 @@ def test_a_request_that_was_carried_out_or_altered_counts_no_more(session):
     accepted, text = operate(arm, fields)
     assert accepted, text
     assert "Reset by this-machine: cell checked" in text
-    assert "carried out already" in operate(arm, fields)[1]
+    assert "was already carried out" in operate(arm, fields)[1]
     assert "has the fields" in operate(arm, {"verb": "reset"})[1]
 
 

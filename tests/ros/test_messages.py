@@ -133,7 +133,7 @@ def test_those_who_can_never_hear_each_other_are_named(make_node):
     assert polled["/well"].misfits() == []
     (lossy,), (other,) = polled["/lossy"].misfits(), polled["/other"].misfits()
     assert lossy == (
-        "there and this node do not hear each other on /lossy: Best effort publisher and reliable subscription"
+        "there and this node have incompatible QoS on /lossy: Best effort publisher and reliable subscription"
     )
     assert other == "there has /other as sensor_msgs/msg/Range, expected std_msgs/msg/Float64"
     there.create_subscription(Float64, "/told", lambda _: None, qos(1))

@@ -44,7 +44,7 @@ def test_another_one_on_the_controllers_topic_always_stops(exclusive):
     graph = Graph()
     graph.publishers[COMMANDS] = ["safety_node", "stranger"]
     assert watch(graph, exclusive).stops == (
-        f"1 other publisher(s) on {COMMANDS}: this monitor no longer decides alone what the arm does (stranger)"
+        f"1 other publisher(s) on {COMMANDS}: this monitor is not the only source of commands (stranger)"
     )
 
 

@@ -31,7 +31,7 @@ def safety():
 
 
 def watch(safety, monkeypatch):
-    """Whether a stop was asked for, cycle by cycle."""
+    """Whether a stop was requested, cycle by cycle."""
     asked, check = [], safety.monitor.check
 
     def checked(command, measured, surroundings, now_s):
@@ -142,7 +142,7 @@ def test_whoever_cannot_be_heard_on_the_enabling_device_is_named(safety):
         safety._watch_fit()
         time.sleep(0.05)
     stranger.destroy_node()
-    expected = "stranger and this node do not hear each other on /robolearn/enabling_device"
+    expected = "stranger and this node have incompatible QoS on /robolearn/enabling_device"
     assert expected in safety._problems["fit"]
 
 

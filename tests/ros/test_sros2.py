@@ -85,8 +85,7 @@ def test_what_was_to_be_protected_is_not_served_without_protection(
     assert end.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
     assert (
-        "SROS 2 was asked for and cannot be enforced: the installed ROS 2 middleware was built without"
-        in said
+        "SROS 2 is required but cannot be enforced: the installed ROS 2 middleware was built without" in said
     )
     assert "Nothing was started" in said
 

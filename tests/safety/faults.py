@@ -113,7 +113,7 @@ def _(a, g):
     return "finite" if a.limits.mode.enabling_device.value == "required" else None
 
 
-@fault("clock is no number")
+@fault("clock is not a number")
 def _(a, g):
     g.now = float(a.rng.choice(NOT_NUMBERS))
     return "finite"

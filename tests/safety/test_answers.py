@@ -99,7 +99,7 @@ def test_a_mode_that_there_is_not_is_no_choice():
 def test_a_change_of_mode_names_who_asks(state):
     rig = into(state)
     assert rig.monitor.set_mode("collaborative", "") == Answer(
-        False, "A change of mode names who asks for it."
+        False, "A change of mode must name the operator."
     )
     assert rig.monitor.mode == "automatic"
 
@@ -149,7 +149,7 @@ def test_the_answers_to_a_start_and_a_reset():
 def test_a_reset_names_who_asks_and_why(state, who, why):
     rig = into(state)
     answer = rig.monitor.reset(rig.now, rig.measured(), who, why)
-    assert answer == Answer(False, "A reset names who asks for it and why.")
+    assert answer == Answer(False, "A reset must name the operator and the reason.")
     assert rig.monitor.state is state
 
 
@@ -163,7 +163,7 @@ def test_only_what_is_stopped_can_be_reset(state):
 def test_a_start_names_who_asks(state):
     rig = into(state)
     answer = rig.monitor.start(rig.now, rig.measured(), "")
-    assert answer == Answer(False, "A start names who asks for it.")
+    assert answer == Answer(False, "A start must name the operator.")
     assert rig.monitor.state is state
 
 

@@ -209,7 +209,9 @@ def test_a_jump_that_is_refused_is_not_where_the_next_is_judged_from():
 def test_what_goes_on_where_it_jumped_to_is_not_believed_later():
     inputs, far = inputs_at(), PLACE + 0.5 * np.eye(N)[2]
     record = track(PLACE, *[far] * 500, inputs=inputs)[1]  # in a second it could be there
-    text = f"{NAMES[2]}: the joint state goes on where it jumped to, 0.5 rad from where the arm was"
+    text = (
+        f"{NAMES[2]}: the joint state stays at the position that it jumped to, 0.5 rad from where the arm was"
+    )
     source = LIMITS.source("state_jump_max_rad")
     assert record == Record(
         "state_jump", pytest.approx(0.5), 0.0, pytest.approx(-0.5), "rad", source, text, NAMES[2]
@@ -531,7 +533,7 @@ def test_nothing_is_wrong_around():
 
 
 def test_a_request_to_stop():
-    expected = Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was asked for")
+    expected = Record("stop_request", 1.0, 0.0, -1.0, "1", "operator", "a stop was requested")
     assert inputs_at().surroundings(around(stop_requested=True), LIMITS) == expected
 
 
@@ -556,7 +558,7 @@ def test_the_enabling_device_was_heard_a_short_while_ago():
         "the enabling device is stamped in the future",
     )  # fmt: skip
     assert inputs_at().surroundings(around(**held, enabling_stamp_s=None), MANUAL) == Record(
-        "enabling_age", -1.0, 0.0, -1.0, "s", "profile", "the enabling device has no time of its last message"
+        "enabling_age", -1.0, 0.0, -1.0, "s", "profile", "the enabling device has no time stamp"
     )
     assert inputs_at().surroundings(around(**held, enabling_stamp_s=np.nan), MANUAL) == own(
         "finite", "enabling device stamp is nan"

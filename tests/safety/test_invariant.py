@@ -169,7 +169,7 @@ def look_at_the_newest(monitor, patch):
 
 
 def follow_no_number(monitor, patch):
-    """What is no number is clamped, as arithmetic does it."""
+    """What is not a number is clamped, as arithmetic does it."""
     patch.setattr(comparisons, "finite", lambda *_: None)
 
 

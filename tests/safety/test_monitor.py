@@ -118,7 +118,7 @@ def test_start_and_reset_need_a_fresh_reading_of_an_arm_at_rest():
 def test_no_start_while_the_arm_is_not_where_it_is_held():
     rig = Rig(profile=profile_with(standstill_drift_max_rad=1.0), start=False)
     rig.push(rig.position + 0.15)
-    text = "No start: the arm is not where it is held. Check that its controller is active."
+    text = "No start: the arm is not at its held position. Check that its controller is active."
     assert rig.start().text == text
 
 

@@ -91,7 +91,7 @@ def test_a_pair_that_the_model_does_not_have_is_refused():
     robot = load_robot("ur5e")
     named = SelfDistance(source="test", trust="model", pairs=[["forearm_link", "hand"]])
     wrong = replace(robot, file=robot.file.model_copy(update={"self_distance": named}))
-    with pytest.raises(RobotError, match="names 'hand', which is no link.*Links: base, shoulder_link"):
+    with pytest.raises(RobotError, match="names 'hand', which is not a link.*Links: base, shoulder_link"):
         ArmModel(wrong, {}, None).gaps(0.01)
 
 

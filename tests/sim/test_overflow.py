@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import robolearn
-from robolearn.sim import mjx
+from robolearn.env.task import task_classes
+from robolearn.sim.physics import Room
 
 
 @pytest.mark.slow
 def test_a_world_without_room_for_its_contacts_is_counted_and_ends_as_failed(monkeypatch):
     """Room for fewer constraint rows than a box on the table has; in world 0 the box is in the air and has none."""
-    monkeypatch.setattr(mjx, "CONSTRAINTS_PER_ENV", 8)
+    monkeypatch.setattr(task_classes()["push"], "rooms", {"fr3": Room(contacts=48, rows=8)})
     env = robolearn.make("fr3/push", 2, "warp", {"randomization": {"action_delay_ms": [0.0, 0.0]}})
     state = jax.jit(env.reset)(jax.random.key(0))
     height = env.model.joint("box").qposadr[0] + 2

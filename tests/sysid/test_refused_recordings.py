@@ -30,7 +30,7 @@ def _refused(words, folder, capsys):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"still": range(6)}, "holds no motion: no joint is commanded to move; a range of 0.02 rad"),
+        ({"still": range(6)}, "contains no motion: no joint is commanded to move; a range of 0.02 rad"),
         ({"still": (4,)}, "wrist_2_joint never moves; of every joint a range of 0.02 rad"),
         ({"duration_s": 3.0}, "has 3.0 s of commands and measurements together, at least 8 s are needed"),
         ({"effort": True}, "has effort without a unit: drivers report Nm or A there. Say which with --effort-unit"),
@@ -74,6 +74,8 @@ def test_a_dataset_without_its_unit_is_refused(tmp_path, capsys):
 
 def test_what_is_no_recording_is_refused(tmp_path, capsys):
     (tmp_path / "x.mcap").write_bytes(b"no MCAP file")
-    assert "is no rosbag2 MCAP file" in _refused([tmp_path / "x.mcap", "--robot", "ur5e"], tmp_path, capsys)
+    assert "is not a rosbag2 MCAP file" in _refused(
+        [tmp_path / "x.mcap", "--robot", "ur5e"], tmp_path, capsys
+    )
     said = _refused([tmp_path / "nowhere", "--robot", "ur5e"], tmp_path, capsys)
-    assert "is no safety log (events.jsonl), MCAP file or LeRobotDataset" in said
+    assert "is not a safety log (events.jsonl), MCAP file or LeRobotDataset" in said

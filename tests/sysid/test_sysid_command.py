@@ -84,7 +84,7 @@ def test_another_arm_and_what_is_no_recording_are_refused(log, tmp_path):
     assert isinstance(outcome.exception, DataError)
     assert "is of the arm 'ur5e', not of 'fr3'" in str(outcome.exception)
     outcome = _run("sysid", "fit", tmp_path, "--robot", "ur5e")
-    assert "is no safety log" in str(outcome.exception)
+    assert "is not a safety log" in str(outcome.exception)
     outcome = _run("sysid", "fit", folder, "--robot", "ur5e", "--effort-unit", "lbft")
     assert "Unknown effort unit 'lbft'" in str(outcome.exception)
     assert not list(tmp_path.iterdir())

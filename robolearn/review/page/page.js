@@ -45,7 +45,7 @@ function summaryCards() {
   const replay = D.replay, nearest = S.nearest, stops = D.stops.length;
   const card = (label, big, small, tone) => el("div", {cls: `card ${tone || ""}`}, el("div", {cls: "label"}, label), el("b", {}, big), el("span", {}, small));
   return el("div", {cls: "cards"},
-    card("Integrity", V.status, V.status === "intact" ? "nothing changed, ended in order" : count(V.findings.filter(f => f.weight !== "note").length, "finding"), TONE[V.status]),
+    card("Integrity", V.status, V.status === "intact" ? "unmodified, closed properly" : count(V.findings.filter(f => f.weight !== "note").length, "finding"), TONE[V.status]),
     card("Replay", replay ? (replay.agrees ? "agrees" : count(replay.total, "difference")) : "not made", replay ? `${count(replay.cycles, "cycle")} decided again` : "run robolearn review", replay ? (replay.agrees ? "good" : "bad") : "warn"),
     card("Recorded", duration(S.duration_s), `${count(S.cycles, "cycle")}, ${count(V.events, "event")}`),
     card("Stops", String(stops), stops ? `first: ${words(D.stops[0].fields.records[0]?.rule || "no rule")}` : "none in this log", stops ? "warn" : ""),
@@ -70,7 +70,7 @@ section("Identification and digests", "What was recorded, by what, and how to re
   const listed = (value) => value !== null && typeof value === "object" ? Object.entries(value).map(([k, v]) => `${words(k)}: ${v === "" ? "not set" : v}`).join("; ") : String(value);
   put("Session", el("code", {}, START.session_id));
   put("Deployment", START.deployment_id);
-  put("Began", D.events[0][1]); put("Ended", `${D.events[D.events.length - 1][1]}${V.ended ? "" : " (last record; not ended in order)"}`);
+  put("Began", D.events[0][1]); put("Ended", `${D.events[D.events.length - 1][1]}${V.ended ? "" : " (last record; not closed properly)"}`);
   put("Arm", `${D.robot.label} (${START.robot.name}), ${D.robot.joints.length} joints: ${D.robot.joints.join(", ")}`);
   const ran = D.sources.listed.filter(s => s.followed), idle = D.sources.listed.filter(s => !s.followed);
   put("Policies that ran", ran.length ? el("div", {id: "ran"}, ran.map(ranLine)) : "none: no command was followed");
@@ -97,7 +97,7 @@ section("Intended use and exclusions", "What robolearn is for, and what it must 
     el("li", {}, "It runs in one channel on a general-purpose computer and operating system; it can ask for a braking motion and hold, and cannot cut power."),
     el("li", {}, "The stop device of the cell, guards, enabling devices and sensors for persons are rated equipment outside robolearn."),
     el("li", {}, "The monitor is deterministic and never learns or tunes itself. The policy behind it may be learned and has no part in limiting."),
-    el("li", {}, "This page reports what was recorded. It is no assessment of conformity with any act or standard.")),
+    el("li", {}, "This page reports what was recorded. It is not an assessment of conformity with any act or standard.")),
   el("h3", {}, "Looked at by the monitor"),
   list(["Commands: finite, right joints, age, jump; measurement: age, tracking of the command.", "Joint position, velocity, acceleration, jerk; torque estimate where the maker publishes limits.", "Speed of TCP, elbow and every capsule; workspace regions for every capsule; distance of links to each other.", "Distance to a person as one sensor reports it, and contact limits, where the profile does not say otherwise.", "Stopping time and distance: a command passes only if the arm could brake from it inside all limits."]),
   el("h3", {}, "Not looked at"),

@@ -44,7 +44,7 @@ class NodeLog:
 
 
 class DecisionReport:
-    """Publishes decisions. `reason` is why a stop was asked for, of a stop by the rule stop_request."""
+    """Publishes decisions. `reason` is why a stop was requested, of a stop by the rule stop_request."""
 
     def __init__(self, node: Node, log: NodeLog, robot: str, profile_digest: str):
         self._out = node.create_publisher(DiagnosticStatus, TOPIC, qos(50, latched=True))
@@ -55,7 +55,7 @@ class DecisionReport:
         self.reason = ""
 
     def tell(self, decision: Decision, mode: str, asked: str, now_ns: int) -> None:
-        """One cycle's decision. asked: why a stop was asked for in this cycle; empty if none was."""
+        """One cycle's decision. asked: why a stop was requested in this cycle; empty if none was."""
         if decision.latched and self._before in (State.HOLDING, State.RUNNING):
             self.reason = asked
             self._log.error(f"Stop: {self._text(decision)}")

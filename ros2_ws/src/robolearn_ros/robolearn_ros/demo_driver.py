@@ -267,7 +267,7 @@ class Driver:
                 if s.state in STOPPED:
                     self._recover_unexpected()
                     break
-        raise DriverError("The arm could not be brought to move: the policy does not follow its goals.")
+        raise DriverError("The arm did not move: the policy does not follow its goals.")
 
     def _stays(self) -> bool:
         """Whether the arm stays where it is, whatever the policy sends, for a third of a second."""

@@ -28,7 +28,7 @@ from robolearn_ros.messages import NeverExecuted, Polled, qos
 ANSWER_S = 1.0  # for the parameters
 REPORT_S = 2.5  # for a report of the controller manager: they come at 1 Hz
 FOLLOWS_S = 1.0  # for robolearn's controller to see the stream at rest for 0.1 s
-STREAM_RESTS_S = 0.3  # where nothing tells whether it follows: it asks for 0.1 s
+STREAM_RESTS_S = 0.3  # the controller requires 0.1 s; used where it is unknown whether it follows
 _LOOK_S = 0.005
 _ACTIVITY = "Controllers Activity"
 

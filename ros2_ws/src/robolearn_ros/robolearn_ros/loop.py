@@ -98,7 +98,7 @@ class RealTime:
 def request_real_time(priority: int) -> RealTime:
     """SCHED_FIFO for the calling thread and locked memory for the process, where permitted. 0 asks for neither."""
     if priority == 0:
-        return RealTime(False, False, "real-time priority was not asked for (rt_priority is 0)")
+        return RealTime(False, False, "real-time priority is off (rt_priority is 0)")
     missing = []
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))

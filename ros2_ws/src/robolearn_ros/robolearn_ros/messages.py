@@ -65,7 +65,7 @@ def misfits(node: Node, topic: str, kind: type[Any], profile: QoSProfile, *, rea
             found.append(f"{other.node_name} has {topic} as {other.topic_type}, expected {expected}")
         elif verdict == QoSCompatibility.ERROR:
             why = reason.removeprefix("ERROR: ").rstrip(";")
-            found.append(f"{other.node_name} and this node do not hear each other on {topic}: {why}")
+            found.append(f"{other.node_name} and this node have incompatible QoS on {topic}: {why}")
     return found
 
 

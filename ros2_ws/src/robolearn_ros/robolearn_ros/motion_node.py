@@ -29,9 +29,9 @@ from robolearn_ros.parameters import Parameter, declare
 PARAMETERS = (
     Parameter("motion", "", "path of the motion, an MCAP file of `robolearn sysid excite`"),
     Parameter("robot", "fr3", "robot name or robot YAML"),
-    Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
+    Parameter("joint_prefix", "", "prefix of the driver's joint names"),
     Parameter("command_rate_hz", 500.0, "rate of commands", "Hz", 50, 1000),
-    Parameter("state_topic", "", "joint states; empty for the fastest that the robot file names"),
+    Parameter("state_topic", "", "joint state topic; empty for the fastest one in the robot file"),
     replace(PHASE, default=0.35),
     RT_PRIORITY,
     STATS_PATH,

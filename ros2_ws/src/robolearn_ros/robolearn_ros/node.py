@@ -27,8 +27,10 @@ from robolearn_ros.parameters import Parameter
 REST_MAX_S = 5.0  # from the request to end on: far above the longest braking that a profile allows
 
 RT_PRIORITY = Parameter("rt_priority", 40, "SCHED_FIFO priority of the control loop, 0 for none", "", 0, 95)
-PHASE = Parameter("phase", 0.0, "where in the period of the monotonic clock this loop ticks", "periods", 0, 1)
-STATS_PATH = Parameter("stats_path", "", "file to which loop statistics are written at the end, as JSON")
+PHASE = Parameter(
+    "phase", 0.0, "phase of this loop within the period of the monotonic clock", "periods", 0, 1
+)
+STATS_PATH = Parameter("stats_path", "", "file for loop statistics, written as JSON at the end")
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,

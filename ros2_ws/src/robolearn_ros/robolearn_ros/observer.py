@@ -112,7 +112,7 @@ class Observer:
             if time.monotonic() > deadline:
                 last = self.told[-1].text if self.told else "nothing was decided"
                 raise DriverError(
-                    f"{what} did not happen within {timeout_s:g} s. The monitor's last word: {last}."
+                    f"{what} did not happen within {timeout_s:g} s. The monitor's last decision: {last}."
                 )
             self.step()
 

@@ -50,7 +50,7 @@ def send_goal(node: Node, position: list[float]) -> Answer:
     publisher = node.create_publisher(PointStamped, GOAL_TOPIC, qos(1))
     if not _wait(node, lambda: publisher.get_subscription_count() > 0):
         topic = node.resolve_topic_name(GOAL_TOPIC)
-        return False, f"Nobody listens on {topic}: is the policy node configured?"
+        return False, f"No subscriber on {topic}: is the policy node configured?"
     message = PointStamped()
     message.header.frame_id = "base"
     message.header.stamp = node.get_clock().now().to_msg()

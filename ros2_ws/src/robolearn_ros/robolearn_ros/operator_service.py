@@ -86,11 +86,11 @@ def operate_request(fields: dict[str, str]) -> SetParametersAtomically.Request:
 
 
 def _fields(request: SetParametersAtomically.Request) -> dict[str, str]:
-    """The fields of a request. Raises OperatorError for a field that is no text, or is there twice."""
+    """The fields of a request. Raises OperatorError for a field that is not text, or is there twice."""
     fields: dict[str, str] = {}
     for parameter in request.parameters:
         if parameter.value.type != ParameterType.PARAMETER_STRING or parameter.name in fields:
-            raise OperatorError("Each field of a request is text, and there once.")
+            raise OperatorError("Each field of a request must be text and occur once.")
         fields[parameter.name] = parameter.value.string_value
     return fields
 
@@ -98,5 +98,5 @@ def _fields(request: SetParametersAtomically.Request) -> dict[str, str]:
 def _closed(_: Any) -> SetParametersResult:
     return SetParametersResult(
         successful=False,
-        reason="The safety node's parameters are fixed while it runs. Change the deployment file, and start anew.",
+        reason="The safety node's parameters are fixed while it runs. Change the deployment file and restart.",
     )

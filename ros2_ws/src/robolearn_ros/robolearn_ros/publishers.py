@@ -59,13 +59,13 @@ class PublisherWatch:
         topic = self._command_topic
         if not self._listener:
             heard = self._node.count_subscribers(topic) > 0
-            return "" if heard else f"nobody listens on {topic}: is the controller active?"
+            return "" if heard else f"no subscriber on {topic}: is the controller active?"
         readers = self._node.get_subscriptions_info_by_topic(topic)
         if any(f"{one.node_namespace.rstrip('/')}/{one.node_name}" == self._listener for one in readers):
             return ""
         others = sorted({one.node_name for one in readers} - {self._node.get_name()})
-        heard = f" ({_names(others)} does, and is no controller)" if others else ""
-        return f"{self._listener} does not listen on {topic}{heard}: is the controller active?"
+        heard = f" ({_names(others)} does, and is not a controller)" if others else ""
+        return f"{self._listener} does not subscribe to {topic}{heard}: is the controller active?"
 
     def _others_on_command_topic(self) -> str:
         guard = self._guard()

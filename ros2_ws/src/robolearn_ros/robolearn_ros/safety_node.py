@@ -133,7 +133,7 @@ class SafetyNode:
         self.handshake = Handshake(node, self._controller) if p["check_controller"] else None
         gate = OperatorGate(operators_from_list(p["operators"]))
         if gate.empty:
-            node.get_logger().warning("No operator is known: nobody can start this arm. Set `operators`.")
+            node.get_logger().warning("operators is empty: nobody can start this arm. Set `operators`.")
         OperatorService(
             node, gate, self._carry_out, lambda: self._ask(self._stop),
             lambda text: self._event("finding", about="operator", text=text),
@@ -194,7 +194,7 @@ class SafetyNode:
         if self._reader.derived is not self._derived:
             self._derived = self._reader.derived
             how = (
-                "are derived from positions: the driver tells none"
+                "are derived from positions: the driver publishes none"
                 if self._derived
                 else "come from the driver"
             )

@@ -127,7 +127,7 @@ class CellSignals:
 
 
 def nearest_m(distances_m: Sequence[float]) -> float:
-    """The distance that counts of several that came in one cycle: the smallest, and before it what is no number."""
+    """The distance that counts of several that came in one cycle: the smallest, and before it what is not a number."""
     return min(distances_m, key=lambda distance: -math.inf if math.isnan(distance) else distance)
 
 

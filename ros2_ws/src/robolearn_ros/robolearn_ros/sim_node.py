@@ -48,28 +48,27 @@ from robolearn_ros.simulation import Arm, Trajectory
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML"),
-    Parameter("task", "", "task whose scene surrounds the arm, such as reach; empty for a bare floor"),
-    Parameter("rate_hz", 500.0, "rate of physics, of the raw joint states and of applying commands", "Hz", 50, 1000),
-    Parameter("joint_prefix", "", "what the arm's driver puts before each joint name"),
+    Parameter("task", "", "task whose scene is simulated, such as reach; empty for a bare floor"),
+    Parameter("rate_hz", 500.0, "rate of physics, raw joint states and command updates", "Hz", 50, 1000),
+    Parameter("joint_prefix", "", "prefix of the driver's joint names"),
     Parameter("state_topic", "", "joint states at the driver's slow rate; empty for the robot file's"),
     Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
     Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
     Parameter("base_frame", "base", "frame of the object poses"),
     Parameter("person_sensor", True, "publish a simulated person sensor"),
-    Parameter("person_topic", "robolearn/person_range", "what the simulated person sensor publishes on"),
+    Parameter("person_topic", "robolearn/person_range", "topic of the simulated person sensor"),
     Parameter(
-        "person_distance_m", 5.0, "what the simulated person sensor tells; may be changed while running", "m", 0, 20,
-        read_only=False,
+        "person_distance_m", 5.0, "distance that the simulated person sensor reports; may be changed while running",
+        "m", 0, 20, read_only=False,
     ),
     Parameter("position_noise_rad", 0.0, "standard deviation of measured joint positions", "rad", 0, 0.1),
     Parameter("velocity_noise_rad_s", 0.0, "standard deviation of measured joint velocities", "rad/s", 0, 1),
-    Parameter("state_delay_s", 0.0, "age of joint states when they are published", "s", 0, 0.2),
-    Parameter("damping_share", 1.0, "joint damping of the plant over that of the model", "", 0, 100),
-    Parameter("gain_share", 1.0, "servo stiffness of the plant over that of the model", "", 0.1, 10),
+    Parameter("state_delay_s", 0.0, "delay of the published joint states", "s", 0, 0.2),
+    Parameter("damping_share", 1.0, "joint damping of the plant, relative to the model", "", 0, 100),
+    Parameter("gain_share", 1.0, "servo stiffness of the plant, relative to the model", "", 0.1, 10),
     Parameter("effort", False, "publish the torques of the drives with the joint states"),
-    Parameter("plant", "", "an arm that is not the model: a name in configs/plants, or a YAML"),
-    Parameter("controller", "forward", "what makes targets of commands: a forward or a trajectory controller, or "
-              "robolearn's", "", None, None, KINDS),
+    Parameter("plant", "", "simulate another arm than the model: a name in configs/plants, or a YAML"),
+    Parameter("controller", "forward", "simulated controller: forward, trajectory or robolearn", "", None, None, KINDS),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
@@ -314,7 +313,7 @@ class SimNode:
         if self.controller is not None:
             values |= self.controller.values()
         level, text = (
-            (WARN, f"{self.refused} commands were no finite joint targets")
+            (WARN, f"{self.refused} commands were not finite joint targets")
             if self.refused
             else (OK, "running")
         )

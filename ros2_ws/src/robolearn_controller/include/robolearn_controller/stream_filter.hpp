@@ -35,14 +35,14 @@ enum class Reason : std::uint8_t
   kGap,               // two samples in a row are further apart in time than late_max_s
   kJump,              // two samples are further apart in space than the velocity bound allows
   kTooFast,           // a sample's velocity is above the bound
-  kNotFinite,         // a position or velocity is no finite number
+  kNotFinite,         // a position or velocity is not a finite number
   kBackwards,         // a stamp well before one that came earlier
   kConflict,          // two samples with one stamp differ: two senders
   kOutsideLimits,     // a position outside the position bounds
   kCannotFollow,      // the bounds keep the motion too far from the stream
   kHeldUp,            // the control loop was held up for longer than lag_max_s
   kClockBackwards,    // the controller's own clock went backwards
-  kStateNotFinite,    // a measured value, or a feed-forward torque, is no finite number
+  kStateNotFinite,    // a measured value, or a feed-forward torque, is not a finite number
   kQueueFull,         // samples came faster than the control loop takes them
   kRequested,         // somebody asked for it
   kAway,              // a stream away from the held position is not begun to be followed

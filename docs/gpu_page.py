@@ -1,0 +1,154 @@
+"""The page of what was measured on a GPU, from docs/results/gpu.json; without that file it says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "gpu.json"
+HEAD = """# Measured on a GPU
+
+`benchmarks/gpu.sh WHEELS`, or `python -m benchmarks.gpu` where everything is installed, measures it in at most eight
+minutes and writes `docs/results/gpu.json`, of which this page is made.
+"""
+NOT_YET = (
+    "**Not measured yet**: no machine with a GPU could be had. On paper: [Scaling](../explain/scaling.md)."
+)
+
+
+def gpu_page(path: Path = RESULTS) -> str:
+    """The page as Markdown."""
+    if not path.is_file():
+        return f"{HEAD}\n{NOT_YET}\n"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    parts = report["parts"]
+    device = parts.get("device", {}).get("found", {})
+    if report["small"] or device.get("platform") not in ("gpu", "cuda", "rocm"):
+        return f"{HEAD}\n{NOT_YET}\n"
+    sections = [
+        HEAD,
+        _on(report, device),
+        _steps(parts),
+        _training(parts),
+        _learning(parts),
+        _agreement(parts),
+    ]
+    return "\n".join(filter(None, [*sections, _memory(parts), _graphs(parts), _endings(parts)]))
+
+
+def _on(report: Mapping[str, Any], device: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {which}" for name, which in device["versions"].items())
+    return (
+        f"{device['count']} x {device['kind']} ({device['nvidia_smi']}), {report['date']}, commit "
+        f"{report['commit'] or 'not known'}; {versions}. Engine: `{report['engine']}`.\n"
+    )
+
+
+def _steps(parts: Mapping[str, Any]) -> str:
+    found = _found(parts, "steps")
+    rows = [
+        (n, *(_count(row.get(f"{name}_per_s")) for name in ("bare", "engine", "engine_drawn")),
+         _share(row.get("engine_per_bare")), _mb(row.get("peak_bytes")))
+        for n, row in found.get("by_num_envs", {}).items()
+    ]  # fmt: skip
+    head = ("simulations", "bare mujoco_warp", "our engine", "with drawn physics", "ours / bare", "peak, MB")
+    return _section(f"Physics steps/s, {found.get('task')}", head, rows)
+
+
+def _training(parts: Mapping[str, Any]) -> str:
+    rows = []
+    for name, task in _tasks(parts, "train_"):
+        found = _found(parts, name)
+        whole = found.get("iteration_s")
+        times = [found.get(key) for key in ("environments_alone_s", "physics_alone_s")]
+        shares = [_share(took / whole if took and whole else None) for took in times]
+        on_device = found.get("device_time", {})
+        rows.append((task, found.get("num_envs"), _count(found.get("control_steps_per_s")), *shares,
+                     on_device.get("launches", "-"), on_device.get("device_to_host_copies", "-"),
+                     _seconds(found.get("compile_s")), _mb(found.get("peak_bytes"))))  # fmt: skip
+    head = ("task", "environments", "control steps/s, all in", "environments alone", "physics alone", "launches",
+            "copies to the host", "compiling, s", "peak, MB")  # fmt: skip
+    return _section("Training, PPO all in", head, rows)
+
+
+def _learning(parts: Mapping[str, Any]) -> str:
+    rows = []
+    for name, task in _tasks(parts, "learn_"):
+        found, alone = _found(parts, name), task.endswith("_alone")
+        reached = found.get("reached", {})
+        times = [_seconds(reached.get(mark, {}).get("after_compiling_s")) for mark in ("0.90", "0.99")]
+        rows.append((task.removesuffix("_alone"), "no" if alone else "yes", found.get("num_envs"), *times,
+                     _seconds(found.get("compiled_after_s")), _share(found.get("best_success"))))  # fmt: skip
+    head = (
+        "task",
+        "expert",
+        "environments",
+        "90 % after, s",
+        "99 % after, s",
+        "ready to train after, s",
+        "best",
+    )
+    return _section("Learning, from the end of compiling", head, rows)
+
+
+def _agreement(parts: Mapping[str, Any]) -> str:
+    found = _found(parts, "agreement")
+    rows = []
+    for task, row in found.get("by_task", {}).items():
+        pairs = [f"{row['native'][k]:.3g} / {row['other'][k]:.3g}" for k in ("achieved", "force", "moved")]
+        rows.append((task, *pairs, "; ".join(row["wrong"]) or "yes"))
+    head = ("task", "goal met", "push, N or Nm", "moved, m or rad", "agrees")
+    return _section(f"Native / this engine, over {found.get('seconds')} s", head, rows)
+
+
+def _memory(parts: Mapping[str, Any]) -> str:
+    rows = [
+        (n, _mb(row.get("state_bytes")), _mb(row["program_bytes"]["temp"]), _mb(row.get("peak_bytes")))
+        for n, row in _found(parts, "memory").get("by_num_envs", {}).items()
+    ]
+    return _section("Memory of a training, MB", ("environments", "state", "XLA's temporaries", "peak"), rows)
+
+
+def _graphs(parts: Mapping[str, Any]) -> str:
+    rates = _found(parts, "graphs").get("engine_drawn_per_s", {})
+    rows = [(mode, _count(rate)) for mode, rate in rates.items()]
+    return _section("CUDA graphs of warp", ("mode", "physics steps/s"), rows)
+
+
+def _endings(parts: Mapping[str, Any]) -> str:
+    rows = [(n, p["ending"], p.get("why", "")) for n, p in parts.items() if p["ending"] != "finished"]
+    return _section("Parts that did not finish", ("part", "ending", "why"), rows)
+
+
+def _found(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return parts.get(name, {}).get("found", {})
+
+
+def _tasks(parts: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:
+    return [(name, name.removeprefix(prefix)) for name in parts if name.startswith(prefix)]
+
+
+def _section(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table under its title; nothing where there are no rows."""
+    if not rows:
+        return ""
+    lines = [head, ["---"] * len(head), *rows]
+    return f"## {title}\n\n" + "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _mb(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1e6:,.0f}"

@@ -1,0 +1,218 @@
+"""The measurement on a GPU: what a part has found is kept whatever becomes of it, and the others still run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+
+import gpu_page  # noqa: E402
+
+SCRIPT = ROOT / "benchmarks" / "gpu.sh"
+PARTS = {
+    "device": "write(1); write(2)",
+    "kernels": "write(1); raise RuntimeError('no such kernel')",
+    "steps": "import os, subprocess; write(1); subprocess.Popen(['sleep', '300']); import time; time.sleep(300)",
+    "agreement": "os.kill(os.getpid(), 9)",
+    "memory": "write(3)",
+}
+
+
+def stand_in(name, into, engine, small):
+    """A part that writes numbers, and then does what PARTS says."""
+    head = f"import os\ndef write(n): open({str(into)!r}, 'w').write('{{\"n\": %d}}' % n)\n"
+    return [sys.executable, "-c", head + PARTS[name]]
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "PARTS", dict.fromkeys(PARTS, (30.0, "")) | {"steps": (1.0, "")})
+    monkeypatch.setattr(gpu, "_LEAST_S", 0.1)
+    out = tmp_path / "there" / "gpu.json"
+    gpu.run([*PARTS], out, engine="warp", minutes=1.0, small=False, command=stand_in)
+    return json.loads(out.read_text())
+
+
+def test_each_part_says_how_it_ended_and_what_it_had_found(report):
+    parts = report["parts"]
+    assert {name: part["ending"] for name, part in parts.items()} == {
+        "device": "finished", "kernels": "failed", "steps": "out of time", "agreement": "failed", "memory": "finished",
+    }  # fmt: skip
+    assert [parts[name]["found"] for name in PARTS] == [{"n": 2}, {"n": 1}, {"n": 1}, {}, {"n": 3}]
+    assert "no such kernel" in parts["kernels"]["said"][-1]
+    assert parts["steps"]["why"] == "killed after 1 s"
+    assert parts["agreement"]["why"] == "signal 9"
+
+
+def test_what_a_killed_part_had_started_ends_with_it(report):
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert report["parts"]["steps"]["took_s"] < 30
+    assert "sleep 300" not in listed.splitlines()
+
+
+def test_what_is_found_is_on_disk_while_the_part_runs_and_sigterm_ends_both(tmp_path):
+    out = tmp_path / "gpu.json"
+    text = (
+        "from pathlib import Path; from benchmarks import gpu\n"
+        "code = 'import sys, time; open(sys.argv[1], \"w\").write(\\'{\"n\": 7}\\'); time.sleep(61.25)'\n"
+        "command = lambda name, into, engine, small: ['python3', '-c', code, str(into)]\n"
+        f"gpu.run(['device'], Path({str(out)!r}), engine='warp', minutes=1, small=False, command=command)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    found = {}
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.1)
+        if out.exists():
+            found = json.loads(out.read_text())["parts"].get("device", {}).get("found", {})
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert found == {"n": 7}
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if str(tmp_path) in line or "61.25" in line]
+
+
+def test_when_the_time_is_used_up_the_rest_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "PARTS", dict.fromkeys(PARTS, (30.0, "")))
+    report = gpu.run(["device", "memory"], tmp_path / "g.json", engine="warp", minutes=0.0, small=False)
+    assert {part["ending"] for part in report["parts"].values()} == {"not begun"}
+    assert "used up" in report["parts"]["memory"]["why"]
+
+
+def test_the_parts_that_matter_most_fit_into_eight_minutes():
+    limits = [limit for limit, _ in gpu.PARTS.values()]
+    assert sum(limits[:7]) <= 480
+    assert [*gpu.PARTS][:7] == [
+        "device", "kernels", "steps", "train_pick_cube", "agreement", "learn_reach", "train_reach",
+    ]  # fmt: skip
+
+
+def wheel(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{name}.py", content)
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def script(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHON": sys.executable, "PIP_NO_INDEX": "1"}
+    return subprocess.run(
+        [SCRIPT, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def cut(path: Path, folders: list[Path]) -> None:
+    """As `split -b` does, one part into each folder."""
+    content = path.read_bytes()
+    size = -(-len(content) // len(folders))
+    for i, folder in enumerate(folders):
+        folder.mkdir(exist_ok=True)
+        part = content[i * size : (i + 1) * size]
+        (folder / f"{path.name}.part-a{'abc'[i]}").write_bytes(part)
+    path.unlink()
+
+
+def test_wheels_cut_into_parts_are_joined_installed_and_used(tmp_path):
+    wheel(tmp_path, "whole_thing", b"VALUE = 1\n")
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    cut(
+        wheel(tmp_path, "cut_thing", os.urandom(3000).hex().encode().join([b"# ", b"\nVALUE = 2\n"])), folders
+    )
+    done = script(tmp_path, tmp_path / "place", "--", "--list")
+    assert done.returncode == 0, done.stderr
+    assert "2 wheels" in done.stdout
+    assert "train_pick_cube" in done.stdout
+    assert {path.name for path in (tmp_path / "place" / "site").glob("*.py")} == {
+        "whole_thing.py",
+        "cut_thing.py",
+    }
+
+
+def test_a_missing_part_of_a_wheel_is_named(tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    cut(wheel(tmp_path, "cut_thing", os.urandom(3000)), folders)
+    (folders[1] / "cut_thing-1.0-py3-none-any.whl.part-ab").unlink()
+    done = script(tmp_path, tmp_path / "place", "--", "--list")
+    assert done.returncode == 2
+    assert "cut_thing-1.0-py3-none-any.whl is not whole" in done.stderr
+
+
+def test_a_folder_without_wheels_is_refused(tmp_path):
+    done = script(tmp_path, tmp_path / "place")
+    assert done.returncode == 2
+    assert "no wheels" in done.stderr
+
+
+def whole_report():
+    found = {"environments_alone_s": 0.2, "physics_alone_s": 0.1, "iteration_s": 0.4, "num_envs": 8192,
+             "control_steps_per_s": 321000.0, "compile_s": 30.0, "peak_bytes": 2e9,
+             "device_time": {"launches": 77, "device_to_host_copies": 0}}  # fmt: skip
+    device = {
+        "platform": "gpu",
+        "kind": "NVIDIA H100",
+        "count": 1,
+        "nvidia_smi": "H100, 570",
+        "versions": {"jax": "0.11.2"},
+    }
+    row = {"bare_per_s": 1e6, "engine_per_s": 9e5, "engine_drawn_per_s": 8e5, "engine_per_bare": 0.9}
+    parts = {
+        "device": {"ending": "finished", "found": device},
+        "steps": {"ending": "finished", "found": {"task": "fr3/pick_cube", "by_num_envs": {"1024": row}}},
+        "train_pick_cube": {"ending": "finished", "found": found},
+        "learn_reach_alone": {
+            "ending": "finished",
+            "found": {"reached": {"0.90": {"after_compiling_s": 4.25}}},
+        },
+        "memory": {"ending": "failed", "why": "exit status 1", "found": {}},
+    }
+    return {
+        "small": False,
+        "engine": "warp",
+        "date": "2027-01-01T00:00:00+00:00",
+        "commit": "abc",
+        "parts": parts,
+    }
+
+
+def page(tmp_path, report):
+    path = tmp_path / "gpu.json"
+    if report is not None:
+        path.write_text(json.dumps(report))
+    return gpu_page.gpu_page(path)
+
+
+def test_the_page_shows_what_was_measured(tmp_path):
+    text = page(tmp_path, whole_report())
+    assert "Not measured yet" not in text
+    assert "NVIDIA H100" in text
+    assert "| pick_cube | 8192 | 321,000 | 0.50 | 0.25 | 77 | 0 | 30.0 | 2,000 |" in text
+    assert "| 1024 | 1,000,000 | 900,000 | 800,000 | 0.90 | - |" in text
+    assert "| reach | no | None | 4.2 | - | - | - |" in text
+    assert "| memory | failed | exit status 1 |" in text
+
+
+def on_a_cpu():
+    report = whole_report()
+    report["parts"]["device"]["found"]["platform"] = "cpu"
+    return report
+
+
+@pytest.mark.parametrize("report", [None, whole_report() | {"small": True}, on_a_cpu()])
+def test_without_a_measurement_on_a_gpu_the_page_says_so(tmp_path, report):
+    text = page(tmp_path, report)
+    assert "Not measured yet" in text
+    assert "321,000" not in text
