@@ -82,8 +82,8 @@ def main() -> None:
             )
             both = before["success"].astype(bool) & after["success"].astype(bool)
             if both.any():
-                steps = difference(before["length"][both], after["length"][both])
-                print(f"  control periods, where both succeed ({both.sum()}): {steps}", flush=True)
+                steps = difference(before["first_success"][both], after["first_success"][both])
+                print(f"  control periods to success, where both succeed ({both.sum()}): {steps}", flush=True)
 
 
 if __name__ == "__main__":
