@@ -1,11 +1,13 @@
 # The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick jax-next docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
+.PHONY: help demo test quick jax-next docs check bench solve fleet fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
+FLEET ?= .venv-fleet
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.robolearn-installed
+FLEET_READY := $(FLEET)/.robolearn-installed
 
 help:  ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -15,9 +17,13 @@ bench solve sb3: export WANDB_MODE = disabled  # what is timed is the training
 demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in four ways, write the report
 	@$(BIN)/robolearn demo
 
-test: $(READY)  ## every test, the end-to-end ones included
+test: $(READY) fleet  ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m 'not ros and not shown and not proof'
 	@$(BIN)/python -m pytest -m ros tests/ros
+
+fleet: $(FLEET_READY)  ## federated training with real Flower processes, in an environment of its own
+	@$(FLEET)/bin/python -m pytest --noconftest -m 'not proof' tests/fleet/test_flower.py \
+		tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py
 
 quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, under a minute; or those of a folder: make quick T=tests/env
 	@$(BIN)/ruff check .
@@ -80,7 +86,13 @@ wheel: $(READY)  ## build the wheel, install it in an environment of its own and
 	@cd build/wheel/elsewhere && ../env/bin/robolearn demo
 
 clean:  ## remove the environment and what runs left behind
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) $(FLEET) runs build dist
+
+$(FLEET_READY): pyproject.toml
+	@$(PYTHON) -m venv $(FLEET)
+	@echo "Installing Flower into $(FLEET) (once) ..."
+	@$(FLEET)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fleet]' 'pytest>=8.3' 'pytest-timeout>=2.3'
+	@touch $@
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

@@ -33,7 +33,7 @@ def wave(robot, share, phase, t):
 
 def run(robot, mode, share, cycles, step=0.0):
     """Times [cycles] s of check, and the verdicts. step: rad, added to every tenth command (to be limited)."""
-    monitor = SafetyMonitor(robot, SafetyProfile.load(robot.name), mode, PERIOD_S)
+    monitor = SafetyMonitor(robot, SafetyProfile.load(robot.arm), mode, PERIOD_S)
     surroundings = lambda now: Surroundings(6.0, now, enabling_device=True, enabling_stamp_s=now)  # noqa: E731
     sent, speed = robot.home_rad, np.zeros(robot.dof)
     for k in range(-20, 1):  # until the arm's position is known

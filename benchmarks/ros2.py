@@ -1,11 +1,13 @@
 """Real time over ROS 2: jitter and latency of the three nodes beside a bare loop and a bare hop, in the same run.
 
-    python benchmarks/ros2.py [--rate 500] [--seconds 20] [--bundle FILE]
+    python benchmarks/ros2.py [--rate 500] [--seconds 20] [--bundle FILE] [--controller robolearn]
 
 Bare loop: the same absolute sleep, nothing else. Bare hop: one process publishes a JointState of seven joints,
 another takes it in an executor. Bare graph: the policy's ONNX graph, run at the policy's rate by a loop of its own.
 Sensor to command: from the stamp of a joint state over the policy node to the command that the safety node sends to
-the arm.
+the arm. With `--controller robolearn` the simulated arm runs robolearn_controller's C++ filter at 1 kHz. Command to
+hardware is then from the grid time of a sent command to the end of the first step that has it; the time by which the
+filter stays behind the stream on purpose (`delay_s`) comes on top and is printed beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+CONTROLLER_HZ = 1000.0
 GOALS = ((0.5, 0.2, 0.4), (0.45, -0.3, 0.5), (0.55, 0.0, 0.3))
 LOAD = "load of the machine over the last minute"
 
@@ -113,7 +116,7 @@ def hand_written_bundle(folder: Path) -> Path:
     return path
 
 
-def measure(rate: float, seconds: float, bundle: Path | None) -> None:
+def measure(rate: float, seconds: float, bundle: Path | None, controller: str) -> None:
     from robolearn.deploy.exercise import exercise
     from robolearn.deploy.serving import Serving, ros_environment
 
@@ -122,23 +125,31 @@ def measure(rate: float, seconds: float, bundle: Path | None) -> None:
         folder = Path(name)
         bundle = bundle or hand_written_bundle(folder)
         with Serving(folder, rate_hz=rate, domain_id=domain) as serving:
-            serving.start_sim(person_sensor=False)
-            serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem")
-            serving.start_policy(bundle)
+            ours = controller == "robolearn"
+            arm_hz = CONTROLLER_HZ if ours else rate
+            serving.start_sim(person_sensor=False, controller=controller, rate_hz=arm_hz, stream_rate_hz=rate)
+            chosen = {"controller": controller, "controller_rate_hz": 0.0} if ours else {}
+            serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem", **chosen)
+            serving.start_policy(bundle, state_rate_hz=arm_hz)
             serving.wait_until_active()
             hop = ros_environment(domain + 50)
             processes = {
                 mode: beside(mode, rate, seconds, bundle, hop)
                 for mode in ("bare-loop", "bare-graph", "listener", "talker")
             }
+            if ours:
+                processes["fast-loop"] = beside("bare-loop", arm_hz, seconds, bundle, hop)
             goals = [GOALS[i % len(GOALS)] for i in range(max(1, round(seconds / 2.5)))]
             driven = exercise(serving, goals, faults=False, timeout_s=60.0 + 10 * seconds)
             bare = json.loads(processes["bare-loop"].communicate()[0])
             graph = json.loads(processes["bare-graph"].communicate()[0])
             bare_hop = json.loads(processes["listener"].communicate()[0])
             processes["talker"].communicate()
+            fast = json.loads(processes["fast-loop"].communicate()[0]) if ours else None
             serving.stop()
             report(rate, serving.statistics(), bare, bare_hop, graph, driven)
+            if fast is not None:
+                report_controller(serving.statistics(), fast, bare_hop)
 
 
 def report(rate: float, found: dict, bare: dict, hop: dict, graph: dict, driven: dict) -> None:
@@ -167,9 +178,31 @@ def report(rate: float, found: dict, bare: dict, hop: dict, graph: dict, driven:
     line("  above two bare hops", {key: total[key] - 2 * hop[key] for key in total})
 
 
-def line(what: str, values: dict[str, float], missed: int | None = None) -> None:
-    numbers = "".join(f"{values.get(key, float('nan')):>9.0f}" for key in ("p50", "p99", "p99.9"))
-    print(f"{what:<42}{numbers}{values.get('max', float('nan')):>10.0f}{'' if missed is None else missed:>8}")
+def report_controller(found: dict, fast: dict, hop: dict) -> None:
+    """The arm's loop beside a bare one of the same rate, and the way from a sent command into it."""
+    from robolearn_ros.stream_filter import FilterConfig
+
+    arm, keys = found["sim_node"], ("p50", "p99", "p99.9", "max")
+    print(f"controller at {arm['rate_hz']:g} Hz, {arm['controller_state']}")
+    line("bare loop of that rate: late", fast["late_us"], fast["missed"])
+    line(
+        "  the arm's loop over it",
+        {k: arm["late_us"][k] / max(fast["late_us"][k], 1.0) for k in keys},
+        digits=1,
+    )
+    hardware = arm["command_to_hardware_us"]
+    line("command to hardware", hardware)
+    line("  over a bare hop", {k: hardware[k] / max(hop[k], 1.0) for k in keys}, digits=1)
+    sensor = found["safety_node"]["state_to_command_us"]
+    line("sensor to the safety node's command", sensor)
+    line("  over a bare hop", {k: sensor[k] / max(hop[k], 1.0) for k in keys}, digits=1)
+    print(f"the filter stays another {FilterConfig.delay_s * 1e3:g} ms behind the stream on purpose")
+
+
+def line(what: str, values: dict[str, float], missed: int | None = None, digits: int = 0) -> None:
+    numbers = "".join(f"{values.get(key, float('nan')):>9.{digits}f}" for key in ("p50", "p99", "p99.9"))
+    largest = f"{values.get('max', float('nan')):>10.{digits}f}"
+    print(f"{what:<42}{numbers}{largest}{'' if missed is None else missed:>8}")
 
 
 def main() -> None:
@@ -179,6 +212,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--bundle", type=Path, help="default: a reaching policy written by hand")
+    parser.add_argument("--controller", default="forward", choices=("forward", "robolearn"))
     parser.add_argument("--mode", default="measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.mode == "bare-loop":
@@ -190,7 +224,7 @@ def main() -> None:
     elif options.mode == "listener":
         listener(options.seconds)
     else:
-        measure(options.rate, options.seconds, options.bundle)
+        measure(options.rate, options.seconds, options.bundle, options.controller)
 
 
 if __name__ == "__main__":

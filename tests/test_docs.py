@@ -99,7 +99,7 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
     """In the order shown, in one folder, with short trainings.
 
     Of `sysid fit`, exit status 0 says that the model explains the log. `demo` runs in `make wheel`, `serve` and
-    `operate` in tests/ros.
+    `operate` in tests/ros, `federate` in tests/fleet.
     """
     short = {
         "train": ["total_steps=16384"],
@@ -126,7 +126,7 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
         once(FOUND), key=lambda words: words[0] == "revoke"
     )  # final: nothing is done with the bundle afterwards
     for words in last:
-        if words[0] in ("demo", "serve", "operate") or words[:2] == ["security", "check"]:
+        if words[0] in ("demo", "serve", "operate", "federate") or words[:2] == ["security", "check"]:
             continue  # `security check` answers no where the middleware has no DDS Security
         if words[0] == "init-cell" and "--no-ask" not in words:
             continue  # it asks a person: tests/cli/test_init_cell.py

@@ -15,6 +15,7 @@ import typer
 
 from robolearn import __version__
 from robolearn.cli import dossier as cli_dossier
+from robolearn.cli import federate as cli_federate
 from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
 from robolearn.cli import robots as cli_robots
@@ -45,6 +46,7 @@ app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
 app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
 app.add_typer(cli_sysid.app, name="sysid", rich_help_panel=RESEARCHER)
 app.add_typer(cli_security.app, name="security", rich_help_panel=INTEGRATOR)
+app.add_typer(cli_federate.app, name="federate", rich_help_panel=RESEARCHER)
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -103,6 +105,7 @@ _EXTRAS = {
     **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
     "mcap_ros2": "sysid",
     "cyclonedx": "dossier",
+    **dict.fromkeys(("flwr", "dp_accounting"), "fleet"),
     "scipy": "train",
     **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
 }

@@ -45,7 +45,7 @@ def controller(
 
     deployment = deployment_for(robot, deploy, {} if profile is None else {"profile": profile})
     arm = load_robot(deployment.robot)
-    limits = SafetyProfile.load(deployment.profile or arm.name)
+    limits = SafetyProfile.load(deployment.profile or arm.arm)
     parameters = controller_parameters(
         arm,
         limits,

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from robolearn.deploy.security import (
 )
 from robolearn.deploy.serving import ros_environment
 from robolearn.errors import RobolearnError
+from robolearn.fleet.engine import FLOWER
 from robolearn.keys import key_directory, load_key
 from robolearn.robots import load_robot
 
@@ -138,6 +140,21 @@ def training() -> Finding:
     return Finding(
         "Training", "ok" if worked else "missing", text, "" if worked else "run `make test` for details"
     )
+
+
+def federation() -> Finding:
+    """Flower, of the version whose processes robolearn starts and wraps."""
+    what = "Federated training"
+    if not _has("flwr"):
+        todo = (
+            "only for `robolearn federate`: in an environment of its own, since Flower wants older protobuf, typer and "
+            "rich: python3 -m venv federated; federated/bin/pip install 'robolearn[train,fleet]'"
+        )
+        return Finding(what, "optional", "no Flower", todo)
+    found = version("flwr")
+    if found != FLOWER:
+        return Finding(what, "missing", f"Flower {found}", f"pip install 'robolearn[fleet]' (flwr=={FLOWER})")
+    return Finding(what, "ok", f"Flower {found}")
 
 
 def graphics_card() -> Finding:
@@ -305,6 +322,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     memory_lock,
     rendering,
     signing_key,
+    federation,
 )
 
 

@@ -171,7 +171,7 @@ def separation(
 def _fitting(robot: str, profile: str | None) -> tuple[Robot, SafetyProfile]:
     """The arm, and a profile that fits it. Raises RobotError, ProfileError."""
     arm = load_robot(robot)
-    chosen = SafetyProfile.load(profile or arm.name)
+    chosen = SafetyProfile.load(profile or arm.arm)
     chosen.check_against(arm)
     return arm, chosen
 

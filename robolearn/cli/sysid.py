@@ -50,7 +50,7 @@ def excite(
     from robolearn.sysid.excite import excite as compute
 
     arm = load_robot(robot)
-    limits = SafetyProfile.load(profile or arm.name)
+    limits = SafetyProfile.load(profile or arm.arm)
     with err.status("Searching, and checking with the monitor ..."):
         found = compute(arm, limits, duration_s=duration, rate_hz=rate, margin=margin, mode=mode, seed=seed)
         write_motion(output, found.motion)

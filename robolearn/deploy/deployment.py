@@ -20,7 +20,7 @@ from robolearn.deploy.ending import lifeline
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
 from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
-from robolearn.robots import load_robot, robot_names
+from robolearn.robots import is_packaged, load_robot, robot_names
 from robolearn.safety.profile import SafetyProfile
 
 DEFAULT_ROBOT = "fr3"
@@ -76,6 +76,11 @@ class Deployment(Config):
         False, description="stream the held position before the first start; false: send nothing before it"
     )
     person_topic: str = Field("robolearn/person_range", description="distance to the nearest person")
+    gripper_node: bool = Field(
+        True,
+        description="command the gripper as its file says, by a node of its own; false, or a gripper whose file names "
+        "no driver: openings on gripper_position_controller/commands alone",
+    )
     wrench_topic: str = Field(
         "", description="force-torque sensor, recorded but not checked; empty for the robot file's, or none"
     )
@@ -134,6 +139,7 @@ def deployment_for(
     changes = dict(changes or {})
     if not deploy:
         deploy = _packaged_for(robot or DEFAULT_ROBOT)
+        changes |= {"robot": robot} if robot else {}
     deployment = _load(deploy, lambda data: {**data, **changes}, [f"{k}={v}" for k, v in changes.items()])
     if (
         robot
@@ -161,7 +167,7 @@ def node_parameters(
     robot = load_robot(d.robot)
     check_command_grid(robot, d.rate_hz, controller, controller_rate_hz)
     if not sim:
-        profile = SafetyProfile.load(d.profile or robot.name)
+        profile = SafetyProfile.load(d.profile or robot.arm)
         check_shipped_controller(robot, profile, d.rate_hz, controller, controller_rate_hz)
     shared = {"robot": d.robot, "rt_priority": d.rt_priority, "joint_prefix": d.joint_prefix}
     safety = {
@@ -199,7 +205,10 @@ def node_parameters(
         "approvals_needed": d.approvals_needed,
     }
     nodes = {"sim_node": {**shared, **_simulated(d)}} if sim else {}
-    nodes |= {"safety_node": safety, "policy_node": policy}
+    nodes |= {"safety_node": safety}
+    if d.gripper_node and not sim and robot.gripper.file.ros is not None:
+        nodes["gripper_node"] = {"robot": d.robot}
+    nodes["policy_node"] = policy
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
 
 
@@ -217,6 +226,7 @@ def motion_parameters(
     """
     nodes = node_parameters(deployment, "", sim=sim, log_dir=log_dir)
     del nodes["policy_node"]
+    nodes.pop("gripper_node", None)  # a motion is of the arm alone
     nodes["motion_node"] = {
         "robot": deployment.robot,
         "rt_priority": deployment.rt_priority,
@@ -347,8 +357,8 @@ def _beside(file: Path, name: str) -> str:
 
 
 def _packaged_for(robot: str) -> str:
-    if robot in robot_names():
-        return f"deploy/{robot}.yaml"
+    if is_packaged(robot):
+        return f"deploy/{load_robot(robot).arm}.yaml"
     template = config_dir() / "deploy" / f"{TEMPLATE}.yaml"
     if robot != TEMPLATE:
         load_robot(

@@ -23,7 +23,8 @@ _LOOK_AT = ("describe_parameters", "get_parameter_types", "get_parameters", "lis
 _LIFECYCLE = (
     "change_state", "get_state", "get_available_states", "get_available_transitions", "get_transition_graph",
 )  # fmt: skip
-_OPERATE = ("stop", "challenge", "operate")
+_OPERATE = ("stop", "challenge", "operate", "request_stop", "request_challenge", "request")
+_ACTION_CALLS, _ACTION_TOPICS = ("send_goal", "cancel_goal", "get_result"), ("feedback", "status")
 
 
 def rights(deployment: Deployment) -> tuple[Rights, ...]:
@@ -59,10 +60,12 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     )
     slots = (goal, *poses, *d.slot_topics.values())
     goals = tuple(dict.fromkeys((goal, *(t for s, t in d.slot_topics.items() if s == "goal"))))
-    shown = (sent, own("robolearn/decision"), "/diagnostics")
+    shown = (sent, own("robolearn/decision"), own("robolearn/decision_stamped"), "/diagnostics")
     told = (*shown, wanted, score, *states, "/rosout")
-    ours = (wanted, opening, score, *shown[:2], person, enabling, *command)
+    ours = (wanted, opening, score, *shown[:3], person, enabling, *command)
     safety_node, policy_node, sim_node = (own(name) for name in ("safety_node", "policy_node", "sim_node"))
+    reach = own("robolearn/reach_goal/_action")
+    frames = ("/tf", "/tf_static")
     policy = tuple(f"{policy_node}/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
     looked_at = tuple(f"{node}/{name}" for node in (safety_node, policy_node) for name in _LOOK_AT)
     return (
@@ -77,9 +80,9 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
             publish=(wanted, opening, score, "/diagnostics",
-                     f"{policy_node}/transition_event"),
-            subscribe=(*states, *shown[:2], *slots),
-            serve=_services(policy_node, (*_PARAMETERS, *_LIFECYCLE, "stage")),
+                     f"{policy_node}/transition_event", *_services(reach, _ACTION_TOPICS)),
+            subscribe=(*states, *shown[:3], *slots, *frames),
+            serve=(*_services(policy_node, (*_PARAMETERS, *_LIFECYCLE, "stage")), *_services(reach, _ACTION_CALLS)),
         ),
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
@@ -87,10 +90,11 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             subscribe=(forward, *grippers, trajectories),
             serve=(*_services(sim_node, _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
         ),
+        *_gripper_rights(d, grippers),
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: everything except robolearn's topics",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
-            denied=ours, denied_services=(f"{safety_node}/*", f"{policy_node}/*"),
+            denied=ours, denied_services=(f"{safety_node}/*", f"{policy_node}/*", f"{reach}/*"),
         ),
         Rights(f"{ENCLAVES}/person_sensor", "the person sensor", publish=(person,),
                serve=_services(own("person_sensor"), _PARAMETERS)),
@@ -101,11 +105,36 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
                serve=_services(own("tracker"), _PARAMETERS)),
         Rights(
             f"{ENCLAVES}/operator", "`robolearn operate`: goals, and requests, which also need an operator key",
-            publish=goals, subscribe=told, serve=_services(own("operate"), _PARAMETERS),
-            call=(*_services(safety_node, _OPERATE), *policy, *looked_at),
+            publish=goals, subscribe=(*told, *_services(reach, _ACTION_TOPICS)),
+            serve=_services(own("operate"), _PARAMETERS),
+            call=(*_services(safety_node, _OPERATE), *policy, *looked_at, *_services(reach, _ACTION_CALLS)),
         ),
         Rights(f"{ENCLAVES}/viewer", "read-only access to published topics", subscribe=told,
                serve=_services(own("viewer"), _PARAMETERS)),
+    )  # fmt: skip
+
+
+def _gripper_rights(d: Deployment, openings: tuple[str, ...]) -> tuple[Rights, ...]:
+    """Of the gripper node, where the arm's gripper has a driver: that driver's topics, services and actions."""
+    gripper = load_robot(d.robot).gripper.file.ros
+    if gripper is None or not d.gripper_node:
+        return ()
+
+    def own(name: str) -> str:
+        return in_namespace(name, d.namespace)
+
+    command = own(gripper.command)
+    # Of an action `a`: a/_action/*; of a driver's namespace: whatever is below it.
+    below = f"{command}/*"
+    return (
+        Rights(
+            f"{ENCLAVES}/gripper_node", "commands the gripper, as the safety node lets it",
+            publish=(own("robolearn/gripper_width"), "/diagnostics",
+                     *((command,) if gripper.driver == "position" else ())),
+            subscribe=(*openings, own(gripper.state_topic), below),
+            serve=_services(own("gripper_node"), _PARAMETERS),
+            call=(below,),
+        ),
     )  # fmt: skip
 
 

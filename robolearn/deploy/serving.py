@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -90,7 +91,7 @@ def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | N
     environment = dict(os.environ)
     if importlib.util.find_spec(_WHEELS) is not None:
         # ROS 2 from wheels sets these for each process itself; those of another environment would be wrong here.
-        environment.pop("LD_LIBRARY_PATH", None)
+        _drop_wheels_libraries(environment)
         environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle helpers of numpy only disturb
     # Over shared memory Fast DDS lets a publisher wait a third of a second for a starved reader that just appeared.
@@ -99,6 +100,16 @@ def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | N
     if domain_id is not None:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment
+
+
+def _drop_wheels_libraries(environment: dict[str, str]) -> None:
+    """Leave in LD_LIBRARY_PATH what a sourced workspace has added, such as message packages built with colcon."""
+    given = [part for part in environment.pop("LD_LIBRARY_PATH", "").split(os.pathsep) if part]
+    wheels = {part for part in given if re.search(r"/site-packages/ros_[^/]*\.libs$", part)}
+    wheels |= {part.split("/lib/python")[0] + "/lib" for part in wheels} | {str(Path(sys.prefix) / "lib")}
+    kept = [part for part in given if part not in wheels]
+    if kept:
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
 
 
 def free_domain() -> int:
@@ -366,7 +377,7 @@ def serve_until_stopped(
         if not sim:
             require_operators(deployment)
         ticks_per_period(deployment.rate_hz, loaded.manifest.control_hz)
-        profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).name)
+        profile = SafetyProfile.load(deployment.profile or load_robot(deployment.robot).arm)
         folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
         changes = node_environment(deployment)
         nodes = node_parameters(deployment, bundle, sim=sim, log_dir=folder / "safety")
@@ -442,7 +453,7 @@ def serve_motion(
             require_operators(deployment)
         if plant:
             load_plant(plant, robot)
-        profile = SafetyProfile.load(deployment.profile or robot.name)
+        profile = SafetyProfile.load(deployment.profile or robot.arm)
         folder = Path(log_dir) / datetime.now().strftime("%Y%m%d-%H%M%S")
         changes = node_environment(deployment)
         nodes = motion_parameters(deployment, motion, sim=sim, log_dir=folder / "safety", plant=plant)

@@ -16,7 +16,7 @@ Shares = Annotated[dict[str, Share], Field(max_length=256)]
 
 
 class _Open(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
 
 class _Episode(_Open):

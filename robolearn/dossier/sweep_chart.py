@@ -19,7 +19,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 420, 170, 46, 12, 34
 
 
 class _Open(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
 
 class _Success(_Open):

@@ -65,7 +65,7 @@ class JointAction:
         self.velocity_max_rad_s = velocity
         self.acceleration_max_rad_s2 = acceleration
         self.position_min_rad, self.position_max_rad = lower, upper
-        self.gripper_speed_m_s = config.gripper_speed_m_s
+        self.gripper_speed_m_s = min(config.gripper_speed_m_s, robot.gripper.speed_max_m_s or np.inf)
         self.width_max_m = robot.gripper.width_max_m if gripper else 0.0
 
     @property

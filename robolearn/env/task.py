@@ -28,7 +28,7 @@ from robolearn.env.joint_action import Targets
 from robolearn.env.naming import split_task
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.policy.slots import Slot
-from robolearn.robots import Robot, is_robot_path, load_robot, robot_names
+from robolearn.robots import Robot, is_packaged, is_robot_path, load_robot, robot_names
 from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 
@@ -254,12 +254,13 @@ def _unknown_task(name: str, robot: str, own: bool, tasks: list[str]) -> str:
 def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
     """The task `robot/task`, its defaults changed by config, group by group.
 
-    robot: a packaged one, or the path of a robot file: `fr3/reach`, `arms/my_arm.yaml/reach`.
+    robot: a packaged one, also with another gripper, or the path of a robot file: `fr3/reach`,
+    `fr3+franka_hand/pick_cube`, `arms/my_arm.yaml/reach`.
     Raises TaskError, ConfigError or RobotError.
     """
     robot_name, task_name = split_task(name)
     classes, own = task_classes(), is_robot_path(robot_name)
-    if task_name not in classes or not (own or robot_name in robot_names()):
+    if task_name not in classes or not (own or is_packaged(robot_name)):
         raise TaskError(_unknown_task(name, robot_name, own, sorted(classes)))
     kind = classes[task_name]
     defaults = kind.config_type.model_construct().model_dump()

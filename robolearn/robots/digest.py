@@ -21,7 +21,7 @@ from robolearn.robots.schema import GripperFile, RobotFile
 MODEL_MAX = 64 * MIB
 _PROSE = frozenset({"source", "trust", "note", "label", "inertia_source", "geometry_source"})
 _PLACES = frozenset({"mjcf", "urdf", "package_dirs"})  # of files, whose content counts
-_NO_FACTS = ("schema_", "joint_names_elsewhere", "ros", "traps", "label")
+_NO_FACTS = ("schema_", "gripper", "joint_names_elsewhere", "ros", "traps", "label", "sources")
 
 
 def robot_digest(file: RobotFile, gripper: GripperFile, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""robolearn's own parallel gripper: its facts, and how it is built onto a flange."""
+"""A parallel gripper: its facts, and how it is built onto a flange."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from robolearn.robots.hull import add_hull_shape
 from robolearn.robots.kinematics import ChainStep, quaternion_from_rpy
 from robolearn.robots.schema import GripperFile, Mount, Shape
 
+KIND = "parallel"
+HULLED = ("parallel", "franka_hand")
 FINGERS = ("gripper_left", "gripper_right")
 GRIPPER = "gripper_"  # how the names of all its parts begin
 GRIPPER_HULL = "gripper_hull_"  # with a number: shapes that are watched and touch nothing
@@ -20,13 +22,16 @@ class Gripper:
     """A parallel gripper on a flange. width is the opening between the pads; source says whose numbers these are.
 
     hull: what the monitor watches instead of the parts, in the gripper's frame; empty where it watches the parts.
+    name: of what it is, as `Robot.spec` takes it; model: of its file. speed_max_m_s: of the opening; None: not known.
     """
 
     name: str
+    model: str
     label: str
     source: str
     trust: str
     width_max_m: float
+    speed_max_m_s: float | None
     grip_force_n: float
     mass_kg: float
     mount: ChainStep
@@ -40,18 +45,22 @@ def gripper_facts(file: GripperFile, mount: Mount | None) -> Gripper:
     x, y, z = mount.xyz_m if mount else (0.0, 0.0, 0.0)
     roll, pitch, yaw = mount.rpy_rad if mount else (0.0, 0.0, 0.0)
     axis = (0.0, 0.0, 1.0)
+    # A mount's hull contains the grippers that its source names; any other is watched part by part.
+    hull = mount.hull if mount and file.name in HULLED else None
     return Gripper(
-        name=file.name,
+        name=KIND,
+        model=file.name,
         label=file.label,
         source=file.facts.source,
         trust=file.facts.trust,
         width_max_m=file.width_max_m,
+        speed_max_m_s=file.speed_max_m_s,
         grip_force_n=file.grip_force_n,
         mass_kg=file.palm_mass_kg + 2.0 * file.finger_mass_kg,
         mount=ChainStep((x, y, z), (roll, pitch, yaw), axis, "fixed", "gripper mount"),
         tcp=ChainStep((0.0, 0.0, file.tcp_z_m), (0.0, 0.0, 0.0), axis, "fixed", "tcp"),
         file=file,
-        hull=tuple(mount.hull.shapes) if mount and mount.hull else (),
+        hull=tuple(hull.shapes) if hull else (),
     )
 
 

@@ -24,19 +24,20 @@ from robolearn.robots.consistency import contradictions
 from robolearn.robots.digest import robot_digest
 from robolearn.robots.drives import default_servo
 from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
+from robolearn.robots.gripper_files import SEPARATOR, load_gripper, split_robot
 from robolearn.robots.kinematics import ChainStep, chain_from_model
 from robolearn.robots.limits import JointLimits, joint_limits, read_only
 from robolearn.robots.model import add_drives, add_payload, add_sensors, build_arm
 from robolearn.robots.own_gripper import adopt_gripper, own_gripper_facts
-from robolearn.robots.schema import GripperFile, RobotFile, RosInterface, Scalar, Servo
+from robolearn.robots.schema import RobotFile, RosInterface, Scalar, Servo
 
 _FOLDER = Path(__file__).parent
-_GRIPPER_PATH = _FOLDER / "parallel_gripper.yaml"
 
 
 @dataclass(frozen=True, eq=False)
 class Robot:
-    """One arm. joint_names: the names of ROS and of MuJoCo, n of them, base to flange. home_rad: [n].
+    """One arm. name: what `load_robot` takes of a packaged arm, with its gripper where that is not the file's own
+    (`fr3+franka_hand`). joint_names: the names of ROS and of MuJoCo, n of them, base to flange. home_rad: [n].
 
     chain: fixed and revolute steps from the base to the flange. cartesian: published limits of the TCP and elbow,
     unit in the key. digest: SHA-256 of the facts in the robot file, the gripper's file and, where the
@@ -67,6 +68,11 @@ class Robot:
     def nominal_servo(self) -> Servo:
         """The drives without a calibration."""
         return self.servo if self.calibration is None else _base(self.calibration).servo
+
+    @property
+    def arm(self) -> str:
+        """The name without that of a gripper: arms that differ in their gripper alone share it."""
+        return split_robot(self.name)[0]
 
     @property
     def dof(self) -> int:
@@ -112,12 +118,20 @@ class Robot:
 
 def robot_names() -> tuple[str, ...]:
     """The robots that come with robolearn."""
-    return tuple(sorted(p.stem for p in _FOLDER.glob("*.yaml") if p != _GRIPPER_PATH))
+    return tuple(sorted(p.stem for p in _FOLDER.glob("*.yaml")))
+
+
+def is_packaged(name: str) -> bool:
+    """Whether this is a packaged arm's name, with or without that of a gripper: `fr3`, `fr3+robotiq_2f85`."""
+    return split_robot(name)[0] in robot_names()
 
 
 def load_robot(name: str | Path) -> Robot:
-    """A robot by name, or from the path of a robot file. Raises RobotError, with every fault that was found."""
-    if isinstance(name, str) and name in robot_names():
+    """A robot by name, or from the path of a robot file. Raises RobotError, with every fault that was found.
+
+    `fr3+franka_hand` is the packaged arm with another gripper; a file of one's own names its gripper itself.
+    """
+    if isinstance(name, str) and is_packaged(name):
         return _packaged(name)
     if not is_robot_path(name):
         raise RobotError(unknown("robot", str(name), robot_names()) + " Or give the path of a robot YAML.")
@@ -140,14 +154,10 @@ def read_robot_file(path: Path) -> RobotFile:
         raise RobotError(str(error)) from None
 
 
-@lru_cache(maxsize=1)
-def _gripper_file() -> GripperFile:
-    return build(GripperFile, read_document(_GRIPPER_PATH).data, _GRIPPER_PATH.name)
-
-
-def robot_from_file(path: Path) -> Robot:
+def robot_from_file(path: Path, gripper_name: str = "") -> Robot:
     """The robot that a file describes; of a calibration, the calibrated robot.
 
+    gripper_name: in place of the file's.
     Raises RobotError where the file contradicts itself or lacks a part, CalibrationError for another base file.
     """
     if is_calibration(_yaml(path)):
@@ -158,7 +168,8 @@ def robot_from_file(path: Path) -> Robot:
         raise RobotError(f"{path}: " + " ".join(problems))
     limits = joint_limits(file.limits)
     names = tuple(file.joint_names)
-    gripper = gripper_facts(_gripper_file(), file.gripper_mount)
+    gripper_file = load_gripper(gripper_name or file.gripper, path.parent)
+    gripper = gripper_facts(gripper_file, file.gripper_mount)
     if file.model is not None and file.model.gripper is not None:
         spec, _, _ = build_arm(file, limits, path.parent, gripper=True)
         gripper = own_gripper_facts(spec, file.model.gripper, gripper)
@@ -166,9 +177,10 @@ def robot_from_file(path: Path) -> Robot:
     middle = (limits.position_min_rad + limits.position_max_rad) / 2
     home = file.home_rad.value if file.home_rad else None
     cartesian = {key: fact.value for key, fact in file.cartesian.items() if fact.value is not None}
+    other = gripper_file.name if gripper_name else ""
     return Robot(
-        name=file.name,
-        label=file.label,
+        name=f"{file.name}{SEPARATOR}{other}" if other else file.name,
+        label=f"{file.label} with {gripper_file.label}" if other else file.label,
         joint_names=names,
         home_rad=read_only(middle if home is None else home),
         limits=limits,
@@ -180,7 +192,7 @@ def robot_from_file(path: Path) -> Robot:
         mass_kg=_value(file.mass_kg),
         moving_mass_kg=_value(file.moving_mass_kg),
         ros=file.ros,
-        digest=robot_digest(file, _gripper_file(), path.parent),
+        digest=robot_digest(file, gripper_file, path.parent),
         path=path,
         file=file,
         servo=file.servo or _default_servo(file, limits, gripper, path.parent),
@@ -224,7 +236,8 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def _packaged(name: str) -> Robot:
-    return robot_from_file(_FOLDER / f"{name}.yaml")
+    arm, gripper = split_robot(name)
+    return robot_from_file(_FOLDER / f"{arm}.yaml", gripper)
 
 
 def _value(fact: Scalar | None) -> float | None:

@@ -357,6 +357,7 @@ class RobotFile(Config):
     limits: LimitFacts
     cartesian: dict[str, Scalar] = {}
     servo: Servo | None = None
+    gripper: Text = "parallel"  # a packaged gripper's name, or a gripper file beside this one
     gripper_mount: Mount | None = None
     self_distance: SelfDistance | None = None
     ros: RosInterface | None = None
@@ -367,16 +368,47 @@ class RobotFile(Config):
         return link.hull or self.hulls.get(link.name)
 
 
+class GripperInterface(Sourced):
+    """What a gripper's ROS 2 driver speaks. Names are in the namespace of the arm, unless they begin with a slash.
+
+    driver: how it is commanded. position: a position controller's topic; gripper_command: an action of
+    control_msgs/GripperCommand; franka: the namespace of franka_gripper's actions move and grasp; schunk: that of a
+    Schunk gripper's services. command: that topic, action or namespace.
+    joints: in joint states on state_topic; position_open and position_closed: of each of them, rad or m, at the widest
+    opening and with the fingers together. speed_m_s, force_n: what the driver is asked for, of the opening and each
+    finger.
+    """
+
+    driver: Literal["position", "gripper_command", "franka", "schunk"]
+    command: Text
+    state_topic: Text
+    joints: Annotated[list[Name], Field(min_length=1, max_length=8)]
+    position_open: Number
+    position_closed: Number
+    speed_m_s: Positive
+    force_n: Positive
+
+    @model_validator(mode="after")
+    def _open_is_not_closed(self):
+        if self.position_open == self.position_closed:
+            raise ValueError(
+                "position_open and position_closed are the same: no opening can be told from them"
+            )
+        return self
+
+
 class GripperFile(Config):
-    """The parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
+    """A parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
 
     grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
+    speed_max_m_s: of the opening. sources: of single numbers, in place of `facts`.
     """
 
     schema_: Annotated[Literal["robolearn.gripper/1"], Field(alias="schema")]
     name: Text
     label: Text
     facts: Sourced
+    sources: dict[str, Sourced] = {}
     width_max_m: Positive
     tcp_z_m: Positive
     collar_radius_m: Positive
@@ -390,8 +422,16 @@ class GripperFile(Config):
     pad_half_size_m: Point
     pad_friction: Point
     grip_force_n: Positive
+    speed_max_m_s: Positive | None = None
     kp_n_m: Positive
     kv_ns_m: Positive
     finger_armature_kg: Positive
     finger_damping_ns_m: Positive
     colors: dict[str, Point]
+    ros: GripperInterface | None = None
+
+    @model_validator(mode="after")
+    def _sources_name_numbers(self):
+        if unknown := [name for name in self.sources if name not in type(self).model_fields]:
+            raise ValueError(f"sources names '{unknown[0]}', which is no key of a gripper file")
+        return self

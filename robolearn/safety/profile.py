@@ -98,9 +98,9 @@ class SafetyProfile(Config):
 
         The latter includes a cell in which the arm may not even rest at its home position.
         """
-        if self.robot != robot.name:
+        if self.robot != robot.arm:
             raise ProfileError(
-                f"Profile '{self.name}' is for robot '{self.robot}', not for '{robot.name}'. Use its own profile."
+                f"Profile '{self.name}' is for robot '{self.robot}', not for '{robot.arm}'. Use its own profile."
             )
         for mode, limits in self.modes.items():
             check_mode_against(robot, limits, f"Profile '{self.name}', mode {mode}")

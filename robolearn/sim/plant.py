@@ -84,8 +84,8 @@ def load_plant(name: str | Path, robot: Robot) -> Plant:
     text = str(name)
     path = config_path(text if text.endswith((".yaml", ".yml")) else f"plants/{text}.yaml")
     plant = build(Plant, read_yaml(path), str(path))
-    if plant.robot != robot.name:
-        raise RobotError(f"Plant '{path}' is for robot '{plant.robot}', but this arm is '{robot.name}'.")
+    if plant.robot != robot.arm:
+        raise RobotError(f"Plant '{path}' is for robot '{plant.robot}', but this arm is '{robot.arm}'.")
     for key, default in (("stiffness_scale", 1.0), ("backlash_rad", 0.0), ("position_bias_rad", 0.0)):
         plant.of(key, robot, default)
     return plant

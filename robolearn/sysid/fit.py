@@ -230,5 +230,5 @@ def _payload(quantities: tuple[Quantity, ...]) -> Payload | None:
 
 
 def _base_file(robot: Robot) -> str:
-    packaged = robot.name in robot_names() and robot.path.parent.name == "robots"
+    packaged = robot.arm in robot_names() and robot.path.parent.name == "robots"
     return robot.name if packaged else str(robot.path.absolute())

@@ -1,4 +1,5 @@
 import shutil
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -97,10 +98,14 @@ def test_a_simulated_arm_may_be_operated_by_this_account_and_a_real_one_by_its_o
 
 
 def test_what_wheels_leak_is_cleared_only_where_wheels_are(monkeypatch):
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/elsewhere")
+    wheels = "/other/lib:/other/lib/python3.12/site-packages/ros_rcl.libs:" + f"{sys.prefix}/lib"
+    monkeypatch.setenv("LD_LIBRARY_PATH", wheels)
     monkeypatch.setenv("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "1")
     monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: object())
     assert "LD_LIBRARY_PATH" not in ros_environment()
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/ws/install/lib:{wheels}")
+    assert ros_environment()["LD_LIBRARY_PATH"] == "/ws/install/lib"  # a workspace's own messages
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/elsewhere")
     monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
     assert ros_environment()["LD_LIBRARY_PATH"] == "/elsewhere"
 

@@ -105,7 +105,7 @@ def test_an_altered_trail_is_said_in_the_lineage(all_of):
     trail.write_bytes(trail.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
     run = next(n for n in lineage(all_of / "runs/two/two-reach.robolearn").walk() if n.kind == "run")
     assert run.facts["trail"].startswith("ALTERED: line 2")
-    with pytest.raises(DataError, match="There is nothing at"):
+    with pytest.raises(DataError, match="does not exist. Give a bundle"):
         lineage(all_of / "none")
 
 

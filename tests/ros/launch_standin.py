@@ -96,10 +96,16 @@ class OpaqueFunction:
 
 class Node:
     def __init__(
-        self, *, package, executable, name, namespace, output, additional_env, parameters, on_exit, sigterm_timeout,
-        sigkill_timeout,
+        self, *, executable, name, namespace, output, additional_env, parameters, on_exit, sigterm_timeout,
+        sigkill_timeout, package=None, arguments=(),
     ):  # fmt: skip
-        assert (package, output) == ("robolearn_ros", "screen")
+        assert output == "screen"
+        if package is None:  # robolearn from pip, without a workspace
+            assert executable == sys.executable
+            assert arguments == ["-m", f"robolearn_ros.{name}"]
+            executable = name
+        else:
+            assert (package, arguments) == ("robolearn_ros", ())
         assert isinstance(namespace, str)
         assert isinstance(on_exit, Shutdown)
         self.sigterm_s, self.sigkill_s = float(sigterm_timeout), float(sigkill_timeout)

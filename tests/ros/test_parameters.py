@@ -71,3 +71,10 @@ def test_a_dump_holds_every_parameter_and_a_description_its_range(name, tmp_path
             (r.from_value, r.to_value) for r in (*descriptor.floating_point_range, *descriptor.integer_range)
         ]
         assert ranges == ([] if parameter.low is None else [(parameter.low, parameter.high)])
+
+
+def test_a_simulations_clock_is_refused_and_not_taken_for_real_time(tmp_path):
+    with Serving(tmp_path, domain_id=free_domain(), rt_priority=0) as serving:
+        node = serving.start("sim_node", use_sim_time=True)
+        assert node.wait(30.0) == 2
+        assert "sim_node: use_sim_time is not supported" in node.last_words()

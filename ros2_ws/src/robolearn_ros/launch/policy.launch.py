@@ -6,12 +6,16 @@ Without `deploy` the packaged file of `robot` is used. Every key of a deployment
 mode:=manual_reduced; `ros2 launch --show-args robolearn_ros policy.launch.py` lists them. With sim:=true a simulated
 arm starts as well. The safety log goes below runs/launch, unless log_dir names another folder.
 
+Without a workspace, robolearn from pip alone: the file is in the folder robolearn_ros/launch of the installed packages;
+give `ros2 launch` its path.
+
 Where one node ends, the launch ends: the safety node brakes the arm to rest before it goes.
 """
 
 import sys
 from pathlib import Path
 
+from ament_index_python.packages import get_package_prefix
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -19,6 +23,15 @@ from launch_ros.actions import LifecycleNode, Node
 
 from robolearn.deploy.deployment import from_launch, launch_arguments
 from robolearn.deploy.security import enclave_environment
+
+
+def started_as(name):
+    """How a node is started: by its package where colcon built it, else as a module of this Python, from pip."""
+    try:
+        get_package_prefix("robolearn_ros")
+    except (LookupError, OSError):  # not built, or no workspace is sourced
+        return {"executable": sys.executable, "arguments": ["-m", f"robolearn_ros.{name}"]}
+    return {"package": "robolearn_ros", "executable": name}
 
 
 def nodes(context):
@@ -31,8 +44,7 @@ def nodes(context):
     kinds = {"policy_node": LifecycleNode}
     return [
         kinds.get(name, Node)(
-            package="robolearn_ros",
-            executable=name,
+            **started_as(name),
             name=name,
             namespace=namespace,
             output="screen",

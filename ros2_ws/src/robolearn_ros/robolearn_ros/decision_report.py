@@ -11,6 +11,7 @@ from rclpy.node import Node
 from robolearn.safety.types import Decision, State, Verdict
 from robolearn_ros.messages import qos
 from robolearn_ros.node import ERROR, OK, WARN, status
+from robolearn_ros.own_messages import StampedDecisions
 
 TOPIC = "robolearn/decision"
 PERIOD_NS = 100_000_000
@@ -48,6 +49,7 @@ class DecisionReport:
 
     def __init__(self, node: Node, log: NodeLog, robot: str, profile_digest: str):
         self._out = node.create_publisher(DiagnosticStatus, TOPIC, qos(50, latched=True))
+        self._stamped = StampedDecisions(node, robot, profile_digest)
         self._log, self._robot, self._profile_digest = log, robot, profile_digest
         self._key: tuple[Any, ...] = ()
         self._published_ns = 0
@@ -77,11 +79,13 @@ class DecisionReport:
         if record is not None:
             fields = ("rule", "where", "value", "limit", "margin", "unit", "source")
             values |= {field: getattr(record, field) for field in fields}
-        if self._asked_for(decision):
-            values["reason"] = self.reason
+        asked_for = self.reason if self._asked_for(decision) else ""
+        if asked_for:
+            values["reason"] = asked_for
         level = {Verdict.PASS: OK, Verdict.LIMIT: WARN, Verdict.STOP: ERROR if decision.latched else WARN}
         text = self._text(decision)
         self._out.publish(status("robolearn: decision", level[decision.verdict], text, self._robot, values))
+        self._stamped.tell(decision, mode, asked_for, text)
 
     def _asked_for(self, decision: Decision) -> bool:
         return bool(self.reason and decision.records and decision.records[0].rule == "stop_request")

@@ -12,7 +12,7 @@ The services run in the executor's thread; `carry_out` hands an admitted request
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 
 from robolearn.deploy.operators import OperatorError, OperatorGate, OperatorRequest
 from robolearn.safety.types import Answer
+from robolearn_ros.own_messages import serve_requests
 
 REPORT_PERIOD_S = 1.0  # of refusals: whoever keeps asking does not fill the log
 
@@ -34,20 +35,24 @@ class OperatorService:
         node: Node,
         gate: OperatorGate,
         carry_out: Callable[[OperatorRequest], Answer],
-        stop: Callable[[], Answer],
+        stop: Callable[[str], Answer],
         refused: Callable[[str], None],
     ):
-        """refused: called with the reason of a refusal, at most once in REPORT_PERIOD_S."""
+        """stop: told who asks and why, where it is known.
+
+        refused: called with the reason of a refusal, at most once in REPORT_PERIOD_S.
+        """
         self._gate, self._carry_out, self._stop, self._refused = gate, carry_out, stop, refused
         self._reported_s = -REPORT_PERIOD_S
         node.create_service(Trigger, "~/stop", self._on_stop)
         node.create_service(Trigger, "~/challenge", self._on_challenge)
         node.create_service(SetParametersAtomically, "~/operate", self._on_operate)
+        serve_requests(node, gate, self._admit, stop)
         # What the monitor follows is fixed when the node starts; rclpy's own parameters are no exception.
         node.add_on_set_parameters_callback(_closed)
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        answer = self._stop()
+        answer = self._stop("")
         response.success, response.message = answer.accepted, answer.text
         return response
 
@@ -59,14 +64,23 @@ class OperatorService:
         self, request: SetParametersAtomically.Request, response: SetParametersAtomically.Response
     ) -> SetParametersAtomically.Response:
         try:
-            admitted = self._gate.admit(_fields(request), time.monotonic())
+            fields = _fields(request)
         except OperatorError as error:
             self._report(str(error))
             answer = Answer(False, str(error))
         else:
-            answer = self._carry_out(admitted)
+            answer, _ = self._admit(fields)
         response.result = SetParametersResult(successful=answer.accepted, reason=answer.text)
         return response
+
+    def _admit(self, fields: Mapping[str, str]) -> tuple[Answer, str]:
+        """Carry out a request that is signed as it must be; the answer, and whose it was, empty where it is refused."""
+        try:
+            admitted = self._gate.admit(fields, time.monotonic())
+        except OperatorError as error:
+            self._report(str(error))
+            return Answer(False, str(error)), ""
+        return self._carry_out(admitted), admitted.operator
 
     def _report(self, text: str) -> None:
         now_s = time.monotonic()

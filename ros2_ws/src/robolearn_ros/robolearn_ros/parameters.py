@@ -55,6 +55,11 @@ def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
     for name in given:
         if name not in known and name not in _OWN and not name.startswith("qos_overrides."):
             raise ConfigError(f"{node.get_name()}: {unknown('parameter', name, known)}")
+    if given.get("use_sim_time"):
+        raise ConfigError(
+            f"{node.get_name()}: use_sim_time is not supported: loops, ages and limits are in real time, and a "
+            "simulation that is slower or faster would be judged wrongly. Run it in real time, without use_sim_time."
+        )
     values = {}
     for parameter in table:
         values[parameter.name] = _declare_one(node, parameter)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,13 @@ from robolearn.robots import Robot, load_robot, same_joints
 from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
+from robolearn_ros.goals import goal_action
 from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
 from robolearn_ros.node import (
     ERROR,
     OK,
-    PHASE,
-    RT_PRIORITY,
-    STATS_PATH,
     WARN,
     called,
     loop_values,
@@ -46,31 +43,9 @@ from robolearn_ros.node import (
     status,
 )
 from robolearn_ros.ood import OodReport
-from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.parameters import declare
+from robolearn_ros.policy_parameters import PARAMETERS
 from robolearn_ros.sources import Sources, check_targets
-
-PARAMETERS = (
-    Parameter("bundle", "", "path of the .robolearn file"),
-    Parameter("robot", "", "robot name or YAML; empty for the bundle's; must be the bundle's robot"),
-    Parameter("joint_prefix", "", "prefix of the driver's joint names"),
-    Parameter("command_rate_hz", 500.0, "command rate, an integer multiple of the policy's", "Hz", 50, 1000),
-    Parameter("state_topic", "", "joint state topic; empty for the fastest one in the robot file"),
-    Parameter("state_rate_hz", 0.0, "rate of the joint states; 0 for the robot file's; a slower one is refused",
-              "Hz", 0, 10000),
-    Parameter("base_frame", "base", "frame in which goals are given"),
-    Parameter("slot_topics", [], "topics that differ from the default, such as pose.cube=/tracker/cube"),
-    Parameter("trusted_keys", [], "key ids or public keys that may sign; empty accepts any intact signature"),
-    Parameter("require_approval", True, "serve only bundles approved with one of approver_keys"),
-    Parameter("approver_keys", [], "key ids or public keys of the approvers"),
-    Parameter("approvals_needed", 1, "number of people who must approve it", "", 1, 2),
-    Parameter("observation_age_max_s", 0.05, "older joint states hold the policy", "s", 0.001, 1.0),
-    Parameter("staged_bundle", "", "bundle for the service ~/stage; may be changed while running", read_only=False),
-    Parameter("swap_in_motion", False, "swap a staged policy immediately, in motion, without a start; logged"),
-    Parameter("autostart", True, "configure and activate automatically when the arm is available"),
-    replace(PHASE, default=0.35),
-    RT_PRIORITY,
-    STATS_PATH,
-)  # fmt: skip
 
 DECISION_AGE_MAX_NS = 300_000_000  # decisions come at 10 Hz at least
 SENT_AGE_MAX_NS = 100_000_000
@@ -109,6 +84,7 @@ class PolicyNode:
         commanded = self.node.resolve_topic_name("robolearn/policy_command")
         self._claim = Claim("serves a policy", commanded, self.node.context.get_domain_id())
         self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"])
+        self._goals = goal_action(self.node, self.robot, self._inputs, self)
         self._gripper: Publisher | None = None
         self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
         self._ood = OodReport(self.node)
@@ -122,7 +98,7 @@ class PolicyNode:
         self._held = np.zeros(self.robot.dof)
         self._held_ns = 0
         self._decision_ns = 0
-        self._follows = False
+        self._follows, self.monitor_state = False, ""
         self._slow_told = 0
         self._at_rest = True  # nothing moves that this node streams
         self.observation_age = Samples()
@@ -335,7 +311,13 @@ class PolicyNode:
     def _go(self, now_ns: int, driver: PolicyDriver) -> Go:
         if not self._follows or now_ns - self._decision_ns > DECISION_AGE_MAX_NS:
             return Go.HOLD
-        if not self._active or self._ending or self.revoked or not self._inputs.complete:
+        if (
+            not self._active
+            or self._ending
+            or self.revoked
+            or not self._inputs.complete
+            or self._goals.paused
+        ):
             return Go.BRAKE
         age_s = now_ns / 1e9 - self._state_s
         self.observation_age.add(round(age_s * 1e9))
@@ -362,11 +344,26 @@ class PolicyNode:
         for message in self._sent.take():
             self._held, self._held_ns = np.array(message.position, float), now_ns
         for message in self._decisions.take():
-            self._follows = {pair.key: pair.value for pair in message.values}.get("state") == "running"
-            self._decision_ns = now_ns
-        self._values |= self._inputs.take()
+            self.monitor_state = {pair.key: pair.value for pair in message.values}.get("state", "")
+            self._follows, self._decision_ns = self.monitor_state == "running", now_ns
+        self._values |= self._goals.merge(self._inputs.take())
 
     # -- around it --
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The newest value of each source."""
+        return self._values
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing moves that this node streams."""
+        return self._at_rest
+
+    @property
+    def goal_sources(self) -> tuple[str, ...]:
+        """The sources of the served bundle's goals."""
+        return tuple(slot.source for slot in self._bundle.manifest.goal_slots)
 
     def _publish_diagnostics(self) -> None:
         driver, bundle = self._driver, self._bundle

@@ -64,7 +64,7 @@ class SafetyNode:
         self.node = Node("safety_node")
         p = declare(self.node, PARAMETERS)
         self.robot = load_robot(p["robot"])
-        self.profile = SafetyProfile.load(p["profile"] or self.robot.name)
+        self.profile = SafetyProfile.load(p["profile"] or self.robot.arm)
         check_command_grid(self.robot, p["rate_hz"], p["controller"], p["controller_rate_hz"])
         self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
         self.clock = StampClock()
@@ -135,7 +135,7 @@ class SafetyNode:
         if gate.empty:
             node.get_logger().warning("operators is empty: nobody can start this arm. Set `operators`.")
         OperatorService(
-            node, gate, self._carry_out, lambda: self._ask(self._stop),
+            node, gate, self._carry_out, lambda why: self._ask(lambda now_s: self._stop(now_s, why)),
             lambda text: self._event("finding", about="operator", text=text),
         )  # fmt: skip
         node.create_timer(1.0, self._publish_diagnostics)
@@ -318,11 +318,11 @@ class SafetyNode:
         self._event("finding", about=about, text=reason)
         return Answer(False, f"No {about}: {reason}")
 
-    def _stop(self, now_s: float) -> Answer:
+    def _stop(self, now_s: float, why: str = "") -> Answer:
         del now_s
         if self.monitor.state is not State.RUNNING:
             return Answer(True, f"Nothing moves: the monitor is {self.monitor.state}.")
-        self._stop_because("stop service")
+        self._stop_because(f"stop service ({why})" if why else "stop service")
         return Answer(True, "Stopping.")
 
     def _set_mode(self, now_s: float, request: OperatorRequest) -> Answer:

@@ -39,6 +39,7 @@ from robolearn.safety.profile import SafetyProfile
 from robolearn.sim.plant import Wiring, load_plant
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, SENT_TOPIC, arm_topics
 from robolearn_ros.controller_node import ControllerNode, controller_parameters_of
+from robolearn_ros.gripper_mock import GripperMock
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, called, loop_values, run_node, status
@@ -69,6 +70,8 @@ PARAMETERS = (
     Parameter("effort", False, "publish the torques of the drives with the joint states"),
     Parameter("plant", "", "simulate another arm than the model: a name in configs/plants, or a YAML"),
     Parameter("controller", "forward", "simulated controller: forward, trajectory or robolearn", "", None, None, KINDS),
+    Parameter("mock_gripper", False, "speak as the driver of the arm's gripper does (`ros` in its file), in "
+              "place of taking openings on gripper_position_controller/commands"),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
@@ -112,7 +115,17 @@ class SimNode:
         self._standin = self._controller_node(p, command_topic)
         self.other_nodes = (self._standin.node,)
         self._commands = Polled(self._standin.node, Float64MultiArray, command_topic, qos(10))
-        self._gripper = Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
+        self._step_s = 1.0 / p["rate_hz"]
+        self._mock = (
+            GripperMock(self.node, self.robot.gripper, self.arm.gripper_width_m)
+            if p["mock_gripper"]
+            else None
+        )
+        self._gripper = (
+            Polled(self.node, Float64MultiArray, GRIPPER_COMMAND_TOPIC, qos(10))
+            if self._mock is None
+            else None
+        )
         self._trajectories = Polled(
             self._standin.node, JointTrajectory, controller_topic(TRAJECTORY, command_topic), qos(10)
         )
@@ -122,8 +135,10 @@ class SimNode:
             if p["controller"] == TRAJECTORY
             else None
         )
-        self._width = self.node.create_publisher(
-            Float64, find_source(GRIPPER_WIDTH).topic.lstrip("/"), qos(10)
+        self._width = (
+            self.node.create_publisher(Float64, find_source(GRIPPER_WIDTH).topic.lstrip("/"), qos(10))
+            if self._mock is None  # else the gripper node tells it, from the fingers
+            else None
         )
         self._poses = {
             name: self.node.create_publisher(PoseStamped, f"robolearn/pose/{name}", qos(10))
@@ -161,9 +176,11 @@ class SimNode:
             if self.controller is None and self._player is None:
                 self._trajectory = None
                 self._apply(np.array(message.data, float))
-        for message in self._gripper.take():
+        for message in self._gripper.take() if self._gripper is not None else ():
             if len(message.data) != 1 or not self.arm.command_gripper(message.data[0]):
                 self.refused += 1
+        if self._mock is not None:
+            self.arm.command_gripper(self._mock.step(self._step_s, self.arm.gripper_width_m))
         for message in self._trajectories.take():
             self._commanded_ns = tick_ns
             self._follow(message, tick_ns)
@@ -223,6 +240,11 @@ class SimNode:
             "largest_command_step_rad": self.largest_step_rad,
             "command_acceleration_rad_s2": self.acceleration.summary(),
             **(self.controller.values() if self.controller is not None else {}),
+            **(
+                {"command_to_hardware_us": self.controller.latency.summary_us()}
+                if self.controller is not None
+                else {}
+            ),
         }
 
     def _apply(self, target: np.ndarray) -> None:
@@ -271,7 +293,7 @@ class SimNode:
     def _controller_node(self, p: dict[str, Any], command_topic: str) -> ControllerNode:
         kind, digest = p["controller"], ""
         if kind == ROBOLEARN:
-            digest = SafetyProfile.load(p["profile"] or self.robot.name).digest
+            digest = SafetyProfile.load(p["profile"] or self.robot.arm).digest
         expected = ExpectedController(
             kind=kind,
             node=controller_node(kind, command_topic),
@@ -284,7 +306,8 @@ class SimNode:
 
     def _publish_cell(self, stamp: Time) -> None:
         """What a camera and the gripper would tell."""
-        self._width.publish(Float64(data=self.arm.gripper_width_m))
+        if self._width is not None:
+            self._width.publish(Float64(data=self.arm.gripper_width_m))
         for name, (position, turn) in self.arm.objects().items():
             message = PoseStamped()
             message.header.stamp, message.header.frame_id = stamp, self._base_frame

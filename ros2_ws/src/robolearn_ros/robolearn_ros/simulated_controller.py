@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sensor_msgs.msg import JointState
 from robolearn.deploy.controller import controller_parameters
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
+from robolearn_ros.loop import Samples, StampClock
 from robolearn_ros.messages import Polled, qos
 from robolearn_ros.stream_filter import Bounds, FilterConfig, StreamFilter
 
@@ -42,7 +44,7 @@ class SimulatedController:
 
         Raises ConfigError where there is no compiler, or a number cannot be used.
         """
-        loaded = SafetyProfile.load(profile or robot.name)
+        loaded = SafetyProfile.load(profile or robot.arm)
         p = controller_parameters(robot, loaded, stream_rate_hz=stream_rate_hz)
         bounds = Bounds(*(np.array(p[name]) for name in Bounds.__dataclass_fields__))
         config = FilterConfig(
@@ -55,14 +57,17 @@ class SimulatedController:
         self.filter = StreamFilter(bounds, config)
         self.filter.reset(position_rad)
         self.malformed = 0
+        self.latency = Samples()  # from the grid time of a sent command to the step that first follows it
         self.braked_from_rad_s = 0.0  # largest joint speed when it last began to brake
         self._names = joints
         self._last_names: list[str] = []
         self._order: list[int] = []
+        self._clock = StampClock()
         self._sent = Polled(node, JointState, topic, qos(100))
 
     def step(self, now_ns: int) -> Vector:
         """Take what came, and the positions [n] for this tick."""
+        newest_ns = 0
         for message in self._sent.take():
             stamp = message.header.stamp
             position, velocity = np.array(message.position), np.array(message.velocity)
@@ -70,9 +75,13 @@ class SimulatedController:
                 self.malformed += 1
                 continue
             given = velocity[self._order] if len(velocity) == len(position) else None
-            self.filter.push(stamp.sec * 1_000_000_000 + stamp.nanosec, position[self._order], given, now_ns)
+            stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+            newest_ns = max(newest_ns, round(self._clock.monotonic_s(stamp.sec, stamp.nanosec) * 1e9))
+            self.filter.push(stamp_ns, position[self._order], given, now_ns)
         followed = self.filter.state == "following"
         position, velocity, _ = self.filter.update(now_ns)
+        if newest_ns:
+            self.latency.add(time.monotonic_ns() - newest_ns)
         if followed and self.filter.state in ("late", "braking"):
             self.braked_from_rad_s = float(np.abs(velocity).max())
         return position

@@ -164,7 +164,8 @@ def _task_scene(
 
     from robolearn.env.task import load_task
 
-    made = load_task(f"{robot.path}/{task}")  # an arm of one's own has but a path
+    own = robot.path if robot.name == robot.arm else robot.name  # a path may be that of a calibration
+    made = load_task(f"{own}/{task}")
     sensors = made.sensors()
     named: dict[str, dict[str, str]] = {}
     for slot in made.slots:

@@ -19,6 +19,7 @@ from robolearn.errors import BundleError, ConfigError
 from robolearn.policy.bundle import Manifest
 from robolearn.policy.slots import Slot
 from robolearn.policy.sources import JOINT_POSITION, JOINT_VELOCITY, find_source
+from robolearn_ros.frame_listener import FrameListener
 from robolearn_ros.messages import Polled, qos
 
 ARM = (JOINT_POSITION, JOINT_VELOCITY)
@@ -66,6 +67,7 @@ class Sources:
         self._needed: dict[str, int] = {}  # numbers that each source has
         self._have: set[str] = set()
         self.problem = ""
+        self._frames = FrameListener(node)
 
     def expect(self, slots: Iterable[Slot]) -> None:
         """Subscribe to what these slots need."""
@@ -96,11 +98,41 @@ class Sources:
     def take(self) -> dict[str, np.ndarray]:
         """New values by source. What is not finite or in another frame is refused, and said in `problem`."""
         values: dict[str, np.ndarray] = {}
+        self._frames.take()
         for stem, polled in self._polled.items():
             for message in polled.take():
                 values |= self._read(stem, message)
         self._have |= values.keys()
         return values
+
+    def given(self, values: Iterable[str]) -> None:
+        """Sources whose value came another way than by topic."""
+        self._have |= set(values)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Sources of the slots that topics were subscribed for."""
+        return frozenset(self._needed)
+
+    def pose_in_base(self, stem: str, message: PointStamped | PoseStamped) -> dict[str, np.ndarray]:
+        """A point or pose in the base frame, by source. An empty frame is the base frame.
+
+        Raises ConfigError where it is in another frame, and nothing on /tf leads to the base frame.
+        """
+        values, frame = _pose(stem, message), message.header.frame_id
+        if frame in ("", self._base_frame):
+            return values
+        turn = values.get(f"{stem}.orientation", np.array([1.0, 0.0, 0.0, 0.0]))
+        try:
+            position, turn = self._frames.transform(
+                values[f"{stem}.position"], turn, message.header, self._base_frame
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"it came in frame '{frame}', expected '{self._base_frame}', and {error}"
+            ) from None
+        moved = {f"{stem}.position": position, f"{stem}.orientation": turn}
+        return {source: moved[source] for source in values}
 
     def _read(self, stem: str, message: Any) -> dict[str, np.ndarray]:
         if isinstance(message, Float64 | Float64MultiArray):
@@ -110,13 +142,11 @@ class Sources:
                 self.problem = f"{self._topic(stem)} held {found} numbers, expected {expected}; not used"
                 return {}
         else:
-            frame = message.header.frame_id
-            if frame not in ("", self._base_frame):
-                self.problem = (
-                    f"{self._topic(stem)} came in frame '{frame}', expected '{self._base_frame}'; not used"
-                )
+            try:
+                values = self.pose_in_base(stem, message)
+            except ConfigError as error:
+                self.problem = f"{self._topic(stem)} is not used: {error}"
                 return {}
-            values = _pose(stem, message)
         if not all(np.isfinite(value).all() for value in values.values()):
             self.problem = f"{self._topic(stem)} held a value that is not finite; not used"
             return {}
