@@ -45,6 +45,7 @@ EVENTS = {
     "command_source": "the first commands, or those of a new source: its name, digest of its policy, cycle",
     "limit": "a spell of limiting: which rules, how many cycles",
     "loss": "cycles or events that did not fit the queue; the arm was held",
+    "ood_score": "out-of-distribution scores of a second's decisions; above 1 beyond the bundle's threshold",
     "wrench_frame": "the first wrench, or one in another frame: topic and frame",
     "finding": "something a node noticed about its surroundings",
     "clock": "the wall clock jumped",

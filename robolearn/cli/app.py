@@ -25,7 +25,7 @@ from robolearn.cli import sysid as cli_sysid
 from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
-from robolearn.cli.evaluate import evaluate
+from robolearn.cli.evaluate import evaluate, sweep
 from robolearn.cli.help_pages import tidy
 from robolearn.cli.options import Json, NewKey, Overrides, Task
 from robolearn.cli.plot import plot
@@ -174,6 +174,7 @@ def slurm(
 
 app.command(name="eval", rich_help_panel=RESEARCHER)(evaluate)
 app.command(rich_help_panel=RESEARCHER)(plot)
+app.command(rich_help_panel=RESEARCHER)(sweep)
 
 
 @app.command(rich_help_panel=RESEARCHER)

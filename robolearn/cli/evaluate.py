@@ -1,4 +1,4 @@
-"""`robolearn eval`: a policy over fresh episodes, under shifts, and against another."""
+"""`robolearn eval` and `sweep`: a policy over fresh episodes, under shifts, against another, and in sweeps."""
 
 from __future__ import annotations
 
@@ -143,3 +143,51 @@ def _print_one(done: Evaluated, shifts: bool, video: bool, as_json: bool) -> Non
         notes += done.write_films(progress)
     for note in notes:
         err.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def sweep(
+    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder, or a .robolearn file.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="NAME", help="One sweep, such as payload; may be given again (default: all)."
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Fresh episodes at each amount.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Success that must hold, lower end of the 95 % interval (default: as stated before the training)."
+        ),
+    ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(help="A bundle's robot YAML, or a calibration, where it is not that of the training."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the file (default: beside the policy).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Robustness sweeps: success as a function of one quantity at a time, beyond its trained range.
+
+    Noise, latency, lost messages, payload, mass, friction, drives, calibration errors. Each sweep ends once success is
+    below the threshold. Writes sweep.json; the dossier plots it. `robolearn eval` evaluates one amount of some of them.
+
+    Example: robolearn sweep runs/fr3-reach --only payload --only observation_latency
+    """
+    from robolearn.show.swept import sweep_path, sweep_table
+
+    found, file = sweep_path(
+        path,
+        episodes,
+        seed,
+        names=names or (),
+        threshold=threshold,
+        robot=robot,
+        output=output,
+        progress=lambda text: err.print(f"playing {text}", markup=False, highlight=False),
+    )
+    out.print_json(json.dumps(found.to_json())) if as_json else out.print(sweep_table(found))
+    err.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)

@@ -20,8 +20,11 @@ from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.evaluate import evaluate
 from robolearn.learn.evaluation import Evaluation, write_evaluation
 from robolearn.learn.learner import Policy, empty_policy
+from robolearn.learn.observations import EpisodeObservations
 from robolearn.learn.trackers import read_metrics
 from robolearn.learn.train_config import TrainConfig
+from robolearn.policy.ood import OodModel
+from robolearn.recorder.audit_trail import read_trail
 from robolearn.sim.plant import Plant
 from robolearn.sim.plant import conditions as conditions_of
 
@@ -115,9 +118,33 @@ class Run:
         """
         if conditions is not None:
             return evaluate(self._make_env(episodes, conditions), self.actor(), episodes, seed)
-        result = evaluate(env or self.evaluation_env(episodes), self.actor(), episodes, seed)
+        env, observations = env or self.evaluation_env(episodes), EpisodeObservations()
+        result = evaluate(env, self.actor(), episodes, seed, observations=observations)
         audit.record_evaluation(write_evaluation(result, {"iteration": self.iteration}, self.run_dir))
+        self.keep_ood(observations, env)
         return result
+
+    def keep_ood(self, observations: EpisodeObservations, env: Any) -> None:
+        """Fit the out-of-distribution score to an evaluation's episodes and keep it; where they are too few, none."""
+        file = self.run_dir / folder.OOD
+        found = observations.fit(env.episode_steps / env.control_hz)
+        if found is None:
+            file.unlink(missing_ok=True)
+            return
+        folder.write_whole(file, found.to_json(self.iteration))
+        audit.record_result("ood", file, self.run_dir, **found.summary())
+
+    def ood(self) -> OodModel | None:
+        """The out-of-distribution score of this very policy; None where its evaluation had too few episodes for one.
+
+        Raises ConfigError where its file is not the one in the trail.
+        """
+        file = self.run_dir / folder.OOD
+        if not file.is_file():
+            return None
+        audit.require_recorded(file, read_trail(self.run_dir))
+        model, iteration = OodModel.from_json(file.read_text(encoding="utf-8"), str(file))
+        return model if iteration == self.iteration else None
 
     def export(
         self,
@@ -148,6 +175,7 @@ class Run:
             training=self.summary() | {"policy_sha256": policy_sha256, "audit": audit.anchor(self.run_dir)},
             evaluation=folder.read_evaluation(self.run_dir) | {"acceptance": acceptance.to_json()},
             signing_key=load_or_create_key(key_path),
+            ood=self.ood(),
         )
         audit.record_export(self.run_dir, bundle, policy_sha256, acceptance, self.iteration)
         return bundle

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from robolearn.env.task import Task
@@ -22,17 +23,18 @@ class Shift:
     """One change of a task's `randomization`.
 
     name: short, for tables and files. term: the key. change: `add` to both ends of a range, `multiply` both ends or
-    the number, or `at_least`: raise the number. amount: in the unit of the key. of: which entries of a key that has
-    several: `all`; `objects`, bodies that have a range of their own, so not the arm's links; `poses`, measured
-    positions of objects.
+    the number, or `at_least`: raise the number; `add_kg`, of a scale of masses: carry so much more. amount: in the unit
+    of the key. of: which entries of a key that has several: `all`; `objects`, bodies that have a range of their own, so
+    not the arm's links; `poses`, measured positions of objects; `joints`, measured positions of the arm's joints;
+    `tool`, the body that the TCP is on.
     """
 
     name: str
     text: str
     term: str
-    change: Literal["add", "multiply", "at_least"]
+    change: Literal["add", "multiply", "at_least", "add_kg"]
     amount: float
-    of: Literal["all", "objects", "poses"] = "all"
+    of: Literal["all", "objects", "poses", "joints", "tool"] = "all"
 
 
 SHIFTS = (
@@ -60,11 +62,16 @@ def shifted(task: Task[Any], shift: Shift) -> dict[str, Any] | None:
     now = task.config.randomization.model_dump(mode="json")[shift.term]
     if shift.of == "poses":
         now = {slot: now.get(slot, now.get("m", 0.0)) for slot in _measured_positions(task)}
+    elif shift.of == "joints":
+        slots = [s.name for s in task.slots if s.source == "joint_state.position"]
+        now = {slot: now.get(slot, now.get("rad", 0.0)) for slot in slots}
+    elif shift.of == "tool":
+        return {"randomization": {shift.term: _carrying(task, now, shift.amount)}}
     elif shift.of == "objects":
         now = {body: between for body, between in now.items() if body != _EVERY}
     elif shift.term == "friction_scale":
         now = now or {_EVERY: (1.0, 1.0)}
-    if not now:
+    if not now and (shift.change != "at_least" or isinstance(now, Mapping)):
         return None
     if isinstance(now, Mapping):
         changed: Any = {name: _changed(value, shift) for name, value in now.items()}
@@ -75,6 +82,14 @@ def shifted(task: Task[Any], shift: Shift) -> dict[str, Any] | None:
 
 def _measured_positions(task: Task[Any]) -> list[str]:
     return [s.name for s in task.slots if s.source.startswith("pose.") and s.source.endswith(".position")]
+
+
+def _carrying(task: Task[Any], now: Mapping[str, Any], mass_kg: float) -> dict[str, Any]:
+    """Scales of masses with so much more on the tool; what the arm makes up for stays the mass of its model."""
+    model = task.scene().compile()
+    body = model.body(int(model.site("tcp").bodyid[0]))
+    between = next((now[name] for name in reversed(list(now)) if fnmatchcase(body.name, name)), (1.0, 1.0))
+    return {**now, body.name: [end + mass_kg / float(body.mass[0]) for end in between]}
 
 
 def _changed(value: Any, shift: Shift) -> Any:

@@ -13,11 +13,12 @@ from robolearn.env.task import load_task
 from robolearn.env.vec_env import VecEnv
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.learn import folder
-from robolearn.learn.audit import record_evaluation
+from robolearn.learn.audit import record_evaluation, record_result
 from robolearn.learn.clips import EpisodeClips
 from robolearn.learn.evaluate import evaluate, evaluate_expert, play_episodes, summarise
 from robolearn.learn.evaluate_bundle import bundle_chunk, bundle_env, evaluate_bundle
 from robolearn.learn.evaluation import Evaluation, Progress
+from robolearn.learn.observations import EpisodeObservations
 from robolearn.learn.robustness import (
     Robustness,
     expert_chunk,
@@ -121,7 +122,12 @@ def _evaluate_run(
         env = run.plant_env(load_plant(plant, load_robot(split_task(run.config.task)[0])), episodes)
     if clips is not None:
         check_filming(env)
-    result = evaluate(env, run.actor(), episodes, seed, progress=progress, clips=clips)
+    observations = EpisodeObservations() if plant is None and output is None else None
+    result = evaluate(
+        env, run.actor(), episodes, seed, progress=progress, clips=clips, observations=observations
+    )
+    if observations is not None:
+        run.keep_ood(observations, env)
 
     def shifting(progress: Progress | None) -> Robustness:
         config = run.config
@@ -139,7 +145,7 @@ def _written(made: Evaluated, head: dict[str, Any], plant: str | None, run_dir: 
     files = write_results(made.result, head, made.target, prefix)
     record_evaluation(files[0], run_dir)
     notes = [*made.notes, *(f"wrote {file}" for file in files)]
-    return replace(made, notes=notes, prefix=prefix, shifting=shifting)
+    return replace(made, notes=notes, prefix=prefix, shifting=shifting, run_dir=run_dir)
 
 
 def _evaluate_expert(
@@ -184,7 +190,8 @@ def _evaluate_expert(
 class Evaluated:
     """An evaluation whose JSON and picture are written, and whose videos may be. notes: what to say of the files.
 
-    shifting: plays the same policy under every shift; None where it was an expert, or played on a plant.
+    shifting: plays the same policy under every shift; None where it was an expert, or played on a plant. run_dir: whose
+    trail says of it; default the files' folder.
     """
 
     result: Evaluation
@@ -194,13 +201,16 @@ class Evaluated:
     target: Path
     prefix: str
     shifting: Shifting | None = None
+    run_dir: Path | None = None
 
     def write_robustness(self, progress: Progress | None = None) -> tuple[Robustness, Path] | None:
         """Play the policy under every shift; what was found, and the file that has it. None for an expert."""
         if self.shifting is None:
             return None
         found = self.shifting(progress)
-        return found, write_robustness(found, self.target, self.prefix)
+        file = write_robustness(found, self.target, self.prefix)
+        record_result("robustness", file, self.run_dir or self.target)
+        return found, file
 
     def write_films(self, progress: Progress | None = None) -> list[str]:
         """Write the videos, if they were asked for; what to say of them."""
