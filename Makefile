@@ -49,7 +49,7 @@ check: $(READY)  ## format, lint, types, import contracts
 bench: $(READY)  ## speed, as ratios against a reference run beside it
 	@$(BIN)/python -m benchmarks
 
-solve: $(READY)  ## train and evaluate every task, three seeds each (40 min), and write README's table
+solve: $(READY)  ## the expert, the default and reward alone on every task, three seeds each, and README's table
 	@$(BIN)/python benchmarks/solve.py
 
 fuzz: $(READY)  ## run the monitor through ten million adversarial cycles

@@ -103,7 +103,8 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
     """
     short = {
         "train": ["total_steps=16384"],
-        "eval": ["--episodes", "32"],
+        "eval": ["--episodes", "32", "--no-shifts"],
+        "sweep": ["--episodes", "8"],
         "sysid excite": ["--duration", "8", "--rate", "100"],
     }
     monkeypatch.chdir(tmp_path)

@@ -41,7 +41,7 @@ from robolearn.deploy.deployment import (
 from robolearn.deploy.discovery import describe, discovery_environment, not_followed
 from robolearn.deploy.ending import Ending, SignalsHeld, lifeline
 from robolearn.deploy.operators import local_operator, operators_as_list
-from robolearn.deploy.security import enabled, enclave_environment, require_security
+from robolearn.deploy.security import enabled, enclave_environment, require_middleware, require_security
 from robolearn.errors import DataError, MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval, require_not_revoked
 from robolearn.policy.bundle import PolicyBundle
@@ -73,13 +73,14 @@ class EndAsked(Exception):
 
 
 def require_ros() -> None:
-    """Raises MissingDependency where rclpy or the nodes are not installed."""
+    """Raises MissingDependency where rclpy or the nodes are not installed, ConfigError where none could start."""
     if importlib.util.find_spec("rclpy") is None:
         raise MissingDependency(_INSTALL)
     if importlib.util.find_spec("robolearn_ros") is None:
         raise MissingDependency(
             "The package robolearn_ros is not installed: pip install robolearn, or build ros2_ws and source it."
         )
+    require_middleware()
 
 
 def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | None = None) -> dict[str, str]:

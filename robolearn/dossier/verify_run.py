@@ -355,11 +355,17 @@ def _check_checkpoints(verdict: TrailVerdict) -> None:
 
 
 def _check_evaluations(verdict: TrailVerdict) -> None:
-    recorded = verdict.of("evaluation", "explanation")
+    recorded = verdict.of("evaluation", "explanation", "ood", "robustness", "sweep")
     newest = {record["fields"]["file"]: record["fields"]["sha256"] for record in recorded}
-    for path in sorted(
-        (*verdict.run_dir.glob("*evaluation.json"), *verdict.run_dir.glob("explanation.json"))
-    ):
+    patterns = (
+        "*evaluation.json",
+        "explanation.json",
+        "failures.json",
+        "ood.json",
+        "*robustness.json",
+        "*sweep.json",
+    )
+    for path in sorted(path for pattern in patterns for path in verdict.run_dir.glob(pattern)):
         if path.name not in newest:
             verdict.add("altered", "unknown_file", path.name, "is not in the trail")
         elif _sha256(path) != newest[path.name]:

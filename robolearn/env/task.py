@@ -159,6 +159,13 @@ class Task(ABC, Generic[T]):
         del readings, memory, goal
         return None
 
+    def estimate(self, measured: Readings) -> Readings:
+        """Measured slots, and the privileged ones that a robot can work out of them.
+
+        An expert that reads these can be played on an arm; how well it does there is what a policy is compared with.
+        """
+        return measured
+
     def act(self, action: Array, memory: Any) -> tuple[Targets, Any]:
         """Targets of the next control period from an action [A] in [-1, 1]. Exported with the policy."""
         return self.action(action, memory)

@@ -53,6 +53,22 @@ class Code(_Closed):
     git_commit: str | None
 
 
+class Ood(_Closed):
+    """The out-of-distribution score that the graph returns beside its targets: distance over threshold; see `ood`.
+
+    threshold: of the distance. false_alarm_rate: share of episodes of episode_s, like those of the evaluation, of which
+    any observation exceeds it.
+    """
+
+    output: Literal["ood_score"]
+    method: Word
+    threshold: float = Field(gt=0, allow_inf_nan=False)
+    false_alarm_rate: float = Field(gt=0, lt=1)
+    fit_episodes: int = Field(ge=1)
+    held_out_episodes: int = Field(ge=1)
+    episode_s: float = Field(gt=0, allow_inf_nan=False)
+
+
 class Manifest(_Closed):
     """The contract of a policy: what it reads and returns, for which arm, and where it comes from."""
 
@@ -74,6 +90,7 @@ class Manifest(_Closed):
     created_utc: Word
     digests: dict[Word, Word]
     calibration: dict[Word, Word] | None = None
+    ood: Ood | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
@@ -103,8 +120,9 @@ class Manifest(_Closed):
     def to_bytes(self) -> bytes:
         """The manifest as it is signed: RFC 8785 JSON."""
         values = self.model_dump(mode="json", by_alias=True)
-        if self.calibration is None:  # a bundle of an uncalibrated model is what it was before there were any
-            del values["calibration"]
+        for name in ("calibration", "ood"):  # a bundle without them is what it was before there were any
+            if values[name] is None:
+                del values[name]
         return rfc8785.dumps(values)
 
     @classmethod
@@ -211,6 +229,7 @@ class PolicyBundle:
             *_slot_lines("goal", m.goal_slots),
             *_slot_lines("keeps", m.memory_slots),
             *_slot_lines("returns", m.outputs),
+            f"  {'score':<8} {_ood_text(m.ood)}",
             *_limit_lines(m.limits_assumed),
             *_labelled("result", _result_lines(m.evaluation)),
             f"  code     robolearn {m.code.version}, commit {m.code.git_commit or 'unknown'}",
@@ -229,6 +248,15 @@ class PolicyBundle:
 def _calibrated(calibration: dict[str, str]) -> str:
     made = calibration.get("made_utc", "at an unknown time")
     return f"{calibration.get('file', 'a file')}, sha256 {calibration.get('digest', 'unknown')}, made {made}"
+
+
+def _ood_text(ood: Ood | None) -> str:
+    if ood is None:
+        return "none: observations are not compared with those of the evaluation"
+    return (
+        f"{ood.output}, above 1 in {ood.false_alarm_rate:.3g} of episodes of {ood.episode_s:g} s like those of the "
+        f"evaluation (from {ood.held_out_episodes} held-out ones)"
+    )
 
 
 def write_bundle(

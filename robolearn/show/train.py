@@ -7,10 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from robolearn.config import build, merged
 from robolearn.env.naming import short_name
-from robolearn.learn.calibrated import calibrated_config
-from robolearn.learn.train_config import TrainConfig, train_config
+from robolearn.learn.train_config import train_config
 from robolearn.learn.trainer import Progress
 from robolearn.learn.trainer import train as train_from_config
 from robolearn.show.console import stop_on_signals
@@ -35,10 +33,7 @@ def train(
     ends after the current iteration and saves a checkpoint.
     Raises ConfigError, TaskError, CheckpointError.
     """
-    resolved = train_config(task, config)
-    if overrides:
-        data = resolved.model_dump(mode="json")
-        resolved = calibrated_config(build(TrainConfig, merged(data, overrides), f"train {task}"))
+    resolved = train_config(task, config, changes=overrides)
     curve = LiveCurve(short_name(task)) if progress is None and in_notebook() else None
     with ExitStack() as stack:
         on_main = threading.current_thread() is threading.main_thread()

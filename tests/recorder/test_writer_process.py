@@ -26,7 +26,16 @@ from robolearn.recorder import writer_process as writer_module
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.episodes import Episodes
 from robolearn.recorder.event_log import LogWriter, Options
-from robolearn.recorder.mcap_file import MAGIC, AppendFile, Chunk, Flaw, TraceFile, export_cycles, read_trace
+from robolearn.recorder.mcap_file import (
+    MAGIC,
+    SCORE_TOPIC,
+    AppendFile,
+    Chunk,
+    Flaw,
+    TraceFile,
+    export_cycles,
+    read_trace,
+)
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.recorder.shm_queue import Ring
 from robolearn.review.verify import read_events, verify
@@ -762,6 +771,23 @@ def test_an_export_holds_every_cycle_as_it_is(tmp_path):
     assert messages[3].log_time == 10**18 + 3 * 2_000_000
     some = {"first_ns": 3 * 2_000_000, "last_ns": 7 * 2_000_000}
     assert export_cycles(tmp_path, tmp_path / "some.mcap", LAYOUT, **some) == 5
+
+
+def test_an_export_holds_the_policys_scores_beside_their_cycles(tmp_path):
+    writer = LogWriter(tmp_path, GENESIS, keys.load_or_create_key(tmp_path / "k.pem"), Options())
+    writer.start(0, 10**18)
+    for number in range(5):
+        writer.cycle(payload(number))
+    writer.close(SECOND, "closed", {})
+    scores = [(1, 0.25), (1, 0.5), (3, 7.0), (99, 1.0)]
+    assert export_cycles(tmp_path, tmp_path / "all.mcap", LAYOUT, scores=scores) == 5
+    with (tmp_path / "all.mcap").open("rb") as stream:
+        found = [
+            (message.log_time, struct.unpack("<d", message.data[4:])[0])
+            for _, channel, message in make_reader(stream).iter_messages()
+            if channel.topic == SCORE_TOPIC
+        ]
+    assert found == [(2_000_000, 0.25), (2_000_000, 0.5), (6_000_000, 7.0)]
 
 
 # -- the control side where something is wrong --

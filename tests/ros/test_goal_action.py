@@ -256,7 +256,9 @@ def test_a_stop_with_a_reason_is_in_decision_and_log_and_ends_the_goal(cell):
     stamp = decision.header.stamp.sec + decision.header.stamp.nanosec / 1e9
     assert stamp == pytest.approx(time.time(), abs=5.0)
     events = [json.loads(line) for line in (folder / "safety" / "events.jsonl").read_text().splitlines()]
-    assert "anna: a part fell down" in next(e for e in events if e["kind"] == "stop_request")["reason"]
+    assert (
+        "anna: a part fell down" in next(e for e in events if e["kind"] == "stop_request")["fields"]["reason"]
+    )
     refused = client.call(client.Operate.Request(verb="reset"))
     assert not refused.accepted
     assert refused.operator_name == ""

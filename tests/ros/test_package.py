@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from robolearn_ros.parameters import table_markdown
 
+from robolearn.safety.types import State, Verdict
+
 PACKAGE = Path(__file__).parents[2] / "ros2_ws" / "src" / "robolearn_ros"
 NODES = ("sim_node", "policy_node", "safety_node", "gripper_node")
 
@@ -167,3 +169,11 @@ def test_colcon_builds_and_installs_what_the_launch_files_name(tmp_path):
         assert (built / "lib" / "robolearn_ros" / node).is_file()
     installed = {path.name for path in (built / "share" / "robolearn_ros" / "launch").iterdir()}
     assert installed == {path.name for path in PACKAGE.glob("launch/*.launch.py")}
+
+
+def test_the_constants_of_a_decision_are_the_monitors_own_words():
+    text = (PACKAGE.parent / "robolearn_interfaces" / "msg" / "Decision.msg").read_text()
+    lines = [line.split()[1] for line in text.splitlines() if "=" in line.partition("#")[0]]
+    found = dict(line.split("=") for line in lines)
+    expected = {f"STATE_{s.name}": s.value for s in State} | {f"VERDICT_{v.name}": v.value for v in Verdict}
+    assert found == expected
