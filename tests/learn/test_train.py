@@ -334,7 +334,7 @@ def test_a_finished_run_is_extended_and_never_shortened(tmp_path):
     longer = train(point_config(4), tmp_path / "run", env=PointMass(64), resume=True)
     assert (longer.iteration, len(longer.metrics)) == (4, 4)
     assert longer.which == f"Policy of checkpoint 4, the newest valid one in {tmp_path / 'run'}."
-    with pytest.raises(ConfigError, match=r"a run with another total_steps"):
+    with pytest.raises(ConfigError, match=r"a run with a different total_steps"):
         train(point_config(2), tmp_path / "run", env=PointMass(64), resume=True)
 
 
