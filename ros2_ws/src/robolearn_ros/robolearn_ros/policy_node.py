@@ -28,7 +28,7 @@ from robolearn.robots import Robot, load_robot, same_joints
 from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
-from robolearn_ros.goals import goal_action
+from robolearn_ros.goal_action import goal_action
 from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
