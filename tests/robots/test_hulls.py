@@ -116,7 +116,7 @@ def test_a_link_that_is_a_mesh_is_named_and_refused_until_it_has_a_hull(meshed, 
         ArmModel(load_robot(meshed), {}, "parallel")
     assert run("robots", "hulls", meshed) == 0
     assert "upper: box, every corner at least 2 mm inside" in capsys.readouterr().out
-    assert "cannot watch" not in " ".join(check_robot(meshed))
+    assert "cannot check" not in " ".join(check_robot(meshed))
     assert "upper_0" in ArmModel(load_robot(meshed), {}, "parallel").names
     text = meshed.read_text()
     assert text.startswith("# written by hand\n")
@@ -193,7 +193,7 @@ def test_a_mesh_beside_primitives_is_not_watched_either(tmp_path):
 def test_a_link_with_a_mass_and_no_geometry_is_not_watched(tmp_path):
     found = " ".join(check_robot(write(tmp_path, urdf(), arm(URDF))))
     assert (
-        "Links 'shoulder', 'upper', 'fore' have geometry that the safety monitor cannot check (a mesh, or none)"
+        "Links 'shoulder', 'upper', 'fore' have a mass and no geometry, which the safety monitor cannot check"
         in found
     )
 
