@@ -115,6 +115,11 @@ class Client:
         return goal
 
     def send(self, goal):
+        if self.decisions[-1].state != "running":  # a stop by a machine that was too busy
+            self.spin(lambda: self.decisions[-1].state in ("stopped", "holding"))
+            self.operate("reset", "the test goes on")
+            self.start()
+            self.spin(lambda: self.decisions[-1].state == "running")
         self.spin(self.reach.server_is_ready)
         sending = self.reach.send_goal_async(
             goal, feedback_callback=lambda m: self.feedback.append(m.feedback)

@@ -94,19 +94,18 @@ class GoalServer(Goals):
         )
         self._inputs.given(taken)
         self.give(taken)
-        looks, ran = 0, False
+        looks = 0
         while True:
             await self._look()
             now = now_s()
             state = self._served.monitor_state
-            ran |= state == "running"
             done = reach.update(now, subject_position(self._served, self._robot, reach.subject))
             if number != self._number:
                 handle.abort()
                 return self._result(reach, ReachGoal.Result.REPLACED, "replaced by another goal")
             if handle.is_cancel_requested:
                 return await self._give_up(handle, reach, number, ReachGoal.Result.CANCELED, "cancelled")
-            if ran and state in STOPPED:
+            if state in STOPPED:
                 handle.abort()
                 return self._end(reach, ReachGoal.Result.STOPPED, f"the safety node is {state}")
             if done and state == "running":
