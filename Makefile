@@ -1,33 +1,39 @@
-# The commands a newcomer needs. `make demo` and `make test` work from a fresh clone.
+# Main commands. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick jax-next docs check bench solve fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
+.PHONY: help demo test quick jax-next docs check bench solve fleet fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
 
 VENV ?= .venv
+FLEET ?= .venv-fleet
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.robolearn-installed
+FLEET_READY := $(FLEET)/.robolearn-installed
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
 bench solve sb3: export WANDB_MODE = disabled  # what is timed is the training
 
-demo: $(READY)  ## train a policy, drive a simulated arm over ROS 2, stop it in four ways, write the report
+demo: $(READY)  ## train a policy, serve it on a simulated arm, inject four faults, write the report
 	@$(BIN)/robolearn demo
 
-test: $(READY)  ## every test, the end-to-end ones included
+test: $(READY) fleet  ## all tests, including the end-to-end ones
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m 'not ros and not shown and not proof'
 	@$(BIN)/python -m pytest -m ros tests/ros
+
+fleet: $(FLEET_READY)  ## federated training with real Flower processes, in an environment of its own
+	@$(FLEET)/bin/python -m pytest --noconftest -m 'not proof' tests/fleet/test_flower.py \
+		tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py
 
 quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, under a minute; or those of a folder: make quick T=tests/env
 	@$(BIN)/ruff check .
 	@$(BIN)/python -m pytest -n 2 -x -m 'not ros and not shown and not proof and not slow' \
 		$(or $(T),tests/files tests/robots tests/safety tests/recorder tests/deploy tests/test_config.py)
 
-jax-next:  ## JAX 0.11 in an environment of its own, sim and learn in small; needs Python 3.12 or 3.13 (PYTHON_NEXT)
+jax-next:  ## test sim and learn with JAX 0.11 in a separate environment; needs Python 3.12 or 3.13 (PYTHON_NEXT)
 	@PYTHON_NEXT="$(PYTHON_NEXT)" .ci/jax_next
 
-proofs: $(READY)  ## the tests that take minutes each
+proofs: $(READY)  ## long tests, minutes each
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m proof
 
 docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
@@ -43,31 +49,31 @@ check: $(READY)  ## format, lint, types, import contracts
 bench: $(READY)  ## speed, as ratios against a reference run beside it
 	@$(BIN)/python -m benchmarks
 
-solve: $(READY)  ## train and evaluate every task, three seeds each (40 min), and write README's table
+solve: $(READY)  ## the expert, the default and reward alone on every task, three seeds each, and README's table
 	@$(BIN)/python benchmarks/solve.py
 
-fuzz: $(READY)  ## the monitor against ten million adversarial cycles
+fuzz: $(READY)  ## run the monitor through ten million adversarial cycles
 	@$(BIN)/python benchmarks/fuzz_monitor.py --cycles 10000000
 
-endings: $(READY)  ## end the nodes of a moving arm a hundred times, in every way: is the last sample at rest, is nobody left?
+endings: $(READY)  ## end the nodes of a moving arm a hundred times, in every way, and check that it brakes
 	@$(BIN)/python tests/ros/endings.py --count 100
 
-fuzz-parsers: $(READY)  ## every parser of files of others against a coverage-guided fuzzer (two minutes each)
+fuzz-parsers: $(READY)  ## coverage-guided fuzzing of every parser of untrusted files (two minutes each)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@$(BIN)/python benchmarks/fuzz_parsers.py --seconds $(or $(SECONDS),120)
 
-coverage: $(READY)  ## every line and branch of robolearn/safety is run by its tests, or this fails
+coverage: $(READY)  ## fail unless the tests cover every line and branch of robolearn/safety
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile tests/safety tests/recorder tests/review tests/cli/test_cli_safety.py
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
-mutants: $(READY)  ## change the monitor's code in every small way and see whether its tests notice
+mutants: $(READY)  ## mutation testing of the monitor
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/mutants/tool \
 		'mutmut==3.8.1' 'libcst==1.9.0' 'setproctitle==1.3.8' 'click==8.5.1'
 	@$(BIN)/python tests/safety/mutants.py build/mutants/tool $(MODULES)
 
-sb3: $(READY)  ## add Stable-Baselines3 and PyTorch, so that its tests do not skip
+sb3: $(READY)  ## install Stable-Baselines3 and PyTorch for their tests
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sb3]'
 
@@ -79,8 +85,14 @@ wheel: $(READY)  ## build the wheel, install it in an environment of its own and
 		"$$(ls build/wheel/robolearn-*.whl)[train,ros]"
 	@cd build/wheel/elsewhere && ../env/bin/robolearn demo
 
-clean:  ## remove the environment and what runs left behind
-	rm -rf $(VENV) runs build dist
+clean:  ## remove the environments and all run outputs
+	rm -rf $(VENV) $(FLEET) runs build dist
+
+$(FLEET_READY): pyproject.toml
+	@$(PYTHON) -m venv $(FLEET)
+	@echo "Installing Flower into $(FLEET) (once) ..."
+	@$(FLEET)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fleet]' 'pytest>=8.3' 'pytest-timeout>=2.3'
+	@touch $@
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

@@ -9,6 +9,7 @@ to success with its 95 % interval. Trained runs in --runs are taken as they are.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ SEED = 1_000_000
 
 
 def trained(task: str, run_dir: Path, **options: Any) -> Any:
-    """The run in a folder, trained first where there is none."""
-    if not folder.is_run(run_dir):
-        rl.train(task, run_dir=run_dir, **options)
+    """The finished run in a folder, trained or continued first. Ends where a person ends the training."""
+    if not folder.is_run(run_dir) or folder.read_record(run_dir)["outcome"] != "finished":
+        run = rl.train(task, run_dir=run_dir, resume=True, **options)
+        if run.outcome != "finished":
+            sys.exit(f"The training in {run_dir} was stopped. Run this again to continue it.")
     return open_run(run_dir)
 
 

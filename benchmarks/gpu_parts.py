@@ -149,7 +149,7 @@ def graphs(found: Found, engine: str, sizes: Sizes) -> None:
 def agreement(found: Found, engine: str, sizes: Sizes) -> None:
     """Statistics of the engine beside native's, see `benchmarks/parity.py`."""
     periods = max(1, round(sizes.agree_s * 50))
-    for task in TASKS:
+    for task in TASKS if sizes is FULL else TASKS[:1]:
         native = parity.play(task, "native", sizes.agree, periods)
         parted = parity.parted(native, parity.play(task, engine, sizes.agree, periods))
         found.add("by_task", task, parted._asdict())

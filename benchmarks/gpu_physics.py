@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -61,13 +62,15 @@ def engine_steps(
 def bare_warp(
     model: mujoco.MjModel, room: Room, state: EnvState, ctrl: jax.Array, *, seconds: float
 ) -> Timed:
-    """Of mujoco_warp alone: one model for all, buffers of the same size, one CUDA graph where there is a GPU."""
+    """Of mujoco_warp alone: one model for all and no sensors, buffers of the same size, one CUDA graph on a GPU."""
     try:
         import mujoco.mjx.third_party.mujoco_warp as mjw
         import warp as wp
     except ImportError as error:
         raise MissingDependency(f"Bare mujoco_warp needs warp-lang: {error}") from None
     count, substeps = ctrl.shape[:2]
+    model = copy.copy(model)
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
     on_gpu = jax.default_backend() != "cpu"
     with wp.ScopedDevice("cuda:0" if on_gpu else "cpu"):
         there = mjw.put_model(model)

@@ -32,6 +32,8 @@ from robolearn.learn.learner import init_learner
 from robolearn.learn.rollout import Transition
 from robolearn.learn.train_config import TrainConfig, train_config
 from robolearn.learn.update import epochs, samples_of
+from robolearn.sim.constants import derived_names
+from robolearn.sim.derived import DerivedConstants
 from robolearn.sim.physics import Physics, PhysicsState, Room
 
 _NO_LAUNCH = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "reshape", "after-all"}
@@ -41,13 +43,13 @@ def paper(task: str, num_envs: int) -> dict[str, Any]:
     """Costs of the parts, of num_envs environments together where not said otherwise."""
     config = train_config(task, None, [f"num_envs={num_envs}", "groups=1"])
     env = robolearn.make(task, num_envs, "native", config.env)
-    state = jax.eval_shape(env.reset, jax.random.key(0))
+    around = _still(env, num_envs)
+    state = jax.eval_shape(around.reset, jax.random.key(0))
     found: dict[str, Any] = {"task": task, "num_envs": num_envs, "substeps": env.task.substeps}
     found["state_bytes_per_env"] = _bytes(state) / num_envs
     found["drawn_bytes_per_env"] = _bytes(state.fields) / num_envs
     found["warp_substep"] = warp_substep(env)
     action = jax.ShapeDtypeStruct((num_envs, env.action_size), jnp.float32)
-    around = _still(env, num_envs)
     found["around_physics"] = cost(around.step, state, action)
     for name, drawn in (("restart", True), ("restart_without_constants", False)):
         found[name] = cost(partial(_restart, _still(env, num_envs, constants=drawn)), state)
@@ -61,7 +63,7 @@ def cost(function: Any, *arguments: Any) -> dict[str, float]:
     counts: Any = compiled.cost_analysis()
     text = compiled.as_text() or ""
     entry = text[text.index("ENTRY") :]
-    kinds = re.findall(r"^\s+(?:ROOT )?%?[\w.-]+ = \S+ ([\w-]+)\(", entry, re.MULTILINE)
+    kinds = re.findall(r"^\s+(?:ROOT )?%?[\w.-]+ = (?:\(.*?\)|\S+) ([\w-]+)\(", entry, re.MULTILINE)
     return {
         "bytes": float(counts.get("bytes accessed", 0.0)),
         "flops": float(counts.get("flops", 0.0)),
@@ -76,8 +78,6 @@ class _Still(Physics):
 
     def __init__(self, real: Any, num_envs: int, constants: bool):
         super().__init__(real.model, num_envs)
-        from robolearn.sim.derived import DerivedConstants
-
         self._real, self._derived = real, DerivedConstants(real.model) if constants else None
 
     def step(self, state: PhysicsState, ctrl: Any, fields: Any) -> PhysicsState:
@@ -85,7 +85,8 @@ class _Still(Physics):
         return state.replace(qpos=moved, sensordata=self._real._compute(moved, state.qvel, fields))
 
     def _look(self, ids: Any, qpos: Any, qvel: Any, fields: Any) -> Any:
-        constants = jax.vmap(self._derived)(fields) if self._derived else {}
+        wanted = self._derived is not None and derived_names(self.model, fields)
+        constants = jax.vmap(self._derived)(fields) if self._derived and wanted else {}
         return self._real._compute(qpos, qvel, fields), constants
 
 
@@ -173,15 +174,23 @@ def gradient_step(config: TrainConfig, env: VecEnv) -> dict[str, Any]:
         truncated=jnp.zeros((t, n), bool), expert=None,
     )  # fmt: skip
 
+    def prepare(learner: Any, steps: Any) -> Any:
+        return samples_of(ppo, learner, steps)
+
     def step(learner: Any, steps: Any, rows: Any) -> Any:
         samples, _ = samples_of(ppo, learner, steps)
         return epochs(config, learner, samples, rows, jnp.asarray(0.9))
 
     mesh = jax.make_mesh((1,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.PartitionSpec()
-    sharded = jax.shard_map(step, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)
-    one = cost(sharded, learner, whole, jnp.zeros((1, rows_each), jnp.int32))
-    return one | {"rows": rows_each, "gradient_bytes": _bytes(learner.params)}
+
+    def sharded(function: Any, count: int) -> Any:
+        return jax.shard_map(function, mesh=mesh, in_specs=(spec,) * count, out_specs=spec, check_vma=False)
+
+    before = cost(sharded(prepare, 2), learner, whole)
+    both = cost(sharded(step, 3), learner, whole, jnp.zeros((1, rows_each), jnp.int32))
+    one = {name: both[name] - before[name] for name in both}
+    return one | {"rows": rows_each, "gradient_bytes": _bytes(learner.params), "samples": before}
 
 
 def _bytes(tree: Any) -> int:

@@ -1,15 +1,14 @@
-"""Wall time to 90 % success: robolearn's default training beside Stable-Baselines3's, task and machine the same.
+"""Wall time to 90 % success from reward alone: robolearn beside Stable-Baselines3, task and machine the same.
 
     python benchmarks/sb3.py [--tasks fr3/reach,fr3/pick_cube] [--patience 11] [--steps 16] [--envs 512]
 
 Each run is a process of its own. Its clock starts before the environments are built and stands still while a policy
-is judged: 256 fresh episodes without action noise, the task's own criterion and randomisation. SB3 gets its best case
-here: the same batched C engine behind one VecEnv (not a process for each environment), observations normalised by
-VecNormalize, the networks, discount and sizes of robolearn's config, and `patience` times the time that robolearn
-took. It has no expert to imitate: that is part of what is compared. Its off-policy learner, SAC, gets a third of that
-time: would one beat what robolearn does? robolearn and PPO run twice: first everything is compiled, then the programs
-that the first run left on disk are loaded. Writes docs/results/sb3.json, where tasks that are not run stay as they
-are, and docs/images/sb3.png.
+is judged: 256 fresh episodes without action noise, the task's own criterion and randomisation. Nobody imitates an
+expert: robolearn runs with imitation_fraction=0. SB3 gets the same batched C engine behind one VecEnv (not a process
+for each environment), observations normalised by VecNormalize, the networks, discount and sizes of robolearn's config,
+and `patience` times the time that robolearn took. Its off-policy learner, SAC, gets a third of that time. robolearn and
+PPO run twice: first everything is compiled, then the programs that the first run left on disk are loaded. Writes
+docs/results/sb3.json, where tasks that are not run stay as they are, and docs/images/sb3.png.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ from robolearn.sim.jit import jit
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "sb3.json"
 EPISODES, ASKED = 256, 0.9
+ALONE = ["imitation_fraction=0"]
 JUDGED_EVERY_S = 0.5  # of robolearn's clock
 JUDGED_TIMES = 25  # at most, in the time that SB3 has
 
@@ -86,10 +86,10 @@ def make_judge(task: str) -> Judge:
 
 
 def ours(task: str) -> Curve:
-    """robolearn's default config, as `robolearn train` runs it, judged as it goes."""
+    """robolearn from reward alone, as `robolearn train` runs it, judged as it goes."""
     judge = make_judge(task)
     clock, curve, due = Clock(), [], 0.0
-    config = train_config(task, None, [])
+    config = train_config(task, None, ALONE)
     env = robolearn.make(task, config.num_envs, config.engine)
     mesh = data_mesh()
     state, stop = first_state(config, env, mesh), per_device(mesh, False)
@@ -113,7 +113,7 @@ def make_ppo(task: str, options: argparse.Namespace) -> Any:
 
     from robolearn.learn.sb3 import Sb3VecEnv
 
-    config = train_config(task, None, []).ppo
+    config = train_config(task, None, ALONE).ppo
     layers = {"pi": list(config.actor_hidden), "vf": list(config.critic_hidden)}
     return PPO(
         "MlpPolicy", VecNormalize(Sb3VecEnv(task, options.envs), gamma=config.discount),
@@ -132,7 +132,7 @@ def make_sac(task: str, options: argparse.Namespace) -> Any:
     from robolearn.learn.sb3 import Sb3VecEnv
 
     del options
-    config = train_config(task, None, []).ppo
+    config = train_config(task, None, ALONE).ppo
     layers = {"pi": list(config.actor_hidden), "qf": list(config.critic_hidden)}
     return SAC(
         "MlpPolicy", VecNormalize(Sb3VecEnv(task, 64), gamma=config.discount, norm_reward=False),

@@ -1,10 +1,14 @@
-"""Train every task that is claimed to be solved, with its default config, and count: `make solve`.
+"""What each task's expert, default training and training from reward alone reach: `make solve`.
 
-    python benchmarks/solve.py [--seeds 3] [--only fr3/reach ...] [--again] [--table]
+    python benchmarks/solve.py [--seeds 3] [--only fr3/reach ...] [--rows expert default reward] [--again] [--table]
 
-Each run is `robolearn train` and `robolearn eval` in processes of their own, one after another: 1,000 fresh episodes,
-the task's own criterion. Results go to docs/results/solve.json, and from there into README.md; --table: only that.
-A run that is there already, of the same config and seed, is not repeated, unless --again: for code that has changed.
+Three rows for each task: the hand-written `expert` alone, on measured slots; the `default` config, which imitates it
+first; `reward` alone (imitation_fraction=0). Each is played over 1,000 fresh episodes, by the task's own criterion.
+Every training is `robolearn train` and `robolearn eval` in processes of their own, one after another.
+
+Results go to docs/results/solve.json, and from there into README.md; --table: only that. It may be ended at any time
+and goes on where it was, within a training too. A run that is there already, of the same config and seed, is not
+repeated, unless --again: for code that has changed. What earlier code gave says so (`before`).
 """
 
 from __future__ import annotations
@@ -15,59 +19,124 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from robolearn.env.task import load_task
 from robolearn.learn.train_config import train_config
 
 ROOT = Path(__file__).parent.parent
 RESULTS, README = ROOT / "docs" / "results" / "solve.json", ROOT / "README.md"
 MARKS = "<!-- solved: written by `make solve` -->", "<!-- /solved -->"
-# task: (success asked for, seconds of training asked for)
-BARS = {
-    "fr3/reach": (0.99, 30),
-    "fr3/pick_cube": (0.95, 300),
-    "fr3/push": (0.90, 360),
-    "fr3/open_drawer": (0.95, 300),
-    "fr3/stack": (0.80, 1200),
-    "fr3/peg_insert": (0.80, 1800),
-    "ur5e/reach": (0.99, 30),
-    "ur5e/pick_cube": (0.95, 300),
-    "iiwa14/reach": (0.99, 30),
-    "iiwa14/pick_cube": (0.95, 300),
+EXPERT, DEFAULT, REWARD = "expert", "default", "reward"
+ROWS = {EXPERT: "expert alone", DEFAULT: "default", REWARD: "reward alone"}
+SEED = 1_000_000  # of the first evaluation of an expert: the one that `robolearn eval` begins with
+# task: {row: (success asked for, seconds of training asked for)}
+BARS: dict[str, dict[str, tuple[float, int]]] = {
+    "fr3/reach": {DEFAULT: (0.99, 30), REWARD: (0.99, 60)},
+    "fr3/pick_cube": {DEFAULT: (0.95, 300), REWARD: (0.95, 360)},
+    "fr3/push": {DEFAULT: (0.90, 360), REWARD: (0.90, 480)},
+    "fr3/open_drawer": {DEFAULT: (0.95, 300), REWARD: (0.90, 480)},
+    "fr3/stack": {DEFAULT: (0.80, 1200), REWARD: (0.80, 1200)},
+    "fr3/peg_insert": {DEFAULT: (0.80, 1800), REWARD: (0.80, 1200)},
+    "ur5e/reach": {DEFAULT: (0.99, 30)},
+    "ur5e/pick_cube": {DEFAULT: (0.95, 300)},
+    "iiwa14/reach": {DEFAULT: (0.99, 30)},
+    "iiwa14/pick_cube": {DEFAULT: (0.95, 300)},
 }
+Run = dict[str, Any]
+Entry = dict[str, Any]
+Results = dict[str, dict[str, Entry]]  # task: {row: entry}
 
 
-def solve(task: str, seed: int, folder: Path) -> dict[str, object]:
-    """One run and its evaluation."""
-    run_dir = folder / f"{task.replace('/', '-')}-{seed}"
-    command = [sys.executable, "-m", "robolearn"]
+def robolearn(*words: object) -> None:
+    """Run the command in a process of its own; end with its status where it fails."""
     # each seed's time includes compiling
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-    for arguments in (["train", task, f"seed={seed}", "--run", run_dir, "--no-bundle"], ["eval", run_dir]):
-        if code := subprocess.run([*command, *arguments], env=environment, check=False).returncode:
-            sys.exit(code)  # it has said why
+    command = [sys.executable, "-m", "robolearn", *map(str, words)]
+    if code := subprocess.run(command, env=environment, check=False).returncode:
+        sys.exit(code)  # it has said why
+
+
+def measured(report: Path) -> Run:
+    """Of an evaluation: success, its interval, and the median time to success."""
+    found = json.loads(report.read_text())
+    times = found["time_to_success_s"]
+    rate = found["success"]
+    return {
+        "success": rate["rate"],
+        "episodes": rate["episodes"],
+        "median_s": None if times is None else times["median"],
+    }
+
+
+def play_expert(task: str, seed: int, folder: Path) -> Run:
+    """The task's expert on measured slots over the episodes of a seed."""
+    target = folder / f"{task.replace('/', '-')}-{seed}"
+    robolearn("eval", task, "--policy", "expert", "--seed", SEED + seed, "-o", target)
+    return measured(target / "expert-evaluation.json")
+
+
+def solve(task: str, row: str, seed: int, folder: Path) -> Run:
+    """One training and its evaluation; continues a training that was ended."""
+    run_dir = folder / f"{task.replace('/', '-')}-{seed}"
+    robolearn("train", task, *overrides(row), f"seed={seed}", "--run", run_dir, "--no-bundle")
+    if json.loads((run_dir / "run.json").read_text())["outcome"] == "stopped":
+        sys.exit(130)  # by a person; the next call goes on
+    robolearn("eval", run_dir, "--no-shifts")
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
-    success = json.loads((run_dir / "evaluation.json").read_text())["success"]
-    return {"success": success["rate"], "wall_s": last["time/wall_s"], "steps": last["steps"]}
+    return measured(run_dir / "evaluation.json") | {"wall_s": last["time/wall_s"], "steps": last["steps"]}
 
 
-def table(results: dict[str, dict[str, object]]) -> str:
-    """The results as Markdown: one row a task, the seeds in order."""
-    lines = [
-        "| task | success in 1,000 fresh episodes, per seed | training, s | target |",
-        "| --- | --- | --- | --- |",
-    ]
-    for task, (least, limit_s) in BARS.items():
-        runs = list(results.get(task, {}).get("runs", {}).values())
-        rates = " · ".join(f"{100 * run['success']:.1f} %" for run in runs) or "not run"
-        walls = " · ".join(f"{run['wall_s']:.0f}" for run in runs)
-        lines.append(f"| `{task}` | {rates} | {walls} | {100 * least:.0f} % in {limit_s} s |")
+def overrides(row: str) -> list[str]:
+    """Of a row's training."""
+    return ["imitation_fraction=0"] if row == REWARD else []
+
+
+def config_of(task: str, row: str) -> dict[str, Any]:
+    """What a row's result depends on: another config is another result."""
+    if row == EXPERT:
+        return {"task": task, "env": load_task(task).config.model_dump(mode="json")}
+    return train_config(task, None, overrides(row)).model_dump(mode="json", exclude={"seed"})
+
+
+def table(results: Results) -> str:
+    """The results as Markdown: a line for each row of a task, the seeds in order."""
+    heads = ("task", "policy", "success of 1,000 fresh episodes, seed by seed", "time to success, median")
+    heads += ("steps", "training, s", "asked for", "measured")
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for task, bars in BARS.items():
+        for row, name in ROWS.items():
+            entry = results.get(task, {}).get(row, {})
+            runs = list(entry.get("runs", {}).values())
+            asked = f"{100 * bars[row][0]:.0f} % in {bars[row][1]} s" if row in bars else ""
+            if runs or row in bars:
+                lines.append(
+                    f"| `{task}` | {name} | {_cells(runs)} | {asked} | {_when(entry) if runs else ''} |"
+                )
     return "\n".join(lines)
 
 
-def write_readme(results: dict[str, dict[str, object]]) -> None:
+def _cells(runs: list[Run]) -> str:
+    """Success, time to success, steps and seconds of the runs of a row."""
+    rates = " · ".join(f"{100 * run['success']:.1f} %" for run in runs) or "not run"
+    medians = [run["median_s"] for run in runs if run.get("median_s") is not None]
+    median = f"{statistics.median(medians):.2f} s" if medians else ""
+    steps = f"{max(run['steps'] for run in runs):,}" if runs and "steps" in runs[0] else ""
+    walls = " · ".join(f"{run['wall_s']:.0f}" for run in runs if "wall_s" in run)
+    return f"{rates} | {median} | {steps} | {walls}"
+
+
+def _when(entry: Entry) -> str:
+    """When a row was measured, and whether the code has changed since."""
+    return f"{entry.get('measured', '')}{', earlier code' if entry.get('before') else ''}"
+
+
+def write_readme(results: Results) -> None:
     """Put the table between its marks."""
     text = README.read_text()
     before, _, rest = text.partition(MARKS[0])
@@ -77,48 +146,64 @@ def write_readme(results: dict[str, dict[str, object]]) -> None:
     README.write_text(f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}")
 
 
-def _digest(config: dict[str, object]) -> str:
+def _digest(config: dict[str, Any]) -> str:
     """Short, and another one for another config: a run folder continues with its own only."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def run_row(task: str, row: str, options: argparse.Namespace, results: Results) -> None:
+    """The seeds of a row that are not there yet; each is kept as soon as it is there."""
+    config = config_of(task, row)
+    entry = results.get(task, {}).get(row, {})
+    folder = options.runs / f"{row}-{_digest(config)}"
+    if options.again:
+        shutil.rmtree(folder, ignore_errors=True)
+    if options.again or entry.get("config") != config:
+        entry = {"config": config, "runs": {}}
+    entry["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    for seed in range(options.seeds):
+        if str(seed) in entry["runs"]:
+            continue
+        play = play_expert(task, seed, folder) if row == EXPERT else solve(task, row, seed, folder)
+        entry["runs"][str(seed)] = play
+        entry["measured"] = f"{datetime.now(UTC):%Y-%m-%d}"
+        results.setdefault(task, {})[row] = entry
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def short_of(results: Results) -> list[str]:
+    """The runs below what was asked for."""
+    return [
+        f"{task} {ROWS[row]} seed {seed}"
+        for task, bars in BARS.items()
+        for row, (least, limit_s) in bars.items()
+        for seed, run in results.get(task, {}).get(row, {}).get("runs", {}).items()
+        if run["success"] < least or run["wall_s"] > limit_s
+    ]
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What `make solve` runs.")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=sorted(BARS), default=sorted(BARS, key=list(BARS).index))
+    parser.add_argument("--only", nargs="*", choices=sorted(BARS), default=list(BARS))
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "solve")
     parser.add_argument(
         "--table", action="store_true", help="only write README.md from the results that are there"
     )
     parser.add_argument("--again", action="store_true", help="run also what is there already")
     options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    results: Results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for task in [] if options.table else options.only:
-        config = train_config(task).model_dump(mode="json", exclude={"seed"})
-        entry = results.get(task, {})
-        folder = options.runs / _digest(config)
-        if options.again:
-            shutil.rmtree(folder, ignore_errors=True)
-        if options.again or entry.get("config") != config:
-            entry = {"config": config, "runs": {}}
-        entry["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
-        for seed in range(options.seeds):
-            if str(seed) not in entry["runs"]:
-                entry["runs"][str(seed)] = solve(task, seed, folder)
-                RESULTS.parent.mkdir(exist_ok=True)
-                RESULTS.write_text(json.dumps(results | {task: entry}, indent=1) + "\n")
-        results[task] = entry
+        for row in options.rows:
+            if row == EXPERT or row in BARS[task]:
+                run_row(task, row, options, results)
     write_readme(results)
     print(table(results))
-    short = [
-        f"{task} seed {seed}"
-        for task, entry in results.items()
-        for seed, run in entry["runs"].items()
-        if run["success"] < BARS[task][0] or run["wall_s"] > BARS[task][1]
-    ]
-    if short:
+    if short := short_of(results):
         print(f"Below the target: {', '.join(short)}.")
-    return 1 if short else 0
+    return 1 if short_of(results) else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ HEAD = """# Measured on a GPU
 `benchmarks/gpu.sh WHEELS`, or `python -m benchmarks.gpu` where everything is installed, measures it in at most eight
 minutes and writes `docs/results/gpu.json`, of which this page is made.
 """
-NOT_YET = "**Not measured yet**: no machine with a GPU could be had. On paper: [Scaling](../explain/scaling.md)."
+NOT_YET = (
+    "**Not measured yet**: no machine with a GPU could be had. On paper: [Scaling](../explain/scaling.md)."
+)
 
 
 def gpu_page(path: Path = RESULTS) -> str:

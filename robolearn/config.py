@@ -85,7 +85,7 @@ def config_path(name: str | Path) -> Path:
         return packaged
     if given.is_absolute() or len(given.parts) < 2:
         raise ConfigError(f"No config file '{name}'. Give the path of a YAML file.")
-    folder = config_dir() / given.parent
+    folder = given.parent if given.parent.is_dir() else config_dir() / given.parent
     known = [f"{given.parent}/{p.name}" for p in folder.glob("*.yaml")] if folder.is_dir() else []
     raise ConfigError(unknown("config file", str(name), known))
 

@@ -60,7 +60,7 @@ def named_key(path: str | Path | None, new: bool = False) -> Ed25519PrivateKey:
     """
     if path is not None and Path(path).exists() == new:
         raise KeyFileError(
-            f"The key file {path} exists already. Leave out --new-key, or give another path."
+            f"The key file {path} already exists. Leave out --new-key, or give another path."
             if new
             else f"No key file {path}. Correct the path, or create a key there with --new-key."
         )

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import model_validator
 
-from robolearn.config import Config, apply_overrides, config_path, load_config, read_yaml
+from robolearn.config import Config, apply_overrides, build, config_path, load_config, read_yaml
 from robolearn.errors import ConfigError
 from robolearn.learn.train_config import TrainConfig
 
@@ -101,3 +101,20 @@ def test_missing_and_malformed_files_are_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="must hold"):
         read_yaml(tmp_path / "list.yaml")
+
+
+def test_a_misspelt_file_is_named_beside_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "profile.yaml").write_text("a: 1\n")
+    with pytest.raises(
+        ConfigError, match="Unknown config file 'cell/profil.yaml'.*Did you mean 'cell/profile.yaml'"
+    ):
+        config_path("cell/profil.yaml")
+
+
+def test_several_faults_are_sentences_one_after_the_other():
+    with pytest.raises(ConfigError) as refused:
+        build(TrainConfig, {"sed": 1, "num_env": 2}, "my.yaml")
+    assert ".;" not in str(refused.value)
+    assert "Did you mean 'seed'? my.yaml: Unknown key 'num_env'." in str(refused.value)

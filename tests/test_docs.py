@@ -99,11 +99,12 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
     """In the order shown, in one folder, with short trainings.
 
     Of `sysid fit`, exit status 0 says that the model explains the log. `demo` runs in `make wheel`, `serve` and
-    `operate` in tests/ros.
+    `operate` in tests/ros, `federate` in tests/fleet.
     """
     short = {
         "train": ["total_steps=16384"],
-        "eval": ["--episodes", "32"],
+        "eval": ["--episodes", "32", "--no-shifts"],
+        "sweep": ["--episodes", "8"],
         "sysid excite": ["--duration", "8", "--rate", "100"],
     }
     monkeypatch.chdir(tmp_path)
@@ -125,7 +126,7 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
         once(FOUND), key=lambda words: words[0] == "revoke"
     )  # final: nothing is done with the bundle afterwards
     for words in last:
-        if words[0] in ("demo", "serve", "operate") or words[:2] == ["security", "check"]:
+        if words[0] in ("demo", "serve", "operate", "federate") or words[:2] == ["security", "check"]:
             continue  # `security check` answers no where the middleware has no DDS Security
         if words[0] == "init-cell" and "--no-ask" not in words:
             continue  # it asks a person: tests/cli/test_init_cell.py
@@ -159,8 +160,8 @@ def test_a_wrong_command_would_be_found():
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_make_targets_shown_exist(page):
-    targets = re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for target in re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(), re.MULTILINE):
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE):
         assert target in targets
 
 

@@ -130,6 +130,13 @@ class OpenDrawer(TableTask[OpenDrawerConfig]):
             [*arm, handle - tcp, handle + HOOK_IN_M * inward - tcp, inward[:2], 5.0 * opening]
         )
 
+    def estimate(self, measured: Readings) -> Readings:
+        """Also the drawer's opening: how far the handle's bar is from where it is when shut."""
+        inward = rotation_of(measured["cabinet_quat"])[:, 0]
+        shut = measured["cabinet_position"] - BAR_OUT_M * inward
+        opening = -jnp.dot(measured["handle_position"] - shut, inward)
+        return super().estimate(measured) | {"drawer_opening": opening[None]}
+
     def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Over the gap behind the bar, down into it, pull along the drawer's way until it is open.
 

@@ -79,6 +79,7 @@ class PickCube(TableTask[PickCubeConfig]):
     config_type = PickCubeConfig
     rooms = {"fr3": Room(contacts=20, rows=104)}
     objects = ("cube",)
+    fits_the_arm = True
 
     @property
     def slots(self) -> tuple[Slot, ...]:

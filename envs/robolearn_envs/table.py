@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ from robolearn.env.cartesian_action import ActionConfig
 from robolearn.env.task import Array, Readings, Task, TaskConfig
 from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
-from robolearn.robots import Robot
+from robolearn.robots import Robot, robot_names
 from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
-from robolearn_envs.rotations import rotation_of
+from robolearn_envs.rotations import quat_of, rotation_of
 from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
 
 Vector3 = tuple[float, float, float]
@@ -34,6 +34,9 @@ TABLE_HEIGHT_M = 0.76  # above the floor: a common bench
 AREA_M = {"x_m": (0.47, 0.67), "y_m": (-0.20, 0.20)}
 TURN_RAD = (-math.pi, math.pi)  # any yaw
 READY_TCP_M = (0.56, 0.0, 0.22)  # above its middle
+# Arms of one's own: the table that fits them, as a share of these places; the longer ones come last.
+SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.32, 1.25, 1.5)
+_READY_Z_MIN_M, _GOAL_Z_MIN_M, _LOW_M = 0.12, 0.09, 0.03  # clear of a cube and the fingers; of a grasp
 START_SPREAD_RAD = 0.05  # of the joints around the ready posture
 
 EXPERT_RATE_1_S = 6.0  # speed of an expert per metre, or radian, of the way left
@@ -83,6 +86,15 @@ class TableTask(Task[C]):
     ready_tcp_m: Vector3 = READY_TCP_M
     ready_yaw_rad: float = 0.0
     uses_gripper = True
+    fits_the_arm: ClassVar[bool] = False  # places move nearer, or farther, where an arm of one's own needs it
+
+    def __init__(self, robot: Robot, config: C):
+        scale = table_scale(robot, self.ready_tcp_m) if self.fits_the_arm else 1.0
+        if scale != 1.0:
+            x, y, z = self.ready_tcp_m
+            self.ready_tcp_m = (scale * x, scale * y, max(scale * z, _READY_Z_MIN_M))
+            config = scaled_places(config, scale)
+        super().__init__(robot, config)
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
@@ -123,6 +135,11 @@ class TableTask(Task[C]):
             width = readings["gripper_width"]
             features += [10.0 * width, 10.0 * (memory.command_width - width)]
         return features, tcp, rotation
+
+    def estimate(self, measured: Readings) -> Readings:
+        """Measured slots, and the pose of the TCP from the measured joints."""
+        tcp, rotation = forward(self.robot, measured["joint_position"], jnp)
+        return measured | {"tcp_position": tcp, "tcp_quat": quat_of(rotation)}
 
     def guide_towards(self, way: Array) -> Array:
         """Of an expert: the action [3] that goes straight along way [3] m and slows down on arrival."""
@@ -282,6 +299,52 @@ def add_pose_sensors(spec: mujoco.MjSpec, name: str) -> None:
         ("angvel", kinds.mjSENS_FRAMEANGVEL),
     ):
         spec.add_sensor(name=f"{name}_{suffix}", type=kind, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=name)
+
+
+@lru_cache(maxsize=32)
+def table_scale(robot: Robot, ready_tcp_m: Vector3) -> float:
+    """How much nearer, or farther, things lie on the table for an arm of one's own; 1 for those of robolearn.
+
+    The first of SCALES at which the arm reaches, its gripper down, the ready point and the corners of `AREA_M`. 1 where
+    there is none.
+    """
+    if robot.name in robot_names():
+        return 1.0
+    x, y, z = ready_tcp_m
+    for scale in SCALES:
+        try:
+            start = ready_posture(robot, (scale * x, scale * y, max(scale * z, _READY_Z_MIN_M)))
+        except TaskError:
+            continue
+        _, down = forward(robot, start)
+        corners = [[scale * cx, scale * cy, _LOW_M] for cx in AREA_M["x_m"] for cy in AREA_M["y_m"]]
+        if all(solve_ik(robot, np.array(corner), down, np.array(start)) is not None for corner in corners):
+            return scale
+    return 1.0
+
+
+def scaled_places(config: C, scale: float) -> C:
+    """A config with its places scaled about the base; those that a person has set stay."""
+    default = type(config)()
+    pose = dict(config.randomization.pose)
+    for key, (low, high) in config.randomization.pose.items():
+        if default.randomization.pose.get(key) != (low, high):
+            continue
+        if key.endswith(("_x_m", "_y_m")):
+            pose[key] = (scale * low, scale * high)
+        elif key == "goal_z_m":
+            pose[key] = (max(scale * low, _GOAL_Z_MIN_M), max(scale * high, 2.0 * _GOAL_Z_MIN_M))
+    action = config.action
+    changes: dict[str, Any] = {}
+    for key in ("workspace_min_m", "workspace_max_m"):
+        corner = getattr(action, key)
+        if corner is not None and corner == getattr(default.action, key):
+            x, y, z = corner
+            changes[key] = (scale * x, scale * y, z if key == "workspace_min_m" else scale * z)
+    randomized = config.randomization.model_copy(update={"pose": pose})
+    return config.model_copy(
+        update={"randomization": randomized, "action": action.model_copy(update=changes)}
+    )
 
 
 @lru_cache(maxsize=64)

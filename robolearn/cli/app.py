@@ -15,6 +15,7 @@ import typer
 
 from robolearn import __version__
 from robolearn.cli import dossier as cli_dossier
+from robolearn.cli import federate as cli_federate
 from robolearn.cli import log as cli_log
 from robolearn.cli import operate as cli_operate
 from robolearn.cli import robots as cli_robots
@@ -24,8 +25,10 @@ from robolearn.cli import sysid as cli_sysid
 from robolearn.cli import tasks as cli_tasks
 from robolearn.cli.cell import init_cell
 from robolearn.cli.controller import controller
+from robolearn.cli.evaluate import evaluate, sweep
 from robolearn.cli.help_pages import tidy
 from robolearn.cli.options import Json, NewKey, Overrides, Task
+from robolearn.cli.plot import plot
 from robolearn.cli.terminal import Terminal
 from robolearn.errors import ConfigError, LogError, RobolearnError
 
@@ -43,6 +46,7 @@ app.add_typer(cli_log.app, name="log", rich_help_panel=SAFETY)
 app.add_typer(cli_operate.app, name="operate", rich_help_panel=INTEGRATOR)
 app.add_typer(cli_sysid.app, name="sysid", rich_help_panel=RESEARCHER)
 app.add_typer(cli_security.app, name="security", rich_help_panel=INTEGRATOR)
+app.add_typer(cli_federate.app, name="federate", rich_help_panel=RESEARCHER)
 
 out = Terminal()
 err = Terminal(stderr=True)
@@ -101,6 +105,7 @@ _EXTRAS = {
     **dict.fromkeys(("rclpy", "sensor_msgs"), "ros"),
     "mcap_ros2": "sysid",
     "cyclonedx": "dossier",
+    **dict.fromkeys(("flwr", "dp_accounting"), "fleet"),
     "scipy": "train",
     **dict.fromkeys(("torch", "stable_baselines3"), "sb3"),
 }
@@ -167,94 +172,9 @@ def slurm(
     sys.stdout.write(script)
 
 
-@app.command(name="eval", rich_help_panel=RESEARCHER)
-def evaluate(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN|BUNDLE|TASK",
-            help="A run folder or a .robolearn file; with --policy expert also a task.",
-        ),
-    ],
-    policy: Annotated[
-        str | None, typer.Option(help="`expert` evaluates the task's hand-written policy instead.")
-    ] = None,
-    episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 1_000_000,
-    video: Annotated[
-        bool, typer.Option("--video", help="Also film the first successes and failures.")
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for the results (default: beside the policy)."),
-    ] = None,
-    robot: Annotated[
-        str | None,
-        typer.Option(help="Robot YAML or calibration for a bundle, if not that of the training."),
-    ] = None,
-    plant: Annotated[
-        str | None,
-        typer.Option(help="Evaluate on another arm than the model: a name in configs/plants, or a YAML."),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN|BUNDLE", help="Compare with this policy on the same episodes."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Evaluate a policy: success rate with its 95 % Wilson interval, and the strata where it is lowest.
-
-    Writes evaluation.json and evaluation.png, with --video also success.mp4 and failure.mp4, into the run folder; for
-    a bundle, NAME-evaluation.json and so on beside it. A bundle is evaluated with its exported graph, as on the robot.
-
-    With --against, compares two policies on the same episodes: McNemar's exact test, interval of the difference.
-
-    Example: robolearn eval runs/fr3-reach --episodes 1000
-
-    Example: robolearn eval fr3/pick_cube --policy expert
-    """
-    from robolearn.show.compared import check_comparable, compare, disparity_text
-    from robolearn.show.console import EvaluationBar, evaluation_table
-    from robolearn.show.evaluated import Evaluated, evaluate_path
-
-    if against is not None:
-        check_comparable(episodes, policy, video)
-
-    def play(which: Path) -> Evaluated:
-        with EvaluationBar(err) as progress:
-            return evaluate_path(
-                which,
-                episodes,
-                seed,
-                policy=policy,
-                robot=robot,
-                plant=plant,
-                video=video,
-                output=output,
-                progress=progress,
-            )
-
-    done = play(path)
-    if against is not None:
-        compared = compare(done, other := play(against), path, against)
-        if as_json:
-            found = {
-                "a": done.result.to_json(),
-                "b": other.result.to_json(),
-                "paired": compared.found.to_json(),
-            }
-            out.print_json(json.dumps(found))
-        else:
-            out.print(evaluation_table(done.result), evaluation_table(other.result), compared.text)
-        err.print(f"wrote {compared.file}", markup=False, highlight=False, soft_wrap=True)
-        return
-    out.print_json(json.dumps(done.result.to_json())) if as_json else out.print(evaluation_table(done.result))
-    if not as_json:
-        out.print(disparity_text(done.result), markup=False, highlight=False, soft_wrap=True)
-    with EvaluationBar(err) if video else nullcontext() as progress:
-        notes = done.notes + done.write_films(progress)
-    for note in notes:
-        err.print(note, markup=False, highlight=False, soft_wrap=True)
+app.command(name="eval", rich_help_panel=RESEARCHER)(evaluate)
+app.command(rich_help_panel=RESEARCHER)(plot)
+app.command(rich_help_panel=RESEARCHER)(sweep)
 
 
 @app.command(rich_help_panel=RESEARCHER)

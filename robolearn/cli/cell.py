@@ -15,7 +15,7 @@ out = Terminal()
 
 def init_cell(
     folder: Annotated[Path, typer.Argument(help="New folder for the cell's files.")],
-    robot: Annotated[str, typer.Option(help="The arm: fr3, ur5e or iiwa14.")] = "",
+    robot: Annotated[str, typer.Option(help="The arm: fr3, ur5e, iiwa14, or a robot YAML.")] = "",
     name: Annotated[str, typer.Option(help="Name of the cell in the log.")] = "",
     controller: Annotated[
         str, typer.Option(help="forward, trajectory or robolearn (default: the arm's packaged one).")

@@ -150,7 +150,11 @@ def acceptance_text(evaluation: dict) -> str:
     wrong = [_unmet(row) for row in found["rows"] if row.get("status") != "passed"]
     what = "; ".join(wrong) or f"{len(found['rows'])} thresholds"
     stated = f"stated {found.get('stated_utc')}, sha256 {str(found.get('digest'))[:12]}"
-    return f"{found.get('status')}: {what}; {stated}"
+    count = found.get("evaluations")
+    tried = (
+        f"; the newest of {count} evaluations of this policy" if isinstance(count, int) and count > 1 else ""
+    )
+    return f"{found.get('status')}: {what}; {stated}{tried}"
 
 
 def _unmet(row: dict) -> str:
@@ -235,11 +239,18 @@ def explain(
     ] = 256,
     steps: Annotated[int, typer.Option(help="Integration steps.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+    failures: Annotated[
+        bool,
+        typer.Option(
+            "--failures", help="Explain every failure of the newest evaluation instead: its last seconds."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Attribute a policy's actions to its input slots: integrated gradients, with sanity checks.
 
-    Writes explanation.json in the run folder, records it in the audit trail; the dossier shows it.
+    Writes explanation.json, with --failures failures.json, in the run folder, records it in the audit trail; the
+    dossier shows it.
 
     Example: robolearn explain runs/fr3-reach
     """
@@ -248,6 +259,9 @@ def explain(
     from robolearn.dossier.explain_run import explain_run
     from robolearn.learn.run import open_run
 
+    if failures:
+        _explain_failures(run, steps, as_json)
+        return
     found, file = explain_run(open_run(run), observations, steps=steps, seed=seed)
     if as_json:
         out.print_json(json.dumps(found.to_json()))
@@ -259,6 +273,22 @@ def explain(
     gap = f"median {found.gap_median:.1e}, 99th percentile {found.gap_p99:.1e}"
     _say(f"Completeness gap: {gap} ({found.observations} decisions, {found.steps} steps).")
     _say(f"Rank correlation with an untrained network's attributions: {found.sanity_rank_correlation:.2f}.")
+    _say(NOT_SHOWN)
+    _say(f"Wrote {file}")
+
+
+def _explain_failures(run: Path, steps: int, as_json: bool) -> None:
+    from robolearn.dossier.attribution import NOT_SHOWN
+    from robolearn.dossier.explain_failures import explain_failures
+    from robolearn.dossier.failures_page import failure_items
+    from robolearn.learn.run import open_run
+
+    found, file = explain_failures(open_run(run), steps=steps)
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+        return
+    for what, value in failure_items(found.to_json()):
+        _say(f"{what.capitalize()}: {value}")
     _say(NOT_SHOWN)
     _say(f"Wrote {file}")
 
@@ -285,6 +315,7 @@ def condition(
     from robolearn.data.safety_log import read_safety_log
     from robolearn.dossier.condition import assess, features
     from robolearn.dossier.condition_page import joint_line, write_condition
+    from robolearn.errors import DataError
     from robolearn.recorder.session_chain import entries
     from robolearn.review.sessions import is_log_folder
     from robolearn.robots import load_robot
@@ -294,12 +325,13 @@ def condition(
     ]
     arm = load_robot(robot)
     model = arm.spec(None).compile()
-    found = assess(
-        [features(read_safety_log(folder), arm, model) for folder in folders],
-        arm,
-        servo_known=servo_known,
-        baseline=baseline,
-    )
+    read, left_out = [], []
+    for folder in folders:
+        try:
+            read.append(features(read_safety_log(folder), arm, model))
+        except DataError as error:  # a session that never moved, or was cut off, says nothing of the joints
+            left_out.append(f"not counted: {error}")
+    found = assess(read, arm, servo_known=servo_known, baseline=baseline, left_out=left_out)
     written = write_condition(found, output)
     if as_json:
         out.print_json(json.dumps(found.to_json()))
@@ -333,12 +365,10 @@ def incident(
     event = found["event"]
     status = found["verification"]["status"]
     _say(f"{event['kind']} of {event['utc']} (seq {event['seq']}): {found['cycles']} cycles, log {status}")
+    _say("If it is a serious incident under AI Act Art. 73, and you became aware of it now, report it by")
     for name, date in found["report_by_utc_if_aware_now"].items():
-        _say(
-            f"  report by {date} ({name}), if this is a serious incident under "
-            "AI Act Art. 73 and you became aware of it now"
-        )
-    _say(f"Frozen: {output}")
+        _say(f"  {date[:16].replace('T', ' ')} UTC ({name})")
+    _say(f"Written: {output}")
 
 
 COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier, condition, incident)

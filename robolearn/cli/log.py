@@ -19,6 +19,7 @@ from robolearn.recorder.mcap_file import export_cycles
 from robolearn.recorder.purge import Due, due
 from robolearn.recorder.purge import purge as purge_files
 from robolearn.recorder.session_chain import entries
+from robolearn.review.ood_scores import ood_scores
 from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.verify import verify
 
@@ -36,7 +37,7 @@ def list_sessions(folder: Folder, as_json: Json = False) -> None:
     """
     found = entries(folder)
     if not found:
-        raise LogError(f"There is no safety log in a folder inside {folder}.")
+        raise LogError(f"No safety log in a folder inside {folder}.")
     if as_json:
         rows = [
             {**vars(entry), "directory": str(entry.directory), "bytes": _size(entry.directory)}
@@ -94,12 +95,14 @@ def export(
 ) -> None:
     """Write every cycle of a log to a plain MCAP file, for Foxglove. The log is not verified.
 
+    The out-of-distribution scores of the policy stand under a topic of their own.
+
     Example: robolearn log export runs/demo/safety cycles.mcap
     """
     recorded = RecordedLog(log)
     offset_ns = int(float(recorded.start.get("clock", {}).get("boot_to_utc_s", 0.0)) * 1e9)
     try:
-        count = export_cycles(log, output, recorded.layout, offset_ns)
+        count = export_cycles(log, output, recorded.layout, offset_ns, scores=ood_scores(recorded.events))
     except FileExistsError:
         raise LogError(f"{output} already exists. Choose another file.") from None
     except OSError as error:

@@ -12,6 +12,7 @@ from robolearn.cli.options import Json
 from robolearn.cli.safety import plain_table
 from robolearn.cli.terminal import Terminal
 from robolearn.errors import RobotError
+from robolearn.files.writing import replace_file
 
 app = typer.Typer(invoke_without_command=True)
 out = Terminal()
@@ -19,7 +20,7 @@ out = Terminal()
 
 @app.callback()
 def robots(context: typer.Context, as_json: Json = False) -> None:
-    """List the robots, `show` one, or `check` your own robot file.
+    """List the robots, `show` one, `draft` your own robot file, or `check` it.
 
     Example: robolearn robots
     """
@@ -87,6 +88,47 @@ def robots_check(path: Annotated[Path, typer.Argument(help="A robot YAML.")]) ->
     if not findings:
         out.print(f"{path}: complete and consistent.")
     raise typer.Exit(1 if findings else 0)
+
+
+@app.command(name="draft")
+def robots_draft(
+    model: Annotated[Path, typer.Argument(help="A URDF, xacro or MJCF file.")],
+    flange: Annotated[str, typer.Option(help="Body that carries the gripper, such as tool0.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The robot file to write.")],
+    base: Annotated[
+        str, typer.Option(help="Body that stands at the origin (default: the first joint's).")
+    ] = "",
+    flange_rpy: Annotated[
+        str, typer.Option(help="'r p y' rad: turns the body's frame so that its z axis points out.")
+    ] = "0 0 0",
+    package_dir: Annotated[list[Path] | None, typer.Option(help="Folder that holds ROS packages.")] = None,
+    xacro_arg: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of a xacro file.")
+    ] = None,
+    cut: Annotated[
+        list[str] | None, typer.Option(help="A body to leave out, with all that hangs on it.")
+    ] = None,
+) -> None:
+    """Write a first robot file for a model file as published: joints, limits, a home posture, what is cut.
+
+    Example: robolearn robots draft my_arm.urdf --flange tool0 -o my_arm.yaml
+    """
+    from robolearn.robots.draft import draft_robot, model_of
+
+    if output.exists():
+        raise RobotError(f"'{output}' is there already: name a new file, or remove it.")
+    if output.suffix not in (".yaml", ".yml"):
+        raise RobotError(f"A robot file ends in .yaml, not '{output.name}'.")
+    given = model_of(
+        model, flange, output.parent, base, flange_rpy, package_dir or [], xacro_arg or [], cut or []
+    )
+    draft = draft_robot(given, output.parent, output.stem)
+    replace_file(output, draft.text.encode())
+    for remark in draft.remarks:
+        out.print(f"- {remark}", markup=False, soft_wrap=True)
+    out.print(
+        f"Written to {output}. Compare it with the arm, then: robolearn robots check {output}", markup=False
+    )
 
 
 @app.command(name="hulls")

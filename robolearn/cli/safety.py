@@ -154,9 +154,9 @@ def separation(
     terms = worked.terms
     table = plain_table("term", "m", "what")
     for name, value, what in (
-        ("Sh", terms.human_m, "the person's way while the arm reacts and stops"),
-        ("Sr", terms.reaction_m, "the arm's way while it reacts"),
-        ("Ss", terms.stopping_m, "the arm's way while it stops"),
+        ("Sh", terms.human_m, "distance the person moves while the arm reacts and stops"),
+        ("Sr", terms.reaction_m, "distance the arm moves while it reacts"),
+        ("Ss", terms.stopping_m, "distance the arm moves while it stops"),
         ("C", terms.intrusion_m, "intrusion distance"),
         ("Zd", terms.sensor_m, "uncertainty of the person's position"),
         ("Zr", terms.robot_m, "uncertainty of the arm's position"),

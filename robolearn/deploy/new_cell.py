@@ -15,9 +15,10 @@ from typing import Any
 
 from robolearn.config import config_dir
 from robolearn.deploy.deployment import load_deployment, node_parameters
+from robolearn.deploy.own_cell import own_deployment_text, own_profile_text
 from robolearn.errors import ConfigError, unknown
 from robolearn.files.writing import replace_file
-from robolearn.robots import load_robot, robot_names
+from robolearn.robots import is_robot_path, load_robot, robot_names
 from robolearn.safety.profile import SafetyProfile
 
 DEPLOYMENT, PROFILE = "cell.yaml", "profile.yaml"
@@ -28,6 +29,7 @@ _BOX = 6
 class Cell:
     """What is asked. Empty or None leaves what the packaged files have.
 
+    robot: a packaged one, or the path of a robot file.
     operators: pseudonym: public key.  workspace_m: x, y, z of one corner, then of the other, base frame.
     tcp_speed_max_m_s: of mode automatic.
     """
@@ -54,11 +56,8 @@ def write_cell(folder: Path, cell: Cell) -> tuple[Path, Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty. Choose a new folder.")
-    if cell.robot not in robot_names():
-        raise ConfigError(
-            unknown("arm", cell.robot, robot_names())
-            + f" For an arm of your own copy {config_dir() / 'deploy' / 'ros2_control.yaml'}."
-        )
+    if cell.robot not in robot_names() and not is_robot_path(cell.robot):
+        raise ConfigError(unknown("arm", cell.robot, robot_names()) + " Or give the path of a robot YAML.")
     texts = {DEPLOYMENT: _deployment_text(cell), PROFILE: _profile_text(cell)}
     with tempfile.TemporaryDirectory() as scratch:
         _check(Path(scratch), texts)
@@ -79,7 +78,9 @@ def _check(scratch: Path, texts: dict[str, str]) -> None:
 
 
 def _deployment_text(cell: Cell) -> str:
-    text = (config_dir() / "deploy" / f"{cell.robot}.yaml").read_text(encoding="utf-8")
+    own = is_robot_path(cell.robot)
+    packaged = config_dir() / "deploy" / f"{cell.robot}.yaml"
+    text = own_deployment_text(load_robot(cell.robot)) if own else packaged.read_text(encoding="utf-8")
     given: dict[str, Any] = {
         "deployment_id": cell.name,
         "profile": PROFILE,
@@ -101,8 +102,10 @@ def _deployment_text(cell: Cell) -> str:
 
 
 def _profile_text(cell: Cell) -> str:
-    text = (config_dir() / "safety" / f"{cell.robot}.yaml").read_text(encoding="utf-8")
-    text = _set(text, "title", f"{load_robot(cell.robot).label}, {cell.name}")
+    robot, packaged = load_robot(cell.robot), config_dir() / "safety" / f"{cell.robot}.yaml"
+    own = is_robot_path(cell.robot)
+    text = own_profile_text(robot) if own else packaged.read_text(encoding="utf-8")
+    text = _set(text, "title", f"{robot.label}, {cell.name}")
     text = _set(text, "risk_assessment_ref", "to be named (no risk assessment was made for this cell)")
     if cell.workspace_m:
         if len(cell.workspace_m) != _BOX:

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from robolearn.deploy.discovery import FAST_DDS, RMW
 from robolearn.deploy.keystore import check_keystore
 from robolearn.errors import ConfigError
 
 ENABLE, STRATEGY, KEYSTORE = "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY", "ROS_SECURITY_KEYSTORE"
 ENCLAVE = "ROS_SECURITY_ENCLAVE_OVERRIDE"
+DOMAIN_MAX = 232  # the UDP ports of a higher one would lie beyond 65535 (DDSI-RTPS 9.6.1.1)
 PROBE_TIMEOUT_S = 60.0  # the first import of rclpy on a slow disk
 _PROBE = """
 import sys, rclpy
@@ -49,12 +51,35 @@ def enabled(environment: Mapping[str, str]) -> bool:
 
 
 def own_domain() -> int:
-    """ROS_DOMAIN_ID of this environment, 0 where it is not set. Raises ConfigError for what is not a number."""
+    """ROS_DOMAIN_ID of this environment, 0 where it is not set. Raises ConfigError for an invalid domain."""
     text = os.environ.get("ROS_DOMAIN_ID") or "0"
+    expected = (
+        f"expected a whole number from 0 to {DOMAIN_MAX}. Set it to that of the cell, or unset it: that is 0"
+    )
     try:
-        return int(text)
+        domain = int(text)
     except ValueError:
-        raise ConfigError(f"ROS_DOMAIN_ID is '{text}', expected a whole number.") from None
+        raise ConfigError(f"ROS_DOMAIN_ID is '{text}', {expected}.") from None
+    if not 0 <= domain <= DOMAIN_MAX:
+        raise ConfigError(f"ROS_DOMAIN_ID is {domain}, {expected}.")
+    return domain
+
+
+def require_middleware() -> None:
+    """Raises ConfigError where this environment's domain or middleware is one that no node could start with.
+
+    Only a middleware other than robolearn's own default is tried, by a node in a process of its own.
+    """
+    own_domain()
+    chosen = os.environ.get(RMW) or FAST_DDS
+    if chosen == FAST_DDS:
+        return
+    plain = {name: value for name, value in os.environ.items() if name != ENABLE}
+    if problem := middleware_problem(plain):
+        raise ConfigError(
+            f"{RMW} is '{chosen}', and no node starts with it: {problem}. Install it, or unset {RMW}: robolearn is "
+            f"tested with {FAST_DDS}. All nodes of a cell need the same one."
+        )
 
 
 def require_security(environment: Mapping[str, str], nodes: Iterable[str]) -> None:

@@ -41,7 +41,7 @@ from robolearn.deploy.deployment import (
 from robolearn.deploy.discovery import describe, discovery_environment, not_followed
 from robolearn.deploy.ending import Ending, SignalsHeld, lifeline
 from robolearn.deploy.operators import local_operator, operators_as_list
-from robolearn.deploy.security import enabled, enclave_environment, require_security
+from robolearn.deploy.security import enabled, enclave_environment, require_middleware, require_security
 from robolearn.errors import DataError, MissingDependency, RobolearnError
 from robolearn.policy.approval import require_approval, require_not_revoked
 from robolearn.policy.bundle import PolicyBundle
@@ -73,13 +73,14 @@ class EndAsked(Exception):
 
 
 def require_ros() -> None:
-    """Raises MissingDependency where rclpy or the nodes are not installed."""
+    """Raises MissingDependency where rclpy or the nodes are not installed, ConfigError where none could start."""
     if importlib.util.find_spec("rclpy") is None:
         raise MissingDependency(_INSTALL)
     if importlib.util.find_spec("robolearn_ros") is None:
         raise MissingDependency(
             "The package robolearn_ros is not installed: pip install robolearn, or build ros2_ws and source it."
         )
+    require_middleware()
 
 
 def ros_environment(domain_id: int | None = None, changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -197,7 +198,7 @@ class NodeProcess:
 
 
 class Serving:
-    """The nodes of one arm. Each writes to `<run_dir>/<node>.out`, and its loop statistics to `<node>.json`."""
+    """The ROS 2 nodes of one arm. Each writes to `<run_dir>/<node>.out`, and its loop statistics to `<node>.json`."""
 
     def __init__(
         self,
@@ -246,7 +247,7 @@ class Serving:
         return self.start("safety_node", robot=self.robot, rate_hz=self.rate_hz, log_dir=log, **parameters)
 
     def start_policy(self, bundle: str | Path, **parameters: Any) -> NodeProcess:
-        """The policy. On a simulated arm no approval is asked for, unless require_approval says so.
+        """The policy. On a simulated arm no approval is required, unless require_approval is set.
 
         Joint states are expected at rate_hz, unless state_rate_hz says otherwise.
         """
@@ -272,7 +273,7 @@ class Serving:
         return node
 
     def check(self) -> None:
-        """Raises ServingError if a node has ended by itself, EndAsked if this process was asked to end."""
+        """Raises ServingError if a node has ended by itself, EndAsked if this process is to end."""
         self._go_on()
         for node in self.nodes.values():
             if node.exit_code is not None:
@@ -287,7 +288,7 @@ class Serving:
         self._ending.wait(timeout_s)
 
     def wait_for_output(self, name: str, text: str, timeout_s: float = 20.0) -> None:
-        """Wait until a node has written a text. Raises ServingError where it ends, or time runs out, before."""
+        """Wait until a node has written a text. Raises ServingError if it ends, or the time runs out, first."""
         node = self.nodes[name]
         deadline = time.monotonic() + timeout_s
         while text not in node.output.read_text(encoding="utf-8", errors="replace"):
@@ -336,7 +337,7 @@ class Serving:
                 node.wait(OTHERS_GRACE_S)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """What the nodes measured of themselves, by name; of those that ended in order."""
+        """Loop statistics by node name, of nodes that ended normally."""
         found = {}
         for name in self.nodes:
             file = self.run_dir / f"{name}.json"

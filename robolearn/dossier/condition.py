@@ -29,6 +29,7 @@ BASELINE = 15  # first logs that healthy is taken from
 SLACK, LIMIT = 1.0, 9.0
 SIGN_RAD_S = 0.02  # speed below which the direction of friction is not known
 MOVING_S = 2.0  # each way, in every log: less does not tell friction from an offset
+STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
 _TERMS = ("coulomb", "viscous", "inertia", "gravity", "offset")
@@ -71,7 +72,7 @@ class JointCondition:
 @dataclass(frozen=True)
 class Condition:
     """An arm over its logs. load: index of the log at which the carried load had changed; None where it did not, or
-    effort was not recorded.
+    effort was not recorded. baseline: how many of the first logs healthy was taken from.
     """
 
     robot: str
@@ -80,6 +81,7 @@ class Condition:
     joints: list[JointCondition]
     load: int | None
     notes: list[str]
+    baseline: int = BASELINE
 
     @property
     def alarms(self) -> list[JointCondition]:
@@ -160,30 +162,41 @@ def gravity_torque(model: mujoco.MjModel, robot: Robot, position: Array) -> Arra
 
 
 def assess(
-    found: Sequence[Features], robot: Robot, *, servo_known: bool = False, baseline: int = BASELINE
+    found: Sequence[Features],
+    robot: Robot,
+    *,
+    servo_known: bool = False,
+    baseline: int = BASELINE,
+    left_out: Sequence[str] = (),
 ) -> Condition:
     """What has become of the joints over the logs, oldest first.
 
     servo_known: the arm's drives are those of the robot file, as in simulation; changes are then in Nm.
+    left_out: what is to be said of logs that could not be read.
     Raises DataError for fewer logs than a baseline and one more.
     """
     if len(found) <= baseline:
         raise DataError(
             f"{len(found)} logs are too few: {baseline} for the baseline (--baseline), and at least one more."
+            + "".join(f" {text}" for text in left_out[:3])
         )
     coulomb = np.array([one.coulomb_rad for one in found])
     rms = np.array([one.tracking_rms_rad for one in found])
     usable = np.isfinite(coulomb[:baseline]).sum(0) >= max(3, baseline // 2)
     first = np.full(robot.dof, np.nan)
     first[usable] = np.nanmean(coulomb[:baseline][:, usable], 0)
-    usable &= first > 1e-7  # a friction that is not seen at all cannot be followed
+    # What does not stand out from its spread cannot be followed: of a simulated arm without friction it is noise.
+    spread = np.full(robot.dof, np.inf)
+    spread[usable] = np.nanstd(coulomb[:baseline][:, usable], 0, ddof=1)
+    usable &= first > np.maximum(STANDS_OUT * spread, 1e-7)
     notes = [
         f"{robot.joint_names[j]}: moved too little, or shows no friction: not followed"
         for j in np.flatnonzero(~usable)
     ]
     if usable.sum() < 3:
         raise DataError(
-            "Fewer than three joints moved enough in the first logs to be compared. Record longer motions."
+            "Fewer than three joints moved enough in the first logs, and show a friction, to be compared. Record "
+            "longer motions; a simulated arm has no friction unless its plant or its calibration does."
         )
     ratio = np.where(usable, coulomb / np.where(usable, first, 1.0), np.nan)
     relative = ratio / _others(ratio, usable) - 1.0
@@ -212,7 +225,8 @@ def assess(
         [one.start_utc for one in found],
         joints,
         load,
-        [*notes, *said],
+        [*left_out, *notes, *said],
+        baseline,
     )
 
 
@@ -222,7 +236,8 @@ def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:
     for j in np.flatnonzero(usable):
         rest = usable.copy()
         rest[j] = False
-        common[:, j] = np.nanmedian(ratio[:, rest], axis=1)
+        moved = np.isfinite(ratio[:, rest]).any(1)  # a session in which nothing moved has nothing in common
+        common[moved, j] = np.nanmedian(ratio[moved][:, rest], axis=1)
     return common
 
 

@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from robolearn.dossier.condition import BASELINE, Condition, JointCondition
+from robolearn.dossier.condition import Condition, JointCondition
 from robolearn.errors import ConfigError
 from robolearn.files.writing import replace_file
 
@@ -71,7 +71,7 @@ def _html(found: Condition) -> str:
     css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8") + _CSS
     grown = len(found.alarms)
     cards = (
-        ("Logs", str(len(found.logs)), f"the first {BASELINE} are the baseline by default", ""),
+        ("Logs", str(len(found.logs)), f"the first {found.baseline} are the baseline", ""),
         (
             "Joints with growing friction",
             str(grown or "none"),
@@ -89,7 +89,9 @@ def _html(found: Condition) -> str:
         f'<div class="card {tone}"><span class="label">{label}</span><b>{value}</b><span>{more}</span></div>'
         for label, value, more, tone in cards
     )
-    joints = "".join(f"<h3>{escape(joint_line(found, j))}</h3>{_chart(j)}" for j in found.joints)
+    joints = "".join(
+        f"<h3>{escape(joint_line(found, j))}</h3>{_chart(j, found.baseline)}" for j in found.joints
+    )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         f'content="{_POLICY}"><title>Condition of {escape(found.robot)}</title><style>{css}</style></head><body><main>'
@@ -99,7 +101,7 @@ def _html(found: Condition) -> str:
     )
 
 
-def _chart(joint: JointCondition) -> str:
+def _chart(joint: JointCondition, baseline: int) -> str:
     """The relative friction over the logs; the baseline is shaded, an alarm dashed."""
     values = [value for value in joint.relative if value is not None]
     if not values:
@@ -118,11 +120,12 @@ def _chart(joint: JointCondition) -> str:
     alarm = "" if joint.alarm is None else f'<path class="alarm" d="M{x(joint.alarm):.1f} 4 V{height - 16}"/>'
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(joint.joint)}">'
+        f'<rect x="{left}" y="4" width="{x(baseline - 1) - left:.1f}" height="{height - 20}"/>'
         f'<path class="zero" d="M{left} {y(0):.1f} H{width - 10}"/><path d="M{points}"/>{alarm}'
         f'<text x="{left - 6}" y="{y(high) + 8:.0f}" text-anchor="end">{high:+.0%}</text>'
         f'<text x="{left - 6}" y="{y(low):.0f}" text-anchor="end">{low:+.0%}</text>'
-        f'<text x="{left}" y="{height - 2}">log 1</text>'
-        f'<text x="{width - 10}" y="{height - 2}" text-anchor="end">log {len(joint.relative)}</text></svg>'
+        f'<text x="{left}" y="{height - 4}">log 1</text>'
+        f'<text x="{width - 10}" y="{height - 4}" text-anchor="end">log {len(joint.relative)}</text></svg>'
     )
 
 

@@ -18,8 +18,7 @@ from robolearn.files.digests import file_sha256
 from robolearn.files.writing import replace_file
 from robolearn.learn.audit import trail_of
 from robolearn.learn.learner import Policy
-from robolearn.learn.networks import apply_mlp, init_mlp
-from robolearn.learn.normalize import normalize
+from robolearn.learn.networks import init_mlp
 from robolearn.learn.run import Run
 from robolearn.sim.jit import jit
 
@@ -40,7 +39,7 @@ def explain_run(
         *(layer.kernel.shape[1] for layer in run.policy.arrays[0]),
     ]
     fresh = init_mlp(jax.random.key(seed + 1), sizes, 1.0)
-    untrained = Policy((fresh, run.policy.arrays[1]), run.policy.activation)
+    untrained = run.policy._replace(arrays=(fresh, run.policy.arrays[1]))
     found = explain(_forward(task, run.policy), _forward(task, untrained), values, steps=steps, seed=seed)
     file = run.run_dir / EXPLANATION
     about = {"iteration": run.iteration, "seed": seed}
@@ -61,10 +60,7 @@ def _forward(task: Any, policy: Policy) -> Forward:
     def forward(values: dict[str, jax.Array]) -> jax.Array:
         memory = memory_type(**{name: values[name] for name in kept})
         readings, goal = {name: values[name] for name in measured}, {name: values[name] for name in goals}
-        layers, normalizer = policy.arrays
-        return apply_mlp(
-            layers, normalize(normalizer, task.observe(readings, memory, goal)), policy.activation
-        )
+        return policy.mean(task.observe(readings, memory, goal))
 
     return forward
 

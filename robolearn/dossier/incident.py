@@ -23,6 +23,7 @@ from robolearn.files.digests import file_sha256
 from robolearn.files.writing import create_file
 from robolearn.recorder.hash_chain import canonical, plain
 from robolearn.recorder.mcap_file import export_cycles
+from robolearn.review.ood_scores import ood_scores
 from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.verify import verify
 
@@ -57,7 +58,7 @@ def freeze(
         create_file(out / "events.jsonl", b"".join(canonical(e) + b"\n" for e in wanted))
         cycles = export_cycles(
             recorded.directory, out / "cycles.mcap", recorded.layout, offset_ns,
-            first_ns=1000 * first_us, last_ns=1000 * last_us,
+            first_ns=1000 * first_us, last_ns=1000 * last_us, scores=ood_scores(recorded.events),
         )  # fmt: skip
         for name in recorded.start.get("files", {}):
             if Path(name).name == name and (recorded.directory / name).is_file():
@@ -68,7 +69,7 @@ def freeze(
         signed["signature"] = keys.sign(key, canonical(signed))
         create_file(out / "incident.json", json.dumps(signed, indent=2).encode() + b"\n")
     except FileExistsError:
-        raise LogError(f"'{out}' exists already. Name another folder: an incident is frozen once.") from None
+        raise LogError(f"'{out}' already exists. Choose a new folder.") from None
     except OSError as error:
         raise LogError(f"Cannot write '{out}': {error.strerror}.") from error
     return signed

@@ -17,7 +17,11 @@ from typing import Any
 import robolearn
 from robolearn.config import read_document
 from robolearn.dossier.evidence import Evidence, collect
+from robolearn.dossier.failures_page import failures_section
+from robolearn.dossier.points import PROVIDERS
 from robolearn.dossier.sbom import bill_of_materials
+from robolearn.dossier.sweep_chart import CSS as SWEEP_CSS
+from robolearn.dossier.sweep_chart import sweep_section
 from robolearn.errors import ConfigError, RobolearnError, unknown
 from robolearn.files.strict_yaml import parse_yaml
 from robolearn.files.writing import replace_file
@@ -80,9 +84,10 @@ def dossier_data(
         for section in annex_iv()
     ]
     points = [point for section in sections for point in section["points"]]
-    explained = any(
-        point["id"] == "3c" and point["items"] for point in points
-    )  # and nothing in it is malformed
+    # Of what is drawn nothing may be malformed: then the point has its items.
+    shown = {item["what"] for point in points for item in point["items"]}
+    explained, swept = "attribution by slot" in shown, "beyond the trained ranges" in shown
+    failures = "failures explained" in shown
     return {
         "schema": SCHEMA,
         "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,6 +104,8 @@ def dossier_data(
         "success": evidence.evaluation.get("success"),
         "disparity": None if evidence.disparity is None else evidence.disparity.to_json(),
         "explanation": evidence.explanation if explained else None,
+        "failures": evidence.failures if failures else None,
+        "sweep": evidence.sweep if swept else None,
         "sections": sections,
         "open": [point["id"] for point in points if point["status"] == OPEN],
         "partly_open": [point["id"] for point in points if point["status"] != OPEN and point["missing"]],
@@ -111,7 +118,7 @@ def _point(evidence: Evidence, point: Mapping[str, Any], said: str) -> dict[str,
     items = []
     for name in point["evidence"]:
         try:
-            items += [{"what": what, "value": value} for what, value in evidence.items(name)]
+            items += [{"what": what, "value": value} for what, value in PROVIDERS[name](evidence)]
         except (RobolearnError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             evidence.problems.append(f"{point['id']}, {name}: the records cannot be read: {error}")
     status = FILLED if items else STATED if said else OPEN
@@ -148,7 +155,7 @@ def write_dossier(path: str | Path, output: str | Path, statements: str | Path |
 
 
 def _html(data: Mapping[str, Any]) -> str:
-    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8") + _CSS
+    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8") + _CSS + SWEEP_CSS
     bundle = data["bundle"]
     title = f"{bundle['name']}: {bundle['task']}" if bundle else f"run {Path(data['of']).name}"
     body = [
@@ -161,7 +168,9 @@ def _html(data: Mapping[str, Any]) -> str:
         *([_list("Could not be read", data["problems"])] if data["problems"] else []),
         *(_section(section) for section in data["sections"]),
         *([_strata(data["disparity"], data["success"])] if data["disparity"] else []),
+        *([sweep_section(data["sweep"])] if data["sweep"] else []),
         *([_explanation(data["explanation"])] if data["explanation"] else []),
+        *([failures_section(data["failures"], _bars)] if data["failures"] else []),
         *([_trail(data["trail"])] if data["trail"] else []),
     ]
     if data["model_card"]:

@@ -127,8 +127,8 @@ def _read(run_dir: Path) -> bytes:
         return read_regular(path, AUDIT_MAX, follow=False)
     except FileNotFoundError:
         raise LogError(
-            f"There is no audit trail in {run_dir} ({AUDIT_FILE}): no run folder, one of an earlier "
-            "robolearn, or the trail was removed."
+            f"There is no audit trail in {run_dir} ({AUDIT_FILE}): not a run folder, a run of an "
+            "earlier robolearn, or the trail was removed."
         ) from None
     except OSError as error:
         raise LogError(f"Cannot read the audit trail {path}: {error.strerror}.") from None
@@ -355,11 +355,17 @@ def _check_checkpoints(verdict: TrailVerdict) -> None:
 
 
 def _check_evaluations(verdict: TrailVerdict) -> None:
-    recorded = verdict.of("evaluation", "explanation")
+    recorded = verdict.of("evaluation", "explanation", "ood", "robustness", "sweep")
     newest = {record["fields"]["file"]: record["fields"]["sha256"] for record in recorded}
-    for path in sorted(
-        (*verdict.run_dir.glob("*evaluation.json"), *verdict.run_dir.glob("explanation.json"))
-    ):
+    patterns = (
+        "*evaluation.json",
+        "explanation.json",
+        "failures.json",
+        "ood.json",
+        "*robustness.json",
+        "*sweep.json",
+    )
+    for path in sorted(path for pattern in patterns for path in verdict.run_dir.glob(pattern)):
         if path.name not in newest:
             verdict.add("altered", "unknown_file", path.name, "is not in the trail")
         elif _sha256(path) != newest[path.name]:

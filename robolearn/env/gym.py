@@ -9,14 +9,20 @@
 
 Gymnasium 1.x loads no plugins by itself; without the import, "robolearn.env.gym:robolearn/fr3-reach-v0" does it too.
 Both take engine and config as `robolearn.make` does. For Stable-Baselines3 see `robolearn.learn.sb3`.
+
+The batch restarts episodes as Gymnasium's own vector environments do (AutoresetMode.NEXT_STEP), so that its vector
+wrappers work; `autoreset_mode="SameStep"` takes no step for a restart. Gymnasium's AsyncVectorEnv needs
+`context="spawn"`: JAX does not survive a fork.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -29,6 +35,7 @@ from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 from robolearn.sim.render import HumanView, SceneRenderer, has_display
 
+OBS_MAX = 100.0  # of any number that a policy sees; clipped there, so that spaces have finite bounds
 RENDER_MODES = ["rgb_array", *(["human"] if has_display() else [])]  # what can be shown here
 SEEDS = 2**31 - 1
 
@@ -58,26 +65,28 @@ class Stepper:
     @property
     def spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
         """Observation and action of one environment."""
-        obs = gymnasium.spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
+        obs = gymnasium.spaces.Box(-OBS_MAX, OBS_MAX, (self.env.obs_size,), np.float32)
         return obs, gymnasium.spaces.Box(-1.0, 1.0, (self.env.action_size,), np.float32)
 
     def reset(self, seed: int) -> None:
         """Start every environment anew."""
         key = jax.random.key(seed)
         if self._reset is None:
-            self._reset = compiled(jit(self.env.reset, quick=True).lower(key))
-        self._keep(self._reset(key))
+            self._reset = compiled(jit(_shown(self.env.reset), quick=True).lower(key))
+        self._keep(*self._reset(key))
 
-    def step(self, action: np.ndarray) -> None:
-        """One control period. action: [N, A] in [-1, 1]."""
+    def step(self, action: np.ndarray, waiting: np.ndarray | None = None) -> None:
+        """One control period. action: [N, A] in [-1, 1]. waiting: [N] bool, environments that stay as they are."""
         if self.state is None:
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
         action, expected = np.asarray(action, np.float32), (self.env.num_envs, self.env.action_size)
         if action.shape != expected:
             raise gymnasium.error.InvalidAction(f"Actions have shape {expected}, not {action.shape}.")
+        given = (self.state, action) if waiting is None else (self.state, action, waiting)
         if self._step is None:
-            self._step = compiled(jit(self.env.step).lower(self.state, action))
-        self._keep(self._step(self.state, action))
+            step = self.env.step if waiting is None else self._step_others
+            self._step = compiled(jit(_shown(step)).lower(*given))
+        self._keep(*self._step(*given))
 
     def frame(self, index: int = 0) -> np.ndarray:
         """A picture of one environment, [height, width, 3] uint8."""
@@ -101,12 +110,31 @@ class Stepper:
                 open_one.close()
         self._renderer = self._view = None
 
-    def _keep(self, state: EnvState) -> None:
+    def _step_others(self, state: EnvState, action: jax.Array, waiting: jax.Array) -> EnvState:
+        def chosen(old: jax.Array, new: jax.Array) -> jax.Array:
+            return jnp.where(waiting.reshape(-1, *[1] * (old.ndim - 1)), old, new)
+
+        return jax.tree.map(chosen, state, self.env.step(state, action))
+
+    def _keep(self, state: EnvState, shown: jax.Array) -> None:
         self.state = state
-        seen = (state.obs, state.reward, state.terminated, state.truncated, state.success, state.final_obs)
-        self.obs, self.reward, self.terminated, self.truncated, self.success, self.final_obs = (
-            np.array(value) for value in seen
-        )
+        rows, d = np.array(shown), self.env.obs_size
+        self.obs, self.final_obs = rows[:, :d].copy(), rows[:, d : 2 * d].copy()
+        self.reward = rows[:, 2 * d].copy()
+        self.terminated, self.truncated, self.success = (rows[:, 2 * d + i] > 0.5 for i in (1, 2, 3))
+
+
+def _shown(program: Callable[..., EnvState]) -> Callable[..., tuple[EnvState, jax.Array]]:
+    """The program, and what a face outside JAX shows of its state as one array: fetching six takes longer."""
+
+    def both(*given: Any) -> tuple[EnvState, jax.Array]:
+        state = program(*given)
+        flags = [state.reward, state.terminated, state.truncated, state.success]
+        seen = jnp.concatenate([state.obs, state.final_obs], axis=1)
+        seen = jnp.clip(seen, -OBS_MAX, OBS_MAX)
+        return state, jnp.concatenate([seen, *(one[:, None].astype(jnp.float32) for one in flags)], axis=1)
+
+    return both
 
 
 class GymEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -163,10 +191,14 @@ class GymEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """A batch on one engine. Episodes restart within the step that ends them (AutoresetMode.SAME_STEP).
+    """A batch on one engine.
 
-    Where an episode ended, info["final_obs"] [N, D] has its last observation and info["final_info"]["is_success"]
-    [N] its result; info["_final_obs"] and info["_final_info"] [N] say where.
+    autoreset_mode NEXT_STEP: the step after an episode's end ignores the action, takes no control period, and returns
+    the first observation of the next episode, with reward 0. info["is_success"] [N] has the results of the episodes
+    that ended, where info["_is_success"] [N].
+    SAME_STEP: episodes restart within the step that ends them. Where an episode ended, info["final_obs"] [N, D] has
+    its last observation and info["final_info"]["is_success"] [N] its result; info["_final_obs"] and
+    info["_final_info"] [N] say where.
     """
 
     def __init__(
@@ -176,13 +208,20 @@ class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         engine: str = "auto",
         config: dict[str, Any] | None = None,
         render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
+        self._mode = AutoresetMode(autoreset_mode)
+        if self._mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.Error(
+                "autoreset_mode is Disabled, but a batch restarts: NextStep or SameStep."
+            )
+        self._waiting = np.zeros(num_envs, bool)
         self._stepper = Stepper(task, num_envs, engine, config)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.metadata = {
             "render_modes": RENDER_MODES,
             "render_fps": round(self._stepper.env.control_hz),
-            "autoreset_mode": AutoresetMode.SAME_STEP,
+            "autoreset_mode": self._mode,
         }
         self.single_observation_space, self.single_action_space = self._stepper.spaces
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -198,6 +237,7 @@ class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """New episodes everywhere."""
         super().reset(seed=seed, options=options)
+        self._waiting = np.zeros(self.num_envs, bool)
         self._stepper.reset(int(self.np_random.integers(SEEDS)))
         return self._stepper.obs, {}
 
@@ -206,18 +246,24 @@ class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control period of every environment."""
         now = self._stepper
-        now.step(actions)
-        done, info = now.terminated | now.truncated, {}
-        if done.any():
-            info = {
-                "final_obs": np.where(done[:, None], now.final_obs, 0.0).astype(np.float32),
-                "_final_obs": done,
-                "final_info": {"is_success": now.success & done, "_is_success": done},
-                "_final_info": done,
-            }
+        if self._mode is AutoresetMode.SAME_STEP:
+            now.step(actions)
+            obs, info = now.obs, _same_step_info(now)
+        else:
+            obs, info = self._next_step(actions)
         if self.render_mode == "human":
             now.show()
-        return now.obs, now.reward, now.terminated, now.truncated, info
+        return obs, now.reward, now.terminated, now.truncated, info
+
+    def _next_step(self, actions: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Observations and info; environments that wait for their restart give the start of the next episode."""
+        now, restarted = self._stepper, self._waiting
+        now.step(actions, restarted)
+        now.reward[restarted] = 0.0
+        now.terminated[restarted] = now.truncated[restarted] = False
+        self._waiting = done = now.terminated | now.truncated
+        obs = np.where(restarted[:, None], now.obs, now.final_obs)
+        return obs, {"is_success": now.success & done, "_is_success": done} if done.any() else {}
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture of every environment in mode `rgb_array`."""
@@ -229,6 +275,18 @@ class GymVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Free windows and GL contexts."""
         del kwargs
         self._stepper.close()
+
+
+def _same_step_info(now: Stepper) -> dict[str, Any]:
+    done = now.terminated | now.truncated
+    if not done.any():
+        return {}
+    return {
+        "final_obs": np.where(done[:, None], now.final_obs, 0.0).astype(np.float32),
+        "_final_obs": done,
+        "final_info": {"is_success": now.success & done, "_is_success": done},
+        "_final_info": done,
+    }
 
 
 def gym_id(task: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from robolearn.env.task import Task
+from robolearn.env.task import Array, Task
+from robolearn.env.vec_env import EnvState, VecEnv
+from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 
 
@@ -34,3 +37,30 @@ def split_slots(observation: Any, slots: Sequence[Slot]) -> dict[str, Any]:
         part = observation[..., at : at + size]
         values[slot.name], at = part.reshape(*observation.shape[:-1], *slot.shape), at + size
     return values
+
+
+def measured_expert(env: VecEnv) -> Callable[[EnvState], Array]:
+    """The task's expert on what a robot can measure: a state -> action [N, A].
+
+    env: of a task that observes its slots and goal slots, see `observing_measurements`. Noise, bias, latency and lost
+    messages are in what it sees; privileged slots it sees as the task's `estimate` makes them of measured ones.
+    Raises TaskError where the task has no expert.
+    """
+    task = env.task
+
+    def act(state: EnvState) -> Array:
+        measured = split_slots(state.obs, task.slots + task.goal_slots)
+        goal = {slot.name: measured.pop(slot.name) for slot in task.goal_slots}
+        advice = jax.vmap(lambda *seen: task.expert(task.estimate(seen[0]), *seen[1:]))(
+            measured, state.memory, goal
+        )
+        if advice is None:
+            raise TaskError(f"Task '{task.name}' has no expert to play.")
+        return advice
+
+    return act
+
+
+def observing_measurements(task: Task[Any]) -> Task[Any]:
+    """The task with its slots and goal slots, as they are measured, for an observation."""
+    return observing_slots(task, (*task.slots, *task.goal_slots), ())

@@ -39,7 +39,7 @@ ENTRY_POINTS = "robolearn.tasks"
 
 
 class TaskConfig(Config):
-    """What every task can be told. A task adds its own keys and its reward weights."""
+    """Config keys of every task. A task adds its own keys and its reward weights."""
 
     episode_s: float
     control_hz: float = 50.0
@@ -90,7 +90,7 @@ class Task(ABC, Generic[T]):
 
     @property
     def rest_rad(self) -> NDArray[np.float64]:
-        """The posture [n] rad around which the task happens."""
+        """Rest posture [n] rad of the task."""
         return self.robot.home_rad
 
     @property
@@ -100,12 +100,12 @@ class Task(ABC, Generic[T]):
 
     @property
     def goal_slots(self) -> tuple[Slot, ...]:
-        """What the policy is told to reach."""
+        """Slots of the goal."""
         return ()
 
     @property
     def memory_slots(self) -> tuple[Slot, ...]:
-        """What the policy remembers between control periods."""
+        """Slots that the policy keeps between control periods."""
         return self.action.memory_slots
 
     @abstractmethod
@@ -122,7 +122,7 @@ class Task(ABC, Generic[T]):
 
     @abstractmethod
     def observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
-        """What the actor sees, [D]. Exported with the policy."""
+        """Observation of the actor, [D]. Exported with the policy."""
 
     @abstractmethod
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
@@ -140,24 +140,31 @@ class Task(ABC, Generic[T]):
         return jax.random.uniform(key, (len(names),), minval=ranges[:, 0], maxval=ranges[:, 1])
 
     def critic_observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
-        """What the critic sees, [DC]: the actor's view and every privileged slot."""
+        """Observation of the critic, [DC]: the actor's, and every privileged slot."""
         measured = {slot.name for slot in self.slots}
         extra = [readings[name].ravel() for name in sorted(readings) if name not in measured]
         return jnp.concatenate([self.observe(readings, memory, goal), *extra])
 
     def failed(self, readings: Readings, goal: Readings) -> Array:
-        """Whether the episode has failed beyond repair, scalar bool; it then ends at once."""
+        """Whether the episode has failed, scalar bool; it then terminates."""
         del readings, goal
         return jnp.zeros((), bool)
 
     def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
-        """A hand-written policy, action [A] in [-1, 1], that learning may start from; None where there is none.
+        """A hand-written policy to imitate, action [A] in [-1, 1]; None if there is none.
 
-        It depends on nothing but its arguments, so that a network that sees `observe` can imitate it, and acts
+        It depends only on its arguments, so that a network with the input `observe` can imitate it, and acts
         sensibly in any state. It may read privileged slots. It is not exported.
         """
         del readings, memory, goal
         return None
+
+    def estimate(self, measured: Readings) -> Readings:
+        """Measured slots, and the privileged ones that a robot can work out of them.
+
+        An expert that reads these can be played on an arm; how well it does there is what a policy is compared with.
+        """
+        return measured
 
     def act(self, action: Array, memory: Any) -> tuple[Targets, Any]:
         """Targets of the next control period from an action [A] in [-1, 1]. Exported with the policy."""
@@ -193,7 +200,7 @@ TaskType = TypeVar("TaskType", bound=type[Task[Any]])
 
 
 def register_task(kind: TaskType) -> TaskType:
-    """Make a task class known by its name in this process, as in a notebook; usable as a decorator.
+    """Register a task class by name in this process, for example in a notebook; usable as a decorator.
 
     A package declares an entry point instead. Raises TaskError for the name of an installed task.
     """

@@ -99,6 +99,7 @@ class VecEnv:
         true ones of rewards and success, have its bias."""
         if num_envs < 1:
             raise TaskError(f"num_envs is {num_envs}, but at least 1 environment is needed.")
+        _refuse_fork()
         self.task, self.num_envs = task, num_envs
         spec = _built(task, task.scene)
         self._bias = np.zeros(task.robot.dof, np.float32)
@@ -138,7 +139,7 @@ class VecEnv:
         self.episode_steps: int = task.episode_steps
 
     def reset(self, key: Array) -> EnvState:
-        """Every environment at the start of an episode of its own. key: one key, or one for each environment."""
+        """Reset every environment to the start of a new episode. key: one key, or one per environment."""
         self._same_process()
         n = self.num_envs
         key = _typed(key, n)
@@ -170,11 +171,7 @@ class VecEnv:
     def _same_process(self) -> None:
         """Raise PhysicsError in a process that was forked from the one that made the environment."""
         if os.getpid() != self._pid:
-            raise PhysicsError(
-                "This environment was made before the process was forked, and "
-                "JAX's threads do not survive a fork. Start "
-                "workers with multiprocessing.get_context('spawn'), and make environments in them."
-            )
+            raise PhysicsError(f"This environment was made before the process was forked{_SPAWN}")
 
     def step_targets(self, state: EnvState, targets: Readings, memory: Any, action: Array) -> EnvState:
         """`step` for a policy that already turned its action into targets and its next memory, such as a bundle."""
@@ -216,7 +213,7 @@ class VecEnv:
         )  # fmt: skip
 
     def expert(self, state: EnvState) -> Array:
-        """What the task's expert would do, [N, A]. Raises TaskError where the task has none."""
+        """Actions of the task's expert, [N, A]. Raises TaskError if the task has none."""
         advice = jax.vmap(self.task.expert)(self.readings(state.physics), state.memory, state.goal)
         if advice is None:
             raise TaskError(
@@ -360,6 +357,21 @@ def make(
 ) -> VecEnv:
     """The batched environment `robot/task` on an engine: auto, native, jax or warp. plant: see `VecEnv`."""
     return VecEnv(load_task(name, config), num_envs, engine, plant)
+
+
+_SPAWN = (
+    ", and JAX's threads do not survive a fork. Start workers with multiprocessing.get_context('spawn') "
+    "(AsyncVectorEnv: context='spawn'), and make environments in them."
+)
+_made_in: list[int] = []  # the process that made an environment, and so started JAX
+
+
+def _refuse_fork() -> None:
+    """Raise PhysicsError in a process that was forked from one that had an environment: it would hang."""
+    if not _made_in:
+        _made_in.append(os.getpid())
+    elif _made_in[0] != os.getpid():
+        raise PhysicsError(f"This process was forked from one that had made an environment{_SPAWN}")
 
 
 def _typed(key: Any, num_envs: int) -> Array:

@@ -62,12 +62,16 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All thresholds. status: passed, failed, or not stated where there are none."""
+    """All thresholds. status: passed, failed, or not stated where there are none.
+
+    evaluations: how many of this policy the trail has: the newest counts, and whoever tried until one passed is seen.
+    """
 
     status: str
     rows: tuple[Judged, ...] = ()
     digest: str = ""
     stated_utc: str = ""
+    evaluations: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -84,7 +88,11 @@ class Judgement:
             if row.status != PASSED
         ]
         what = f"{len(self.rows)} thresholds" if not wrong else "; ".join(wrong)
-        return f"{self.status}: {what}; stated {self.stated_utc or 'at no recorded time'}, sha256 {self.digest[:12]}"
+        tried = (
+            f"; the newest of {self.evaluations} evaluations of this policy" if self.evaluations > 1 else ""
+        )
+        stated = f"stated {self.stated_utc or 'at no recorded time'}, sha256 {self.digest[:12]}"
+        return f"{self.status}: {what}; {stated}{tried}"
 
 
 def load_acceptance(name: str | Path) -> tuple[Acceptance, str]:

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from robolearn.learn import folder
 from robolearn.learn.acceptance import Acceptance, Judgement, judge, load_acceptance
 from robolearn.learn.gates import export_subject, newest_evaluation, require_gate, stated_gates, train_subject
 from robolearn.learn.train_config import TrainConfig
-from robolearn.recorder.audit_trail import AuditTrail, read_trail
+from robolearn.recorder.audit_trail import AUDIT_FILE, AuditTrail, chain_fault, read_trail
 from robolearn.recorder.hash_chain import canonical, plain
 
 COMPLETE = ("finished", "time budget")
@@ -211,14 +212,43 @@ def stated_thresholds(run_dir: Path) -> tuple[Acceptance | None, str, str]:
 
 
 def judge_run(run_dir: Path) -> Judgement:
-    """The newest evaluation of a run against the thresholds stated before it was trained."""
+    """The newest evaluation of a run against the thresholds stated before it was trained.
+
+    Raises ConfigError where the trail, or an evaluation that counts, is not as it was written.
+    """
+    fault = chain_fault(run_dir)
+    if fault:
+        raise ConfigError(
+            f"The audit trail of '{run_dir}' was altered: {fault}. Nothing can be judged by it."
+        )
     acceptance, digest, utc = stated_thresholds(run_dir)
     evaluation, plants = folder.read_evaluation(run_dir), {}
+    records = read_trail(run_dir)
+    if evaluation:
+        require_recorded(run_dir / folder.EVALUATION, records)
     for file in run_dir.glob(f"*-{folder.EVALUATION}"):
         found = json.loads(file.read_text(encoding="utf-8"))
         if found.get("plant") and found.get("iteration") == evaluation.get("iteration"):
+            require_recorded(file, records)
             plants[found["plant"]] = found
-    return judge(acceptance, evaluation, plants, digest=digest, stated_utc=utc)
+    tried = [
+        record["fields"] for record in records
+        if record["kind"] == "evaluation" and record["fields"]["file"] == folder.EVALUATION
+    ]  # fmt: skip
+    times = sum(one.get("iteration") == evaluation.get("iteration") for one in tried)
+    return replace(judge(acceptance, evaluation, plants, digest=digest, stated_utc=utc), evaluations=times)
+
+
+def require_recorded(file: Path, records: list[dict[str, Any]]) -> None:
+    """Raise ConfigError where a result is not the newest of its name in the trail; a run without one has no say."""
+    if not records:
+        return
+    named = [r["fields"]["sha256"] for r in records if r["fields"].get("file") == file.name]
+    if not named or named[-1] != file_sha256(file):
+        raise ConfigError(
+            f"'{file}' is not the file that the run's audit trail has the digest of: it was changed, or put there. "
+            "Evaluate again."
+        )
 
 
 def record_evaluation(report: Path, run_dir: Path | None = None) -> None:
@@ -237,8 +267,21 @@ def record_evaluation(report: Path, run_dir: Path | None = None) -> None:
     trail.record("evaluation", plain(fields), iteration=found.get("iteration") or 0)
 
 
+def record_result(kind: str, file: Path, run_dir: Path, **fields: Any) -> None:
+    """A result was written to a file of a run (`ood`, `robustness`, `sweep`); nothing where the folder has no trail."""
+    trail = trail_of(run_dir)
+    if trail is None:
+        return
+    found = json.loads(file.read_text(encoding="utf-8"))
+    kept = {name: found[name] for name in ("iteration", "bundle", "digest", "seed") if name in found}
+    name = file.name if file.parent == run_dir else str(file)
+    about = {"file": name, "sha256": file_sha256(file), **kept, **fields}
+    trail.record(kind, plain(about), iteration=found.get("iteration") or 0)
+
+
 def require_export(run_dir: Path, policy_sha256: str) -> None:
-    """Raise ConfigError where a gate of the run keeps this policy from being exported."""
+    """Raise ConfigError where a gate of the run keeps this policy from being exported, or its trail is gone."""
+    _require_whole_trail(run_dir)
     require_gate(run_dir, "promote", policy_sha256)
     records = read_trail(run_dir)
     if "export" not in stated_gates(records):
@@ -247,6 +290,18 @@ def require_export(run_dir: Path, policy_sha256: str) -> None:
     if file_sha256(run_dir / folder.EVALUATION) != newest_evaluation(records, run_dir)["sha256"]:
         raise ConfigError(
             f"'{run_dir / folder.EVALUATION}' is not the evaluation that was approved. Evaluate again."
+        )
+
+
+def _require_whole_trail(run_dir: Path) -> None:
+    """Raise ConfigError where the trail does not begin with the run: without it no gate would be stated."""
+    records = read_trail(run_dir)
+    first = next((record["fields"] for record in records if record["kind"] == "start"), None)
+    if first is None or first["resumed_from"]:
+        what = "is missing" if first is None else f"begins at iteration {first['resumed_from']}"
+        raise ConfigError(
+            f"The audit trail of '{run_dir}' {what}: which gates and thresholds the run had cannot be told. Put its "
+            f"{AUDIT_FILE} back, or train again."
         )
 
 

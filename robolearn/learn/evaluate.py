@@ -19,6 +19,7 @@ from jax import Array
 from robolearn.errors import TaskError
 from robolearn.learn.clips import EpisodeClips, posture_of
 from robolearn.learn.evaluation import Evaluation, Progress, stratum_order, thirds, wilson
+from robolearn.learn.observations import EpisodeObservations
 from robolearn.sim.jit import jit
 
 FINGERS = ("gripper_left", "gripper_right")  # joints of the gripper
@@ -37,15 +38,20 @@ def evaluate(
     *,
     progress: Progress | None = None,
     clips: EpisodeClips | None = None,
+    observations: EpisodeObservations | None = None,
 ) -> Evaluation:
     """Run `episodes` fresh episodes of a VecEnv. actor: raw obs [N, D] -> action [N, A].
 
     The draws depend on seed and num_envs only. clips: keeps the first few successes and failures, to be watched.
+    observations: keeps what the policy observed.
     Raises TaskError for fewer than one episode.
     """
 
+    def advance(state: Any) -> Any:
+        return env.step(state, actor(state.obs))
+
     return evaluate_steps(
-        env, lambda s: env.step(s, actor(s.obs)), episodes, seed, progress=progress, clips=clips
+        env, advance, episodes, seed, progress=progress, clips=clips, observations=observations
     )
 
 
@@ -74,14 +80,18 @@ def evaluate_steps(
     *,
     progress: Progress | None = None,
     clips: EpisodeClips | None = None,
+    observations: EpisodeObservations | None = None,
 ) -> Evaluation:
     """As `evaluate`, of whatever takes a state of the VecEnv to the next one."""
 
     def one(carry: Carry, _: None) -> tuple[Carry, Emitted]:
-        return control_period(env, carry, advance, filmed=clips is not None)
+        kept = {"filmed": clips is not None, "observed": observations is not None}
+        return control_period(env, carry, advance, **kept)
 
     chunk = jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
-    rows = play_episodes(env, chunk, episodes, seed, progress=progress, clips=clips)
+    rows = play_episodes(
+        env, chunk, episodes, seed, progress=progress, clips=clips, observations=observations
+    )
     return summarise(env, rows, seed)
 
 
@@ -98,6 +108,7 @@ def play_episodes(
     *,
     progress: Progress | None = None,
     clips: EpisodeClips | None = None,
+    observations: EpisodeObservations | None = None,
 ) -> Rows:
     """The first `episodes` episodes, every environment's first ones before its second: {figure: [episodes]}.
 
@@ -112,7 +123,9 @@ def play_episodes(
     while counts.min() < each:
         carry, emitted = chunk(carry)
         emitted = jax.tree.map(np.asarray, emitted)
-        done, shown = emitted.pop("done"), emitted.pop("shown", None)
+        done, shown, observed = emitted.pop("done"), emitted.pop("shown", None), emitted.pop("obs", None)
+        if observations is not None:
+            observations.push(observed, done, episodes)
         if clips is not None:
             clips.push(shown, env.episode_steps)
         for step, index in zip(*np.nonzero(done), strict=True):
@@ -137,7 +150,12 @@ def _begin(env: Any, state: Any) -> Carry:
 
 
 def control_period(
-    env: Any, carry: Carry, advance: Callable[[Any], Any], *, filmed: bool = False
+    env: Any,
+    carry: Carry,
+    advance: Callable[[Any], Any],
+    *,
+    filmed: bool = False,
+    observed: bool = False,
 ) -> tuple[Carry, Emitted]:
     """One control period of every environment, and what it says of its episode, [N] each; true where done.
 
@@ -164,6 +182,8 @@ def control_period(
     }
     if filmed:
         emitted["shown"] = posture_of(state)
+    if observed:
+        emitted["obs"] = state.obs
     _, start, zero, fresh = _begin(env, after)
     peaks = {name: jnp.where(done, start[name], seen[name]) for name in seen}
     conditions = {name: jnp.where(done, fresh[name], conditions[name]) for name in conditions}

@@ -7,7 +7,7 @@ latency and lost messages included. Only physics, success and figures come from 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,19 @@ def bundle_env(
     *,
     robot: str | None = None,
     plant: Plant | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> VecEnv:
     """The task that a bundle was trained on, its observation the bundle's inputs, one after the other.
 
     robot: the arm's robot file, or a calibration of it; default the packaged arm, or the file that the bundle was
-    trained with. plant: another arm than the model in its place.
+    trained with. plant: another arm than the model in its place. changes: of the task's config.
     Raises BundleError where robot or task here are not those that the bundle was made for.
     """
     m = bundle.manifest
     config = m.training.get("config")
     config = config if isinstance(config, dict) else {}
-    changes = {} if plant is None else conditions(plant)
-    task = load_task(_task_of(bundle, config.get("task"), robot), merged(config.get("env") or {}, changes))
+    conditioned = merged(config.get("env") or {}, {} if plant is None else conditions(plant))
+    task = load_task(_task_of(bundle, config.get("task"), robot), merged(conditioned, changes or {}))
     _check_same(bundle, task)
     # The graph observes by itself.
     plain = observing_slots(task, (*m.slots, *m.goal_slots), m.memory_slots)

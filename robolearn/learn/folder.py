@@ -5,6 +5,7 @@ run.json        versions, git commit, machine, sizes, one entry per start
 audit.jsonl     the audit trail, chained and signed; audit_head.json where it stands, see `recorder.audit_trail`
 metrics.jsonl   one line per iteration, the record of truth; keys under `time/` differ between runs
 evaluation.json what the newest evaluation found, and after which iteration
+ood.json        the out-of-distribution score that was fitted to the episodes of that evaluation
 checkpoints/    see `checkpoint.py`
 tensorboard/    the same metrics as event files
 wandb/          the same metrics for W&B, where it is installed
@@ -41,6 +42,7 @@ RECORD = "run.json"
 METRICS = "metrics.jsonl"
 LOCK = ".lock"  # held by the process that trains
 EVALUATION = "evaluation.json"
+OOD = "ood.json"
 _PACKAGES = (
     "jax",
     "jaxlib",

@@ -28,18 +28,31 @@ from robolearn.policy.approval import REVIEWER, Approval, Gate, GateName, decide
 from robolearn.recorder.audit_trail import AuditTrail, chain_fault, read_trail
 from robolearn.recorder.hash_chain import canonical
 
-RUN_GATES = ("train", "promote", "export")
+RUN_GATES: tuple[GateName, ...] = ("train", "promote", "export")
 # What may differ between a run and its continuation: none of it touches a number.
 FREE = {"time_budget_s", "checkpoint_every", "checkpoints_kept", "wandb", "distributed"}
 
 
 def subject_of(run_dir: Path, gate: str) -> str:
     """The digest that a decision at this gate is about, from the trail. Raises ConfigError where there is none yet."""
+    gate = _run_gate(gate)
     records = read_trail(run_dir)
+    if not records:
+        raise ConfigError(
+            f"'{run_dir}' has no audit trail: not a run folder, or no training was started in it."
+        )
     if gate == "train":
-        return train_subject(_newest(records, run_dir, "inputs", "training has been tried"))
+        return train_subject(_newest(records, run_dir, "inputs", "record of a training"))
     policy = _newest(records, run_dir, "checkpoint", "checkpoint")["policy_sha256"]
     return policy if gate == "promote" else export_subject(records, run_dir, policy)
+
+
+def _run_gate(gate: str) -> GateName:
+    """The gate of a run by its name. Raises ConfigError for another one."""
+    for known in RUN_GATES:
+        if gate == known:
+            return known
+    raise ConfigError(unknown("gate", gate, RUN_GATES) + " A bundle is approved with `robolearn approve`.")
 
 
 def train_subject(inputs: dict[str, Any]) -> str:
@@ -119,13 +132,10 @@ def decide_gate(
     days: float | None = None,
 ) -> Approval:
     """Sign a decision at a gate of a run, and add it to the trail. Raises ConfigError, BundleError or LogError."""
-    if gate not in RUN_GATES:
-        raise ConfigError(
-            unknown("gate", gate, RUN_GATES) + " A bundle is approved with `robolearn approve`."
-        )
     digest = subject_of(run_dir, gate)
     given = decide(
-        key, gate, run_dir.absolute().name, digest, who, role=role, reason=reason, decision=decision, days=days
+        key, _run_gate(gate), run_dir.absolute().name, digest, who,
+        role=role, reason=reason, decision=decision, days=days
     )  # fmt: skip
     fields = given.model_dump(mode="json", by_alias=True)
     AuditTrail(run_dir, load_or_create_key()).record("decision", fields)

@@ -14,13 +14,15 @@ from jax.sharding import PartitionSpec as P
 from robolearn.learn.groups import AXIS, local_groups, minibatch_rows, noise
 from robolearn.learn.imitation import expert_of, noise_scale
 from robolearn.learn.learner import Env, LearnerState, TrainState
-from robolearn.learn.networks import apply_mlp
-from robolearn.learn.normalize import normalize, update_normalizer
+from robolearn.learn.networks import apply_actor
+from robolearn.learn.normalize import compensated, normalize, update_normalizer
 from robolearn.learn.rollout import Rollout, rollout
 from robolearn.learn.stopwatch import Stopwatch, rollout_times
 from robolearn.learn.train_config import TrainConfig
 from robolearn.learn.update import epochs, log_std_at, mean_of, samples_of
 from robolearn.sim.jit import jit
+
+_STATISTICS_SETTLE = 4  # iterations
 
 
 def iteration(
@@ -42,7 +44,9 @@ def iteration(
     log_std = log_std_at(learner.params, ppo, progress)
     rolled = rollout(
         env.step,
-        lambda obs: apply_mlp(learner.params.actor, normalize(learner.normalizer, obs), ppo.activation),
+        lambda obs: apply_actor(
+            learner.params.actor, normalize(learner.normalizer, obs), ppo.activation, ppo.squash
+        ),
         log_std,
         state.env,
         state.episode_return,
@@ -52,12 +56,8 @@ def iteration(
     samples, explained = samples_of(ppo, learner, rolled.steps)
     rows = minibatch_rows(keys[1], groups, env, ppo)
     learner, losses = epochs(config, learner, samples, rows, progress)
-    learner = learner._replace(
-        normalizer=update_normalizer(learner.normalizer, rolled.steps.obs, AXIS),
-        critic_normalizer=update_normalizer(learner.critic_normalizer, rolled.steps.critic_obs, AXIS),
-        key=keys[2],
-        iteration=learner.iteration + 1,
-    )
+    learner = _with_statistics(config, learner, rolled)
+    learner = learner._replace(key=keys[2], iteration=learner.iteration + 1)
     metrics = _metrics(rolled) | losses
     metrics |= {"learning_rate": learner.learning_rate, "action_std": jnp.exp(log_std).mean()}
     metrics |= {"value_explained": explained}
@@ -65,6 +65,24 @@ def iteration(
         reward = rolled.steps.reward
         metrics |= rollout_times(stopwatch.when(reward.sum()), reward.size, processes)
     return TrainState(learner, rolled.env, rolled.episode_return), metrics
+
+
+def _with_statistics(config: TrainConfig, learner: LearnerState, rolled: Rollout) -> LearnerState:
+    """The learner with this rollout in its normalisers.
+
+    The networks follow, so that they compute the same, but for the first iterations: statistics of few samples are
+    far from what they will be, and imitation corrects what a change of them does.
+    """
+    new = update_normalizer(learner.normalizer, rolled.steps.obs, AXIS)
+    new_critic = update_normalizer(learner.critic_normalizer, rolled.steps.critic_obs, AXIS)
+    progress = learner.iteration / config.iterations
+    follow = (learner.iteration >= _STATISTICS_SETTLE) & (progress >= config.imitation_fraction)
+    params = learner.params._replace(
+        actor=compensated(learner.params.actor, learner.normalizer, new),
+        critic=compensated(learner.params.critic, learner.critic_normalizer, new_critic),
+    )
+    params = jax.tree.map(lambda a, b: jnp.where(follow, a, b), params, learner.params)
+    return learner._replace(params=params, normalizer=new, critic_normalizer=new_critic)
 
 
 def make_iteration(

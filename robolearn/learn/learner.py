@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from robolearn.learn.networks import Layer, PolicyParams, apply_mlp, init_mlp, init_policy
+from robolearn.learn.networks import Layer, PolicyParams, apply_actor, init_mlp, init_policy
 from robolearn.learn.normalize import Normalizer, init_normalizer, normalize
 from robolearn.learn.optimizer import make_optimizer
 from robolearn.learn.train_config import TrainConfig
@@ -56,15 +56,20 @@ class Env(Protocol):
 
 
 class Policy(NamedTuple):
-    """The deterministic policy. arrays: (actor layers, Normalizer); activation: a name in ACTIVATIONS."""
+    """The deterministic policy. arrays: (actor layers, Normalizer); activation, squash: see `PpoConfig`."""
 
     arrays: tuple[tuple[Layer, ...], Normalizer]
     activation: str
+    squash: str = "clip"
 
     def act(self, obs: Array) -> Array:
         """Raw obs [..., D] -> action [..., A] in [-1, 1]."""
+        return jnp.clip(self.mean(obs), -1.0, 1.0)
+
+    def mean(self, obs: Array) -> Array:
+        """The action before it is clipped."""
         layers, normalizer = self.arrays
-        return jnp.clip(apply_mlp(layers, normalize(normalizer, obs), self.activation), -1.0, 1.0)
+        return apply_actor(layers, normalize(normalizer, obs), self.activation, self.squash)
 
 
 class LearnerState(NamedTuple):
@@ -113,11 +118,11 @@ def init_learner(config: TrainConfig, env: Env, key: Array) -> LearnerState:
 
 def policy_of(config: TrainConfig, learner: LearnerState) -> Policy:
     """What acts after training."""
-    return Policy((learner.params.actor, learner.normalizer), config.ppo.activation)
+    return Policy((learner.params.actor, learner.normalizer), config.ppo.activation, config.ppo.squash)
 
 
 def empty_policy(config: TrainConfig, sizes: dict[str, int]) -> Policy:
     """A policy of the right shapes, to be filled from a checkpoint. sizes: obs and action."""
     hidden = config.ppo.actor_hidden
     layers = init_mlp(jax.random.key(0), [sizes["obs"], *hidden, sizes["action"]], 1.0)
-    return Policy((layers, init_normalizer(sizes["obs"])), config.ppo.activation)
+    return Policy((layers, init_normalizer(sizes["obs"])), config.ppo.activation, config.ppo.squash)

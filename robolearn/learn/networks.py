@@ -54,6 +54,12 @@ def apply_mlp(layers: tuple[Layer, ...], x: Array, activation: str) -> Array:
     return x @ layers[-1].kernel + layers[-1].bias
 
 
+def apply_actor(layers: tuple[Layer, ...], x: Array, activation: str, squash: str) -> Array:
+    """The mean action [..., A] of normalised observations x [..., D]. squash: with `clip` whoever acts clips it."""
+    mean = apply_mlp(layers, x, activation)
+    return jnp.tanh(mean) if squash == "tanh" else mean
+
+
 def init_policy(
     key: Array,
     obs_size: int,

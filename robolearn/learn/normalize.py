@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from robolearn.learn.networks import Layer
+
 _VARIANCE_MIN = 1e-6  # a slot that never varies is not blown up
 _CLIP = 10.0  # standard deviations; an outlier on the arm cannot drive the network arbitrarily far
 
@@ -45,7 +47,23 @@ def update_normalizer(normalizer: Normalizer, batch: Array, axis_name: str | Non
     return Normalizer(count, normalizer.mean + weight * delta, variance)
 
 
+def compensated(layers: tuple[Layer, ...], old: Normalizer, new: Normalizer) -> tuple[Layer, ...]:
+    """The network that computes from observations normalised by `new` what layers computes from those by `old`.
+
+    Exact but for the clipping of outliers. Without it new statistics change the policy unseen: neither its KL nor its
+    gradient counts that.
+    """
+    old_scale, new_scale = _scale(old), _scale(new)
+    first = layers[0]
+    kernel = first.kernel * (new_scale / old_scale)[:, None]
+    bias = first.bias + ((new.mean - old.mean) / old_scale) @ first.kernel
+    return (first._replace(kernel=kernel, bias=bias), *layers[1:])
+
+
+def _scale(normalizer: Normalizer) -> Array:
+    return jnp.sqrt(jnp.maximum(normalizer.variance, _VARIANCE_MIN))
+
+
 def normalize(normalizer: Normalizer, obs: Array) -> Array:
     """obs: [..., D] -> zero mean and unit variance, clipped to 10 standard deviations."""
-    scaled = (obs - normalizer.mean) / jnp.sqrt(jnp.maximum(normalizer.variance, _VARIANCE_MIN))
-    return jnp.clip(scaled, -_CLIP, _CLIP)
+    return jnp.clip((obs - normalizer.mean) / _scale(normalizer), -_CLIP, _CLIP)

@@ -20,8 +20,11 @@ from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.evaluate import evaluate
 from robolearn.learn.evaluation import Evaluation, write_evaluation
 from robolearn.learn.learner import Policy, empty_policy
+from robolearn.learn.observations import EpisodeObservations
 from robolearn.learn.trackers import read_metrics
 from robolearn.learn.train_config import TrainConfig
+from robolearn.policy.ood import OodModel
+from robolearn.recorder.audit_trail import read_trail
 from robolearn.sim.plant import Plant
 from robolearn.sim.plant import conditions as conditions_of
 
@@ -36,7 +39,8 @@ class Run:
     """One run folder and the policy in its newest checkpoint.
 
     iteration: how many iterations the policy has seen.
-    outcome: `finished`, `time budget` or `stopped`; None where the run was opened from disk.
+    outcome: `finished`, `time budget` or `stopped`; None where the run was opened from disk. selected: which policy of
+    the run it is, and what it was chosen for, where `selection_episodes` is set; None: the newest.
     """
 
     run_dir: Path
@@ -44,6 +48,7 @@ class Run:
     policy: Policy
     iteration: int
     outcome: str | None = None
+    selected: dict[str, int] | None = None
 
     def actor(self) -> Callable[[Array], Array]:
         """The deterministic policy, normaliser included: obs [..., D] -> action [..., A] in [-1, 1]."""
@@ -57,7 +62,14 @@ class Run:
     @property
     def which(self) -> str:
         """Which checkpoint the policy is from, and why this one."""
-        return f"Policy of checkpoint {self.iteration}, the newest valid one in {self.run_dir}."
+        newest = f"Policy of checkpoint {self.iteration}, the newest valid one in {self.run_dir}"
+        if self.selected is None:
+            return f"{newest}."
+        best = self.selected
+        return (
+            f"{newest}: that of iteration {best['iteration']}, the best of the run with {best['successes']:,} successes"
+            f" in {best['episodes']:,} episodes of its own."
+        )
 
     @property
     def resume_command(self) -> str:
@@ -106,9 +118,33 @@ class Run:
         """
         if conditions is not None:
             return evaluate(self._make_env(episodes, conditions), self.actor(), episodes, seed)
-        result = evaluate(env or self.evaluation_env(episodes), self.actor(), episodes, seed)
+        env, observations = env or self.evaluation_env(episodes), EpisodeObservations()
+        result = evaluate(env, self.actor(), episodes, seed, observations=observations)
         audit.record_evaluation(write_evaluation(result, {"iteration": self.iteration}, self.run_dir))
+        self.keep_ood(observations, env)
         return result
+
+    def keep_ood(self, observations: EpisodeObservations, env: Any) -> None:
+        """Fit the out-of-distribution score to an evaluation's episodes and keep it; where they are too few, none."""
+        file = self.run_dir / folder.OOD
+        found = observations.fit(env.episode_steps / env.control_hz)
+        if found is None:
+            file.unlink(missing_ok=True)
+            return
+        folder.write_whole(file, found.to_json(self.iteration))
+        audit.record_result("ood", file, self.run_dir, **found.summary())
+
+    def ood(self) -> OodModel | None:
+        """The out-of-distribution score of this very policy; None where its evaluation had too few episodes for one.
+
+        Raises ConfigError where its file is not the one in the trail.
+        """
+        file = self.run_dir / folder.OOD
+        if not file.is_file():
+            return None
+        audit.require_recorded(file, read_trail(self.run_dir))
+        model, iteration = OodModel.from_json(file.read_text(encoding="utf-8"), str(file))
+        return model if iteration == self.iteration else None
 
     def export(
         self,
@@ -139,6 +175,7 @@ class Run:
             training=self.summary() | {"policy_sha256": policy_sha256, "audit": audit.anchor(self.run_dir)},
             evaluation=folder.read_evaluation(self.run_dir) | {"acceptance": acceptance.to_json()},
             signing_key=load_or_create_key(key_path),
+            ood=self.ood(),
         )
         audit.record_export(self.run_dir, bundle, policy_sha256, acceptance, self.iteration)
         return bundle
@@ -149,6 +186,7 @@ class Run:
         return {
             "config": self.config.model_dump(mode="json"),
             "iterations": self.iteration,
+            **({} if self.selected is None else {"selected": self.selected}),
             "steps": last.get("steps", 0),
             "wall_s": last.get("time/wall_s", 0.0),
             "start": folder.read_record(self.run_dir)["starts"][-1],
@@ -174,4 +212,5 @@ def open_run(run_dir: str | Path) -> Run:
             f"'{run_dir}' has no checkpoint that can be read. {' '.join(warnings)} Train it first: `robolearn train`."
         )
     arrays, meta = found
-    return Run(run_dir, config, empty._replace(arrays=jax.device_get(arrays)), meta["iteration"])
+    policy = empty._replace(arrays=jax.device_get(arrays))
+    return Run(run_dir, config, policy, meta["iteration"], selected=meta.get("selected"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from robolearn.learn.folder import METRICS, write_whole
 from robolearn.learn.train_config import TrainConfig, WandbConfig
 
 Row = Mapping[str, float | int]
+_WANDB_ID = re.compile(r"[0-9a-f]{8}")
 
 
 class Tracker(Protocol):
@@ -83,9 +86,12 @@ class TensorBoard:
 
 
 class Wandb:
-    """Weights & Biases, in the mode the config names. Once it fails it is left out: the JSONL has every number."""
+    """Weights & Biases, in the mode the config names. Once it fails it is left out: the JSONL has every number.
 
-    def __init__(self, run_dir: Path, config: TrainConfig, warn: Callable[[str], None]):
+    A run that goes on is the same run there: its id lies in the run folder. fresh: whether it begins.
+    """
+
+    def __init__(self, run_dir: Path, config: TrainConfig, warn: Callable[[str], None], fresh: bool = True):
         settings: WandbConfig = config.wandb
         self._warn = warn
         # Caches and crash reports stay in the run folder and on the machine, unless the user set them.
@@ -105,6 +111,8 @@ class Wandb:
             self._run: Any = wandb.init(
                 project=settings.project,
                 name=run_dir.name,
+                id=_wandb_id(run_dir / "wandb" / "run_id", fresh),
+                resume="allow",
                 dir=str(run_dir),
                 mode=settings.mode,
                 config=config.model_dump(mode="json"),
@@ -137,6 +145,17 @@ class Wandb:
             self._warn(f"W&B logging is off from here on: {_one_line(error)}")
 
 
+def _wandb_id(path: Path, fresh: bool) -> str:
+    """The id of this run at W&B: a new one where it begins, or where none was kept; else the one in the file."""
+    if not fresh and path.is_file():
+        kept = path.read_text(encoding="utf-8").strip()
+        if _WANDB_ID.fullmatch(kept):
+            return kept
+    made = secrets.token_hex(4)
+    write_whole(path, made + "\n")
+    return made
+
+
 def open_trackers(
     run_dir: Path, config: TrainConfig, first_iteration: int, warn: Callable[[str], None] = warnings.warn
 ) -> tuple[list[Tracker], list[str]]:
@@ -154,7 +173,7 @@ def open_trackers(
         missing.append(str(error))
     if config.wandb.mode != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
         try:
-            trackers.append(Wandb(run_dir, config, warn))
+            trackers.append(Wandb(run_dir, config, warn, fresh=first_iteration == 0))
         except RobolearnError as error:
             if config.wandb.mode == "online":  # somebody watches for it
                 for tracker in trackers:

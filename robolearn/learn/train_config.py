@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from robolearn.config import Config, config_dir, config_path, overridden, read_yaml
+from robolearn.config import Config, build, config_dir, config_path, merged, overridden, read_yaml
 from robolearn.env.naming import absolute, file_stem, split_task
 from robolearn.learn.calibrated import calibrated_config
 from robolearn.policy.approval import Gate
@@ -50,6 +50,11 @@ class PpoConfig(Config):
         description="upper bound of the noise falls linearly from initial_log_std to this. null: no bound",
     )
     log_std_min: float = -3.5
+    squash: Literal["clip", "tanh"] = Field(
+        default="clip",
+        description="how the actor's output becomes an action in [-1, 1]. tanh: the mean stays inside, so that noise"
+        " always has an effect. clip: an expert that acts at the ends can be imitated",
+    )
     actor_hidden: tuple[PositiveInt, ...] = (128, 128, 128)
     critic_hidden: tuple[PositiveInt, ...] = (128, 128, 128)
     activation: Literal["swish", "elu", "relu", "tanh"] = "swish"
@@ -101,6 +106,17 @@ class TrainConfig(Config):
         le=1,
         description="initial fraction of the run that imitates the task's expert before PPO. 0: PPO only",
     )
+    from_reward: dict[str, Any] = Field(
+        default_factory=dict,
+        description="changes of this config where imitation_fraction is 0: a policy that starts from nothing explores"
+        " with more noise, and takes more steps, than one that corrects what it imitated",
+    )
+    selection_episodes: int = Field(
+        default=0,
+        ge=0,
+        description="episodes that each checkpoint after imitation plays without noise; the policy that did best"
+        " is kept and exported. Not those of an evaluation. 0: the newest is kept",
+    )
     groups: PositiveInt = Field(
         default=8,
         description="blocks of environments that draw their own noise and minibatches. Any number of devices that"
@@ -151,10 +167,16 @@ class TrainConfig(Config):
         return -(-self.total_steps // self.steps_per_iteration)
 
 
-def train_config(task: str, config: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+def train_config(
+    task: str,
+    config: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> TrainConfig:
     """The config of a training: a file, else the packaged `train/ROBOT-TASK.yaml` or `train/TASK.yaml`, else the
-    defaults; then overrides. The path of a robot file is made absolute: the run may be continued from anywhere.
-    With a calibration, see `calibrated_config`.
+    defaults; then its `from_reward`, where nothing is imitated; then overrides, `key=value`, or changes, in groups.
+    The path of a robot file is made absolute: the run may be continued from anywhere. With a calibration, see
+    `calibrated_config`.
     """
     robot, kind = split_task(task)
     packaged = [
@@ -163,4 +185,14 @@ def train_config(task: str, config: str | Path | None = None, overrides: Iterabl
     chosen = config or next((name for name in packaged if (config_dir() / name).is_file()), None)
     data = {**(read_yaml(config_path(chosen)) if chosen else {}), "task": absolute(task)}
     overrides = list(overrides)
-    return calibrated_config(overridden(TrainConfig, data, overrides, str(chosen or task)))
+
+    def built(data: dict[str, Any]) -> TrainConfig:
+        if changes:
+            return build(TrainConfig, merged(data, changes), f"train {task}")
+        return overridden(TrainConfig, data, overrides, str(chosen or task))
+
+    resolved = built(data)
+    if resolved.from_reward and not resolved.imitation_fraction:
+        resolved = built(merged(data, resolved.from_reward))
+    # What is resolved is not resolved again: a run goes on with the config that it began with.
+    return calibrated_config(resolved.model_copy(update={"from_reward": {}}))

@@ -18,8 +18,9 @@ from robolearn.learn.audit import RunAudit
 from robolearn.learn.checkpoint import Checkpoints
 from robolearn.learn.distributed import data_mesh, envs_per_device, first_state, is_first, per_device
 from robolearn.learn.iteration import make_iteration
-from robolearn.learn.learner import Env, TrainState, policy_of
+from robolearn.learn.learner import Env, Policy, TrainState, policy_of
 from robolearn.learn.run import Run
+from robolearn.learn.selection import Selected, Selection, imitation_ends
 from robolearn.learn.stopwatch import Stopwatch
 from robolearn.learn.trackers import Tracker, open_trackers
 from robolearn.learn.train_config import TrainConfig
@@ -71,6 +72,7 @@ class _Loop(NamedTuple):
     step: Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
     checkpoints: Checkpoints
     audit: RunAudit | None
+    selection: Selection | None
     trackers: list[Tracker]
     progress: Progress
     stop: Callable[[], bool]
@@ -111,6 +113,7 @@ def train(
         folder.check_same_run(run_dir, config)
     progress.stage("building the environments")
     mesh = data_mesh()
+    built = env is None
     env = env or _make_env(config)
     if env.num_envs != envs_per_device(config):
         raise ConfigError(
@@ -122,17 +125,15 @@ def train(
             folder.begin(run_dir, config, _sizes(env))
         checkpoints = Checkpoints(run_dir, config.checkpoints_kept, progress.warn)
         stack.callback(checkpoints.close)
-        state, elapsed_s = _restored(first_state(config, env, mesh), checkpoints if resume else None)
+        state, elapsed_s, best = _restored(
+            config, first_state(config, env, mesh), checkpoints if resume else None
+        )
         trackers: list[Tracker] = []
         audit = None
         if is_first():
             begun = RunAudit(run_dir, config, env, int(state.learner.iteration), checkpoints.wait)
             audit = stack.enter_context(begun)
-            trackers, missing = open_trackers(run_dir, config, int(state.learner.iteration), progress.warn)
-            for tracker in trackers:
-                stack.callback(tracker.close)
-            for text in missing:
-                progress.warn(text)
+            trackers = _opened(stack, run_dir, config, int(state.learner.iteration), progress)
         progress.stage("compiling")
         stopwatch = Stopwatch() if jax.process_count() > 1 else None
         step = compiled(make_iteration(config, env, mesh, stopwatch).lower(state, per_device(mesh, False)))
@@ -142,6 +143,7 @@ def train(
             step,
             checkpoints,
             audit,
+            _selection(config, None if built else env, progress),
             trackers,
             progress,
             stop or _never,
@@ -149,17 +151,32 @@ def train(
             started_s,
             elapsed_s,
         )
-        state, outcome = _iterate(loop, state)
+        state, outcome, best = _iterate(loop, state, best)
         if audit is not None:
             audit.end(outcome, int(state.learner.iteration))
             folder.end(run_dir, outcome)
-    policy = policy_of(config, state.learner)
+    policy = _kept(config, state, best)
     policy = policy._replace(arrays=jax.device_get(policy.arrays))
-    return Run(run_dir, config, policy, int(state.learner.iteration), outcome)
+    selected = None if best is None else best.to_json()
+    return Run(run_dir, config, policy, int(state.learner.iteration), outcome, selected)
 
 
-def _iterate(loop: _Loop, state: TrainState) -> tuple[TrainState, str]:
-    """Iterate to the end; the last state is saved and on disk on return."""
+def _opened(
+    stack: ExitStack, run_dir: Path, config: TrainConfig, iteration: int, progress: Progress
+) -> list[Tracker]:
+    """The trackers of a run, closed with the stack."""
+    trackers, missing = open_trackers(run_dir, config, iteration, progress.warn)
+    for tracker in trackers:
+        stack.callback(tracker.close)
+    for text in missing:
+        progress.warn(text)
+    return trackers
+
+
+def _iterate(
+    loop: _Loop, state: TrainState, best: Selected | None
+) -> tuple[TrainState, str, Selected | None]:
+    """Iterate to the end; the last state is saved and on disk on return, and with it the policy that is kept."""
     config, outcome, overflow_told = loop.config, "finished", False
     iteration = int(state.learner.iteration)
     while iteration < config.iterations:
@@ -176,19 +193,26 @@ def _iterate(loop: _Loop, state: TrainState) -> tuple[TrainState, str]:
             loop.progress.warn(_OVERFLOW.format(iteration=iteration))
             overflow_told = True
         _record(loop, iteration, values, time.monotonic() - begun_s)
-        if ended or iteration == config.iterations or iteration % config.checkpoint_every == 0:
-            _save(loop, iteration, state)
+        due = iteration == config.iterations or iteration % config.checkpoint_every == 0
+        if loop.selection is not None and (due or iteration == imitation_ends(config)):
+            due = True
+            if loop.selection.is_candidate(iteration):
+                best = loop.selection.better(policy_of(config, state.learner), iteration, best)
+        if ended or due:
+            _save(loop, iteration, state, best)
         if ended:
             outcome = "time budget" if late and not asked else "stopped"
             break
     loop.checkpoints.wait()
-    return state, outcome
+    return state, outcome, best
 
 
 def _record(loop: _Loop, iteration: int, values: dict[str, float], took_s: float) -> None:
     steps = loop.config.steps_per_iteration
     if values["episodes"] == 0:  # no episode ended: there is no success rate, rather than one of zero
         values = {name: value for name, value in values.items() if name not in _EPISODE_METRICS}
+    if iteration > imitation_ends(loop.config):
+        values.pop("loss/imitation", None)  # the expert was not asked
     row: dict[str, Any] = {"iteration": iteration, "steps": iteration * steps, **values}
     row |= {"time/wall_s": round(loop.wall_s, 4), "time/steps_per_s": round(steps / took_s, 1)}
     for tracker in loop.trackers:
@@ -201,27 +225,58 @@ def _record(loop: _Loop, iteration: int, values: dict[str, float], took_s: float
         )
 
 
-def _save(loop: _Loop, iteration: int, state: TrainState) -> None:
+def _save(loop: _Loop, iteration: int, state: TrainState, best: Selected | None) -> None:
     meta = {
         "iteration": iteration,
         "steps": iteration * loop.config.steps_per_iteration,
         "wall_s": loop.wall_s,
         "task": loop.config.task,
     }
-    policy = policy_of(loop.config, state.learner)
+    if best is not None:
+        meta["selected"] = best.to_json()
+    policy = _kept(loop.config, state, best)
     loop.checkpoints.wait()  # the one before is on disk: the trail has its digest
     if loop.audit is not None:
         loop.audit.checkpoint(iteration, policy.arrays)
     loop.checkpoints.save(iteration, policy.arrays, state, meta)
 
 
-def _restored(state: TrainState, checkpoints: Checkpoints | None) -> tuple[TrainState, float]:
-    """Where the run left off and the wall time [s] it had taken; `state` and 0 where there is no checkpoint."""
+def _kept(config: TrainConfig, state: TrainState, best: Selected | None) -> Policy:
+    """The policy that a checkpoint holds: the best candidate, or the newest where none was chosen."""
+    policy = policy_of(config, state.learner)
+    return policy if best is None else policy._replace(arrays=jax.device_put(best.arrays))
+
+
+def _restored(
+    config: TrainConfig, state: TrainState, checkpoints: Checkpoints | None
+) -> tuple[TrainState, float, Selected | None]:
+    """Where the run left off, the wall time [s] it had taken and the best candidate; `state`, 0 and None where there
+    is no checkpoint.
+    """
     restored = checkpoints.restore(state) if checkpoints is not None else None
-    if restored is None:
-        return state, 0.0
+    if restored is None or checkpoints is None:
+        return state, 0.0, None
     state, meta = restored
-    return state, float(meta["wall_s"])
+    best = None
+    if "selected" in meta:
+        policy = checkpoints.restore(policy_of(config, state.learner).arrays, "policy")
+        if policy is not None:
+            best = Selected(jax.device_get(policy[0]), **meta["selected"])
+    return state, float(meta["wall_s"]), best
+
+
+def _selection(config: TrainConfig, env: Env | None, progress: Progress) -> Selection | None:
+    """Who chooses the policy that is kept; None where the newest is. env: one that was given to the training."""
+    if not config.selection_episodes:
+        return None
+    if jax.process_count() > 1:
+        progress.warn("selection_episodes is for a training in one process: the newest policy is kept.")
+        return None
+    if env is None:
+        from robolearn.env.vec_env import make
+
+        env = make(config.task, config.selection_episodes, config.engine, config.env)
+    return Selection(config, env)
 
 
 def pinned(config: TrainConfig) -> TrainConfig:

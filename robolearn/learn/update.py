@@ -13,7 +13,7 @@ from jax import Array
 from robolearn.learn.gae import gae
 from robolearn.learn.groups import AXIS
 from robolearn.learn.learner import LearnerState
-from robolearn.learn.networks import PolicyParams, apply_mlp
+from robolearn.learn.networks import PolicyParams, apply_actor, apply_mlp
 from robolearn.learn.normalize import normalize
 from robolearn.learn.optimizer import make_optimizer
 from robolearn.learn.ppo import adapt_learning_rate, gaussian_entropy, gaussian_log_prob, ppo_losses
@@ -119,7 +119,7 @@ def epochs(
 
     def loss(params: PolicyParams, batch: Samples) -> tuple[Array, Any]:
         log_std = log_std_at(params, ppo, progress)
-        mean = apply_mlp(params.actor, batch.obs, ppo.activation)
+        mean = apply_actor(params.actor, batch.obs, ppo.activation, ppo.squash)
         losses = ppo_losses(
             log_prob=gaussian_log_prob(batch.action, mean, log_std),
             old_log_prob=batch.log_prob,

@@ -34,6 +34,7 @@ APPROVALS_MAX = 4 * MIB
 GATES = ("train", "promote", "export", "activate")
 GateName = Literal["train", "promote", "export", "activate"]
 REVIEWER = "reviewer"
+CLOCKS_DIFFER = timedelta(minutes=5)  # of the computers on which people approve and arms are served
 _FIRST = "0" * 64
 _TEXT = "%Y-%m-%dT%H:%M:%SZ"
 _OTHER = "of another bundle, digest {}: it does not count here"
@@ -88,6 +89,13 @@ class Approval(BaseModel):
         except ValueError:
             return True
 
+    def ahead(self, now: datetime) -> bool:
+        """Whether it was given later than now, by more than clocks differ, or at no time at all."""
+        try:
+            return _time(self.utc) > now + CLOCKS_DIFFER
+        except ValueError:
+            return True
+
     @property
     def text(self) -> str:
         """Who, as what, when, until when."""
@@ -116,10 +124,11 @@ class Gate(Config):
                 return [], f"revoked by {found.text}: {found.statement}"
         of_it = [d for d in of_it if d.gate == gate]
         trusted = [d for d in of_it if {d.key_id, d.public_key} & set(self.keys)]
-        counting = [d for d in trusted if not d.expired(now) and (not self.roles or d.role in self.roles)]
+        current = [d for d in trusted if not d.expired(now) and not d.ahead(now)]
+        counting = [d for d in current if not self.roles or d.role in self.roles]
         if min(len({d.key_id for d in counting}), len({d.who for d in counting})) >= self.people:
             return counting, ""
-        given = "; ".join(d.text + (" (expired)" if d.expired(now) else "") for d in of_it) or "nobody"
+        given = "; ".join(d.text + _why_not(d, now) for d in of_it) or "nobody"
         whose = f"{self.people} of {', '.join(sorted(self.keys))}"
         role = f" as {' or '.join(self.roles)}" if self.roles else ""
         return counting, f"needs {whose}{role}; this digest {digest[:12]} is approved by {given}"
@@ -323,18 +332,39 @@ def require_approval(
     trusted = tuple(approver_keys)
     if not trusted:
         raise BundleError(
-            f"{bundle.manifest.name}: approval is required, but approver_keys is empty. Name the keys of those who "
-            "may approve, or set require_approval to false for a simulated arm."
+            f"{bundle.manifest.name}: approval is required, but approver_keys is empty. For a simulated "
+            "arm, add --sim; for a real one, list the approvers' keys in the deployment file."
         )
     require_not_revoked(bundle, path)
-    gate = Gate(people=people, keys=trusted)
-    found, lacking = gate.met_by(read_approvals(path), "activate", bundle.digest, datetime.now(UTC))
+    gate, given, now = Gate(people=people, keys=trusted), read_approvals(path), datetime.now(UTC)
+    _require_clock(bundle, given, now)
+    found, lacking = gate.met_by(given, "activate", bundle.digest, now)
     if lacking:
         raise BundleError(
             f"{bundle.manifest.name}: not approved: it {lacking}. The owner of such a key runs: "
             f"{approve_command(path)} --key FILE"
         )
     return found[-1]
+
+
+def _require_clock(bundle: PolicyBundle, given: Iterable[Approval], now: datetime) -> None:
+    """Raises BundleError where anything here is later than this computer's clock: what expired would count again."""
+    for what, text in (("bundle", bundle.manifest.created_utc), *(("approval", d.utc) for d in given)):
+        try:
+            later = _time(text) > now + CLOCKS_DIFFER
+        except ValueError:
+            continue  # of an approval: it does not count
+        if later:
+            raise BundleError(
+                f"{bundle.manifest.name}: its {what} is of {text}, but this computer's clock says "
+                f"{now.strftime(_TEXT)}. Which approvals have expired cannot be told: set the clock."
+            )
+
+
+def _why_not(decision: Approval, now: datetime) -> str:
+    return (
+        " (expired)" if decision.expired(now) else " (later than this clock)" if decision.ahead(now) else ""
+    )
 
 
 def _time(text: str) -> datetime:

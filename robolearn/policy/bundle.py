@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,22 @@ class Code(_Closed):
     git_commit: str | None
 
 
+class Ood(_Closed):
+    """The out-of-distribution score that the graph returns beside its targets: distance over threshold; see `ood`.
+
+    threshold: of the distance. false_alarm_rate: share of episodes of episode_s, like those of the evaluation, of which
+    any observation exceeds it.
+    """
+
+    output: Literal["ood_score"]
+    method: Word
+    threshold: float = Field(gt=0, allow_inf_nan=False)
+    false_alarm_rate: float = Field(gt=0, lt=1)
+    fit_episodes: int = Field(ge=1)
+    held_out_episodes: int = Field(ge=1)
+    episode_s: float = Field(gt=0, allow_inf_nan=False)
+
+
 class Manifest(_Closed):
     """The contract of a policy: what it reads and returns, for which arm, and where it comes from."""
 
@@ -73,6 +90,7 @@ class Manifest(_Closed):
     created_utc: Word
     digests: dict[Word, Word]
     calibration: dict[Word, Word] | None = None
+    ood: Ood | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
@@ -102,8 +120,9 @@ class Manifest(_Closed):
     def to_bytes(self) -> bytes:
         """The manifest as it is signed: RFC 8785 JSON."""
         values = self.model_dump(mode="json", by_alias=True)
-        if self.calibration is None:  # a bundle of an uncalibrated model is what it was before there were any
-            del values["calibration"]
+        for name in ("calibration", "ood"):  # a bundle without them is what it was before there were any
+            if values[name] is None:
+                del values[name]
         return rfc8785.dumps(values)
 
     @classmethod
@@ -130,7 +149,7 @@ class Text(str):
 
 @dataclass(frozen=True)
 class PolicyBundle:
-    """A verified bundle in memory. key_id: who signed it."""
+    """A verified bundle in memory. key_id: id of the signing key."""
 
     manifest: Manifest
     onnx_bytes: bytes
@@ -200,18 +219,19 @@ class PolicyBundle:
         )
 
     def inspect(self) -> Text:
-        """The contract, the limits assumed, the results and the digests, to read."""
+        """Interface, assumed limits, results and digests as text."""
         m = self.manifest
         lines = [
             f"{m.name}: {m.task} for {m.robot}, {m.control_hz:g} Hz, made {m.created_utc}",
-            f"  joints   {', '.join(m.joint_names)}",
+            *_labelled("joints", textwrap.wrap(", ".join(m.joint_names), 69)),
             *([f"  model    calibrated: {_calibrated(m.calibration)}"] if m.calibration else []),
             *_slot_lines("reads", m.slots),
             *_slot_lines("goal", m.goal_slots),
             *_slot_lines("keeps", m.memory_slots),
             *_slot_lines("returns", m.outputs),
+            f"  {'score':<8} {_ood_text(m.ood)}",
             *_limit_lines(m.limits_assumed),
-            *(f"  {key:<8} {value}" for key, value in _flat({"result": m.evaluation})),
+            *_labelled("result", _result_lines(m.evaluation)),
             f"  code     robolearn {m.code.version}, commit {m.code.git_commit or 'unknown'}",
             f"  signed   key {self.key_id}",
             f"  digest   sha256 {self.digest}",
@@ -228,6 +248,15 @@ class PolicyBundle:
 def _calibrated(calibration: dict[str, str]) -> str:
     made = calibration.get("made_utc", "at an unknown time")
     return f"{calibration.get('file', 'a file')}, sha256 {calibration.get('digest', 'unknown')}, made {made}"
+
+
+def _ood_text(ood: Ood | None) -> str:
+    if ood is None:
+        return "none: observations are not compared with those of the evaluation"
+    return (
+        f"{ood.output}, above 1 in {ood.false_alarm_rate:.3g} of episodes of {ood.episode_s:g} s like those of the "
+        f"evaluation (from {ood.held_out_episodes} held-out ones)"
+    )
 
 
 def write_bundle(
@@ -305,15 +334,33 @@ def _limit_lines(limits: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _flat(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """The leaves of nested mappings as one line each, the first key only once; lists by their length alone."""
+def _labelled(label: str, lines: Iterable[str]) -> list[str]:
+    """Lines with a label before the first one only."""
+    return [f"  {label if i == 0 else '':<8} {line}" for i, line in enumerate(lines)]
+
+
+def _result_lines(evaluation: dict[str, Any]) -> list[str]:
+    """The evaluation in a manifest, one short line for each figure, success first; lists by their length alone."""
+    first = [key for key in ("success", "time_to_success_s", "acceptance") if key in evaluation]
     lines = []
-    for label, value in data.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
-        lines += [
-            (label if i == 0 else "", f"{key} {_short(item)}".strip()) for i, (key, item) in enumerate(inner)
-        ]
+    for key in [*first, *(key for key in evaluation if key not in first)]:
+        value = evaluation[key]
+        if key == "success" and isinstance(value, dict) and {"rate", "low", "high", "episodes"} <= set(value):
+            lines.append(
+                f"success {_percent(value['rate'])} of {_short(value['episodes'])} episodes (95 % interval "
+                f"{_percent(value['low'])} to {_percent(value['high'])})"
+            )
+        elif key == "acceptance" and isinstance(value, dict):
+            lines.append(f"thresholds {_short(value.get('status'))}")
+        elif isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+            lines += [f"{name} {_short(item)}" for name, item in value.items()]
+        else:
+            lines.append(f"{key} {_short(value)}")
     return lines
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f} %" if isinstance(value, float | int) else _short(value)
 
 
 def _short(value: Any) -> str:

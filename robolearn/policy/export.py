@@ -21,8 +21,9 @@ from jax2onnx import to_onnx
 
 from robolearn import __version__
 from robolearn.errors import BundleError
-from robolearn.policy.bundle import SCHEMA, Code, Manifest, PolicyBundle, write_bundle
+from robolearn.policy.bundle import SCHEMA, Code, Manifest, Ood, PolicyBundle, write_bundle
 from robolearn.policy.card import model_card
+from robolearn.policy.ood import DEVIATIONS_MAX, OUTPUT, OodModel
 from robolearn.policy.runtime import MEMORY_IN, MEMORY_OUT, PolicyRuntime
 from robolearn.policy.slots import Slot
 from robolearn.robots.kinematics import few_operations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Actor = Callable[[jax.Array], jax.Array]
 
 AGREEMENT_RAD = 1e-5
+SCORE_AGREEMENT = 1e-3
 CHECKED_INPUTS = 1000
 OPSET = 21
 
@@ -47,14 +49,16 @@ def export_policy(
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     signing_key: Ed25519PrivateKey,
+    ood: OodModel | None = None,
 ) -> PolicyBundle:
     """Write a signed bundle of `actor` on `task`.
 
     actor: observation [D] -> action [A] in [-1, 1], deterministic, normaliser included, a JAX function.
     training, evaluation: what the manifest and the model card are to say of them; plain JSON values.
+    ood: the out-of-distribution score that the graph is to return beside its targets.
     Raises BundleError where the graph cannot be made or disagrees with JAX by more than 1e-5 rad, or rad per period.
     """
-    graph = PolicyGraph(task, actor)
+    graph = PolicyGraph(task, actor, ood)
     manifest = Manifest(
         schema=SCHEMA,
         name=name,
@@ -74,6 +78,7 @@ def export_policy(
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         digests={},
         calibration=None if task.robot.calibration is None else task.robot.calibration.summary(),
+        ood=None if ood is None else Ood(**ood.summary()),
     )
     onnx = graph.to_onnx(name)
     card = model_card(manifest, summary=task.summary, success=task.success_text)
@@ -85,8 +90,8 @@ def export_policy(
 class PolicyGraph:
     """observe -> actor -> act as one function of named inputs, with its names in order."""
 
-    def __init__(self, task: Task[Any], actor: Actor):
-        self._task, self._actor = task, actor
+    def __init__(self, task: Task[Any], actor: Actor, ood: OodModel | None = None):
+        self._task, self._actor, self._ood = task, actor, ood
         self._measured = tuple(task.slots)
         self._goal = tuple(task.goal_slots)
         self._kept = tuple(task.memory_slots)
@@ -101,7 +106,13 @@ class PolicyGraph:
             *self._goal,
             *(Slot(MEMORY_IN + s.name, s.shape, s.unit, s.source) for s in self._kept),
         )
+        if ood is not None and jax.eval_shape(self._observe, self._examples()).shape != ood.mean.shape:
+            raise BundleError(
+                f"Task {task.full_name}: the out-of-distribution score is of observations with {len(ood.mean)} "
+                "entries, the task has another number of them. Evaluate again."
+            )
         self._target_names = tuple(sorted(jax.eval_shape(self._step, self._examples())[0]))
+        self._score_names = () if ood is None else (OUTPUT,)
         self._function = jax.jit(self._flat)
 
     @property
@@ -139,26 +150,44 @@ class PolicyGraph:
 
     @property
     def _output_names(self) -> tuple[str, ...]:
-        return (*self._target_names, *(MEMORY_OUT + slot.name for slot in self._kept))
+        return (*self._target_names, *(MEMORY_OUT + slot.name for slot in self._kept), *self._score_names)
 
     def _examples(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {slot.name: jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs}
 
-    def _step(self, values: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], Any]:
-        memory = self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
+    def _memory(self, values: dict[str, jax.Array]) -> Any:
+        return self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
+
+    def _observe(self, values: dict[str, jax.Array]) -> jax.Array:
+        """The observation [D]."""
         goal = {slot.name: values[slot.name] for slot in self._goal}
-        observation = self._task.observe({s.name: values[s.name] for s in self._measured}, memory, goal)
+        measured = {slot.name: values[slot.name] for slot in self._measured}
+        return self._task.observe(measured, self._memory(values), goal)
+
+    def _step(self, values: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], Any, tuple[jax.Array, ...]]:
+        """Targets, next memory, and the score [1] where there is one."""
+        observation = self._observe(values)
         # As a batch of one: a product of matrices, for which ONNX Runtime has a kernel, not of a vector and a matrix.
         action = jax.vmap(self._actor)(observation[None])[0]
-        return self._task.act(action, memory)
+        score = () if self._ood is None else (_ood_score(self._ood, observation[None]),)
+        return *self._task.act(action, self._memory(values)), score
 
     def _flat(self, *arguments: jax.Array) -> tuple[jax.Array, ...]:
         values = dict(zip((slot.name for slot in self.inputs), arguments, strict=True))
-        targets, memory = self._step(values)
+        targets, memory, score = self._step(values)
         outputs = [targets[name] for name in self._target_names]
         # The converter gives one value one name; a copy lets a target and the memory of it both be returned.
         outputs += [jnp.copy(getattr(memory, slot.name)) for slot in self._kept]
-        return tuple(outputs)
+        return *outputs, *score
+
+
+def _ood_score(model: OodModel, observations: jax.Array) -> jax.Array:
+    """`OodModel.score` of [N, D] as few operations: [N]."""
+    scale = (1.0 / model.deviation).astype(np.float32)
+    shift = (-model.mean / model.deviation).astype(np.float32)
+    factor = (model.factor / model.threshold).astype(np.float32)
+    scaled = jnp.clip(observations * scale + shift, -DEVIATIONS_MAX, DEVIATIONS_MAX)
+    return jnp.sqrt(jnp.sum(jnp.square(scaled @ factor), axis=1))
 
 
 @dataclass(frozen=True)
@@ -183,7 +212,9 @@ def check_agreement(
         runtime.restore({s.name: values[MEMORY_IN + s.name] for s in runtime.manifest.memory_slots})
         found = dict(runtime.step({k: v for k, v in values.items() if not k.startswith(MEMORY_IN)}))
         found |= {MEMORY_OUT + name: value for name, value in runtime.memory.items()}
-        for name, expected in graph(values).items():
+        if OUTPUT in (outputs := graph(values)):
+            _check_score(float(outputs.pop(OUTPUT)[0]), runtime.ood_score)
+        for name, expected in outputs.items():
             period = 1.0 / manifest.control_hz if units[name] == "rad/s" else 1.0
             error = float(np.abs(np.asarray(expected) - found[name]).max()) * period
             worst = max(worst, error)
@@ -193,6 +224,15 @@ def check_agreement(
                     "No bundle was written. Look for operations whose ONNX form differs, such as atan2 or sort."
                 )
     return Agreement(worst, inputs)
+
+
+def _check_score(expected: float, found: float | None) -> None:
+    """Far away the distance is a large number, so the difference counts as a share of it."""
+    if found is None or not abs(found - expected) <= SCORE_AGREEMENT * max(1.0, expected):
+        raise BundleError(
+            f"The exported graph's out-of-distribution score is {found}, in JAX {expected}: they differ by more than "
+            f"{SCORE_AGREEMENT:g}. No bundle was written."
+        )
 
 
 def random_inputs(

@@ -10,6 +10,7 @@ The policy's memory lives here and starts from measured values, so that an arm d
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -56,6 +57,11 @@ class PolicyRuntime:
         self._try()
         self._memory: Values = {}
         self._feed: Values = {}  # of the last step
+        self.ood_score: float | None = None
+        """How far the last step's observation is from those of the evaluation: above 1 beyond the threshold.
+
+        None before the first step, and of a bundle without a score. It advises people; nothing here depends on it.
+        """
 
     @property
     def memory(self) -> Values:
@@ -63,7 +69,7 @@ class PolicyRuntime:
         return {name.removeprefix(MEMORY_IN): value.copy() for name, value in self._memory.items()}
 
     def reset(self, measured: Mapping[str, ArrayLike]) -> None:
-        """Fill the memory from what is measured now, by source such as `joint_state.position` [n] rad.
+        """Initialise the memory from current measurements, by source such as `joint_state.position` [n] rad.
 
         Raises BundleError where a source that the memory starts from is missing.
         """
@@ -79,7 +85,7 @@ class PolicyRuntime:
                     f"Given: {', '.join(sorted(measured)) or 'nothing'}."
                 )
             memory[MEMORY_IN + slot.name] = value
-        self._memory, self._feed = memory, {}
+        self._memory, self._feed, self.ood_score = memory, {}, None
 
     def restore(self, memory: Mapping[str, ArrayLike]) -> None:
         """Set the memory by slot name, as `memory` returns it. Raises BundleError like `reset`."""
@@ -89,7 +95,7 @@ class PolicyRuntime:
         }
 
     def step(self, readings: Mapping[str, ArrayLike]) -> Values:
-        """One control period: readings by slot name in, targets by output name out, memory carried on.
+        """One control period: readings by slot name in, targets by output name out; updates the memory.
 
         Raises BundleError on a missing slot, a wrong shape or a value that is not finite, in or out; the memory
         then stays as it was.
@@ -109,6 +115,7 @@ class PolicyRuntime:
         arrays = [np.asarray(value, np.float32) for value in self._session.run(self._output_names, feed)]
         outputs = dict(zip(self._output_names, arrays, strict=True))
         self._feed = feed
+        self.ood_score = self._score(outputs)
         for name, value in outputs.items():
             if not np.isfinite(value).all():
                 raise BundleError(
@@ -119,8 +126,15 @@ class PolicyRuntime:
         }
         return outputs
 
+    def _score(self, outputs: Values) -> float | None:
+        """The graph's score, taken out of its outputs; one that is no number is infinite, and keeps no target back."""
+        if self.manifest.ood is None:
+            return None
+        value = float(outputs.pop(self.manifest.ood.output)[0])
+        return math.inf if math.isnan(value) else value
+
     def rehearse(self) -> None:
-        """Run the graph on the last step's inputs, for nothing: a step within milliseconds finds it in the cache."""
+        """Run the graph on the last step's inputs and discard the result, to keep the caches warm for the next step."""
         if self._feed:
             self._session.run(self._output_names, self._feed)
 
@@ -147,11 +161,11 @@ class PolicyRuntime:
             ending.cancel()
 
     def warm_up(self, steps: int = 50) -> None:
-        """Run the graph on zeros so that the first real step is as quick as the rest; forgets the memory."""
+        """Run the graph on zeros, so that the first real step is as fast as the rest; clears the memory."""
         feed = self._zeros()
         for _ in range(steps):
             self._session.run(self._output_names, feed)
-        self._memory, self._feed = {}, {}
+        self._memory, self._feed, self.ood_score = {}, {}, None
 
     def _checked(self, slot: Slot, value: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(value, np.float32)
@@ -169,6 +183,7 @@ class PolicyRuntime:
         memory = [(s.name, s.shape) for s in m.memory_slots]
         promised_in = {s.name: s.shape for s in self._inputs} | {MEMORY_IN + n: s for n, s in memory}
         promised_out = {s.name: s.shape for s in m.outputs} | {MEMORY_OUT + n: s for n, s in memory}
+        promised_out |= {} if m.ood is None else {m.ood.output: (1,)}
         for what, promised, found in (
             ("inputs", promised_in, _signature(self._session.get_inputs())),
             ("outputs", promised_out, _signature(self._session.get_outputs())),

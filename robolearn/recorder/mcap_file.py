@@ -13,7 +13,8 @@ import errno
 import hashlib
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ SCHEMA_NAME = "robolearn_msgs/msg/Cycle"
 TOPIC = "/robolearn/cycle"
 BLOCK_SCHEMA_NAME = "robolearn_msgs/msg/CycleBlock"
 BLOCK_TOPIC = "/robolearn/cycle_block"
+SCORE_SCHEMA_NAME = "std_msgs/msg/Float64"
+SCORE_TOPIC = "/robolearn/ood_score"
 _BLOCK_SCHEMA = """\
 # The cycles that follow those before, packed: robolearn/recorder/cycle_blocks.py says how. `robolearn log export`
 # writes a file with every cycle as it is.
@@ -328,18 +331,24 @@ def export_cycles(
     *,
     first_ns: int = 0,
     last_ns: int = 2**63 - 1,
+    scores: Iterable[tuple[int, float]] = (),
 ) -> int:
     """Writes every readable cycle of a log into one new MCAP file, as it is; how many. For Foxglove.
 
+    scores: (cycle, out-of-distribution score of the policy), which go under a topic of their own.
     utc_offset_ns: system time minus monotonic time. first_ns, last_ns: monotonic time of the first and the last cycle
     that is wanted. Raises OSError.
     """
-    count = 0
+    count, scored = 0, defaultdict(list)
+    for cycle, score in scores:
+        scored[cycle].append(score)
     with Path(out).open("xb") as stream:
         mcap = McapWriter(stream, compression=CompressionType.ZSTD)
         mcap.start(profile="ros2", library="robolearn")
         schema = mcap.register_schema(SCHEMA_NAME, "ros2msg", layout.schema.encode())
         channel = mcap.register_channel(TOPIC, "cdr", schema)
+        number = mcap.register_schema(SCORE_SCHEMA_NAME, "ros2msg", b"float64 data\n")
+        score_channel = mcap.register_channel(SCORE_TOPIC, "cdr", number)
         for path in sorted(Path(directory).glob("trace-*.mcap")):
             for part in read_trace(path):
                 for message in part.messages if isinstance(part, Chunk) else ():
@@ -349,5 +358,8 @@ def export_cycles(
                     stamp = monotonic_ns + utc_offset_ns
                     mcap.add_message(channel, stamp, message, stamp, count & 0xFFFFFFFF)
                     count += 1
+                    for score in scored.pop(int.from_bytes(message[4:12], "little"), ()):
+                        data = ENCAPSULATION + struct.pack("<d", score)
+                        mcap.add_message(score_channel, stamp, data, stamp)
         mcap.finish()
     return count

@@ -50,7 +50,7 @@ _STALL_NS = 2_000_000_000
 
 
 class SafetyLog:
-    """One session's log in one directory. Open with `SafetyLog.open`, end with `close` or a `with` block."""
+    """The log of one session in one directory. Open with `SafetyLog.open`, end with `close` or a `with` block."""
 
     def __init__(
         self, directory: Path, layout: Layout, ring: Ring, process: subprocess.Popen[bytes], session_id: str
@@ -159,9 +159,9 @@ class SafetyLog:
     ) -> bool:
         """Records one cycle, with all commands that arrived in it. wrench: the newest one, where a sensor tells it.
 
-        False: hold the arm, because this cycle is not recorded or the log is not well.
+        Returns False if the arm must be held, because this cycle is not recorded or the log has a problem.
 
-        The events `command_source`, `stop`, `stop_cause` and `limit` follow from the cycles by themselves;
+        The events `command_source`, `stop`, `stop_cause` and `limit` are derived from the cycles;
         `stop_report` is taken from the decision. Call it from one thread, right after `monitor.check`.
         """
         now_ns = time.monotonic_ns()
@@ -237,7 +237,7 @@ class SafetyLog:
                 stream.write(data)
         except FileExistsError:
             raise LogError(
-                f"{path} exists already; files in a log are never replaced. Choose another name."
+                f"{path} already exists; files in a log are never replaced. Choose another name."
             ) from None
         except OSError as error:
             raise LogError(f"Cannot write {path}: {error.strerror}.") from error
@@ -255,7 +255,7 @@ class SafetyLog:
 
     @property
     def problem(self) -> str:
-        """What is wrong, in words for a person; empty while nothing is."""
+        """Description of the problem; empty if there is none."""
         if self._closed:
             return f"The safety log in {self.directory} is closed."
         self._look(time.monotonic_ns())
@@ -274,9 +274,9 @@ class SafetyLog:
         return self._process.pid
 
     def close(self, reason: str = "closed", timeout_s: float = 15.0, **fields: Any) -> None:
-        """Ends the log in order: expected-end record, last digests, final signature. A second call does nothing.
+        """Closes the log: expected-end record, last digests, final signature. A second call does nothing.
 
-        Raises LogError where the writer could not end it; what is stored verifies up to there.
+        Raises LogError if the writer could not close it; the stored part still verifies.
         """
         if self._closed:
             return

@@ -166,6 +166,15 @@ class Loss(_Fields):
     last_cycle: Whole = 0
 
 
+class OodScore(_Fields):
+    """`ood_score`: some decisions' scores, each with the cycle in which it came."""
+
+    count: Whole
+    above: Whole
+    cycles: list[Whole] = Field(max_length=10_000)
+    scores: list[Number] = Field(max_length=10_000)
+
+
 class CommandSource(_Fields):
     """`command_source`."""
 
@@ -191,6 +200,7 @@ _FIELDS: dict[str, TypeAdapter[Any]] = {
     "mode": TypeAdapter(Mode),
     "loss": TypeAdapter(Loss),
     "command_source": TypeAdapter(CommandSource),
+    "ood_score": TypeAdapter(OodScore),
     "session_end": TypeAdapter(Counted),
     "segment": TypeAdapter(Counted),
     "heartbeat": TypeAdapter(Counted),

@@ -32,6 +32,7 @@ from robolearn.review.command_sources import listed
 from robolearn.review.evidence import NONE, Findings, sentences
 from robolearn.review.limits_table import BY_MODEL, limit_tables, look_again
 from robolearn.review.margins import Again
+from robolearn.review.ood_scores import ood_summary
 from robolearn.review.recorded_log import Block, RecordedLog
 from robolearn.review.replay import Replay
 from robolearn.review.statistics import Pass, Statistics, Window, mode_spans, tcp_speeds
@@ -164,6 +165,7 @@ def report_data(
             "limits": tables,
             "statistics": _summary(statistics, rules),
             "overview": statistics.overview,
+            "ood": ood_summary(events, log.period_s),
             "stops": _stops(events, statistics, robot, profile, start, again),
             "not_again": made_with.note,
             "clauses": _clauses(found),
@@ -396,7 +398,8 @@ def _clauses(found: Findings) -> list[dict[str, Any]]:
 
 def _event(event: dict[str, Any]) -> list[Any]:
     """Short: a log of a day has a hundred thousand of them."""
-    fields = {k: v for k, v in event["fields"].items() if k not in ("signature", "public_key")}
+    left_out = ("cycles", "scores") if event["kind"] == "ood_score" else ("signature", "public_key")
+    fields = {k: v for k, v in event["fields"].items() if k not in left_out}
     return [event.get("seq"), event.get("utc"), event.get("cycle"), event["kind"], fields]
 
 

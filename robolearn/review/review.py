@@ -11,6 +11,7 @@ import numpy as np
 from rich.text import Text
 
 from robolearn.errors import RobolearnError
+from robolearn.review.ood_scores import ood_text
 from robolearn.review.recorded_log import RecordedLog, TimeBudget
 from robolearn.review.replay import Replay, Replaying
 from robolearn.review.report import Measuring, report_data, write_events_csv, write_page
@@ -26,8 +27,8 @@ _LIMIT_LEAST_S, _LIMIT_TIMES, _CYCLES_MAX = 120.0, 20.0, 10**9
 class Review:
     """What was found and where it was written. `other`: the replay through another profile, if one was asked for.
 
-    sources: who gave commands, as the page lists them.  not_done: what this log does not allow, and why; such parts
-    are None.
+    sources: who gave commands, as the page lists them.  ood: `ood_summary`, where the policy gave scores.
+    not_done: what this log does not allow, and why; such parts are None.
     """
 
     verdict: Verdict
@@ -36,6 +37,7 @@ class Review:
     report: Path | None
     events_csv: Path | None
     sources: list[dict[str, Any]] = field(default_factory=list)
+    ood: dict[str, Any] | None = None
     not_done: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,6 +77,7 @@ class Review:
             "findings": [vars(finding) for finding in self.verdict.findings],
             "not_shown": self.verdict.not_shown,
             "policies": self.policies,
+            "ood": None if self.ood is None else {k: v for k, v in self.ood.items() if k != "course"},
             "replay_agrees": self.replayed is not None and self.replayed.agrees,
             "replay_text": "" if self.replayed is None else self.replayed.summary,
             "other_profile": None if self.other is None else self.other.summary,
@@ -94,6 +97,8 @@ class Review:
         lines += [_line("Policy", _ran(policy)) for policy in self.policies]
         if not self.policies and "report" not in self.not_done:
             lines.append(_line("Policy", "none: no command was followed"))
+        if self.ood is not None:
+            lines.append(_line("Unfamiliar", ood_text(self.ood), "yellow" if self.ood["above"] else ""))
         if self.other is not None:
             lines.append(_line("What if", self.other.summary))
         lines += [_line(what.capitalize(), f"not made: {why}", "red") for what, why in self.not_done.items()]
@@ -133,7 +138,7 @@ def review_log(
     robot: the reviewer's own copy of the robot file that was recorded, where it draws on files outside the log.
     time_limit_s: of replay and report; by default 20 times the recorded time and two minutes.
     on_verdict: called with the verdict as soon as it is known, before the replay.
-    What the log's content does not allow is in `not_done`: the verdict is there whatever the log holds.
+    Steps that the log's content prevents are listed in `not_done`; the verdict is always present.
     """
     log = RecordedLog(directory, robot)
     other = None if profile is None else SafetyProfile.load(profile)
@@ -148,8 +153,8 @@ def review_log(
     page = None if data is None else write_page(data, report or log.directory / "report.html")
     out_csv = Path(report or log.directory / "report.html").with_suffix(".csv")
     table = run.stage("events", lambda: write_events_csv(log, out_csv))
-    sources = [] if data is None else data["sources"]["listed"]
-    return Review(verdict, replayed, again, page, table, sources, run.not_done)
+    sources, ood = ([], None) if data is None else (data["sources"]["listed"], data["ood"])
+    return Review(verdict, replayed, again, page, table, sources, ood, run.not_done)
 
 
 class _Stages:

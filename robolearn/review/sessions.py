@@ -61,8 +61,9 @@ class ReviewedSessions:
         """One sentence."""
         wrong = sum(not session.passed for session in self.sessions)
         chain = sum(finding.weight == "altered" for finding in self.findings)
-        return f"{len(self.sessions)} sessions, {len(self.sessions) - wrong} passed, {wrong} not; " + (
-            f"{chain} findings about their order" if chain else "none is missing between them"
+        count = len(self.sessions)
+        return f"{count} session{'' if count == 1 else 's'}: {count - wrong} passed, {wrong} failed; " + (
+            f"{chain} findings about their order" if chain else "none missing between them"
         )
 
     def to_json(self) -> dict[str, Any]:

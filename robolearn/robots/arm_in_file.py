@@ -20,10 +20,10 @@ def isolate_arm(
     gripper: whether the file's own gripper, if it is to be the robot's, stays with its joints; else it is cut. Raises
     RobotError that names what is left over and how to declare it.
     """
-    _name_all(spec)
+    name_all(spec)
     fingers = []
     if model.gripper is not None:
-        palm = _body(spec, model.gripper.palm_body, "gripper.palm_body")
+        palm = named_body(spec, model.gripper.palm_body, "gripper.palm_body")
         if gripper:
             fingers = model.gripper.finger_joints
             for name in fingers:
@@ -54,7 +54,7 @@ def path_to(body: mujoco.MjsBody) -> list[mujoco.MjsBody]:
     return line
 
 
-def _name_all(spec: mujoco.MjSpec) -> None:
+def name_all(spec: mujoco.MjSpec) -> None:
     """Give bodies and joints without a name one, so that a robot file can name them."""
     for kind, elements in (("body", spec.bodies[1:]), ("joint", spec.joints)):
         for number, element in enumerate(elements):
@@ -62,7 +62,8 @@ def _name_all(spec: mujoco.MjSpec) -> None:
                 element.name = f"unnamed_{kind}_{number}"
 
 
-def _body(spec: mujoco.MjSpec, name: str, key: str) -> mujoco.MjsBody:
+def named_body(spec: mujoco.MjSpec, name: str, key: str) -> mujoco.MjsBody:
+    """The body that a key under `model` names. Raises RobotError."""
     found = spec.body(name)
     if found is None or name == _WORLD:
         names = [body.name for body in spec.bodies[1:]]
@@ -85,7 +86,7 @@ def _cut(spec: mujoco.MjSpec, model: ModelFile) -> None:
     if carriers := [body.name for body in line if body.name in model.cut]:
         raise RobotError(f"model.cut names '{carriers[0]}', which carries the flange '{model.flange_body}'.")
     for name in model.cut:
-        _body(spec, name, "cut")
+        named_body(spec, name, "cut")
     for name in model.cut:
         if spec.body(name) is not None:  # it may have hung on another
             _drop(spec, spec.body(name))
@@ -142,7 +143,7 @@ def _hold(spec: mujoco.MjSpec, model: ModelFile, joint_names: list[str]) -> None
     """Turn held joints into none, their bodies where the joint has them at the position that is given."""
     positions: dict[str, float] = dict(model.hold)
     for name in model.keep:
-        body = _body(spec, name, "keep")
+        body = named_body(spec, name, "keep")
         for joint in body.find_all(mujoco.mjtObj.mjOBJ_JOINT):
             if joint.name in joint_names:
                 raise RobotError(f"model.keep names '{name}', which carries joint '{joint.name}' of the arm.")
@@ -245,7 +246,7 @@ def _check_left_over(spec: mujoco.MjSpec, joint_names: list[str], flange: mujoco
     left = [joint for joint in spec.joints if joint.name not in joint_names]
     if not left:
         return
-    tops = _tops(left, {body.name for body in path_to(flange)})
+    tops = tops_of(left, {body.name for body in path_to(flange)})
     names = ", ".join(f"'{joint.name}'" for joint in left[:12])
     raise RobotError(
         f"The model file has {len(left)} joints besides the "
@@ -255,7 +256,7 @@ def _check_left_over(spec: mujoco.MjSpec, joint_names: list[str], flange: mujoco
     )
 
 
-def _tops(joints: list[mujoco.MjsJoint], line: set[str]) -> list[str]:
+def tops_of(joints: list[mujoco.MjsJoint], line: set[str]) -> list[str]:
     """The bodies nearest to the root that carry these joints and no part of the arm."""
     tops: list[str] = []
     for joint in joints:

@@ -7,8 +7,10 @@ from pathlib import Path
 from robolearn.errors import RobotError
 from robolearn.robots.consistency import contradictions, missing
 from robolearn.robots.drives import questioned_torques
+from robolearn.robots.model_file import links_without_mass
 from robolearn.robots.model_limits import wider_than_model
 from robolearn.robots.robot import read_robot_file, robot_from_file
+from robolearn.robots.schema import RobotFile
 from robolearn.robots.watched import unwatched_advice, unwatched_links
 
 
@@ -29,9 +31,22 @@ def check_robot(path: str | Path) -> list[str]:
             robot = robot_from_file(path)
             model = robot.spec().compile()
             if unwatched := unwatched_links(model):
-                problems.append(unwatched_advice(unwatched, path.name))
+                problems.append(unwatched_advice(unwatched, path.name, model))
             problems += questioned_torques(file, model, robot.limits)
             problems += wider_than_model(file, path.parent)
+            problems += _guessed_masses(file, path.parent)
         except (RobotError, ValueError) as error:
             problems.append(str(error))
     return problems + missing(file)
+
+
+def _guessed_masses(file: RobotFile, folder: Path) -> list[str]:
+    links = links_without_mass(file.model, folder) if file.model is not None else []
+    if not links:
+        return []
+    sentence = (
+        f"The model file states no inertial of {', '.join(links)}: their masses are worked out from the geometry as if "
+        "it were solid, at 1000 kg/m3, which is no figure of the arm. Add <inertial> to these links, or identify the "
+        "arm's drives (robolearn sysid)."
+    )
+    return [sentence]

@@ -18,6 +18,7 @@ from robolearn.robots.hull import add_hull_shape, set_shape
 from robolearn.robots.kinematics import rotation_from_rpy
 from robolearn.robots.limits import JointLimits
 from robolearn.robots.model_file import read_model
+from robolearn.robots.mujoco_log import log_to_console_only
 from robolearn.robots.schema import (
     Accent,
     Hull,
@@ -39,6 +40,7 @@ def build_arm(
     The base of an arm from the user's own file is the world, moved to where `ModelFile` says.
     gripper: whether a gripper of that file stays on it, where it is to be the robot's.
     """
+    log_to_console_only()
     if file.model is not None:
         return _from_model_file(file, limits, folder, gripper)
     return _from_links(file, limits)
@@ -90,11 +92,7 @@ def add_sensors(spec: mujoco.MjSpec, names: tuple[str, ...], base: str) -> None:
 
 
 def set_options(spec: mujoco.MjSpec) -> None:
-    """Step and integrator that the drives are tuned for; MuJoCo's warnings go to the console alone."""
-    log = mujoco.MjLogConfig.get()
-    if log.logto_file:  # into MUJOCO_LOG.TXT in whatever folder the user is
-        log.logto_file = False
-        mujoco.MjLogConfig.set(log)
+    """Step and integrator that the drives are tuned for."""
     spec.option.timestep = 0.005
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -12,8 +12,10 @@ import mujoco
 from robolearn.errors import RobotError
 from robolearn.files.reading import MIB, read_regular
 from robolearn.robots.meshes import mesh_asset
+from robolearn.robots.mujoco_log import log_to_console_only
 from robolearn.robots.resources import find_resource
 from robolearn.robots.schema import ModelFile
+from robolearn.robots.xacro_file import expanded_xacro
 
 _BYTES_MAX = 64 * MIB
 # Fixed links stay bodies of their own (`tool0` is one), meshes are found by the names that they are given here.
@@ -35,21 +37,36 @@ def model_path(model: ModelFile, folder: Path) -> Path:
     return path
 
 
-def read_model(model: ModelFile, folder: Path, hulls: Iterable[str] = (), *, seen: bool = False) -> ReadModel:
+def is_mjcf(path: Path) -> bool:
+    """Whether a file is an MJCF file, by its root element; what is no XML is left to the reader of URDF."""
+    try:
+        return (
+            path.suffix != ".xacro" and ElementTree.fromstring(read_regular(path, _BYTES_MAX)).tag == "mujoco"
+        )
+    except ElementTree.ParseError:
+        return False
+
+
+def read_model(
+    model: ModelFile, folder: Path, hulls: Iterable[str] = (), *, seen: bool = False, bare: bool = False
+) -> ReadModel:
     """The spec of a robot file's own model, meshes included.
 
     hulls: links whose hull the robot file has: a mesh of theirs that cannot be read is only not drawn. seen: whether
-    to keep what is only seen of links that have collision geometry too. Raises RobotError that names what cannot be
-    read.
+    to keep what is only seen of links that have collision geometry too. bare: a URDF without its geometry, which then
+    need not be there, nor that of links which `model.cut` takes away. Raises RobotError that names what cannot be read.
     """
     path = model_path(model, folder)
+    log_to_console_only()
     if model.mjcf is not None:
         try:
             return ReadModel(mujoco.MjSpec.from_file(str(path)), [])
         except ValueError as error:
             raise RobotError(f"MuJoCo cannot read '{path}': {error}") from None
     dirs = [folder / given for given in model.package_dirs]
-    root = urdf_root(path, model.xacro_args)
+    root = urdf_root(path, model.xacro_args, dirs)
+    links = {str(link.get("name")) for link in root.findall("link")}
+    _strip(root, links if bare else _carried(root, set(model.cut)))
     assets, left_out = _prepare(root, path, dirs, set(hulls), seen)
     try:
         text = ElementTree.tostring(root, encoding="unicode")
@@ -63,11 +80,13 @@ def read_model(model: ModelFile, folder: Path, hulls: Iterable[str] = (), *, see
     return ReadModel(spec, left_out)
 
 
-def urdf_root(path: Path, xacro_args: dict[str, str] | None = None) -> ElementTree.Element:
+def urdf_root(
+    path: Path, xacro_args: dict[str, str] | None = None, package_dirs: Sequence[Path] = ()
+) -> ElementTree.Element:
     """The root element of a URDF, of a xacro file once it is expanded. Raises RobotError."""
     data = read_regular(path, _BYTES_MAX)
     if path.suffix == ".xacro":
-        data = _expanded(path, xacro_args or {})
+        data = expanded_xacro(path, xacro_args or {}, package_dirs)
     try:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
@@ -79,21 +98,47 @@ def urdf_root(path: Path, xacro_args: dict[str, str] | None = None) -> ElementTr
     return root
 
 
-def _expanded(path: Path, arguments: dict[str, str]) -> bytes:
-    try:
-        import xacro
-    except ModuleNotFoundError:
-        raise RobotError(
-            f"'{path}' is a xacro file, and xacro is not installed: pip install 'robolearn[arms]', or "
-            f"expand it first: xacro {path.name} > {path.name.split('.')[0]}.urdf"
-        ) from None
-    try:
-        return xacro.process_file(str(path), mappings=dict(arguments)).toxml().encode()
-    except Exception as error:  # whatever an expression in the file raises
-        raise RobotError(
-            f"xacro cannot expand '{path}': {type(error).__name__}: {error}. Arguments go under model.xacro_args; "
-            "packages are found through AMENT_PREFIX_PATH."
-        ) from None
+def links_without_mass(model: ModelFile, folder: Path) -> list[str]:
+    """Links of a URDF that have geometry and no inertial: MuJoCo works their masses out from the geometry."""
+    if model.urdf is None:
+        return []
+    root = urdf_root(
+        model_path(model, folder), model.xacro_args, [folder / given for given in model.package_dirs]
+    )
+    children = [joint.find("child") for joint in root.findall("joint") if joint.get("type") != "fixed"]
+    moved = _carried(root, {str(child.get("link")) for child in children if child is not None})
+    gone = _carried(root, set(model.cut))
+    return [
+        name
+        for link in root.findall("link")
+        if (name := str(link.get("name"))) in moved - gone
+        and link.find("inertial") is None
+        and link.find("collision") is not None
+    ]
+
+
+def _carried(root: ElementTree.Element, links: set[str]) -> set[str]:
+    """These links, and all that joints hang on them."""
+    children: dict[str, list[str]] = {}
+    for joint in root.findall("joint"):
+        parent, child = joint.find("parent"), joint.find("child")
+        if parent is not None and child is not None:
+            children.setdefault(str(parent.get("link")), []).append(str(child.get("link")))
+    found, todo = set(), list(links)
+    while todo:
+        link = todo.pop()
+        if link not in found:
+            found.add(link)
+            todo += children.get(link, [])
+    return found
+
+
+def _strip(root: ElementTree.Element, links: set[str]) -> None:
+    """Take the geometry of links out of a URDF."""
+    for link in root.findall("link"):
+        if link.get("name") in links:
+            for element in (*link.findall("visual"), *link.findall("collision")):
+                link.remove(element)
 
 
 def _prepare(

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import mujoco
 import numpy as np
 
+from robolearn.errors import RobotError
 from robolearn.robots.model_file import model_path, urdf_root
+from robolearn.robots.mujoco_log import log_to_console_only
 from robolearn.robots.schema import ModelFile, RobotFile
 
 _ROUNDING = 1e-3  # rad, or a share of a torque or a speed: files round, and write degrees
@@ -36,7 +38,7 @@ def wider_than_model(file: RobotFile, folder: Path) -> list[str]:
     name = str(file.model.mjcf or file.model.urdf)
     index = {joint: i for i, joint in enumerate(file.joint_names)}
     findings = []
-    for bound in _bounds(file.model, folder):
+    for bound in model_bounds(file.model, folder):
         given = getattr(file.limits, bound.key).value if bound.joint in index else None
         if given is None:
             continue
@@ -52,9 +54,11 @@ def wider_than_model(file: RobotFile, folder: Path) -> list[str]:
     return findings
 
 
-def _bounds(model: ModelFile, folder: Path) -> Iterator[Bound]:
+def model_bounds(model: ModelFile, folder: Path) -> Iterator[Bound]:
+    """What the model file says of the joints' ranges, torques and speeds."""
     path = model_path(model, folder)
-    yield from _of_mjcf(path) if model.mjcf else _of_urdf(urdf_root(path, model.xacro_args))
+    dirs = [folder / given for given in model.package_dirs]
+    yield from _of_mjcf(path) if model.mjcf else _of_urdf(urdf_root(path, model.xacro_args, dirs))
 
 
 def _of_urdf(root: ElementTree.Element) -> Iterator[Bound]:
@@ -79,7 +83,11 @@ def _of_urdf(root: ElementTree.Element) -> Iterator[Bound]:
 
 def _of_mjcf(path: Path) -> Iterator[Bound]:
     """From the compiled model, in which defaults, included files and degrees are resolved."""
-    model = mujoco.MjModel.from_xml_path(str(path))
+    log_to_console_only()
+    try:
+        model = mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise RobotError(f"MuJoCo cannot read '{path}': {error}") from None
     for i in range(model.njnt):
         joint = model.joint(i).name
         if model.jnt_limited[i]:

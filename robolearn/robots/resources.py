@@ -29,7 +29,26 @@ def find_resource(uri: str, beside: Path, package_dirs: Sequence[Path] = ()) -> 
     for candidate in [path] if path.is_absolute() else [folder / path for folder in (beside, *package_dirs)]:
         if candidate.is_file():
             return candidate
+    for candidate in _installed_elsewhere(path, beside, package_dirs):
+        return candidate
     raise RobotError(f"'{uri}' does not exist. Paths are relative to the model file, in {beside}.")
+
+
+def find_package(name: str, beside: Path, package_dirs: Sequence[Path] = ()) -> Path:
+    """The folder of a ROS package, looked for as `find_resource` does. Raises RobotError."""
+    for folder in _package_folders(name, beside, package_dirs):
+        return folder
+    raise RobotError(_no_package(name, beside))
+
+
+def _installed_elsewhere(path: Path, beside: Path, package_dirs: Sequence[Path]) -> Iterator[Path]:
+    """Of an absolute path of the machine that expanded a xacro file, `.../share/PACKAGE/...`: the same file here."""
+    for i, part in enumerate(path.parts[:-2]):
+        if part == "share" and path.is_absolute():
+            for folder in _package_folders(path.parts[i + 1], beside, package_dirs):
+                candidate = folder.joinpath(*path.parts[i + 2 :])
+                if candidate.is_file():
+                    yield candidate
 
 
 def _in_package(uri: str, name: str, inside: str, beside: Path, package_dirs: Sequence[Path]) -> Path:
@@ -39,8 +58,12 @@ def _in_package(uri: str, name: str, inside: str, beside: Path, package_dirs: Se
             return folder / inside
     if folders:
         raise RobotError(f"'{uri}': the package '{name}' is at {folders[0]}, but holds no {inside}.")
-    raise RobotError(
-        f"'{uri}': package '{name}' was not found in model.package_dirs, AMENT_PREFIX_PATH, ROS_PACKAGE_PATH or the "
+    raise RobotError(f"'{uri}': {_no_package(name, beside)}")
+
+
+def _no_package(name: str, beside: Path) -> str:
+    return (
+        f"package '{name}' was not found in model.package_dirs, AMENT_PREFIX_PATH, ROS_PACKAGE_PATH or the "
         f"folders above {beside}. Write `package_dirs: [FOLDER]` under model, with the folder that holds {name}/."
     )
 

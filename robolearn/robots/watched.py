@@ -28,10 +28,25 @@ def unwatched_links(model: mujoco.MjModel) -> list[str]:
     return found
 
 
-def unwatched_advice(links: list[str], robot: str) -> str:
-    """What is wrong with links that are not watched, and what to do."""
-    which = f"Link {links[0]!r} has" if len(links) == 1 else f"Links {', '.join(map(repr, links))} have"
-    return (
-        f"{which} geometry that the safety monitor cannot check (a mesh, or none): `serve` refuses the arm. Fit hulls "
-        f"to the meshes and write them into the robot file: robolearn robots hulls {robot}. Or give them under `hulls`."
-    )
+def unwatched_advice(links: list[str], robot: str, model: mujoco.MjModel) -> str:
+    """What is wrong with links that are not watched, and what to do: fit hulls where there is geometry."""
+    empty = [name for name in links if int(model.body_geomnum[model.body(name).id]) == 0]
+    shaped = [name for name in links if name not in empty]
+    said = []
+    if shaped:
+        said.append(
+            f"{_named(shaped)} geometry that the safety monitor cannot check (a mesh): `serve` refuses the arm. Fit "
+            f"hulls to the meshes and write them into the robot file: robolearn robots hulls {robot}. Or give them "
+            "under `hulls`."
+        )
+    if empty:
+        said.append(
+            f"{_named(empty)} a mass and no geometry, which the safety monitor cannot check: `serve` refuses the arm. "
+            "There is nothing in the model file to fit a hull to: write one under `hulls`, or fit it to a mesh of your "
+            f"own: robolearn robots hulls {robot} --mesh {empty[0]}=MESH"
+        )
+    return " ".join(said)
+
+
+def _named(links: list[str]) -> str:
+    return f"Link {links[0]!r} has" if len(links) == 1 else f"Links {', '.join(map(repr, links))} have"

@@ -58,7 +58,7 @@ class ArmModel:
         self._gripper_hull = any(name.startswith(GRIPPER_HULL) for name in names)
         self._geoms = [g for g in range(model.ngeom) if self._solid(g) and self._depth(g) > 0]
         if unwatched := unwatched_links(model):
-            raise ProfileError(f"Robot '{robot.name}': {unwatched_advice(unwatched, robot.path.name)}")
+            raise ProfileError(f"Robot '{robot.name}': {unwatched_advice(unwatched, robot.path.name, model)}")
         self.names = (*(self._label(g) for g in self._geoms), "elbow", "tcp")
         cover = [_cover(model, g, self._slide(g)) for g in self._geoms]
         self.part = np.repeat(np.arange(len(cover) + 2), [*(len(points) for points, _ in cover), 1, 1])

@@ -50,7 +50,7 @@ from robolearn.safety.types import (
 class SafetyMonitor:
     """Filter for one robot under one profile. Not thread-safe: one caller, one `check` per period.
 
-    Begins in HOLDING: it holds the position that the first readings agree on, and passes nothing until `start`.
+    Starts in HOLDING: it holds the position that the first readings agree on, and passes no commands until `start`.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class SafetyMonitor:
 
     @property
     def state(self) -> State:
-        """Where the monitor stands."""
+        """State of the monitor."""
         return self._state
 
     @property
     def mode(self) -> str:
-        """The mode whose limits hold."""
+        """The current mode."""
         return self._mode
 
     @property
@@ -101,7 +101,7 @@ class SafetyMonitor:
 
     @property
     def braking(self) -> tuple[Braking, int] | None:
-        """The braking motion behind the last sample, and how many of its samples were sent; None where none was."""
+        """The braking motion after the last sample, and how many of its samples were sent; None if none was."""
         return None if self._filter is None else self._filter.braking
 
     # -- calls by a person --
@@ -120,9 +120,9 @@ class SafetyMonitor:
         return Answer(True, f"Mode {mode}, chosen by {who}. A start is needed.")
 
     def reset(self, now_s: float, measured: Measured | None, who: str, why: str) -> Answer:
-        """End a latched stop whose cause is gone. This is no start: the arm goes on holding.
+        """Clear a latched stop whose cause is gone. The arm keeps holding until a start.
 
-        Where the arm is further than `standstill_drift_max_rad` from where it was sent, its measured position is held
+        If the arm is further than `standstill_drift_max_rad` from the last sent position, its measured position is held
         from then on, if several readings in a row agree on it and it is inside the limits. robolearn_controller, which
         may have braked by itself, follows again a stream that rests within the same distance.
         """
@@ -206,12 +206,12 @@ class SafetyMonitor:
         surroundings: Surroundings,
         now_s: float,
     ) -> Decision:
-        """Decide what goes out in this cycle.
+        """Decide what is sent in this cycle.
 
         commands: all that arrived since the last cycle, in order of arrival, possibly none; each of them is checked,
         and the newest is followed; one that came already is recognised by its stamp.
         measured: the newest reading.  now_s: seconds on the clock of all stamps, never decreasing. A call that comes
-        too soon for its period decides nothing; what arrived in it counts in the next.
+        too early for its period decides nothing; its commands are used in the next cycle.
         An error inside is a stop by the rule `internal_error`; only one in the braking itself is raised.
         """
         try:

@@ -97,7 +97,7 @@ def _reduced(limits: ModeLimits, where: str) -> None:
         speed = getattr(limits, field).value
         if speed > REDUCED_SPEED_M_S:
             raise ProfileError(
-                f"{where}: {field} is {speed:g}, above the reduced speed of {REDUCED_SPEED_M_S:g} m/s that this mode "
+                f"{where}: {field} is {speed:g}, above the reduced speed of {REDUCED_SPEED_M_S:g} m/s of this mode "
                 f"({REDUCED_SOURCE}). Lower it, or use mode automatic."
             )
     if limits.enabling_device.value != "required":

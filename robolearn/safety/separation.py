@@ -20,9 +20,9 @@ PROTECTIVE_FORMULA = "Sp = Sh + Sr + Ss + C + Zd + Zr"
 class ProtectiveDistance:
     """Every term of the protective separation distance, m."""
 
-    human_m: float  # Sh: the person's way while the arm reacts and stops
-    reaction_m: float  # Sr: the arm's way while it reacts
-    stopping_m: float  # Ss: the arm's way while it stops
+    human_m: float  # Sh: distance the person moves while the arm reacts and stops
+    reaction_m: float  # Sr: distance the arm moves while it reacts
+    stopping_m: float  # Ss: distance the arm moves while it stops
     intrusion_m: float  # C
     sensor_m: float  # Zd
     robot_m: float  # Zr

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 
 class State(StrEnum):
-    """Where the monitor stands. Motion follows commands in RUNNING only."""
+    """State of the monitor. Motion follows commands in RUNNING only."""
 
     HOLDING = "holding"  # at rest, not latched: a start is needed (after boot, reset, swap, mode change)
     RUNNING = "running"

@@ -17,6 +17,7 @@ from rich.table import Table
 from robolearn.env.naming import short_name
 from robolearn.learn import folder
 from robolearn.learn.evaluation import Evaluation
+from robolearn.learn.robustness import Robustness
 from robolearn.learn.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -185,4 +186,20 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         if rate.rate < 1.0:
             label = ("worst stratum", f"next of {len(evaluation.strata)} strata")[i] if i < 2 else ""
             table.add_row(label, f"{rate.name}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%})")
+    return table
+
+
+def robustness_table(found: Robustness) -> Table:
+    """Success as trained and under each shift, of the policy and of the expert, over the same episodes."""
+    table = Table(title=f"{found.task}: success beyond the trained ranges", title_justify="left")
+    for heading in ("shift", "policy (95 % interval)", "expert", "policy - expert (95 % interval)"):
+        table.add_column(heading)
+    for row in found.rows:
+        own, expert, gap = row.policy, row.expert, row.difference
+        table.add_row(
+            row.text,
+            f"{own.rate:.1%} ({own.low:.1%} to {own.high:.1%})",
+            "none" if expert is None else f"{expert.rate:.1%} ({expert.low:.1%} to {expert.high:.1%})",
+            "" if gap is None else f"{gap.difference:+.1%} ({gap.low:+.1%} to {gap.high:+.1%})",
+        )
     return table

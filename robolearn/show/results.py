@@ -40,7 +40,7 @@ class ShownEvaluation(Evaluation):
 
 
 class Run(learn_run.Run):
-    """A run folder and its newest policy, which prints, plots and films itself."""
+    """A run folder and its newest policy, with evaluation, plots and videos."""
 
     @classmethod
     def of(cls, run: learn_run.Run) -> Self:
@@ -54,7 +54,7 @@ class Run(learn_run.Run):
         env: Any = None,
         conditions: dict[str, Any] | None = None,
     ) -> ShownEvaluation:
-        """As `robolearn.learn.run.Run.evaluate`; what is kept also has a picture, evaluation.png."""
+        """As `robolearn.learn.run.Run.evaluate`; also writes a figure, evaluation.png."""
         result = super().evaluate(episodes, seed, env, conditions)
         if conditions is None:
             write_picture(result, self.run_dir)

@@ -7,10 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from robolearn.config import build, merged
 from robolearn.env.naming import short_name
-from robolearn.learn.calibrated import calibrated_config
-from robolearn.learn.train_config import TrainConfig, train_config
+from robolearn.learn.train_config import train_config
 from robolearn.learn.trainer import Progress
 from robolearn.learn.trainer import train as train_from_config
 from robolearn.show.console import stop_on_signals
@@ -27,18 +25,15 @@ def train(
     resume: bool = True,
     **overrides: Any,
 ) -> Run:
-    """Train `robot/task`; a run that is in run_dir already is continued. robot: a name, or a robot file's path.
+    """Train `robot/task`, or continue the run in run_dir. robot: a name, or the path of a robot file.
 
     run_dir: default `runs/ROBOT-TASK`. config: YAML of the run, default the task's own if there is one.
     overrides: keys of `TrainConfig`, groups as dicts: `total_steps=200_000, ppo={"discount": 0.97}, env={...}`.
-    progress: who watches; in a notebook a growing curve unless one is given. Ctrl-C, or the notebook's stop button,
-    ends after the running iteration and keeps what was learned.
+    progress: callback for metrics (default in a notebook: a live plot). Ctrl-C, or the notebook's stop button,
+    ends after the current iteration and saves a checkpoint.
     Raises ConfigError, TaskError, CheckpointError.
     """
-    resolved = train_config(task, config)
-    if overrides:
-        data = resolved.model_dump(mode="json")
-        resolved = calibrated_config(build(TrainConfig, merged(data, overrides), f"train {task}"))
+    resolved = train_config(task, config, changes=overrides)
     curve = LiveCurve(short_name(task)) if progress is None and in_notebook() else None
     with ExitStack() as stack:
         on_main = threading.current_thread() is threading.main_thread()

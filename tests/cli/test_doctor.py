@@ -87,6 +87,35 @@ def test_a_probe_runs_apart_and_may_crash(monkeypatch):
     assert "no answer" in doctor._probe("pass")[1]
 
 
+@pytest.mark.parametrize("check", [doctor.training, doctor.graphics_card, doctor.ros, doctor.rendering])
+def test_what_is_only_slow_on_a_busy_machine_is_not_missing(monkeypatch, check):
+    limits = []
+
+    def late(*arguments, timeout, **options):
+        limits.append(timeout)
+        raise subprocess.TimeoutExpired("python", timeout)
+
+    monkeypatch.setattr(doctor, "_has", lambda module: True)
+    monkeypatch.setattr(subprocess, "run", late)
+    monkeypatch.setattr("os.getloadavg", lambda: (12.0, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    finding = check()
+    assert limits == [3.0 * doctor.PROBE_TIMEOUT_S]  # three processes want each processor
+    assert (finding.state, finding.found) == (
+        "optional",
+        "no answer within 360 s; 3.0 processes per processor want to run",
+    )
+    assert finding.todo == "the machine is busy: retry when it is idle"
+
+
+def test_a_wrong_domain_is_named_with_what_may_be_set(monkeypatch):
+    monkeypatch.setattr(doctor, "_has", lambda module: True)
+    monkeypatch.setenv("ROS_DOMAIN_ID", "233")
+    finding = doctor.ros()
+    assert finding.state == "missing"
+    assert finding.found.startswith("ROS_DOMAIN_ID is 233, expected a whole number from 0 to 232")
+
+
 def test_a_key_that_others_may_read_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("ROBOLEARN_HOME", str(tmp_path))
     assert doctor.signing_key().state == "ok"

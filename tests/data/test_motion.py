@@ -38,7 +38,7 @@ def test_a_gap_is_named_and_not_filled():
     stream, faults, _ = _stream([0.0, 0.01, 0.02, 0.5, 0.51])
     assert len(stream.time_s) == 5
     assert stream.breaks_s == ((0.02, 0.5),)
-    assert "1 silences longer than 50 ms, 0.480 s at most, first at 0.020 s" in faults[0].text
+    assert "1 gaps longer than 50 ms, 0.480 s at most, first at 0.020 s" in faults[0].text
 
 
 def test_what_is_not_finite_is_left_out_and_counted():
@@ -48,5 +48,5 @@ def test_what_is_not_finite_is_left_out_and_counted():
 
 
 def test_nothing_usable_is_an_error():
-    with pytest.raises(DataError, match="no usable sample of the stream 'measured'"):
+    with pytest.raises(DataError, match="No usable sample in stream 'measured'"):
         _stream([np.nan, np.nan])

@@ -93,7 +93,7 @@ def test_a_bag_without_the_arms_joints_says_what_it_has(tmp_path):
 def test_what_is_no_bag_is_refused(tmp_path):
     path = tmp_path / "x.mcap"
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(DataError, match="no rosbag2 MCAP file that can be read"):
+    with pytest.raises(DataError, match="not a rosbag2 MCAP file that can be read"):
         read_rosbag(path, JOINTS)
     with pytest.raises(DataError, match="holds 0 MCAP files"):
         read_rosbag(_empty(tmp_path), JOINTS)

@@ -78,3 +78,33 @@ def test_a_node_that_hangs_is_a_problem(monkeypatch):
 def test_whatever_else_the_middleware_says_is_its_last_line(monkeypatch):
     monkeypatch.setattr(security, "_PROBE", "import sys; sys.exit('no\\nno permission for this domain')")
     assert security.middleware_problem({}) == "the middleware refuses: no permission for this domain"
+
+
+@pytest.mark.parametrize("domain", ["kitchen", "-1", "233", "1e2"])
+def test_a_domain_that_is_none_is_refused(monkeypatch, domain):
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    with pytest.raises(
+        ConfigError, match=f"ROS_DOMAIN_ID is '?{domain}'?, expected a whole number from 0 to 232"
+    ):
+        security.require_middleware()
+
+
+def test_only_another_middleware_is_tried(monkeypatch):
+    tried = []
+
+    def problem(environment):
+        tried.append(environment["RMW_IMPLEMENTATION"])
+        return "the middleware refuses: no such library"
+
+    monkeypatch.setattr(security, "middleware_problem", problem)
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    security.require_middleware()
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    security.require_middleware()
+    assert tried == []
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_pigeon_cpp")
+    with pytest.raises(
+        ConfigError, match="RMW_IMPLEMENTATION is 'rmw_pigeon_cpp', and no node starts with it: the"
+    ):
+        security.require_middleware()
+    assert tried == ["rmw_pigeon_cpp"]

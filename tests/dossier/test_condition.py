@@ -4,8 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from browser import dump_dom, needs_chromium
+from command_line import run as command
+from plant_session import plant_log
 
 from robolearn.data.motion import Motion, Stream
+from robolearn.data.safety_log import read_safety_log
 from robolearn.dossier.condition import Features, assess, features, gravity_torque
 from robolearn.dossier.condition_page import joint_line, metrics, write_condition
 from robolearn.errors import DataError
@@ -29,6 +33,19 @@ def months(rng, growth_nm=0.0, joint=3, days=60, load=None, unseen=()):
             gravity += 0.12
         found.append(Features(f"day {day}", None, coulomb, np.full(7, 0.004), gravity))
     return found
+
+
+def test_sessions_in_which_nothing_moved_or_that_cannot_be_read_keep_nothing_from_being_found(recwarn):
+    days = months(np.random.default_rng(3), 0.05)
+    still = np.full(7, np.nan)
+    for day in (4, 25, 33):
+        days.insert(day, Features("still", None, still, np.full(7, 1e-4), still))
+    result = assess(days, FR3, servo_known=True, left_out=["not counted: log 7 has no cycles"])
+    assert [j.joint for j in result.alarms] == [FR3.joint_names[3]]
+    assert result.notes[0] == "not counted: log 7 has no cycles"
+    assert [str(warning.message) for warning in recwarn.list] == []
+    with pytest.raises(DataError, match="1 logs are too few: .* not counted: x"):
+        assess(days[:1], FR3, left_out=["not counted: x"])
 
 
 def test_wear_of_one_joint_is_found_before_half_a_newton_metre_and_on_that_joint_alone():
@@ -86,6 +103,41 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     )  # fmt: skip
     with pytest.raises(DataError, match="too few to fit"):
         features(short, FR3)
+
+
+def test_noise_around_no_friction_is_not_followed():
+    """As of `serve --sim`, whose arm has none: beside each other such joints would seem to grow by any factor."""
+    rng = np.random.default_rng(0)
+    nan = np.full(7, np.nan)
+    days = [Features(f"day {k}", None, rng.normal(1e-6, 2e-5, 7), np.full(7, 0.003), nan) for k in range(60)]
+    with pytest.raises(DataError, match="a simulated arm has no friction unless its plant"):
+        assess(days, FR3)
+
+
+def test_recorded_safety_logs_of_an_arm_with_friction_are_read(tmp_path, capsys):
+    plant = plant_log(tmp_path / "log", tmp_path / "k.pem", "fr3", duration_s=12.0)
+    found = features(read_safety_log(tmp_path / "log"), FR3)
+    friction = plant.of("friction_nm", FR3, 0.0)
+    stiffness = KP * plant.of("stiffness_scale", FR3, 1.0)
+    moved = np.isfinite(found.coulomb_rad)
+    assert moved.sum() >= 5
+    np.testing.assert_allclose((found.coulomb_rad * stiffness)[moved], friction[moved], rtol=0.35, atol=0.1)
+    (tmp_path / "empty").mkdir()
+    logs = [tmp_path / "log"] * 4
+    page = tmp_path / "c.html"
+    status, out, err = command(capsys, "condition", *logs, tmp_path / "empty", "--baseline", "3", "-o", page)
+    assert (status, err) == (0, "")
+    assert "not counted: No safety log in" in out
+    assert "the servo is the maker's and unknown" in out
+    assert page.is_file()
+
+
+@needs_chromium
+def test_a_browser_shows_the_page(tmp_path):
+    page, *_ = write_condition(assess(months(np.random.default_rng(3), 0.05), FR3), tmp_path / "c.html")
+    shown = dump_dom(page.as_uri(), tmp_path / "profile").stdout
+    assert shown.count("<svg") == 7
+    assert "Condition of fr3" in shown
 
 
 def test_page_json_and_metrics_say_the_same(tmp_path):

@@ -12,9 +12,10 @@ from browser import CHROMIUM, dump_dom, needs_chromium
 from command_line import run as command
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from robolearn.dossier.evidence import PROVIDERS, collect
+from robolearn.dossier.evidence import collect
 from robolearn.dossier.lineage import lineage
 from robolearn.dossier.page import annex_iv, dossier_data, write_dossier
+from robolearn.dossier.points import PROVIDERS
 from robolearn.errors import ConfigError, DataError
 from robolearn.learn import audit
 from robolearn.policy.approval import approve
@@ -104,7 +105,7 @@ def test_an_altered_trail_is_said_in_the_lineage(all_of):
     trail.write_bytes(trail.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
     run = next(n for n in lineage(all_of / "runs/two/two-reach.robolearn").walk() if n.kind == "run")
     assert run.facts["trail"].startswith("ALTERED: line 2")
-    with pytest.raises(DataError, match="There is nothing at"):
+    with pytest.raises(DataError, match="does not exist. Give a bundle"):
         lineage(all_of / "none")
 
 
@@ -162,6 +163,74 @@ def test_records_that_cannot_be_read_are_a_problem_and_no_evidence(all_of):
     assert any("explanation.json cannot be read" in text for text in data["problems"])
     (all_of / "runs/two/explanation.json").write_text('{"slots": 1}')
     assert any(text.startswith("3c, explanations") for text in data_of(all_of / "runs/two")["problems"])
+
+
+RATE = {"name": "all", "episodes": 500, "successes": 500, "rate": 1.0, "low": 0.9924, "high": 1.0}
+LESS = RATE | {"successes": 400, "rate": 0.8, "low": 0.7628, "high": 0.8327}
+SWEEP = {
+    "iteration": 20, "task": "two/reach", "seed": 5, "episodes": 500, "threshold": 0.98,
+    "stated": "before the training",
+    "sweeps": [{
+        "name": "payload", "title": "payload without compensation", "unit": "kg", "holds_to": 0.5, "ends": 1.0,
+        "points": [{"amount": 0.0, "success": RATE, "holds": True}, {"amount": 0.5, "success": RATE, "holds": True},
+                   {"amount": 1.0, "success": LESS, "holds": False}],
+    }], "not_played": ["pose_calibration"],
+}  # fmt: skip
+FAILED = {
+    "iteration": 20, "played": 1000, "failed": 1, "counted": 9, "seed": 5,
+    "shares": {"joint_position": 0.7, "goal": 0.3},
+    "succeeded": {"joint_position": 0.4, "goal": 0.6},
+    "episodes": [{"episode": 17, "length_s": 3.0, "times_s": [1.0, 2.98],
+                  "shares": {"joint_position": 0.7, "goal": 0.3},
+                  "decisions": [{"joint_position": [0.1, 0.2], "goal": [0.0, -0.1]}] * 2}],
+}  # fmt: skip
+
+
+def keep(run, kind, name, data):
+    (run / name).write_text(json.dumps(data))
+    audit.record_result(kind, run / name, run)
+
+
+def test_how_far_it_holds_and_what_its_failures_come_from_are_shown(all_of, tmp_path):
+    run = all_of / "runs/two"
+    keep(run, "sweep", "sweep.json", SWEEP)
+    keep(run, "explanation", "failures.json", FAILED)
+    data = data_of(run)
+    points = {point["id"]: point for section in data["sections"] for point in section["points"]}
+    shown = {item["what"]: item["value"] for item in points["3a"]["items"]}
+    assert shown["payload without compensation"] == "holds to 0.5 kg, no longer at 1 kg"
+    shown = {item["what"]: item["value"] for item in points["3c"]["items"]}
+    assert shown["failures explained"].startswith(
+        "1 of 1 in 1,000 episodes played again (seed 5); the evaluation counted 9"
+    )
+    assert shown["their decisions come from"] == "joint_position 70%, goal 30%"
+    assert (data["problems"], data["trail"]["status"]) == ([], "intact")
+    page, *_ = write_dossier(run, tmp_path / "d.html")
+    text = page.read_text()
+    assert "<h2>Robustness</h2>" in text
+    assert "Episode 17, at 2.98 s" in text
+    assert text.count('class="region"') == 1
+    keep(run, "sweep", "sweep.json", SWEEP | {"iteration": 19})
+    assert any("of another policy than the newest evaluation" in text for text in data_of(run)["problems"])
+
+
+@pytest.mark.parametrize("change", [
+    {"sweeps": 1}, {"threshold": 2}, {"sweeps": [{"name": "x"}]}, {"episodes": 0},
+    {"sweeps": [SWEEP["sweeps"][0] | {"points": [{"amount": "0", "success": RATE, "holds": True}]}]},
+])  # fmt: skip
+def test_a_sweep_that_cannot_be_read_is_a_problem_and_not_drawn(all_of, change):
+    (all_of / "runs/two/sweep.json").write_text(json.dumps(SWEEP | change))
+    data = data_of(all_of / "runs/two")
+    assert data["sweep"] is None
+    assert any(text.startswith("3a, robustness") for text in data["problems"])
+    assert data["trail"]["status"] == "altered"  # nobody recorded this file
+
+
+def test_failures_that_cannot_be_read_are_a_problem_and_not_drawn(all_of):
+    (all_of / "runs/two/failures.json").write_text(json.dumps(FAILED | {"shares": {"x": 7}}))
+    data = data_of(all_of / "runs/two")
+    assert data["failures"] is None
+    assert any("failures.json: shares.x" in text for text in data["problems"])
 
 
 def test_the_page_is_self_contained_and_shows_text_as_text(all_of, tmp_path):

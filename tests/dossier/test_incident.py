@@ -47,7 +47,7 @@ def test_any_event_may_be_the_middle_and_nothing_is_overwritten(log, tmp_path):
     about = freeze(log, tmp_path / "first", KEY, seq=1, seconds=1e6)
     assert about["event"]["seq"] == 1
     assert len((tmp_path / "first/events.jsonl").read_bytes().splitlines()) == len(read_events(log))
-    with pytest.raises(LogError, match="exists already"):
+    with pytest.raises(LogError, match="already exists"):
         freeze(log, tmp_path / "first", KEY)
     with pytest.raises(LogError, match="has no event with seq 100000"):
         freeze(log, tmp_path / "second", KEY, seq=100_000)

@@ -128,7 +128,7 @@ def test_the_workspace_box_holds_the_tool(robot):
 
 
 def test_half_a_workspace_is_refused():
-    with pytest.raises(TaskError, match="belong together"):
+    with pytest.raises(TaskError, match="Set both"):
         build(load_robot("fr3"), workspace_min_m=(0.0, 0.0, 0.0))
 
 

@@ -1,12 +1,19 @@
+from functools import partial
+
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.wrappers import RecordVideo
+from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
 
 import robolearn.env.gym
+from robolearn.env import vec_env
 from robolearn.env.task import task_names
+from robolearn.errors import PhysicsError
 
 SHORT = {"episode_s": 0.6}
 
@@ -21,6 +28,15 @@ def env():
 @pytest.fixture(scope="module")
 def envs():
     envs = gymnasium.make_vec("robolearn/fr3-reach-v0", num_envs=3, engine="native", config=SHORT)
+    yield envs
+    envs.close()
+
+
+@pytest.fixture(scope="module")
+def same_step():
+    envs = robolearn.env.gym.GymVectorEnv(
+        "fr3/reach", 3, engine="native", config=SHORT, autoreset_mode=AutoresetMode.SAME_STEP
+    )
     yield envs
     envs.close()
 
@@ -87,8 +103,8 @@ def test_rendering_gives_a_picture_without_a_display(env):
     assert picture.std() > 10.0, "not one flat colour"
 
 
-def test_make_vec_gives_the_batch_with_same_step_restarts(envs):
-    assert isinstance(envs.unwrapped, robolearn.env.gym.GymVectorEnv)
+def test_a_batch_with_same_step_restarts(same_step):
+    envs = same_step
     assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
     obs, _ = envs.reset(seed=1)
     assert obs in envs.observation_space
@@ -104,9 +120,101 @@ def test_make_vec_gives_the_batch_with_same_step_restarts(envs):
     assert not np.allclose(info["final_obs"], obs), "obs is of the new episodes"
 
 
-def test_the_batch_and_the_single_environment_agree(envs, env):
+def test_make_vec_gives_the_batch_which_restarts_in_the_next_step(envs, same_step):
+    """As with restarts in the same step, but for one step between the episodes, which does nothing."""
+    assert isinstance(envs.unwrapped, robolearn.env.gym.GymVectorEnv)
+    assert envs.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    action = np.full((3, 7), 0.3, np.float32)
+    for one in (envs, same_step):
+        np.testing.assert_array_equal(one.reset(seed=7)[0], one.reset(seed=7)[0])
+    for i in range(30):
+        obs, reward, terminated, truncated, info = envs.step(action)
+        other, other_reward, _, _, other_info = same_step.step(action)
+        np.testing.assert_allclose(reward, other_reward, atol=1e-4)
+        assert truncated.all() == (i == 29)
+        assert not terminated.any()
+    np.testing.assert_allclose(obs, other_info["final_obs"], atol=1e-4)
+    assert info["_is_success"].all()
+    np.testing.assert_array_equal(info["is_success"], other_info["final_info"]["is_success"])
+    start, reward, terminated, truncated, info = envs.step(
+        -action
+    )  # the action of a restart counts for nothing
+    np.testing.assert_allclose(start, other, atol=1e-4)
+    assert (reward == 0.0).all()
+    assert not (terminated | truncated).any()
+    assert info == {}
+    for _ in range(3):
+        np.testing.assert_allclose(envs.step(action)[0], same_step.step(action)[0], atol=1e-4)
+
+
+def test_a_restart_that_is_neither_is_refused():
+    with pytest.raises(gymnasium.error.Error, match="NextStep or SameStep"):
+        robolearn.env.gym.GymVectorEnv("fr3/reach", 1, autoreset_mode="Disabled")
+
+
+def test_gymnasiums_own_vector_wrappers_work(envs):
+    """Lengths and returns of whole episodes, observations of unit size, in and after a restart."""
+    wrapped = NormalizeObservation(RecordEpisodeStatistics(envs))
+    wrapped.reset(seed=2)
+    returns, ended = np.zeros(3), []
+    for i in range(62):  # two episodes of 30 steps, and the step between them
+        obs, reward, _, truncated, info = wrapped.step(np.zeros((3, 7), np.float32))
+        assert np.isfinite(obs).all()
+        returns += reward
+        if truncated.any():
+            ended.append(i)
+            assert info["_episode"].all()
+            assert info["episode"]["l"].tolist() == [30, 30, 30]
+            np.testing.assert_allclose(info["episode"]["r"], returns, rtol=1e-5)
+            returns[:] = 0.0
+    assert ended == [29, 60]
+    assert 0.1 < float(np.abs(obs).mean()) < 5.0
+
+
+def test_bounds_of_observations_are_finite_and_held(env, envs):
+    for space in (env.observation_space, envs.single_observation_space, env.action_space):
+        assert np.isfinite(space.low).all()
+        assert np.isfinite(space.high).all()
+    env.reset(seed=1)
+    stepper = env.unwrapped._stepper
+    far = stepper.state.replace(obs=jnp.full_like(stepper.state.obs, 1e6))
+    stepper._keep(*robolearn.env.gym._shown(lambda: far)())
+    assert (stepper.obs[0] == robolearn.env.gym.OBS_MAX).all()
+    assert stepper.obs[0] in env.observation_space
+
+
+def test_a_video_is_recorded_with_gymnasiums_wrapper(env, tmp_path):
+    pytest.importorskip("moviepy")
+    recorded = RecordVideo(env, str(tmp_path), episode_trigger=lambda _: True)
+    recorded.reset(seed=1)
+    for _ in range(30):
+        recorded.step(np.zeros(7, np.float32))
+    recorded.reset(seed=2)  # ends the first video
+    assert (tmp_path / "rl-video-episode-0.mp4").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_processes_of_gymnasiums_async_batch_are_spawned_and_never_forked():
+    make = partial(gymnasium.make, "robolearn.env.gym:robolearn/fr3-reach-v0", config=SHORT)
+    batch = AsyncVectorEnv([make, make], context="spawn")
+    try:
+        obs, _ = batch.reset(seed=[3, 3])
+        np.testing.assert_array_equal(obs[0], obs[1])
+        obs, *_ = batch.step(np.stack([np.zeros(7, np.float32), np.ones(7, np.float32)]))
+        assert not np.array_equal(obs[0], obs[1])
+    finally:
+        batch.close()
+
+
+def test_an_environment_in_a_forked_process_is_refused_by_name(env, monkeypatch):
+    monkeypatch.setattr(vec_env.os, "getpid", lambda: -1)
+    with pytest.raises(PhysicsError, match="context='spawn'"):
+        robolearn.env.gym.GymEnv("fr3/reach", config=SHORT)
+
+
+def test_the_batch_and_the_single_environment_agree(same_step, env):
     """The same physics and reward: only the seeds differ, so both are driven from the batch's first state."""
-    batch, single = envs.unwrapped._stepper, env.unwrapped._stepper
+    batch, single = same_step._stepper, env.unwrapped._stepper
     batch.reset(3)
     import jax
 

@@ -155,7 +155,7 @@ def test_what_is_no_key_is_refused(env, key, message):
 @pytest.mark.parametrize("shape", [(6, 6), (7,), (5, 7), (6, 7, 1)])
 def test_actions_of_another_shape_are_refused(env, shape):
     state = jax.eval_shape(env.reset, jax.random.key(0))
-    with pytest.raises(TaskError, match=r"step takes actions of shape \(6, 7\), a row for each environment"):
+    with pytest.raises(TaskError, match=r"step takes actions of shape \(6, 7\), one row per environment"):
         env.step(state, jnp.zeros(shape))
 
 

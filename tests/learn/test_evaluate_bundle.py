@@ -198,7 +198,7 @@ def test_the_result_is_printed_before_the_films_are_made(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(evaluated_paths, "evaluate_path", lambda *_, **__: Done())
     with pytest.raises(SystemExit) as end:
-        cli.main(["eval", str(tmp_path), "--video"])
+        cli.main(["eval", str(tmp_path), "--video", "--no-shifts"])
     assert end.value.code == 0
     assert capsys.readouterr().err.splitlines() == ["wrote a.json", "wrote success.mp4"]
 

@@ -78,6 +78,20 @@ def test_no_edited_file_opens_a_gate(tmp_path):
         require_gate(run, "promote", subject_of(run, "promote"))
 
 
+def test_a_trail_that_was_removed_opens_no_gate(tmp_path):
+    run = made_run.make(tmp_path / "run", gates={"promote": NEEDS})
+    policy = subject_of(run, "promote")
+    (run / AUDIT_FILE).unlink()
+    with pytest.raises(ConfigError, match="audit trail of .* is missing: which gates"):
+        audit.require_export(run, policy)
+    (run / "audit_head.json").unlink()
+    with pytest.raises(ConfigError, match="is missing"):
+        audit.require_export(run, policy)
+    made_run.begin(run, 20).end("finished", 20)  # resumed without the gates
+    with pytest.raises(ConfigError, match="begins at iteration 20"):
+        audit.require_export(run, policy)
+
+
 def test_a_decision_of_another_key_in_the_trail_does_not_count(tmp_path):
     run = made_run.make(tmp_path / "run", gates={"promote": NEEDS})
     decide_gate(run, "promote", Ed25519PrivateKey.generate(), "p-1", role="steward", reason="read")
@@ -86,7 +100,7 @@ def test_a_decision_of_another_key_in_the_trail_does_not_count(tmp_path):
 
 
 def test_what_is_not_there_cannot_be_decided_on(tmp_path):
-    with pytest.raises(ConfigError, match="no training has been tried yet"):
+    with pytest.raises(ConfigError, match="has no audit trail: not a run folder"):
         subject_of(tmp_path, "train")
     with pytest.raises(ConfigError, match="Unknown gate 'start'.*robolearn approve"):
         decide(tmp_path, "start")
@@ -102,6 +116,35 @@ def test_thresholds_are_judged_as_they_stood_before_the_training(tmp_path):
     made_run.evaluate(run, success=poor)
     assert audit.judge_run(run).status == "failed"
     assert "0.5 (threshold 0.98)" in audit.judge_run(run).text
+
+
+def test_an_edited_evaluation_or_trail_passes_no_threshold(tmp_path):
+    run = made_run.make(tmp_path / "run")
+    made_run.evaluate(run, success=made_run.EVALUATION["success"] | {"low": 0.5})
+    report = run / folder.EVALUATION
+    assert audit.judge_run(run).status == "failed"
+    true = report.read_text()
+    report.write_text(true.replace('"low": 0.5', '"low": 0.999'))
+    with pytest.raises(ConfigError, match=r"evaluation\.json' is not the file that the run's audit trail"):
+        audit.judge_run(run)
+    report.write_text(true)
+    other = run / "fr3-soft-evaluation.json"
+    other.write_text(json.dumps({"plant": "fr3-soft", "iteration": 20, "success": {"low": 1.0}}))
+    with pytest.raises(ConfigError, match="fr3-soft-evaluation"):
+        audit.judge_run(run)
+    other.unlink()
+    trail = run / AUDIT_FILE
+    trail.write_bytes(trail.read_bytes().replace(b'"success_min":0.98', b'"success_min":0.10'))
+    with pytest.raises(ConfigError, match="was altered: line 2 .* Nothing can be judged by it"):
+        audit.judge_run(run)
+
+
+def test_whoever_evaluates_until_one_passes_is_seen(tmp_path):
+    run = made_run.make(tmp_path / "run")
+    assert "evaluations" not in audit.judge_run(run).text
+    made_run.evaluate(run, seed=6)
+    made_run.evaluate(run, seed=7)
+    assert audit.judge_run(run).text.endswith("the newest of 3 evaluations of this policy")
 
 
 def test_what_was_not_evaluated_has_not_passed():

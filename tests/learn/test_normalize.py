@@ -2,7 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robolearn.learn.normalize import init_normalizer, normalize, update_normalizer
+from robolearn.learn.networks import apply_mlp, init_mlp
+from robolearn.learn.normalize import compensated, init_normalizer, normalize, update_normalizer
 
 
 def test_batches_merge_to_the_statistics_of_everything():
@@ -44,3 +45,15 @@ def test_normalizes_and_clips_and_survives_a_constant():
 
 def test_nothing_seen_changes_nothing():
     np.testing.assert_array_equal(normalize(init_normalizer(2), jnp.array([0.5, -0.5])), [0.5, -0.5])
+
+
+def test_a_compensated_network_computes_the_same_from_other_statistics():
+    rng = np.random.default_rng(3)
+    old = update_normalizer(init_normalizer(6), jnp.asarray(rng.normal(1.0, 2.0, (50, 6)), jnp.float32))
+    new = update_normalizer(old, jnp.asarray(rng.normal(-3.0, 0.5, (200, 6)), jnp.float32))
+    layers = init_mlp(jax.random.key(0), [6, 8, 3], 1.0)
+    obs = jnp.asarray(rng.normal(0.0, 2.0, (20, 6)), jnp.float32)
+    before = apply_mlp(layers, normalize(old, obs), "tanh")
+    assert float(jnp.abs(apply_mlp(layers, normalize(new, obs), "tanh") - before).max()) > 0.1
+    after = apply_mlp(compensated(layers, old, new), normalize(new, obs), "tanh")
+    np.testing.assert_allclose(after, before, atol=1e-5)

@@ -92,6 +92,29 @@ def test_wandb_is_offline_unless_told_otherwise_where_it_is_installed(tmp_path, 
     assert (calls[0][1]["mode"], calls[0][1]["dir"], missing) == ("offline", str(tmp_path), [])
 
 
+def wandb_run(tmp_path, stand_in, first_iteration):
+    """The id with which a run that starts, or goes on, at this iteration comes to W&B."""
+    trackers, _ = open_trackers(tmp_path, point_config(), first_iteration)
+    for tracker in trackers:
+        tracker.close()
+    arguments = [arguments for name, arguments in stand_in.calls if name == "init"][-1]
+    assert arguments["resume"] == "allow"
+    return arguments["id"]
+
+
+def test_a_run_that_goes_on_is_the_same_run_at_wandb(tmp_path, monkeypatch):
+    stand_in = StandIn()
+    monkeypatch.setitem(__import__("sys").modules, "wandb", stand_in)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    first = wandb_run(tmp_path, stand_in, 0)
+    assert wandb_run(tmp_path, stand_in, 3) == first
+    assert wandb_run(tmp_path, stand_in, 9) == first
+    (tmp_path / "wandb" / "run_id").write_text("../../etc\n")  # not ours
+    changed = wandb_run(tmp_path, stand_in, 9)
+    assert changed != first
+    assert wandb_run(tmp_path, stand_in, 0) != changed  # it begins anew
+
+
 def test_only_the_config_can_put_wandb_online(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     calls, _, _ = wandb_calls(tmp_path, monkeypatch, StandIn(), env=True)
@@ -121,7 +144,7 @@ def test_wandb_that_fails_stops_no_training_but_is_named(tmp_path, monkeypatch):
     assert missing == [
         "W&B failed to start (the service is gone). Set wandb.mode=offline or wandb.mode=disabled."
     ]
-    with pytest.raises(ConfigError, match="W&B does not start"):
+    with pytest.raises(ConfigError, match="W&B failed to start"):
         open_trackers(tmp_path, point_config(wandb={"mode": "online"}), 0)
     (tmp_path / "metrics.jsonl").unlink()
     calls, _, warned = wandb_calls(tmp_path, monkeypatch, StandIn("log"))

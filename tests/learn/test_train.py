@@ -12,8 +12,9 @@ from train_point import point_config
 
 from robolearn.config import load_config
 from robolearn.errors import CheckpointError, ConfigError
-from robolearn.learn import folder, trainer
+from robolearn.learn import folder, selection, trainer
 from robolearn.learn.checkpoint import Checkpoints
+from robolearn.learn.evaluate import evaluate
 from robolearn.learn.imitation import expert_of, noise_scale
 from robolearn.learn.run import open_run
 from robolearn.learn.train_config import PpoConfig, TrainConfig, train_config
@@ -71,12 +72,68 @@ def test_imitation_makes_the_policy_the_guide_and_ppo_goes_on_from_there(whole, 
     run = train(config, tmp_path / "run", env=PointMass(64))
     rows = run.metrics
     assert rows[19]["loss/imitation"] < 0.2 * rows[0]["loss/imitation"]
+    assert not any("loss/imitation" in row for row in rows[20:])  # the expert is no longer asked
     # the expert acts at first, and comes nearer to the goals than a policy that has learned little
     assert rows[2]["reward"] > 0.8 * whole.metrics[2]["reward"]  # both negative
     assert run.evaluate(500, env=PointMass(500)).success.rate > 0.85
     # afterwards the policy acts alone, and its rate adapts again
     assert rows[30]["loss/kl"] > 0.0
     assert len({row["learning_rate"] for row in rows[21:]}) > 1
+
+
+def test_new_statistics_of_observations_do_not_change_the_policy(tmp_path):
+    """Without gradient steps worth the name, what acts after ten iterations is what acted after five."""
+    still = {"learning_rate": 1e-9, "learning_rate_min": 1e-9}
+    config = point_config(10)
+    config = config.model_copy(update={"ppo": config.ppo.model_copy(update=still)})
+    early = train(config, tmp_path / "early", env=PointMass(64), stop=StopAfter(4))
+    late = train(config, tmp_path / "late", env=PointMass(64))
+    assert (early.iteration, late.iteration) == (5, 10)
+    first, last = (run.policy.arrays[1] for run in (early, late))
+    assert float(np.abs(first.mean - last.mean).max()) > 1e-3
+    spread = np.sqrt(np.minimum(first.variance, last.variance))  # beyond 10 of it observations are clipped
+    obs = first.mean + spread * jax.random.normal(jax.random.key(0), (50, len(spread)))
+    np.testing.assert_allclose(late.policy.mean(obs), early.policy.mean(obs), atol=1e-6)
+
+
+def worse_from(iteration, monkeypatch):
+    """Candidates succeed in all their episodes, and from an iteration on in none."""
+    seen = []
+
+    def successes(self, policy):
+        seen.append(jax.device_get(policy.arrays))
+        return 8 if len(seen) <= iteration else 0
+
+    monkeypatch.setattr(selection.Selection, "_successes", successes)
+    return seen
+
+
+def test_the_best_candidate_is_kept_and_a_resumed_run_keeps_it_too(tmp_path, monkeypatch):
+    config = point_config(20, imitation_fraction=0.35, selection_episodes=8)
+    seen = worse_from(2, monkeypatch)
+    whole = train(config, tmp_path / "whole", env=PointMass(64))
+    assert len(seen) == 4  # the end of imitation after 7 iterations, then the checkpoints 10, 15, 20
+    assert whole.selected == {"iteration": 10, "successes": 8, "episodes": 8}
+    seen = worse_from(2, monkeypatch)
+    run_dir = tmp_path / "run"
+    train(config, run_dir, env=PointMass(64), stop=StopAfter(12))
+    resumed = train(config, run_dir, env=PointMass(64), resume=True)
+    assert prints(run_dir, 20) == prints(tmp_path / "whole", 20)
+    opened = open_run(run_dir)
+    assert opened.selected == resumed.selected == whole.selected
+    assert "iteration 10, the best of the run with 8 successes in 8 episodes of its own" in opened.which
+    for kept in (whole, resumed, opened):
+        jax.tree.map(np.testing.assert_array_equal, kept.policy.arrays, seen[1])
+
+
+def test_choosing_changes_no_bit_of_the_training_and_counts_episodes_without_noise(whole, tmp_path):
+    config = point_config(20, selection_episodes=100)
+    run = train(config, tmp_path / "run", env=PointMass(64))
+    assert without_times(run.metrics) == without_times(whole.metrics)
+    assert prints(tmp_path / "run", 20)["state"] == prints(whole.run_dir, 20)["state"]
+    assert run.selected is not None
+    again = evaluate(PointMass(64), run.actor(), 100, seed=selection.SEED)
+    assert run.selected["successes"] == again.success.successes
 
 
 def test_the_expert_acts_in_fewer_and_fewer_environments():
@@ -194,7 +251,7 @@ def test_folder_in_use_is_refused(whole):
 
 def test_resuming_with_another_config_is_refused_by_key(whole):
     changed = point_config(20).model_copy(update={"ppo": PpoConfig(discount=0.5)})
-    with pytest.raises(ConfigError, match=r"holds a run with another ppo\.\w+ \("):
+    with pytest.raises(ConfigError, match=r"holds a run with a different ppo\.\w+ \("):
         train(changed, whole.run_dir, env=PointMass(64), resume=True)
 
 
@@ -276,9 +333,36 @@ def test_a_finished_run_is_extended_and_never_shortened(tmp_path):
     train(point_config(2), tmp_path / "run", env=PointMass(64))
     longer = train(point_config(4), tmp_path / "run", env=PointMass(64), resume=True)
     assert (longer.iteration, len(longer.metrics)) == (4, 4)
-    assert longer.which == f"Policy of checkpoint 4, the newest that is whole in {tmp_path / 'run'}."
-    with pytest.raises(ConfigError, match=r"a run with another total_steps"):
+    assert longer.which == f"Policy of checkpoint 4, the newest valid one in {tmp_path / 'run'}."
+    with pytest.raises(ConfigError, match=r"a run with a different total_steps"):
         train(point_config(2), tmp_path / "run", env=PointMass(64), resume=True)
+
+
+def test_from_reward_alone_has_its_own_values_and_what_is_given_wins_over_them(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "imitation_fraction: 0.5\nppo: {initial_log_std: -2.0, discount: 0.9}\n"
+        "from_reward: {total_steps: 7, ppo: {initial_log_std: -0.7, squash: tanh}}\n"
+    )
+    imitating, alone = (train_config("fr3/reach", file, words) for words in ([], ["imitation_fraction=0"]))
+    assert (imitating.ppo.initial_log_std, imitating.ppo.squash) == (-2.0, "clip")
+    assert (alone.total_steps, alone.ppo.initial_log_std, alone.ppo.squash) == (7, -0.7, "tanh")
+    assert alone.ppo.discount == 0.9
+    assert alone.from_reward == imitating.from_reward == {}
+    given = train_config("fr3/reach", file, ["imitation_fraction=0", "ppo.initial_log_std=-1"])
+    assert (given.ppo.initial_log_std, given.total_steps) == (-1.0, 7)
+    changes = {"imitation_fraction": 0, "ppo": {"initial_log_std": -1.0}}
+    assert train_config("fr3/reach", file, changes=changes) == given
+    kept = tmp_path / "resolved.yaml"
+    kept.write_text(given.to_yaml())
+    assert train_config("fr3/reach", kept) == given
+
+
+@pytest.mark.parametrize("task", ["reach", "pick_cube", "push", "stack", "peg_insert", "open_drawer"])
+def test_every_packaged_config_goes_from_reward_alone_too(task):
+    imitating, alone = (train_config(f"fr3/{task}", None, words) for words in ([], ["imitation_fraction=0"]))
+    assert imitating.imitation_fraction > 0.0
+    assert alone.ppo.initial_log_std > imitating.ppo.initial_log_std
 
 
 def test_a_wrong_override_is_blamed_on_the_command_line_and_a_wrong_file_on_the_file(tmp_path):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from robolearn import keys
 from robolearn.errors import BundleError
+from robolearn.policy import approval
 from robolearn.policy.approval import (
     Gate,
     approvals_path,
@@ -77,7 +78,7 @@ def test_a_misspelt_key_file_signs_nothing(bundle, tmp_path, capsys):
     assert read_approvals(bundle.path)[0].key_id == keys.key_id(keys.load_key(typo))
     status, _, err = run(capsys, *arguments, "--new-key")
     assert status == 2
-    assert "exists already" in err
+    assert "already exists" in err
     assert run(capsys, *arguments)[0] == 0
 
 
@@ -269,3 +270,38 @@ def test_commands_approve_with_role_reason_and_end_and_revoke(bundle, tmp_path, 
     assert run(capsys, "revoke", bundle.path, "--who", "reviewer-7", "--reason", "Drops it.")[0] == 0
     status, _, err = run(capsys, "approve", bundle.path, "--who", "reviewer-7")
     assert (status, "was revoked by reviewer-7" in err) == (2, True)
+
+
+def set_clock(monkeypatch, moment):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return moment
+
+    monkeypatch.setattr(approval, "datetime", Clock)
+
+
+def test_a_clock_that_is_set_back_brings_no_expired_approval_to_life(bundle, monkeypatch):
+    given = approve(bundle.path, KEY, "reviewer-7", days=1)
+    now = datetime.now(UTC)
+    set_clock(monkeypatch, now + timedelta(days=2))
+    with pytest.raises(BundleError, match=r"\(expired\)"):
+        require_approval(bundle, bundle.path, [KEY_ID])
+    set_clock(monkeypatch, now + timedelta(days=3))
+    approve(bundle.path, Ed25519PrivateKey.generate(), "reviewer-8", days=1)  # whatever is there later tells
+    set_clock(monkeypatch, now + timedelta(hours=1))
+    with pytest.raises(BundleError, match=r"its approval is of .*this computer's clock says .*set the clock"):
+        require_approval(bundle, bundle.path, [KEY_ID])
+    set_clock(monkeypatch, now - timedelta(days=1))  # before the bundle was made
+    with pytest.raises(BundleError, match="its bundle is of"):
+        require_approval(bundle, bundle.path, [KEY_ID])
+    gate = Gate(keys=[KEY_ID])
+    found, why = gate.met_by([given], "activate", bundle.digest, now - timedelta(days=1))
+    assert (found, "(later than this clock)" in why) == ([], True)
+    assert given.model_copy(update={"utc": "yesterday"}).ahead(now)
+
+
+def test_clocks_that_differ_by_minutes_are_no_hindrance(bundle, monkeypatch):
+    approve(bundle.path, KEY, "reviewer-7")
+    set_clock(monkeypatch, datetime.now(UTC) - timedelta(minutes=4))
+    assert require_approval(bundle, bundle.path, [KEY_ID]).who == "reviewer-7"

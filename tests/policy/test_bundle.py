@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from robolearn import keys
 from robolearn.errors import BundleError
 from robolearn.policy.archive import PARTS, pack, unpack
-from robolearn.policy.bundle import PolicyBundle, write_bundle
+from robolearn.policy.bundle import PolicyBundle, _result_lines, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,34 @@ def test_a_manifest_that_contradicts_itself_is_refused(bundle, change, message):
     parts["signature.json"] = rfc8785.dumps(signature)
     with pytest.raises(BundleError, match=message):
         PolicyBundle.from_bytes(pack(parts))
+
+
+def test_inspect_shows_the_results_of_an_evaluation_in_lines_of_80_columns():
+    success = {
+        "name": "all",
+        "rate": 0.999,
+        "low": 0.9944,
+        "high": 0.9998,
+        "episodes": 1000,
+        "successes": 999,
+    }
+    evaluation = {
+        "acceptance": {"digest": "f" * 64, "status": "passed", "rows": [{}, {}]},
+        "peaks": {"tcp_speed_m_s": {"max": 1.486951, "p95": 1.13}, "joint_speed_rad_s": {"max": 1.0}},
+        "success": success,
+        "time_to_success_s": {"median": 1.48, "p95": 2.16},
+        "strata": [success] * 3,
+    }
+    assert _result_lines(evaluation) == [
+        "success 99.9 % of 1000 episodes (95 % interval 99.4 % to 100.0 %)",
+        "time_to_success_s median 1.48, p95 2.16",
+        "thresholds passed",
+        "tcp_speed_m_s max 1.487, p95 1.13",
+        "joint_speed_rad_s max 1",
+        "strata (3 entries, in the manifest)",
+    ]
+    assert _result_lines({"success": "?", "acceptance": 3}) == ["success ?", "acceptance 3"]
+    assert _result_lines({"success": {**success, "rate": "?"}})[0].startswith("success ? of 1000 episodes")
 
 
 def test_inspect_shows_contract_results_and_digests(bundle):

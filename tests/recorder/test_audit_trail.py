@@ -99,7 +99,7 @@ def test_nothing_is_added_to_a_trail_whose_end_was_changed(trail, change):
     trail.record("start", START)
     altered = trail.path.read_bytes().replace(b'"kind":"segment"', change)
     trail.path.write_bytes(altered)
-    with pytest.raises(LogError, match="does not end as robolearn writes it.*robolearn verify"):
+    with pytest.raises(LogError, match="has an invalid end.*robolearn verify"):
         trail.record("end", END)
     assert trail.path.read_bytes() == altered
 
@@ -107,14 +107,14 @@ def test_nothing_is_added_to_a_trail_whose_end_was_changed(trail, change):
 def test_a_sealed_last_line_without_a_kind_is_refused(trail):
     trail.run_dir.mkdir()
     trail.path.write_bytes(seal({"seq": 0})[0] + b"\n")
-    with pytest.raises(LogError, match="does not end as robolearn writes it"):
+    with pytest.raises(LogError, match="has an invalid end"):
         trail.record("end", END)
 
 
 def test_an_end_longer_than_is_looked_at_is_refused(trail, monkeypatch):
     trail.record("start", START | {"text": "x" * 500})
     monkeypatch.setattr(audit_trail, "_TAIL", 100)
-    with pytest.raises(LogError, match="does not end"):
+    with pytest.raises(LogError, match="has an invalid end"):
         trail.record("end", END)
 
 
@@ -162,7 +162,7 @@ def test_the_quick_look_names_the_first_line_that_is_wrong(trail):
         ([*lines[:1], *lines[2:]], "line 2 is not the record that was written"),
         (
             [*lines[:2], lines[2].replace(b'"fields":{', b'"fields":{"x":1,')],
-            "line 3 is not a record .* canonical",
+            "line 3 is not a valid record: .*canonical",
         ),
         ([b"[]\n"], "line 1 is not a valid record: no record with a hash"),
         ([seal({"fields": {}})[0]], "line 1 is not a valid record: 'run_id'"),

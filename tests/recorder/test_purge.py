@@ -116,7 +116,7 @@ def test_a_log_that_is_purged_to_the_end_keeps_its_place_in_the_chain(tmp_path):
         before.session_id, before.number, before.seq, before.hash, True,
     )  # fmt: skip
     assert due(tmp_path / "logs", BEGIN + timedelta(days=9000)) == []
-    with pytest.raises(LogError, match="was purged: tombstones.jsonl says by whom"):
+    with pytest.raises(LogError, match="was purged: tombstones.jsonl records by whom"):
         verify(log)
 
 
@@ -251,7 +251,7 @@ def test_a_tombstone_of_another_log_or_of_another_file_is_found(tmp_path):
     (other / "trace-0001.mcap").unlink()
     (other / TOMBSTONES_FILE).write_bytes((one / TOMBSTONES_FILE).read_bytes())
     found = altered(other)
-    assert "is of another session" in found["tombstone"]
+    assert "belongs to another session" in found["tombstone"]
     assert "missing_trace" in found
 
 

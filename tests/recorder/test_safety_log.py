@@ -103,7 +103,7 @@ def open_log(directory: Path, **changes) -> SafetyLog:
 def test_a_log_is_not_opened_where_it_could_not_be_trusted(tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("x")
-    with pytest.raises(LogError, match="not empty. Every session gets a directory of its own"):
+    with pytest.raises(LogError, match="not empty. Every session needs its own directory"):
         open_log(tmp_path / "used")
     with pytest.raises(LogError, match="lacks 'period_s'"):
         open_log(tmp_path / "a", session={"mode": "automatic"})
@@ -130,7 +130,7 @@ def test_a_log_is_not_opened_where_it_could_not_be_trusted(tmp_path):
     moved.write_bytes(facts + b"\n# a comment changes no fact\n")
     open_log(tmp_path / "h", robot_file=moved).close()
     moved.write_bytes(facts.replace(b"2.62", b"2.61"))
-    with pytest.raises(LogError, match="gives another robot"):
+    with pytest.raises(LogError, match="differs from the robot in use"):
         open_log(tmp_path / "d", robot_file=moved)
 
 
@@ -144,9 +144,9 @@ def test_attachments_are_named_by_digest_and_never_replaced(tmp_path):
     log = open_log(tmp_path / "log")
     assert log.attach("swap", "policy.txt", b"policy", digests={"policy": "ab"}, who="op-7")
     for name in ("../x", "events.jsonl", "trace-1.mcap", "a/b"):
-        with pytest.raises(LogError, match="no file name for an attachment"):
+        with pytest.raises(LogError, match="not a file name for an attachment"):
             log.attach("attach", name, b"")
-    with pytest.raises(LogError, match="exists already"):
+    with pytest.raises(LogError, match="already exists"):
         log.attach("attach", "policy.txt", b"other")
     log.close()
     events = read_events(tmp_path / "log")
@@ -218,7 +218,7 @@ def test_a_killed_writer_is_noticed_and_loses_what_was_not_flushed_only(tmp_path
     assert until(lambda: "ended (exit status -9)" in session.log.problem)
     session.cycle()
     assert session.kept == kept
-    with pytest.raises(LogError, match="was not closed in order"):
+    with pytest.raises(LogError, match="was not closed properly"):
         session.log.close()
     verdict = verify(tmp_path / "log", tmp_path / "log.pub")
     assert verdict.status == "incomplete"
@@ -321,7 +321,7 @@ def test_too_little_room_holds_the_arm_before_the_disk_is_full(tmp_path):
     session = Session(tmp_path / "log", tmp_path / "log.pem", options=options)
     assert until(lambda: not session.log.healthy)
     assert "MiB are free for the safety log" in session.log.problem
-    assert "The arm is held. Make room" in session.log.problem
+    assert "The arm is held. Free some space" in session.log.problem
     session.cycle()
     assert session.kept == 0
     session.log.close()

@@ -126,6 +126,6 @@ def test_the_last_whole_record_is_found_behind_a_line_that_is_none():
 
 def test_a_session_that_names_the_one_before_it_in_another_way_is_none():
     named = {"number": "1", "session_id": "a", "directory": "d", "seq": 1, "hash": "h", "ended": True}
-    with pytest.raises(TypeError, match="another way"):
+    with pytest.raises(TypeError, match="wrong reference"):
         session_chain._previous(named)
     assert session_chain._previous(named | {"number": 1})["number"] == 1

@@ -26,7 +26,16 @@ from robolearn.recorder import writer_process as writer_module
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.episodes import Episodes
 from robolearn.recorder.event_log import LogWriter, Options
-from robolearn.recorder.mcap_file import MAGIC, AppendFile, Chunk, Flaw, TraceFile, export_cycles, read_trace
+from robolearn.recorder.mcap_file import (
+    MAGIC,
+    SCORE_TOPIC,
+    AppendFile,
+    Chunk,
+    Flaw,
+    TraceFile,
+    export_cycles,
+    read_trace,
+)
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.recorder.shm_queue import Ring
 from robolearn.review.verify import read_events, verify
@@ -217,7 +226,7 @@ def test_a_refusing_disk_is_told_and_nothing_is_lost(tmp_path):
     rig.push(1, 2)
     assert rig.rounds(3)
     assert rig.ring.status == ring_module.FAILED
-    assert "cannot be written: No space left on device. The arm is held. Make room" in rig.ring.problem
+    assert "cannot be written: No space left on device. The arm is held. Free some space" in rig.ring.problem
     rig.push(3)
     assert rig.rounds(20, step=SECOND)
     assert rig.ring.fill > 0
@@ -764,6 +773,23 @@ def test_an_export_holds_every_cycle_as_it_is(tmp_path):
     assert export_cycles(tmp_path, tmp_path / "some.mcap", LAYOUT, **some) == 5
 
 
+def test_an_export_holds_the_policys_scores_beside_their_cycles(tmp_path):
+    writer = LogWriter(tmp_path, GENESIS, keys.load_or_create_key(tmp_path / "k.pem"), Options())
+    writer.start(0, 10**18)
+    for number in range(5):
+        writer.cycle(payload(number))
+    writer.close(SECOND, "closed", {})
+    scores = [(1, 0.25), (1, 0.5), (3, 7.0), (99, 1.0)]
+    assert export_cycles(tmp_path, tmp_path / "all.mcap", LAYOUT, scores=scores) == 5
+    with (tmp_path / "all.mcap").open("rb") as stream:
+        found = [
+            (message.log_time, struct.unpack("<d", message.data[4:])[0])
+            for _, channel, message in make_reader(stream).iter_messages()
+            if channel.topic == SCORE_TOPIC
+        ]
+    assert found == [(2_000_000, 0.25), (2_000_000, 0.5), (6_000_000, 7.0)]
+
+
 # -- the control side where something is wrong --
 
 
@@ -808,7 +834,7 @@ def test_a_writer_that_never_gets_ready_is_killed(tmp_path):
 def test_a_writer_that_does_not_end_is_made_to(tmp_path, deaf):
     log = stuck_log(tmp_path)
     log._process.deaf = deaf  # type: ignore[attr-defined]
-    with pytest.raises(LogError, match="was not closed in order"):
+    with pytest.raises(LogError, match="was not closed properly"):
         log.close(timeout_s=0.0)
     assert not log.healthy
 
@@ -817,7 +843,7 @@ def test_a_full_queue_does_not_hang_the_close(tmp_path):
     log = stuck_log(tmp_path, capacity=256)
     while log.event("note", text="x"):
         pass
-    with pytest.raises(LogError, match="was not closed in order"):
+    with pytest.raises(LogError, match="was not closed properly"):
         log.close(timeout_s=0.0)
 
 

@@ -182,7 +182,7 @@ def test_a_report_needs_a_log_and_a_place(log, tmp_path):
 def test_a_robot_that_is_no_longer_the_recorded_one_is_said(log):
     assert report_data(log)["robot"]["note"] == ""
     changed = RecordedLog(log)
-    changed.made_with = replace(changed.made_with, note="a file that it draws on was changed since")
+    changed.made_with = replace(changed.made_with, note="a file that it uses was changed since")
     assert report_data(changed)["robot"]["note"] == changed.made_with.note
 
 

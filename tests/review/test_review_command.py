@@ -106,7 +106,7 @@ def test_segments_cut_off_with_their_head_are_recognised(capsys, kept, log, form
     cut(log, segments=1)
     status, out, _ = run(capsys, "review", log, "--head", head)
     assert status == 1
-    assert ("were cut off" if form == "file" else "cut off before it") in words(out)
+    assert ("were removed" if form == "file" else "truncated before it") in words(out)
     assert "Integrity Altered" in words(out)
 
 

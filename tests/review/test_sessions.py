@@ -57,7 +57,7 @@ def test_every_session_is_reviewed_in_order(logs):
     assert [session.passed for session in found.sessions] == [True, True, False, True]
     assert found.findings == []
     assert not found.passed  # the third was killed
-    assert "4 sessions, 3 passed, 1 not; none is missing between them" in found.summary
+    assert "4 sessions: 3 passed, 1 failed; none missing between them" in found.summary
     assert (logs / "s1" / "safety" / "report.html").is_file()
     assert "Incomplete" in found.sessions[2].text
     assert session_line(found.sessions[0]).plain.startswith("   1  ")
@@ -217,7 +217,7 @@ def test_a_folder_without_logs_is_said(tmp_path):
 def test_the_command_reviews_a_log_folder(logs):
     result = RUN.invoke(app, ["review", str(logs)])
     assert result.exit_code == 1
-    assert "4 sessions, 3 passed, 1 not" in result.stdout
+    assert "4 sessions: 3 passed, 1 failed" in result.stdout
     shutil.rmtree(logs / "s4")
     shutil.rmtree(logs / "s3")
     assert RUN.invoke(app, ["review", str(logs)]).exit_code == 0
@@ -263,5 +263,5 @@ def test_the_command_purges_only_when_it_is_told_to(logs, monkeypatch):
     words[2] = str(other)
     result = RUN.invoke(app, words)
     assert isinstance(result.exception, LogError)
-    assert "What is altered is evidence" in str(result.exception)
+    assert "Keep altered logs as evidence" in str(result.exception)
     assert (other / EVENTS_FILE).is_file()

@@ -35,7 +35,7 @@ def written(folder: Path) -> Path:
         folder / "log", genesis, keys.load_or_create_key(folder / "k.pem"), fsync=lambda _: None
     )
     writer.start(0, BEGIN_NS)
-    writer.event("problem", {"text": "the disk refused to write"}, 9 * S)
+    writer.event("problem", {"text": "the disk refused writes"}, 9 * S)
     writer.event("finding", {"about": "x", "text": "it waited"}, 1 * S)
     writer.event("finding", {"about": "x", "text": "it came after"}, 10 * S)
     writer.close(11 * S, "closed", {})

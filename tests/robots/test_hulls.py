@@ -110,9 +110,9 @@ def run(*arguments):
 
 def test_a_link_that_is_a_mesh_is_named_and_refused_until_it_has_a_hull(meshed, capsys):
     said = " ".join(check_robot(meshed))
-    assert "Link 'upper' has geometry that the safety monitor cannot watch" in said
+    assert "Link 'upper' has geometry that the safety monitor cannot check" in said
     assert "robolearn robots hulls arm.yaml" in said
-    with pytest.raises(ProfileError, match="Link 'upper' has geometry that the safety monitor cannot watch"):
+    with pytest.raises(ProfileError, match="Link 'upper' has geometry that the safety monitor cannot check"):
         ArmModel(load_robot(meshed), {}, "parallel")
     assert run("robots", "hulls", meshed) == 0
     assert "upper: box, every corner at least 2 mm inside" in capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_a_link_that_is_a_mesh_is_named_and_refused_until_it_has_a_hull(meshed, 
     assert list(written) == ["upper"]
     assert written["upper"]["margin_m"] == 0.002
     assert run("robots", "hulls", meshed) == 0
-    assert "every link can be watched" in capsys.readouterr().out
+    assert "every link has a hull" in capsys.readouterr().out
 
 
 def test_what_touches_is_then_the_hull_and_the_mesh_is_only_seen(meshed):
@@ -193,7 +193,7 @@ def test_a_mesh_beside_primitives_is_not_watched_either(tmp_path):
 def test_a_link_with_a_mass_and_no_geometry_is_not_watched(tmp_path):
     found = " ".join(check_robot(write(tmp_path, urdf(), arm(URDF))))
     assert (
-        "Links 'shoulder', 'upper', 'fore' have geometry that the safety monitor cannot watch (a mesh, or none)"
+        "Links 'shoulder', 'upper', 'fore' have geometry that the safety monitor cannot check (a mesh, or none)"
         in found
     )
 

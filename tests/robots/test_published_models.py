@@ -243,7 +243,7 @@ def test_a_hand_with_mimic_joints_is_cut_kept_or_held(tmp_path, declared, bodies
         ({"cut": ["hnd"]}, "model.cut: Unknown body 'hnd'.*Did you mean 'hand'"),
         ({"cut": ["upper"]}, "model.cut names 'upper', which carries the flange 'tool0'"),
         ({"keep": ["upper"]}, "model.keep names 'upper', which carries joint 'lift' of the arm"),
-        ({"hold": {"lift": 0.0}}, "model.hold names 'lift', which joint_names has too"),
+        ({"hold": {"lift": 0.0}}, "model.hold names 'lift', which is also in joint_names"),
         ({"hold": {"left_fingr": 0.0}}, "model.hold: Unknown joint 'left_fingr'.*Did you mean 'left_finger'"),
     ],
 )
@@ -260,7 +260,7 @@ def test_a_second_arm_and_a_mobile_base_are_kept_with_their_joints_held(tmp_path
     np.testing.assert_allclose(agrees(robot), [0.55, 0, 0.3], atol=1e-9)
     assert robot.spec(None).compile().nv == 3
     data["model"]["hold"] = {"drive": 1.0}
-    with pytest.raises(RobotError, match="'drive' is a ball or a free joint"):
+    with pytest.raises(RobotError, match="'drive' is a ball or free joint"):
         load_robot(write(tmp_path, cart, data))
 
 
@@ -346,3 +346,75 @@ def test_a_gripper_whose_fingers_turn_is_refused(tmp_path):
     text = mjcf(hand=FINGERS.format(at=0.0, sign=1, range="0 .04")).replace('"slide"', '"hinge"')
     with pytest.raises(RobotError, match="'lf' is not a sliding finger; .*Cut the gripper"):
         load_robot(write(tmp_path, text, arm(HOLDING)))
+
+
+XACRO = 'xmlns:xacro="http://www.ros.org/wiki/xacro" '
+
+
+def test_find_in_a_xacro_file_means_what_a_package_path_does(tmp_path, package, monkeypatch):
+    pytest.importorskip("xacro")
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    (package / "size.xacro").write_text(f'<robot {XACRO}><xacro:property name="reach" value="0.2"/></robot>')
+    begin = '<xacro:include filename="$(find my_arm)/size.xacro"/>'
+    text = (
+        urdf(begin=begin)
+        .replace("<robot ", f"<robot {XACRO}")
+        .replace('xyz="0.25 0 0"', 'xyz="${reach} 0 0"')
+    )
+    model = {"urdf": "arm.urdf.xacro", "flange_body": "tool0", "package_dirs": ["ws/share"]}
+    tip = agrees(load_robot(write(tmp_path, text, arm(model))))
+    np.testing.assert_allclose(tip, [0.5, 0, 0.3], atol=1e-7)
+    lost = write(tmp_path, text.replace("find my_arm", "find other"), arm(model))
+    with pytest.raises(RobotError, match="package 'other' was not found in model.package_dirs"):
+        load_robot(lost)
+
+
+def test_an_absolute_path_of_the_machine_that_expanded_the_file_is_found_here(tmp_path, package):
+    text = urdf(upper=mesh("file:///root/ws/install/my_arm/share/my_arm/meshes/upper.obj"))
+    model = URDF | {"package_dirs": ["ws/share"]}
+    assert load_robot(write(tmp_path, text, arm(model))).spec().compile().nmesh == 1
+    gone = write(tmp_path, text.replace("upper.obj", "gone.obj"), arm(model))
+    with pytest.raises(RobotError, match="gone.obj' does not exist"):
+        load_robot(gone)
+
+
+def test_meshes_of_what_is_cut_need_not_be_there(tmp_path):
+    hand = HAND.replace('<link name="left">', f'<link name="left">{mesh("gone.stl")}')
+    data = arm(URDF | {"cut": ["hand"]})
+    load_robot(write(tmp_path, urdf(extra=hand), data))
+    with pytest.raises(RobotError, match="gone.stl"):
+        load_robot(write(tmp_path, urdf(extra=hand), arm(URDF | {"keep": ["hand"]})))
+
+
+def test_links_without_an_inertial_are_named(tmp_path):
+    box = '<collision><geometry><box size="0.1 0.1 0.1"/></geometry></collision>'
+    text = urdf(upper=box, fore=box)
+    text = text.replace(
+        '<link name="base_link"/>', f'<link name="base_link">{box}</link>'
+    )  # it does not move
+    assert "no inertial" not in " ".join(check_robot(write(tmp_path, text, arm(URDF))))
+    start = text.index("<inertial>", text.index('link name="fore"'))
+    bare = text[:start] + text[text.index("</inertial>", start) + len("</inertial>") :]
+    found = " ".join(check_robot(write(tmp_path, bare, arm(URDF))))
+    assert "states no inertial of fore: their masses are worked out from the geometry" in found
+
+
+def test_a_link_with_a_mass_and_no_geometry_gets_advice_that_can_be_followed(tmp_path):
+    found = " ".join(check_robot(write(tmp_path, urdf(), arm(URDF))))
+    assert "'fore' have a mass and no geometry" in found
+    assert "write one under `hulls`" in found
+    assert "Fit hulls to the meshes" not in found
+
+
+def test_mujoco_writes_no_log_into_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = mujoco.MjLogConfig.get()
+    log.logto_file = True  # as a fresh process has it
+    mujoco.MjLogConfig.set(log)
+    (tmp_path / "files").mkdir()
+    check_robot(write(tmp_path / "files", mjcf(), arm(MJCF)))
+    assert not mujoco.MjLogConfig.get().logto_file
+    data = mujoco.MjData(load_robot("ur5e").spec().compile())
+    data.qpos[0] = np.nan
+    mujoco.mj_step(data.model, data)
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]

@@ -116,8 +116,8 @@ def change(data, path, value):
         ("servo.kp_nm_rad", [1.0] * 8, "servo.kp_nm_rad has 8 numbers, but joint_names has 7 joints"),
         ("limits.sets.set_B_legacy.velocity_curve.offset_rad_s", [1.0], "velocity_curve|offset_rad_s has 1 numbers"),
         ("limits.position_min_rad.value", [0, 0, 0, 0, 0, 5, 0], "joint 6 has position_min_rad 5.0 not below"),
-        ("limits.torque_nm.value", [87, 87, 87, 87, 12, 12, 0], "limits.torque_nm holds a zero"),
-        ("limits.jerk_rad_s3.value", [-1] * 7, "limits.jerk_rad_s3 holds -1.0"),
+        ("limits.torque_nm.value", [87, 87, 87, 87, 12, 12, 0], "limits.torque_nm contains a zero"),
+        ("limits.jerk_rad_s3.value", [-1] * 7, "limits.jerk_rad_s3 contains -1.0"),
         ("limits.velocity_rad_s.value", None, "a null value needs a note"),
         ("limits.velocity_curves", ["set_C_rectangular"], "no such set with a curve"),
         ("home_rad.value", [0.0] * 7, "home_rad: fr3_joint4 is 0.0, outside"),
@@ -130,7 +130,7 @@ def change(data, path, value):
         ("links.bodies.1.geometry.0.radius_m", 0.0, "greater than 0"),
         ("kinematics.steps.0.xyz_m", [0, 0], "at least 3 items"),
         ("joint_names", ["fr3_joint1"] * 7, "holds a name twice"),
-        ("kinematics", None, "No arm is described"),
+        ("kinematics", None, "No arm is defined"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused(tmp_path, fr3, path, value, message):

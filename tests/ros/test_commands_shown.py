@@ -44,7 +44,7 @@ def test_a_bundle_is_served_and_the_arm_operated_until_ctrl_c(words, tmp_path):
     shutil.copy(config_path("safety/fr3.yaml"), tmp_path / "my_cell.yaml")
     said = ros_standin.serve_until_ctrl_c(words, tmp_path)
     assert "is active after" in said
-    assert "Look at what happened" in said
+    assert "Review the log" in said
 
 
 @pytest.mark.parametrize("words", PLAYED, ids=" ".join)

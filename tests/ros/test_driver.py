@@ -30,6 +30,7 @@ class FakeRuntime:
             },
         )
         self.resets, self.error, self.rehearsed = [], None, 0
+        self.ood_score = None
 
     def rehearse(self):
         self.rehearsed += 1
@@ -84,6 +85,18 @@ def test_it_starts_from_where_the_arm_is_held_without_a_lurch(driver, runtime):
     assert (np.abs(np.diff(path, 2, axis=0)) <= A_MAX * DT**2 + 1e-9).all()
     assert driver.running
     assert driver.inference.count == 10
+
+
+def test_each_decision_hands_on_its_score_once_and_no_command_depends_on_it(driver, runtime):
+    play(driver, range(10), Go.HOLD)
+    familiar = play(driver, range(10, 40), Go.RUN)
+    assert driver.take_ood_scores() == []  # of a bundle that has none
+    play(driver, range(40, 50), Go.HOLD)
+    runtime.ood_score = np.inf
+    strange = play(driver, range(50, 80), Go.RUN)
+    np.testing.assert_array_equal(familiar, strange)
+    assert driver.take_ood_scores() == [np.inf] * 3
+    assert driver.take_ood_scores() == []
 
 
 def test_a_stop_of_the_monitor_makes_it_begin_anew_from_the_new_hold(driver, runtime):

@@ -265,11 +265,11 @@ def test_a_log_that_somebody_else_shortens_is_a_stop_and_no_reset_follows(bundle
             (tmp_path / "safety" / "events.jsonl").write_bytes(b"")
             rule, text = stop_rule(arm, fault, began)
             assert rule == "stop_request"
-            assert "Somebody else changed the safety log" in text
+            assert "Another process changed the safety log" in text
             arm.wait("the end of the stop", lambda: arm.state == "stopped")
             accepted, text = arm.call("reset")
             assert not accepted
-            assert "Somebody else changed the safety log" in text
+            assert "Another process changed the safety log" in text
     finally:
         arm.close()
 

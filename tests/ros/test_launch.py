@@ -135,7 +135,7 @@ def test_no_log_is_kept_only_where_that_is_asked_for():
     ("fr3.launch.py", ["bundle:=b", "deploy:=deploy/ur5e.yaml"], "for robot 'ur5e', but robot 'fr3' was given"),
     ("fr3.launch.py", ["bundle:=b", "rate_hz:=5"], "key 'rate_hz' is 5"),
     ("fr3.launch.py", ["bundle:=b", "discovery_range:=SUBNET"], "interface is not set"),
-    ("fr3.launch.py", ["bundle:=b", "security_keystore:=/nowhere"], "/nowhere is no keystore: it has no folder"),
+    ("fr3.launch.py", ["bundle:=b", "security_keystore:=/nowhere"], "/nowhere is not a keystore: it has no folder"),
     ("fr3.launch.py", ["bundle:=b", "sim:=perhaps"], "'sim' is 'perhaps', expected true or false"),
     ("fr3.launch.py", ["bundle:=b", "approver_keys:=["], "key 'approver_keys' is '[': Input should be a valid list"),
 ])  # fmt: skip

@@ -79,4 +79,4 @@ def test_whoever_floods_the_graph_does_not_flood_the_text():
 def test_without_a_listener_the_controller_is_missed():
     graph = Graph()
     graph.listeners = 0
-    assert watch(graph).deaf == f"nobody listens on {COMMANDS}: is the controller active?"
+    assert watch(graph).deaf == f"no subscriber on {COMMANDS}: is the controller active?"

@@ -155,7 +155,7 @@ def test_stop_at_rest_has_nothing_to_do(safety):
 def test_no_start_while_no_controller_listens(safety):
     answer = safety._start(1.0, START)
     assert not answer.accepted
-    assert "/forward_position_controller does not listen on" in answer.text
+    assert "/forward_position_controller does not subscribe to" in answer.text
     assert safety.monitor.state is State.HOLDING
 
 

@@ -46,7 +46,7 @@ def test_a_node_is_killed_started_again_and_ended_in_order(tmp_path):
         assert node.exit_code == -signal.SIGKILL
         first = node.pid
         assert serving.restart("sim_node").pid != first
-        with pytest.raises(ServingError, match=r"did not get ready within 0.1 s"):
+        with pytest.raises(ServingError, match=r"was not ready within 0.1 s"):
             serving.wait_for_output("sim_node", "never", 0.1)
 
 

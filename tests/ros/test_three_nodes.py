@@ -12,6 +12,8 @@ from robolearn_ros.demo_driver import HELD_WITHIN_S
 from robolearn.deploy.exercise import exercise
 from robolearn.deploy.serving import Serving, free_domain
 from robolearn.recorder.cycle_codec import Layout
+from robolearn.review.ood_scores import ood_scores, ood_summary
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.replay import cycles, replay
 from robolearn.review.verify import verify
 from robolearn.robots import load_robot
@@ -96,6 +98,16 @@ def test_the_log_verifies_and_replays(session):
     replayed = replay(folder / "safety")
     assert replayed.cycles > 1000
     assert replayed.disagreements == []
+
+
+def test_the_log_has_the_score_of_every_decision(session):
+    events = RecordedLog(session[4] / "safety").events
+    scored = [event for event in events if event["kind"] == "ood_score"]
+    assert sum(event["fields"]["count"] for event in scored) > 100
+    assert ood_summary(events, 1 / 250)["above"] == 0
+    cycles_scored, scores = zip(*ood_scores(events), strict=True)
+    assert list(cycles_scored) == sorted(cycles_scored)
+    assert 0 < min(scores) < max(scores) < 1
 
 
 def test_the_log_names_every_call_and_stop(session):

@@ -104,7 +104,7 @@ def test_surface_speed_counts_the_turn_of_a_thick_link():
 
 def test_a_robot_without_geometry_is_refused(monkeypatch):
     monkeypatch.setattr(watched, "SOLID", ())  # as if every link had a mesh
-    with pytest.raises(ProfileError, match="geometry that the safety monitor cannot watch"):
+    with pytest.raises(ProfileError, match="geometry that the safety monitor cannot check"):
         arm()
 
 

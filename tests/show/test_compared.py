@@ -40,10 +40,10 @@ def test_two_policies_are_compared_and_the_file_says_the_same(tmp_path):
 
 def test_other_episodes_are_refused(tmp_path):
     a, b = evaluated(tmp_path, MASS > 0.2), evaluated(tmp_path, MASS > 0.2, MASS[::-1])
-    with pytest.raises(ConfigError, match="did not have the same episodes"):
+    with pytest.raises(ConfigError, match="did not get the same episodes"):
         compare(a, b, tmp_path / "a", tmp_path / "b")
     b.result = dataclasses.replace(a.result, task="two/push")
-    with pytest.raises(ConfigError, match="did not have the same episodes"):
+    with pytest.raises(ConfigError, match="did not get the same episodes"):
         compare(a, b, tmp_path / "a", tmp_path / "b")
 
 
@@ -51,7 +51,7 @@ def test_more_episodes_than_are_drawn_at_once_are_refused():
     check_comparable(1000, None, False)
     with pytest.raises(ConfigError, match="at most 1,000 episodes"):
         check_comparable(1001, None, False)
-    with pytest.raises(ConfigError, match="neither with --policy nor with --video"):
+    with pytest.raises(ConfigError, match="cannot be combined with --policy or --video"):
         check_comparable(10, "expert", False)
 
 
@@ -62,5 +62,5 @@ def test_the_worse_stratum_is_named_with_what_would_have_been_found(tmp_path):
     assert "below the rest" in text
     assert "80 % power" in text
     even = disparity_text(evaluated(tmp_path, np.ones(300, bool)).result)
-    assert even.startswith("Disparity: no stratum of 3 is worse")
+    assert even.startswith("Disparity: no stratum of 3 is significantly worse")
     assert "no stratum has enough" in disparity_text(dataclasses.replace(poor, strata=()))

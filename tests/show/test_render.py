@@ -105,7 +105,7 @@ def test_another_ending_than_mp4_is_refused_before_anything_is_drawn(tmp_path, p
         raise AssertionError("was drawn")
         yield np.zeros((16, 16, 3), np.uint8)
 
-    with pytest.raises(ConfigError, match=f"{path}' does not end in .mp4"):
+    with pytest.raises(ConfigError, match=f"{path}' must end in .mp4"):
         film.write_video(frames(), tmp_path / path, 25.0)
     assert not list(tmp_path.iterdir())
 
@@ -113,7 +113,7 @@ def test_another_ending_than_mp4_is_refused_before_anything_is_drawn(tmp_path, p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-o", "y.txt"), "'y.txt' does not end in .mp4"),
+        (("-o", "y.txt"), "'y.txt' must end in .mp4"),
         (("--episodes", "0"), "episodes is 0, but at least 1"),
     ],
 )

@@ -117,5 +117,5 @@ def test_a_calibration_holds_for_its_robot_file_only(clean, tmp_path):
     path.write_text(text)
     with pytest.raises(CalibrationError, match="another robot file 'ur5e'"):
         load_robot(path)
-    with pytest.raises(DataError, match="calibrated one already"):
+    with pytest.raises(DataError, match="already calibrated"):
         fit([record(plant_in_class(ROBOT), duration_s=1.0)], robot)

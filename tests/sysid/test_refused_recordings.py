@@ -33,7 +33,7 @@ def _refused(words, folder, capsys):
         ({"still": range(6)}, "contains no motion: no joint is commanded to move; a range of 0.02 rad"),
         ({"still": (4,)}, "wrist_2_joint never moves; of every joint a range of 0.02 rad"),
         ({"duration_s": 3.0}, "has 3.0 s of commands and measurements together, at least 8 s are needed"),
-        ({"effort": True}, "has effort without a unit: drivers report Nm or A there. Say which with --effort-unit"),
+        ({"effort": True}, "has effort without a unit: drivers report Nm or A there. Give --effort-unit"),
     ],
 )  # fmt: skip
 def test_a_bag_from_which_nothing_can_be_told_is_refused(changes, expected, tmp_path, capsys):
@@ -69,7 +69,7 @@ def test_a_dataset_without_its_unit_is_refused(tmp_path, capsys):
     features = '"features": {"action": {"names": ["a"]}, "observation.state": {"names": ["a"]}}'
     (tmp_path / "set" / "meta" / "info.json").write_text(f'{{"codebase_version": "v3.0", {features}}}')
     said = _refused([tmp_path / "set", "--robot", "ur5e"], tmp_path, capsys)
-    assert "does not say the unit of its positions. Give --position-unit rad or deg." in said
+    assert "does not define the unit of its positions. Give --position-unit rad or deg." in said
 
 
 def test_what_is_no_recording_is_refused(tmp_path, capsys):

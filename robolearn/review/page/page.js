@@ -203,6 +203,12 @@ function stopBody(stop) {
 }
 const first = found => found && found[0];
 
+if (D.ood) section("Unfamiliar observations", "How far what the policy observed was from what it had met in its evaluation: its out-of-distribution score, 1 at the threshold that its bundle states. It advises people and changed nothing that was sent. A small score does not show that nothing was wrong: an offset of a joint or a weak drive is not visible in it.", () => {
+  const O = D.ood, t = O.course.map(p => p[0]);
+  return [el("p", {}, chip(O.above ? "above the threshold" : "familiar", O.above ? "warn" : "good"), ` ${count(O.count, "score")}, ${O.above.toLocaleString("en")} above 1 (${share(O.above, O.count)})${O.first_above === null ? "" : `, the first in cycle ${O.first_above}`}; largest ${O.largest === null ? "infinite" : number(O.largest)}, in cycle ${O.largest_cycle}.`),
+    t.length > 1 ? chart([{title: "Out-of-distribution score (1: threshold)", height: 110, floor: 0, limits: [1], always: true, lines: [{values: i => O.course[i][1] ?? NaN, color: COLORS[3]}]}], t.map(v => v - t[0]), {readout: i => el("div", {}, el("b", {}, `${number(t[i] - t[0])} s`), ` score ${number(O.course[i][1])}`)}) : null];
+});
+
 section("Stop performance", "Measured against what the monitor predicted when the stop began. These are stops by braking motion with power kept on; stops that cut power cannot be made, nor measured, by software.", () => {
   const measured = D.stops.filter(s => s.report);
   if (!measured.length) return el("p", {cls: "muted"}, "No stop was measured to standstill.");
@@ -247,7 +253,7 @@ section("Replay", "The recorded inputs went through the monitor again, with the 
 section("Requirements of the law, clause by clause", "Directive 2006/42/EC (Annex I, until 19 January 2027) and Regulation (EU) 2023/1230 (Annex III, from 20 January 2027). Paraphrased, not legal advice. Neither act holds a numeric limit of speed, force or distance. “Evidence here” is what this log can contribute; whether a requirement is met is for the manufacturer of the machine to show.", () =>
   table(["Directive", "Regulation", "Requirement, in short", "Evidence here", "Remains open"], D.clauses.map(c => row(cell("key", c.md), cell("key", c.mr), [el("b", {}, c.title), el("div", {cls: "muted"}, c.asks)], cell("list", c.evidence.map(e => el("div", {}, e))), c.open))));
 
-section("Events", "Every event of the log. Heartbeats and segments are hidden until chosen.", () => {
+section("Events", "Every event of the log. Heartbeats, segments and scores are hidden until chosen.", () => {
   const kinds = [...new Set(D.events.map(e => e[3]))].sort();
   const search = el("input", {type: "search", placeholder: "rule, joint, person, text …", "aria-label": "Search"}), kind = el("select", {"aria-label": "Kind"}, el("option", {value: ""}, "without heartbeats"), el("option", {value: "*"}, "all kinds"), kinds.map(k => el("option", {value: k}, words(k))));
   const from = el("input", {type: "text", size: 9, placeholder: "from cycle", "aria-label": "From cycle"}), to = el("input", {type: "text", size: 9, placeholder: "to cycle", "aria-label": "To cycle"});
@@ -264,7 +270,7 @@ section("Events", "Every event of the log. Heartbeats and segments are hidden un
   };
   const filter = () => {
     const q = search.value.trim().toLowerCase(), k = kind.value, a = from.value.trim() === "" ? -Infinity : +from.value, b = to.value.trim() === "" ? Infinity : +to.value;
-    matching = D.events.filter(e => (k === "*" || (k ? e[3] === k : e[3] !== "heartbeat" && e[3] !== "segment")) && e[2] >= a && e[2] <= b && (!q || textOf(e).toLowerCase().includes(q) || e[3].includes(q)));
+    matching = D.events.filter(e => (k === "*" || (k ? e[3] === k : !["heartbeat", "segment", "ood_score"].includes(e[3]))) && e[2] >= a && e[2] <= b && (!q || textOf(e).toLowerCase().includes(q) || e[3].includes(q)));
     body.replaceChildren(); upTo = 0; page();
   };
   for (const control of [search, kind, from, to]) control.addEventListener("input", filter);

@@ -5,7 +5,6 @@ The action is there where the package `robolearn_interfaces` is built; without i
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from collections.abc import Mapping
@@ -13,11 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from rclpy.node import Node
 
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
-from robolearn_ros.sources import Sources
 
 PACKAGE = "robolearn_interfaces"
 ACTION = "robolearn/reach_goal"
@@ -114,18 +111,6 @@ def subject_position(served: Served, robot: Robot, subject: str) -> np.ndarray |
         return values.get(f"pose.{subject}.position")
     joints = values.get("joint_state.position")
     return None if joints is None else np.asarray(forward(robot, joints)[0])
-
-
-def goal_action(node: Node, robot: Robot, inputs: Sources, served: Served) -> Goals:
-    """Goals, with the action where its package is built; that it is not is said once."""
-    if importlib.util.find_spec(PACKAGE) is None:
-        node.get_logger().info(
-            f"No action {ACTION}: the package {PACKAGE} is not built. Goals come by topic."
-        )
-        return Goals()
-    from robolearn_ros.goal_server import GoalServer
-
-    return GoalServer(node, robot, inputs, served)
 
 
 def now_s() -> float:

@@ -28,7 +28,7 @@ from robolearn.robots import Robot, load_robot, same_joints
 from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.driver import Go, PolicyDriver
-from robolearn_ros.goals import goal_action
+from robolearn_ros.goal_action import goal_action
 from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples, StampClock
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
@@ -42,6 +42,7 @@ from robolearn_ros.node import (
     run_node,
     status,
 )
+from robolearn_ros.ood import OodReport
 from robolearn_ros.parameters import declare
 from robolearn_ros.policy_parameters import PARAMETERS
 from robolearn_ros.sources import Sources, check_targets
@@ -86,6 +87,7 @@ class PolicyNode:
         self._goals = goal_action(self.node, self.robot, self._inputs, self)
         self._gripper: Publisher | None = None
         self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
+        self._ood = OodReport(self.node)
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self._reporter = self.node.create_timer(1.0, self._publish_diagnostics)
         self._starter = self.node.create_timer(0.2, self._autostart)
@@ -270,6 +272,7 @@ class PolicyNode:
         if not self._held_ns:
             return
         driver.settle()
+        self._ood.publish(driver.take_ood_scores())
         go = self._go(time.monotonic_ns(), driver)
         if self._staged is not None:
             driver, go = self._swap(driver, go)
@@ -377,8 +380,10 @@ class PolicyNode:
         problem = problem or self._inputs.problem or ". ".join(self._misfits()) or self._unheard()
         level, text = (ERROR, problem) if problem else (OK, "serving")
         slow = self._slow(driver)
-        if not problem and slow:
-            level, text = WARN, slow
+        scores, unlike = self._ood.take()
+        values |= scores
+        if not problem and (slow or unlike):
+            level, text = WARN, "; ".join(filter(None, (slow, unlike)))
         if not problem and not self._inputs.complete:
             level, text = WARN, f"waiting for {', '.join(self._inputs.missing)}"
         message = DiagnosticArray(

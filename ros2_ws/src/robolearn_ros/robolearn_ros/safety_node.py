@@ -41,6 +41,7 @@ from robolearn_ros.messages import (
     time_message,
 )
 from robolearn_ros.node import ERROR, OK, WARN, called, loop_values, run_node, status
+from robolearn_ros.ood import OodRecord
 from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import declare
 from robolearn_ros.publishers import PublisherWatch
@@ -111,6 +112,7 @@ class SafetyNode:
         )
         self._wrench = WrenchInput(node, p["wrench_topic"] or topics.wrench, self.clock)
         self._gripper = GripperRelay(node, self.robot.gripper.width_max_m)
+        self._ood = OodRecord(node, self._event)
         self._sent = node.create_publisher(JointState, SENT_TOPIC, qos(10))
         self.said = NodeLog(node)
         self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
@@ -179,6 +181,7 @@ class SafetyNode:
                     joint_state(stamp, self._controller.joints, decision.command_rad, decision.velocity_rad_s)
                 )
         self._gripper.relay(self.monitor.state is State.RUNNING)
+        self._ood.take(lambda: self.loop.index if self.log is None else self.log.counts["cycles"])
         self._record(now_s, surroundings, decision)
         self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
 
@@ -361,6 +364,7 @@ class SafetyNode:
         """End the log in order, and let another process command the arm."""
         self.output.close()
         self.said.write()
+        self._ood.write()
         if self.log is None:
             return
         rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
@@ -416,12 +420,20 @@ class SafetyNode:
     def _watch_fit(self) -> None:
         """Whoever can never be heard, or never hears, because of type or quality of service."""
         gates = self.gates.polled if self.gates is not None else ()
-        read = (self._states, self._commands, *self.signals.polled, self._gripper.polled, *gates)
+        read = (
+            self._states,
+            self._commands,
+            *self.signals.polled,
+            self._gripper.polled,
+            self._ood.polled,
+            *gates,
+        )
         given = [text for topic in read for text in topic.misfits()]
         self._note("fit", "; ".join(given + self.output.misfits()))
 
     def _publish_diagnostics(self) -> None:
         self._watch_fit()
+        self._ood.write()
         values = loop_values(self.loop) | {
             "mode": self.monitor.mode,
             "state": self.monitor.state,

@@ -1,0 +1,5 @@
+"""A site's end."""
+
+from robolearn.fleet.client import app
+
+__all__ = ["app"]

@@ -1,0 +1,5 @@
+"""The coordinator's end."""
+
+from robolearn.fleet.server import app
+
+__all__ = ["app"]

@@ -1,0 +1,160 @@
+"""The work of a site in a round: take the global vector, train on the site's own arm, give back the difference.
+
+Imports JAX. A round continues the schedule of the whole training: iteration r * L of n, where the site trains L
+iterations in each round; so imitation, noise and learning rate go on where the last round ended. Adam's moments and
+the adapted learning rate stay at the site and are kept from round to round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from robolearn.config import merged
+from robolearn.errors import ConfigError
+from robolearn.fleet.vector import Layout, Vector
+from robolearn.learn.calibrated import calibrated_config
+from robolearn.learn.distributed import data_mesh, first_state, per_device
+from robolearn.learn.iteration import make_iteration
+from robolearn.learn.learner import Env, LearnerState, TrainState
+from robolearn.learn.networks import Layer, PolicyParams
+from robolearn.learn.normalize import Normalizer
+from robolearn.learn.train_config import TrainConfig
+from robolearn.sim.compiled import compiled
+
+
+def site_config(config: TrainConfig, iterations: int, changes: dict[str, Any]) -> TrainConfig:
+    """The config of one site: the common one, so many iterations in all, and what differs at the site.
+
+    changes: keys of TrainConfig, such as num_envs, seed and env (merged into the common one).
+    """
+    data = merged(config.model_dump(mode="json"), changes)
+    site = calibrated_config(TrainConfig.model_validate(data))
+    return site.model_copy(update={"total_steps": iterations * site.steps_per_iteration})
+
+
+def arrays_of(learner: LearnerState) -> dict[str, np.ndarray]:
+    """What is averaged: policy, value and both normalisers, by name.
+
+    A normaliser is its mean and mean square, whose averages over sites are those of the pooled observations.
+    """
+    params = learner.params
+    named: dict[str, Any] = {}
+    for name, layers in (("actor", params.actor), ("critic", params.critic)):
+        for index, layer in enumerate(layers):
+            named |= {f"{name}/{index}/kernel": layer.kernel, f"{name}/{index}/bias": layer.bias}
+    named["log_std"] = params.log_std
+    for name, normalizer in (("obs", learner.normalizer), ("critic_obs", learner.critic_normalizer)):
+        named[f"{name}/mean"] = normalizer.mean
+        named[f"{name}/mean_square"] = normalizer.variance + jnp.square(normalizer.mean)
+    return {name: np.asarray(value, np.float32) for name, value in jax.device_get(named).items()}
+
+
+def with_arrays(learner: LearnerState, arrays: dict[str, np.ndarray], samples: float) -> LearnerState:
+    """The learner with these arrays in place; samples: how many observations its normalisers count as having seen."""
+
+    def layers(name: str, like: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        return tuple(
+            Layer(*(jnp.asarray(arrays[f"{name}/{i}/{part}"]) for part in ("kernel", "bias")))
+            for i in range(len(like))
+        )
+
+    def normalizer(name: str) -> Normalizer:
+        center, square = arrays[f"{name}/mean"], arrays[f"{name}/mean_square"]
+        spread = np.maximum(square - np.square(center), 0.0)
+        return Normalizer(jnp.asarray(samples, jnp.float32), jnp.asarray(center), jnp.asarray(spread))
+
+    params = PolicyParams(
+        layers("actor", learner.params.actor),
+        layers("critic", learner.params.critic),
+        jnp.asarray(arrays["log_std"]),
+    )
+    return learner._replace(
+        params=params, normalizer=normalizer("obs"), critic_normalizer=normalizer("critic_obs")
+    )
+
+
+@dataclass
+class SiteTrainer:
+    """One site's environments, compiled iteration and what it keeps between rounds.
+
+    config: of `site_config`. keep_adam: whether Adam's moments and the learning rate last from round to round; else
+    each round begins with fresh ones. keep_env: whether the environments go on where they were, as in a simulation
+    in one process; else each round begins new episodes.
+    """
+
+    config: TrainConfig
+    env: Env | None = None
+    keep_adam: bool = True
+    keep_env: bool = True
+    compile_now: bool = True
+    _state: TrainState = field(init=False)
+    _step: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        from robolearn.env.vec_env import make
+
+        env = self.env or make(self.config.task, self.config.num_envs, self.config.engine, self.config.env)
+        self.env, self._mesh = env, data_mesh()
+        self._state = first_state(self.config, env, self._mesh)
+        self._fresh = self._state
+        if self.compile_now:
+            never = per_device(self._mesh, False)
+            self._step = compiled(make_iteration(self.config, env, self._mesh).lower(self._state, never))
+
+    @property
+    def layout(self) -> Layout:
+        """Of the vector."""
+        return Layout.of(arrays_of(self._fresh.learner))
+
+    def first_vector(self) -> Vector:
+        """What the training begins with: fresh parameters, and normalisers from the first observations."""
+        return self.layout.flatten(arrays_of(self._fresh.learner))
+
+    def train(self, vector: Vector, iteration: int, count: int) -> tuple[Vector, dict[str, float]]:
+        """Train `count` iterations from the global vector; the new vector, and the last iteration's metrics.
+
+        iteration: how many iterations of the schedule are over.
+        """
+        old = self._state.learner if self.keep_adam else self._fresh.learner
+        samples = self.config.num_envs * (1 + iteration * self.config.ppo.rollout_steps)
+        learner = with_arrays(old, self.layout.unflatten(vector), samples)
+        key = jax.random.fold_in(self._fresh.learner.key, iteration)
+        learner = learner._replace(key=key, iteration=jnp.asarray(iteration, jnp.int32))
+        base = self._state if self.keep_env else self._episodes(iteration)
+        state = TrainState(learner, base.env, base.episode_return)
+        never, metrics = per_device(self._mesh, False), {}
+        for _ in range(count):
+            state, metrics = self._step(state, never)
+        self._state = state
+        found = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        return self.layout.flatten(arrays_of(state.learner)), found
+
+    def kept(self) -> list[np.ndarray]:
+        """Adam's moments and the learning rate, in the order that `restore` takes."""
+        learner = self._state.learner
+        return [np.asarray(leaf) for leaf in jax.tree.leaves((learner.optimizer, learner.learning_rate))]
+
+    def restore(self, leaves: list[np.ndarray]) -> None:
+        """Continue with what an earlier process kept. Raises ConfigError where it is of another network."""
+        learner = self._state.learner
+        like = (learner.optimizer, learner.learning_rate)
+        old, tree = jax.tree.flatten(like)
+        if [x.shape for x in old] != [x.shape for x in leaves]:
+            raise ConfigError(
+                "What the site kept from its last round is of another network. Remove training.npz."
+            )
+        optimizer, rate = jax.tree.unflatten(
+            tree, [jnp.asarray(x, y.dtype) for x, y in zip(leaves, old, strict=True)]
+        )
+        self._state = self._state._replace(learner=learner._replace(optimizer=optimizer, learning_rate=rate))
+
+    def _episodes(self, iteration: int) -> TrainState:
+        """New episodes, of this round's own seed."""
+        seed = (self.config.seed + 7919 * (iteration + 1)) % 2**31
+        assert self.env is not None
+        return first_state(self.config.model_copy(update={"seed": seed}), self.env, self._mesh)

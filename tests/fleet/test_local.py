@@ -1,0 +1,106 @@
+"""A site's work: what goes into the vector and comes back, and that averaging it learns."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent / "learn"))
+from pointmass import PointMass
+from train_point import point_config
+
+from robolearn.errors import ConfigError
+from robolearn.fleet.aggregate import mean
+from robolearn.fleet.local import SiteTrainer, arrays_of, site_config, with_arrays
+from robolearn.fleet.vector import Layout
+from robolearn.learn.evaluate import evaluate
+from robolearn.learn.learner import init_learner, policy_of
+
+ROUNDS, LOCAL = 8, 5
+
+
+class Drifting(PointMass):
+    """The point, pushed aside: each site by another amount."""
+
+    def __init__(self, num_envs, push):
+        super().__init__(num_envs)
+        self.push = push
+
+    def step(self, state, action):
+        return super().step(state, action + self.push)
+
+    def expert(self, state):
+        return super().expert(state) - self.push
+
+
+def trainer(push=0.0, seed=0, **options):
+    config = point_config(imitation_fraction=0.5, groups=8)
+    config = site_config(config, ROUNDS * LOCAL, {"seed": seed})
+    return SiteTrainer(config, env=Drifting(config.num_envs, push), **options)
+
+
+@pytest.fixture(scope="module")
+def sites():
+    return [trainer(push, seed) for seed, push in enumerate((-0.1, 0.1))]
+
+
+def test_a_learner_comes_back_from_its_vector(sites):
+    config = sites[0].config
+    learner = init_learner(config, sites[0].env, jax.random.key(3))
+    variance = np.linspace(0.5, 2.0, 4, dtype=np.float32)
+    learner = learner._replace(normalizer=learner.normalizer._replace(mean=variance - 1.0, variance=variance))
+    arrays = arrays_of(learner)
+    layout = Layout.of(arrays)
+    back = with_arrays(learner, layout.unflatten(layout.flatten(arrays)), 64.0)
+    for old, new in zip(jax.tree.leaves(learner.params), jax.tree.leaves(back.params), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_allclose(back.normalizer.mean, variance - 1.0)
+    np.testing.assert_allclose(back.normalizer.variance, variance, rtol=1e-6)
+    assert float(back.normalizer.count) == 64.0
+
+
+def test_the_mean_of_normalisers_is_that_of_the_pooled_observations(sites):
+    random = np.random.default_rng(0)
+    seen = [random.normal(shift, 1.0 + shift, (500, 4)) for shift in (0.0, 2.0)]
+    learner = init_learner(sites[0].config, sites[0].env, jax.random.key(0))
+    arrays = []
+    for rows in seen:
+        own = learner.normalizer._replace(mean=rows.mean(0), variance=rows.var(0))
+        arrays.append(arrays_of(learner._replace(normalizer=own)))
+    layout = Layout.of(arrays[0])
+    both = layout.unflatten(mean(np.stack([layout.flatten(one) for one in arrays])))
+    pooled = np.concatenate(seen)
+    found = with_arrays(learner, both, 1000.0).normalizer
+    np.testing.assert_allclose(found.mean, pooled.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found.variance, pooled.var(0), rtol=1e-4)
+
+
+def test_two_sites_learn_one_policy_that_serves_both(sites):
+    vector = sites[0].first_vector()
+    for number in range(ROUNDS):
+        new = [site.train(vector, number * LOCAL, LOCAL)[0] for site in sites]
+        vector = vector + mean(np.stack([one - vector for one in new])).astype(np.float32)
+    config = sites[0].config
+    learner = init_learner(config, sites[0].env, jax.random.key(0))
+    policy = policy_of(config, with_arrays(learner, sites[0].layout.unflatten(vector), 1.0))
+    for push in (-0.1, 0.1):
+        assert evaluate(Drifting(128, push), policy.act, 128).success.rate > 0.8
+
+
+def test_a_round_continues_the_schedule_and_does_not_begin_a_new_one(sites):
+    site = sites[0]
+    site.train(site.first_vector(), 30, LOCAL)  # of 40: after imitation
+    assert int(site._state.learner.iteration) == 35
+
+
+def test_what_a_site_keeps_comes_back_in_a_new_process(sites):
+    site = sites[0]
+    site.train(site.first_vector(), 0, 1)
+    other = trainer(seed=5, compile_now=False)
+    other.restore(site.kept())
+    for old, new in zip(site.kept(), other.kept(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ConfigError, match="of another network"):
+        other.restore(site.kept()[:-1])
