@@ -325,7 +325,7 @@ def table_scale(robot: Robot, ready_tcp_m: Vector3) -> float:
 
 def scaled_places(config: C, scale: float) -> C:
     """A config with its places scaled about the base; those that a person has set stay."""
-    default = type(config)()
+    default = type(config).model_validate({})
     pose = dict(config.randomization.pose)
     for key, (low, high) in config.randomization.pose.items():
         if default.randomization.pose.get(key) != (low, high):

@@ -68,7 +68,7 @@ def model_of(
         raise RobotError(
             f"--flange-rpy is '{flange_rpy}', expected three numbers in rad, such as '0 1.5708 0'."
         )
-    pairs = [given.partition("=")[::2] for given in xacro_args]
+    pairs = [(name, value) for name, _, value in (given.partition("=") for given in xacro_args)]
     if wrong := [
         given for given, (name, _) in zip(xacro_args, pairs, strict=True) if not name or "=" not in given
     ]:

@@ -24,7 +24,7 @@ class FrameListener:
         self._polled: list[tuple[Polled[Any], bool]] = []
         self.available = importlib.util.find_spec("tf2_msgs") is not None
         if self.available:
-            from tf2_msgs.msg import TFMessage
+            from tf2_msgs.msg import TFMessage  # pyright: ignore[reportMissingImports]
 
             self._polled = [
                 (Polled(node, TFMessage, "/tf", qos(100)), False),

@@ -9,7 +9,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
-from robolearn_interfaces.action import ReachGoal
+from robolearn_interfaces.action import ReachGoal  # pyright: ignore[reportMissingImports]
 
 from robolearn.errors import ConfigError
 from robolearn.robots import Robot

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from action_msgs.msg import GoalStatus
-from control_msgs.action import GripperCommand
+from control_msgs.action import GripperCommand  # pyright: ignore[reportMissingImports]
 from rclpy.action import ActionClient
 from rclpy.node import Node
 

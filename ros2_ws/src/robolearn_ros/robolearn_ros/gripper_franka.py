@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from franka_msgs.action import Grasp as GraspAction
-from franka_msgs.action import Move as MoveAction
+from franka_msgs.action import Grasp as GraspAction  # pyright: ignore[reportMissingImports]
+from franka_msgs.action import Move as MoveAction  # pyright: ignore[reportMissingImports]
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from std_srvs.srv import Trigger

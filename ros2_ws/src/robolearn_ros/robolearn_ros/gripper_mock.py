@@ -58,7 +58,7 @@ class GripperMock:
         number = self.hand.begin(target_m, speed_m_s, force_n, grasp=grasp)
         future = Future()
         self._waiting.append((number, future))
-        return await future
+        return str(await future)
 
     def _look(self) -> None:
         """Answer whoever waits for a command that has ended, or that another has replaced."""
@@ -84,7 +84,7 @@ class GripperMock:
         require_messages(
             "control_msgs", "A simulated gripper action controller", "apt: ros-jazzy-control-msgs"
         )
-        from control_msgs.action import GripperCommand
+        from control_msgs.action import GripperCommand  # pyright: ignore[reportMissingImports]
 
         async def execute(handle: Any) -> Any:
             command = handle.request.command
@@ -108,7 +108,7 @@ class GripperMock:
 
     def _serve_franka(self) -> None:
         require_messages("franka_msgs", "A simulated Franka Hand", "the workspace of franka_ros2")
-        from franka_msgs.action import Grasp, Move
+        from franka_msgs.action import Grasp, Move  # pyright: ignore[reportMissingImports]
 
         async def move(handle: Any) -> Any:
             request = handle.request
@@ -137,7 +137,7 @@ class GripperMock:
         require_messages(
             "schunk_gripper_interfaces", "A simulated Schunk gripper", "the workspace of Schunk's driver"
         )
-        from schunk_gripper_interfaces.srv import GripWithVelocity, MoveToAbsolutePositionGPE
+        from schunk_gripper_interfaces.srv import GripWithVelocity, MoveToAbsolutePositionGPE  # pyright: ignore[reportMissingImports]
 
         force_max_n = self._force_max_n
 

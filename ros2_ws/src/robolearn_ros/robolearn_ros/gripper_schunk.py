@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.node import Node
-from schunk_gripper_interfaces.srv import GripWithVelocity, MoveToAbsolutePositionGPE
+from schunk_gripper_interfaces.srv import GripWithVelocity, MoveToAbsolutePositionGPE  # pyright: ignore[reportMissingImports]
 
 from robolearn.robots import Gripper
 from robolearn_ros.gripper_driver import finger_width, interface_of

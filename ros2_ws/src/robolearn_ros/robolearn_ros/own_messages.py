@@ -44,7 +44,7 @@ class StampedDecisions:
         self._node, self._robot, self._profile_digest = node, robot, profile_digest
         self._out = None
         if built():
-            from robolearn_interfaces.msg import Decision as Message
+            from robolearn_interfaces.msg import Decision as Message  # pyright: ignore[reportMissingImports]
 
             self._make = Message
             self._out = node.create_publisher(Message, DECISION_TOPIC, qos(50, latched=True))
@@ -81,7 +81,7 @@ def serve_requests(
     """
     if not built():
         return
-    from robolearn_interfaces.srv import Challenge, Operate, Stop
+    from robolearn_interfaces.srv import Challenge, Operate, Stop  # pyright: ignore[reportMissingImports]
 
     def on_stop(request: Any, response: Any) -> Any:
         who = _short(request.operator_name, NAME_LENGTH_MAX) or "somebody"
