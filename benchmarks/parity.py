@@ -24,8 +24,7 @@ from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.sim.mjx import MjxPhysics, _with
 
-# How far the means of two engines may be apart. Two seconds of one engine in float32 against itself in float64 part by
-# less than a third of these; contacts solved wrongly part by more.
+# How far the means of two engines may be apart: chosen, not derived.
 SUCCESS_APART = 0.10  # share of the environments
 FORCE_APART = 0.10  # of native's mean
 FORCE_APART_LEAST = 0.2  # N or Nm, whichever is more

@@ -40,11 +40,11 @@ def work_of(site: SiteSettings) -> Work:
 
 def common_config(federation: Federation) -> Any:
     """The TrainConfig that all sites begin with."""
-    from robolearn.config import merged
+    from robolearn.config import build, merged
     from robolearn.learn.train_config import TrainConfig, train_config
 
     data = train_config(federation.task).model_dump(mode="json")
-    return TrainConfig.model_validate(merged(data, federation.train))
+    return build(TrainConfig, merged(data, federation.train), "train of the federation")
 
 
 def first_vector(federation: Federation) -> tuple[Layout, Vector]:
