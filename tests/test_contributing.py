@@ -38,7 +38,7 @@ class Hover(Reach):
 
 ENGINE = """
 
-def _mirror(model: mujoco.MjModel, num_envs: int) -> Physics:
+def _mirror(model: mujoco.MjModel, num_envs: int, room: Room) -> Physics:
     from robolearn.sim.mirror import MirrorPhysics
 
     return MirrorPhysics(model, num_envs)

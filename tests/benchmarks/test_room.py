@@ -30,6 +30,7 @@ def test_the_margin():
 def test_warp_counts_what_touches_and_what_is_near():
     env = make("fr3/push", 2, "native")
     state = jax.jit(env.reset)(jax.random.key(0))
+    state = jax.jit(env.step)(state, jax.numpy.zeros((2, env.action_size)))  # at first it may only just touch
     near = Near(env)
     on_the_table = near.look(state)
     height = env.model.joint("box").qposadr[0] + 2

@@ -54,7 +54,7 @@ def test_a_cell_of_every_arm_is_ready_to_serve(robot, tmp_path):
     assert "cell 7: north" in profile.title
     nodes = node_parameters(deployment, "b.robolearn")
     assert nodes["safety_node"]["profile"] == str(folder / "profile.yaml")
-    assert "# Hz, rate of the safety node" in (folder / "cell.yaml").read_text()  # the comments stay
+    assert "# Hz, of the safety node" in (folder / "cell.yaml").read_text()  # the comments stay
 
 
 def test_without_answers_the_packaged_values_stay(tmp_path):

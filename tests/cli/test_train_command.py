@@ -27,8 +27,9 @@ def said(monkeypatch, run_dir, outcome="finished", export=None, overrides=(), bu
         (run_dir / "evaluation.json").write_text(EVALUATION)
 
     run = SimpleNamespace(
-        run_dir=run_dir, outcome=outcome, metrics=[{"steps": 10, "time/wall_s": 1.0}], iteration=3,
+        run_dir=run_dir, outcome=outcome, metrics=[{"iteration": 3, "steps": 10, "time/wall_s": 1.0}], iteration=3,
         resume_command="robolearn train ...", bundle_path=run_dir / "fr3-reach.robolearn", export=write,
+        config=SimpleNamespace(imitation_fraction=0.5, iterations=4),
     )  # fmt: skip
     monkeypatch.setattr(command, "train", lambda *_, **__: run)
     monkeypatch.setattr(command.Run, "of", lambda run: run)

@@ -64,7 +64,7 @@ def test_a_changed_default_of_the_task_does_not_continue_the_run(tmp_path, monke
     folder.begin(tmp_path, pinned(config), {"obs": 1, "critic_obs": 1, "action": 1})
     folder.check_same_run(tmp_path, pinned(config))
     monkeypatch.setattr(Reach.config_type.model_fields["success_hold_s"], "default", 0.3)
-    with pytest.raises(ConfigError, match=r"another env\.success_hold_s \(0\.5, now 0\.3\)"):
+    with pytest.raises(ConfigError, match=r"a different env\.success_hold_s \(0\.5, now 0\.3\)"):
         folder.check_same_run(tmp_path, pinned(config))
     folder.check_same_run(
         tmp_path, pinned(folder.read_run_config(tmp_path))

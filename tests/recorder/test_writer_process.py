@@ -355,7 +355,7 @@ def test_what_comes_after_a_change_is_kept_and_the_review_sees_the_change(tmp_pa
     assert not rig.rounds(3)
     verdict = verify(rig.directory)
     assert verdict.status == "altered"
-    assert b"somebody else changed the log" in (rig.directory / "events.jsonl").read_bytes()
+    assert b"another process changed the log" in (rig.directory / "events.jsonl").read_bytes()
 
 
 def test_an_orphan_gives_a_dead_disk_up_after_a_minute(tmp_path):

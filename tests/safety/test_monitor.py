@@ -86,8 +86,8 @@ def test_stop_is_latched_reset_is_no_start_and_both_name_who():
     assert_stops(rig, "stop_request", rig.cycle(rig.position, around=rig.around(stop_requested=True)))
     assert not rig.start().accepted
     assert "Reset first" in rig.start().text
-    assert "names who" in rig.monitor.reset(rig.now, rig.measured(), "", "x").text
-    assert "why" in rig.monitor.reset(rig.now, rig.measured(), "x", "").text
+    assert "must name" in rig.monitor.reset(rig.now, rig.measured(), "", "x").text
+    assert "reason" in rig.monitor.reset(rig.now, rig.measured(), "x", "").text
     held = rig.position.copy()
     answer = rig.reset()
     assert answer.accepted
@@ -95,7 +95,7 @@ def test_stop_is_latched_reset_is_no_start_and_both_name_who():
     assert rig.monitor.state is State.HOLDING
     for _ in range(10):
         np.testing.assert_array_equal(rig.cycle(held + 0.001).command_rad, held)
-    assert "names who" in rig.monitor.start(rig.now, rig.measured(), "").text
+    assert "must name" in rig.monitor.start(rig.now, rig.measured(), "").text
     assert rig.start().accepted
     assert rig.cycle(held).verdict is Verdict.PASS
 
@@ -148,7 +148,7 @@ def test_modes_change_only_at_rest():
     assert "only at rest" in rig.monitor.set_mode("collaborative", "x").text
     rig.cycle(None, around=rig.around(stop_requested=True))
     rig.coast()
-    assert "names who" in rig.monitor.set_mode("collaborative", "").text
+    assert "must name" in rig.monitor.set_mode("collaborative", "").text
     assert "Did you mean 'automatic'" in rig.monitor.set_mode("automatik", "x").text
     assert rig.monitor.set_mode("collaborative", "x").accepted
     assert rig.monitor.mode == "collaborative"

@@ -50,7 +50,7 @@ def test_three_seconds_are_too_few():
 
 def test_a_recording_without_motion_is_refused(motion):
     still = np.tile(motion.command.values["position_rad"][:1], (len(motion.command.time_s), 1))
-    with pytest.raises(DataError, match="holds no motion"):
+    with pytest.raises(DataError, match="contains no motion"):
         check(_with_command(motion, still), ROBOT)
 
 
