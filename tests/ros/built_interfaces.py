@@ -6,7 +6,9 @@ of the published interfaces, so that types and hashes are theirs, and only what 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -56,7 +58,24 @@ def install_interfaces() -> Path:
     for name, path in (("PYTHONPATH", packages), ("LD_LIBRARY_PATH", str(prefix / "lib"))):
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part and part != path]
         os.environ[name] = os.pathsep.join([path, *others])
+    _load(prefix / "lib")
     return prefix
+
+
+def _load(folder: Path) -> None:
+    """Load the libraries: this process read LD_LIBRARY_PATH when it began, and finds by name only what is loaded."""
+    importlib.import_module("rclpy")  # brings what they need
+    waiting = sorted(folder.glob("lib*.so"))
+    while waiting:
+        failed = []
+        for library in waiting:
+            try:
+                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+            except OSError as error:  # it needs one that comes later
+                failed.append((library, error))
+        if len(failed) == len(waiting):
+            raise RuntimeError(f"{failed[0][0].name} does not load: {failed[0][1]}")
+        waiting = [library for library, _ in failed]
 
 
 def can_build() -> bool:

@@ -75,7 +75,7 @@ class Client:
         message.header.frame_id = "base"
         self.person.publish(message)
 
-    def spin(self, until, timeout_s=20.0):
+    def spin(self, until, timeout_s=60.0):
         deadline = time.monotonic() + timeout_s
         while not until():
             assert time.monotonic() < deadline
@@ -98,7 +98,7 @@ class Client:
 
     def start(self):
         """A monitor that has just come up has not heard of all others yet, and refuses until it has."""
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         answer = self.operate("start")
         while not answer.accepted:
             assert time.monotonic() < deadline, answer.text
@@ -127,7 +127,7 @@ class Client:
         self.spin(sending.done)
         return sending.result()
 
-    def result(self, handle, timeout_s=20.0):
+    def result(self, handle, timeout_s=60.0):
         future = handle.get_result_async()
         self.spin(future.done, timeout_s)
         return future.result().result

@@ -102,6 +102,7 @@ def test_an_arm_with_a_link_that_has_no_shape_to_watch_is_refused(tmp_path):
     data["self_distance"] = None
     (tmp_path / "bare.yaml").write_text(yaml.safe_dump(data))
     with pytest.raises(
-        ProfileError, match="Link 'forearm_link' has a mass and no geometry, which .* cannot check.*hulls bare.yaml"
+        ProfileError,
+        match="Link 'forearm_link' has a mass and no geometry, which .* cannot check.*hulls bare.yaml",
     ):
         ArmModel(load_robot(tmp_path / "bare.yaml"), {}, "parallel")
