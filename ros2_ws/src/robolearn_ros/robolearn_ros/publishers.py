@@ -79,8 +79,8 @@ class PublisherWatch:
         if not others:
             return ""
         return (
-            f"{len(others)} other publisher(s) on {self._command_topic}: this monitor no longer decides alone what "
-            f"the arm does ({_names(others)})"
+            f"{len(others)} other publisher(s) on {self._command_topic}: this monitor is not the only source of "
+            f"commands ({_names(others)})"
         )
 
     def _too_many(self, topic: str) -> str:
