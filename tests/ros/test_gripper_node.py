@@ -52,7 +52,7 @@ class Fingers:
             Float64, "robolearn/gripper_width", lambda m: self.widths.append(m.data), 10
         )
 
-    def wait(self, until, timeout_s=20.0, target_m=None):
+    def wait(self, until, timeout_s=60.0, target_m=None):
         deadline = time.monotonic() + timeout_s
         while not (self.widths and until(self.widths[-1])):
             assert time.monotonic() < deadline, self.widths[-5:]
