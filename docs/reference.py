@@ -24,8 +24,9 @@ Model files as their makers published them; none is part of robolearn. For each,
 robot file, and figures that the model file does not state were added by hand. All files below load and compile. Where a
 column has figures, `robolearn robots hulls` fitted hulls, `robolearn train FILE/reach` trained with the defaults and
 one seed on one core (success of the exported policy over fresh episodes), and `robolearn serve --sim` in a cell of
-`robolearn init-cell` went to goals over ROS 2. Nothing here was tried on a real arm, and no SCARA was tried. `python -m benchmarks.arms`
-continues the table; trainings with a rate were run by `robolearn train` with the same settings, one seed each."""
+`robolearn init-cell` went to goals over ROS 2. Nothing here was tried on a real arm, and no SCARA was tried.
+`python -m benchmarks.arms` continues the table; trainings with a rate were run by
+`robolearn train` with the same settings, one seed each."""
 _QUESTIONS = ("limits.torque_nm of", "limits.torque_nm is", "The model file states")
 NODES = ROOT / "ros2_ws" / "src" / "robolearn_ros" / "robolearn_ros"
 

@@ -130,8 +130,6 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
             continue  # `security check` answers no where the middleware has no DDS Security
         if words[:3] == ["robots", "draft", "MODEL"]:
             continue  # a placeholder; tests/robots/test_draft.py
-        if words[0] == "explain" and "--failures" in words:
-            continue  # open fault: refused here with "failures.json: episodes: Input should be a valid list"
         if words[0] == "init-cell" and "--no-ask" not in words:
             continue  # it asks a person: tests/cli/test_init_cell.py
         with pytest.raises(SystemExit) as end:

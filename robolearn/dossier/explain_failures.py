@@ -7,7 +7,7 @@ on average in episodes that succeed, so they say in what the failed ones differe
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from robolearn.files.writing import replace_file
 from robolearn.learn import folder
 from robolearn.learn.audit import record_result
 from robolearn.learn.run import EVALUATED_AT_ONCE, Run
+from robolearn.recorder.hash_chain import plain
 from robolearn.sim.jit import jit
 
 LAST_S, DECISIONS = 2.0, 5
@@ -63,7 +64,7 @@ class Failures:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(self)
 
 
 def explain_failures(run: Run, *, steps: int = STEPS) -> tuple[Failures, Path]:

@@ -7,7 +7,7 @@ step. What an evaluation found is judged by that content, whatever the file has 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from robolearn.config import Config, build, config_path, read_document
 from robolearn.learn.disparity import ALPHA, disparity
+from robolearn.recorder.hash_chain import plain
 
 SCHEMA = "robolearn.acceptance/1"
 PASSED, FAILED, NOT_EVALUATED, NOT_STATED = "passed", "failed", "not evaluated", "not stated"
@@ -75,7 +76,7 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(self)
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from robolearn.learn.disparity import Paired, paired
 from robolearn.learn.evaluate import Carry, Emitted, chunk_steps, control_period, play_episodes
 from robolearn.learn.evaluation import Evaluation, Progress, Rate, wilson
 from robolearn.learn.shifts import SHIFTS, Shift, shifted
+from robolearn.recorder.hash_chain import plain
 from robolearn.sim.jit import jit
 
 ROBUSTNESS = "robustness.json"
@@ -54,7 +55,7 @@ class Robustness:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(self)
 
 
 def robustness(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from robolearn.errors import ConfigError, unknown
 from robolearn.learn import folder
 from robolearn.learn.evaluation import Rate
 from robolearn.learn.shifts import Shift, shifted
+from robolearn.recorder.hash_chain import plain
 
 SWEEP_FILE = "sweep.json"
 BEYOND = 1  # amounts that are still played once the threshold no longer holds, for the picture
@@ -117,7 +118,7 @@ class SweepReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(self)
 
 
 def amount_text(amount: float, unit: str) -> str:

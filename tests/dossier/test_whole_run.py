@@ -1,10 +1,13 @@
 """One untrained policy of a real task through everything that comes after a training, without training it."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from robolearn.dossier.explain_failures import DECISIONS, explain_failures
+from robolearn.dossier.failures_page import failure_items
 from robolearn.dossier.verify_run import verify_run
 from robolearn.errors import ConfigError
 from robolearn.learn import audit, folder
@@ -64,6 +67,8 @@ def test_every_failure_of_the_evaluation_is_explained_and_recorded(run):
     found, file = explain_failures(run, steps=4)
     assert (found.played, found.failed, found.counted) == (EPISODES, failed, failed)
     assert len(found.episodes) == min(failed, 200)
+    assert {"iteration": 1, **found.to_json()} == json.loads(file.read_text())
+    assert failure_items(found.to_json())[0][1].startswith(f"{len(found.episodes)} of {failed} in {EPISODES}")
     first = found.episodes[0]
     assert len(first.times_s) == len(first.decisions) == DECISIONS
     assert first.times_s[-1] == pytest.approx(first.length_s - 1 / run.env.control_hz)
