@@ -148,6 +148,15 @@ def build(kind: type[C], data: Mapping[str, Any], where: str = "config", line: L
         raise ConfigError(faults(kind, data, error, where, line)) from None
 
 
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Where the first fault is, a dotted path of at most 200 characters, and what it is; nothing of the input is told.
+
+    For files that others write, where one fault is enough.
+    """
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in first["loc"])[:200], first["msg"]
+
+
 def faults(
     kind: type[BaseModel], data: Any, error: ValidationError, where: str, line: Line | None = None
 ) -> str:

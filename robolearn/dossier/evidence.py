@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from robolearn.config import first_fault
 from robolearn.dossier.verify_run import TrailVerdict, verify_run
 from robolearn.errors import BundleError, ConfigError, LogError, RobolearnError
 from robolearn.files.strict_json import parse_json
@@ -103,11 +104,8 @@ class Evidence:
         try:
             _Evaluation.model_validate(found)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])[:200]
-            self.problems.append(
-                f"the evaluation is not as robolearn writes it: {where}: {first['msg'][:200]}"
-            )
+            where, fault = first_fault(error)
+            self.problems.append(f"the evaluation is not as robolearn writes it: {where}: {fault[:200]}")
             return {}
         return found
 

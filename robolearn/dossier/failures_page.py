@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from robolearn.config import first_fault
 from robolearn.errors import DataError
 
 DRAWN = 20  # failed episodes with a picture; the table has all
@@ -42,8 +43,8 @@ def _read(data: Mapping[str, Any]) -> _Failures:
     try:
         return _Failures.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise DataError(f"failures.json: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        place, fault = first_fault(error)
+        raise DataError(f"failures.json: {place}: {fault}.") from None
 
 
 def failure_items(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from robolearn.config import first_fault
 from robolearn.errors import DataError
 from robolearn.learn.sweep import region_text
 
@@ -61,8 +62,8 @@ def read_sweep(data: Mapping[str, Any]) -> SweepData:
     try:
         return SweepData.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise DataError(f"sweep.json: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        place, fault = first_fault(error)
+        raise DataError(f"sweep.json: {place}: {fault}.") from None
 
 
 def sweep_items(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rich.text import Text as RichText
 
 from robolearn import keys
+from robolearn.config import first_fault
 from robolearn.errors import BundleError
 from robolearn.files.printable import printable
 from robolearn.files.reading import KIB, MIB, read_regular
@@ -132,9 +133,8 @@ class Manifest(_Closed):
             check_depth(data)
             return cls.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            field = ".".join(str(part) for part in first["loc"])[:200] or "manifest"
-            what = printable(f"{field}: {first['msg']}"[:500])
+            field, fault = first_fault(error)
+            what = printable(f"{field or 'manifest'}: {fault}"[:500])
         except ValueError as error:
             what = str(error)
         raise BundleError(f"{where}: manifest.json: {what}. This robolearn reads {SCHEMA}.")

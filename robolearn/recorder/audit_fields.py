@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from robolearn.config import first_fault
+
 
 class _Open(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
@@ -165,6 +167,6 @@ def fields_fault(kind: Any, fields: Any) -> str:
     try:
         model.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])[:200]}: {first['msg'][:200]}"
+        place, fault = first_fault(error)
+        return f"{place}: {fault[:200]}"
     return ""

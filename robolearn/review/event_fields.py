@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from robolearn.config import first_fault
 from robolearn.files.printable import printable
 from robolearn.robots.schema import JOINTS_MAX
 
@@ -224,7 +225,6 @@ def malformed(record: dict[str, Any]) -> str:
             ):
                 return "fields.now_s: Field required"
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:200]
-        return f"{printable(place)}: {first['msg']}"
+        place, fault = first_fault(error)
+        return f"{printable(place)}: {fault}"
     return ""
