@@ -19,7 +19,7 @@ import numpy as np
 import robolearn as rl
 from robolearn.learn import folder
 from robolearn.learn.disparity import paired
-from robolearn.learn.evaluate import chunk_steps, control_period, play_episodes
+from robolearn.learn.evaluate import control_periods, play_episodes
 from robolearn.learn.run import open_run
 from robolearn.robots import load_robot
 from robolearn.sim.plant import Plant, load_plant
@@ -39,11 +39,7 @@ def trained(task: str, run_dir: Path, **options: Any) -> Any:
 def played(run: Any, plant: Plant, episodes: int) -> dict[str, np.ndarray]:
     """Figures of every episode of a run's policy on a plant, [episodes] each."""
     env, actor = run.plant_env(plant, episodes), run.actor()
-
-    def one(carry: Any, _: None) -> Any:
-        return control_period(env, carry, lambda state: env.step(state, actor(state.obs)))
-
-    chunk = jax.jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
+    chunk = jax.jit(lambda carry: control_periods(env, carry, lambda s: env.step(s, actor(s.obs))))
     return play_episodes(env, chunk, episodes, SEED)
 
 

@@ -51,30 +51,34 @@ class Driver:
         if now_s < self._free_s or self._waiting is not None:
             return
         if self._grasps and self._under_way is not None and not self.hand.outcome:
-            wish = self._plan.next(target_m, measured_m, now_s)
-            if wish is not None and type(wish) is not type(self._under_way) and self._ros.driver == "franka":
+            motion = self._plan.next(target_m, measured_m, now_s)
+            if (
+                motion is not None
+                and type(motion) is not type(self._under_way)
+                and self._ros.driver == "franka"
+            ):
                 self.hand.stop()
                 self._free_s = now_s + CALL_S
             return
         if isinstance(self._under_way, Move) and self.hand.outcome == "blocked":
             self._plan.failed()
-        wish = self._plan.next(target_m, measured_m, now_s)
-        if wish is None:
+        motion = self._plan.next(target_m, measured_m, now_s)
+        if motion is None:
             return
-        self._plan.sent(wish, now_s)
+        self._plan.sent(motion, now_s)
         self.sent += 1
-        self._waiting, self._under_way = (now_s + CALL_S, wish), wish
+        self._waiting, self._under_way = (now_s + CALL_S, motion), motion
         self._free_s = now_s + (CALL_S if self._grasps else GOAL_PERIOD_S)
-        self._is_grasp = isinstance(wish, Grasp)
+        self._is_grasp = isinstance(motion, Grasp)
 
     def step(self, now_s: float, dt_s: float, measured_m: float) -> float:
         """The drive's set point, m."""
         from robolearn_ros.gripper_plan import Move
 
         if self._waiting is not None and now_s >= self._waiting[0]:
-            wish = self._waiting[1]
-            width = wish.width_m if isinstance(wish, Move) else 0.0
-            holds = not isinstance(wish, Move) or not self._grasps
+            motion = self._waiting[1]
+            width = motion.width_m if isinstance(motion, Move) else 0.0
+            holds = not isinstance(motion, Move) or not self._grasps
             self.hand.begin(width, self._ros.speed_m_s, self._ros.force_n, grasp=holds)
             self._waiting = None
         return self.hand.step(dt_s, measured_m)

@@ -24,7 +24,7 @@ from mujoco.mjx.third_party.mujoco_warp._src.collision_core import create_collis
 from mujoco.mjx.third_party.mujoco_warp._src.types import BroadphaseType
 
 import robolearn
-from robolearn.env.task import Task, load_task, task_names
+from robolearn.env.task import has_expert, load_task, task_names
 from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
@@ -71,15 +71,11 @@ def _play(env: VecEnv, periods: int, state: EnvState, player: jax.Array, key: ja
     def one(state: EnvState, key: jax.Array) -> tuple[EnvState, None]:
         drawn = jax.random.uniform(key, size, minval=-1.0)
         action = jnp.where(player == 0, drawn, stays)
-        if _has_expert(env):
+        if has_expert(env.task):
             action = jnp.where(player == 2, env.expert(state), action)
         return env.step(state, action), None
 
     return jax.lax.scan(one, state, jax.random.split(key, periods))[0]
-
-
-def _has_expert(env: VecEnv) -> bool:
-    return type(env.task).expert is not Task.expert
 
 
 class Near:

@@ -67,7 +67,7 @@ def tasks_show(task: Task) -> None:
     for table in (slots, rewards, drawn, action):
         out.print(table)
         out.print()
-    out.print(f"An expert to imitate: {'yes' if type(shown).expert is not tasks.Task.expert else 'no'}.")
+    out.print(f"An expert to imitate: {'yes' if tasks.has_expert(shown) else 'no'}.")
 
 
 def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:

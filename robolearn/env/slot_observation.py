@@ -39,6 +39,13 @@ def split_slots(observation: Any, slots: Sequence[Slot]) -> dict[str, Any]:
     return values
 
 
+def measured_and_goal(task: Task[Any], observation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measured slots and goal slots, by name, of observations that begin with the task's slots and goal slots."""
+    values = split_slots(observation, (*task.slots, *task.goal_slots))
+    goal = {slot.name: values.pop(slot.name) for slot in task.goal_slots}
+    return values, goal
+
+
 def measured_expert(env: VecEnv) -> Callable[[EnvState], Array]:
     """The task's expert on what a robot can measure: a state -> action [N, A].
 
@@ -49,8 +56,7 @@ def measured_expert(env: VecEnv) -> Callable[[EnvState], Array]:
     task = env.task
 
     def act(state: EnvState) -> Array:
-        measured = split_slots(state.obs, task.slots + task.goal_slots)
-        goal = {slot.name: measured.pop(slot.name) for slot in task.goal_slots}
+        measured, goal = measured_and_goal(task, state.obs)
         advice = jax.vmap(lambda *seen: task.expert(task.estimate(seen[0]), *seen[1:]))(
             measured, state.memory, goal
         )

@@ -251,6 +251,11 @@ def _unknown_task(name: str, robot: str, own: bool, tasks: list[str]) -> str:
     return f"Unknown task '{name}'.{hint} A task is ROBOT/TASK.{robots} Tasks: {', '.join(tasks)}."
 
 
+def has_expert(task: Task[Any]) -> bool:
+    """Whether somebody wrote an expert for this task."""
+    return type(task).expert is not Task.expert
+
+
 def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
     """The task `robot/task`, its defaults changed by config, group by group.
 

@@ -12,12 +12,10 @@ from flwr.clientapp import ClientApp
 from robolearn import __version__
 from robolearn.fleet.messages import UPDATE, VECTOR, array_in, content, request_in
 from robolearn.fleet.rounds import PROTOCOL, Request
-from robolearn.fleet.settings import Federation, Folder
+from robolearn.fleet.settings import SITE_VARIABLE, Federation, Folder
 from robolearn.fleet.site_policy import SiteRefuses
 from robolearn.fleet.vector import clipped
 from robolearn.fleet.work import work_of
-
-SITE_VARIABLE = "ROBOLEARN_SITE"  # the site's folder, set by `robolearn federate site`
 
 app = ClientApp()
 

@@ -29,11 +29,10 @@ import psutil
 
 from robolearn.errors import MissingDependency, RobolearnError
 from robolearn.files.writing import replace_file
-from robolearn.fleet.settings import Folder
+from robolearn.fleet.settings import FEDERATION_VARIABLE, NODES_FILE, SITE_VARIABLE, Folder
 
 FLOWER = "1.42.0"  # of other versions neither the options nor the functions that the site wraps are known
 TOKEN = "ROBOLEARN_FLOWER"
-NODES_FILE = "nodes.json"
 LINK = "federation"  # what Flower's own config calls the server
 _ENDING_S = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -188,7 +187,7 @@ def start_server(folder: Folder, more: Mapping[str, str] | None = None) -> Flowe
     if not (folder / "flower.db").exists():  # a new server knows no node
         (folder / NODES_FILE).unlink(missing_ok=True)
     write_config(home, federation.address, folder / "ca.crt")
-    env = environment(home, {"ROBOLEARN_FEDERATION": str(folder.path), **(more or {})})
+    env = environment(home, {FEDERATION_VARIABLE: str(folder.path), **(more or {})})
     return FlowerProcess(command, env, folder / "server.log")
 
 
@@ -203,7 +202,7 @@ def start_site(folder: Folder, more: Mapping[str, str] | None = None, retries: i
         f"#!{sys.executable}\nfrom robolearn.fleet.guard import main\n\nmain()\n",
         mode=0o755,
     )
-    env = environment(home, {"ROBOLEARN_SITE": str(folder.path), **(more or {})})
+    env = environment(home, {SITE_VARIABLE: str(folder.path), **(more or {})})
     env["PATH"] = os.pathsep.join([str(shim.parent), env["PATH"]])
     command = [
         program("flower-supernode"),

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from robolearn.errors import MissingDependency
-from robolearn.fleet.settings import Folder
+from robolearn.fleet.settings import SITE_VARIABLE, Folder
 from robolearn.fleet.site_policy import SitePolicy, SiteRefuses
 
 _WRAPPED = ("pull_task_input", "install_from_fab", "push_message")
@@ -23,7 +23,7 @@ def main() -> None:
     from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
     from flwr.supernode.runtime import run_clientapp as runtime
 
-    guard(runtime, Folder(os.environ["ROBOLEARN_SITE"]))
+    guard(runtime, Folder(os.environ[SITE_VARIABLE]))
     flwr_clientapp()
 
 

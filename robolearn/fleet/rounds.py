@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 
 from robolearn import __version__
 from robolearn.errors import ConfigError, RobolearnError
+from robolearn.files.utc import utc_now
 from robolearn.files.writing import append_line, replace_file
 from robolearn.fleet.aggregate import ServerStep, combine
 from robolearn.fleet.privacy import Ledger, read_ledger
@@ -127,7 +127,7 @@ class Rounds:
 
     def note(self, record: dict[str, Any]) -> None:
         """Add a line to the record."""
-        line = {"utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **record}
+        line = {"utc": utc_now(), **record}
         append_line(self.folder / ROUNDS_FILE, json.dumps(line).encode())
 
     def _path(self, number: int) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from robolearn.errors import RobolearnError
 from robolearn.fleet import engine
 from robolearn.fleet.rounds import Rounds
-from robolearn.fleet.settings import Folder
+from robolearn.fleet.settings import NODES_FILE, Folder
 from robolearn.fleet.setup import site_keys
 
 OUTCOME_FILE = "outcome.json"
@@ -48,7 +48,7 @@ def prepare(folder: Folder, sites: int | None = None, wait_s: float = 300.0) -> 
 def _connected(folder: Folder) -> set[str]:
     """The sites that are connected; none while the server is still starting."""
     federation = folder.federation()
-    if not engine.listens(federation.host, federation.port) or not (folder / engine.NODES_FILE).is_file():
+    if not engine.listens(federation.host, federation.port) or not (folder / NODES_FILE).is_file():
         return set()
     return engine.online(folder)
 

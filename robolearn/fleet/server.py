@@ -15,11 +15,10 @@ from robolearn.errors import RobolearnError
 from robolearn.files.writing import replace_file
 from robolearn.fleet.messages import UPDATE, VECTOR, array_in, content, wire_bytes
 from robolearn.fleet.rounds import Answer, Exchange, Request, Rounds, run_rounds
-from robolearn.fleet.settings import Federation, Folder
+from robolearn.fleet.settings import FEDERATION_VARIABLE, NODES_FILE, Federation, Folder
 from robolearn.fleet.vector import Vector
 
-FEDERATION_VARIABLE = "ROBOLEARN_FEDERATION"  # the coordinator's folder, set by `robolearn federate server`
-NODES_FILE, OUTCOME_FILE = "nodes.json", "outcome.json"
+OUTCOME_FILE = "outcome.json"
 
 app = ServerApp()
 

@@ -17,6 +17,9 @@ from robolearn.errors import ConfigError
 from robolearn.fleet.aggregate import Rule
 
 FEDERATION_FILE, SITE_FILE = "federation.yaml", "site.yaml"
+NODES_FILE = "nodes.json"  # {node id: pseudonym} of the sites that the server knows
+# Set for Flower's processes by `robolearn federate`: the coordinator's folder, and the site's.
+FEDERATION_VARIABLE, SITE_VARIABLE = "ROBOLEARN_FEDERATION", "ROBOLEARN_SITE"
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import rfc8785
 
 from robolearn.errors import RobolearnError
+from robolearn.files.utc import utc_now
 from robolearn.files.writing import append_line
 
 MESSAGES_FILE = "messages.jsonl"
@@ -67,7 +67,7 @@ class SitePolicy:
         lines = self._path.read_bytes().splitlines() if self._path.is_file() else []
         entry = {
             "seq": len(lines),
-            "utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "utc": utc_now(),
             "run": run,
             "round": number,
             "answers": answers,

@@ -10,13 +10,13 @@ import importlib
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from robolearn.errors import ConfigError
+from robolearn.files.utc import utc_now
 from robolearn.files.writing import append_line, replace_file
 from robolearn.fleet.rounds import ROUNDS_FILE, Request
 from robolearn.fleet.settings import Federation, Folder, SiteSettings
@@ -91,7 +91,7 @@ def train_round(folder: Folder, vector: Vector, request: Request) -> Vector:
     np.savez(data, *trainer.kept())
     replace_file(folder / STATE_FILE, data.getvalue(), mode=0o600)
     own = {
-        "utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "utc": utc_now(),
         "round": request.round,
         "success_while_training": metrics["success"],
         "episodes": metrics["episodes"],

@@ -83,12 +83,8 @@ def evaluate_steps(
     observations: EpisodeObservations | None = None,
 ) -> Evaluation:
     """As `evaluate`, of whatever takes a state of the VecEnv to the next one."""
-
-    def one(carry: Carry, _: None) -> tuple[Carry, Emitted]:
-        kept = {"filmed": clips is not None, "observed": observations is not None}
-        return control_period(env, carry, advance, **kept)
-
-    chunk = jit(lambda carry: jax.lax.scan(one, carry, length=chunk_steps(env)))
+    kept = {"filmed": clips is not None, "observed": observations is not None}
+    chunk = jit(lambda carry: control_periods(env, carry, advance, **kept))
     rows = play_episodes(
         env, chunk, episodes, seed, progress=progress, clips=clips, observations=observations
     )
@@ -147,6 +143,17 @@ def play_episodes(
 def _begin(env: Any, state: Any) -> Carry:
     """What is carried from one control period to the next: the state, peaks, return and conditions so far."""
     return state, _figures(env, state, None), jnp.zeros(env.num_envs), _conditions(env, state)
+
+
+def control_periods(
+    env: Any, carry: Carry, advance: Callable[[Any], Any], *, filmed: bool = False, observed: bool = False
+) -> tuple[Carry, Emitted]:
+    """`chunk_steps` control periods, for `play_episodes`; what each emits stacked as [T, N]."""
+
+    def one(kept: Carry, _: None) -> tuple[Carry, Emitted]:
+        return control_period(env, kept, advance, filmed=filmed, observed=observed)
+
+    return jax.lax.scan(one, carry, length=chunk_steps(env))
 
 
 def control_period(

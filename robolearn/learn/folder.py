@@ -23,7 +23,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ import jax
 from robolearn import __version__
 from robolearn.config import load_config
 from robolearn.errors import ConfigError, unknown
+from robolearn.files.utc import utc_now
 from robolearn.files.writing import replace_file
 from robolearn.learn.gates import FREE
 from robolearn.learn.train_config import TrainConfig
@@ -140,7 +140,7 @@ def begin(run_dir: Path, config: TrainConfig, sizes: dict[str, int]) -> None:
 def end(run_dir: Path, outcome: str) -> None:
     """Add how this start ended to run.json."""
     record = read_record(run_dir)
-    record["starts"][-1] |= {"ended_utc": _now()}
+    record["starts"][-1] |= {"ended_utc": utc_now()}
     write_whole(run_dir / RECORD, json.dumps(record | {"outcome": outcome}, indent=2) + "\n")
 
 
@@ -166,7 +166,7 @@ def write_whole(path: Path, text: str) -> None:
 def provenance() -> dict[str, Any]:
     """When, with what and on what: plain JSON values."""
     return {
-        "started_utc": _now(),
+        "started_utc": utc_now(),
         "robolearn": __version__,
         "git": _git(),
         "python": platform.python_version(),
@@ -181,10 +181,6 @@ def provenance() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _git() -> dict[str, Any] | None:

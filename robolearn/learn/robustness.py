@@ -13,12 +13,12 @@ import numpy as np
 from jax import Array
 
 from robolearn.config import merged
-from robolearn.env.slot_observation import measured_expert, observing_measurements, split_slots
-from robolearn.env.task import Task, load_task
+from robolearn.env.slot_observation import measured_and_goal, measured_expert, observing_measurements
+from robolearn.env.task import Task, has_expert, load_task
 from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.learn import folder
 from robolearn.learn.disparity import Paired, paired
-from robolearn.learn.evaluate import Carry, Emitted, chunk_steps, control_period, play_episodes
+from robolearn.learn.evaluate import Carry, Emitted, control_periods, play_episodes
 from robolearn.learn.evaluation import Evaluation, Progress, Rate, wilson
 from robolearn.learn.shifts import SHIFTS, Shift, shifted
 from robolearn.recorder.hash_chain import plain
@@ -105,15 +105,10 @@ def run_robustness(
     return robustness(task, changed_env, lambda env: _players(env, task, actor), found, progress)
 
 
-def expert_chunk(env: VecEnv, *, filmed: bool = False) -> Chunk:
+def expert_chunk(env: VecEnv) -> Chunk:
     """Some control periods under the expert on measured slots, for `play_episodes`. env: see `measured_expert`."""
     act = measured_expert(env)
-    return jit(lambda carry: _periods(env, carry, lambda s: env.step(s, act(s)), filmed=filmed))
-
-
-def has_expert(task: Task[Any]) -> bool:
-    """Whether somebody wrote an expert for this task."""
-    return type(task).expert is not Task.expert
+    return jit(lambda carry: control_periods(env, carry, lambda s: env.step(s, act(s))))
 
 
 def write_robustness(found: Robustness, target: Path, prefix: str = "") -> Path:
@@ -127,28 +122,18 @@ def _players(env: VecEnv, task: Task[Any], actor: Callable[[Array], Array]) -> t
     """Policy and expert, one program for both: compiling takes longer than playing."""
 
     def policy(state: EnvState) -> Array:
-        measured = split_slots(state.obs, (*task.slots, *task.goal_slots))
-        goal = {slot.name: measured.pop(slot.name) for slot in task.goal_slots}
+        measured, goal = measured_and_goal(task, state.obs)
         return actor(jax.vmap(task.observe)(measured, state.memory, goal))
 
     if not has_expert(task):
-        return jit(lambda carry: _periods(env, carry, lambda s: env.step(s, policy(s)))), None
+        return jit(lambda carry: control_periods(env, carry, lambda s: env.step(s, policy(s)))), None
     expert = measured_expert(env)
 
     @jit
     def chunk(carry: Carry, guided: Array) -> tuple[Carry, Emitted]:
-        return _periods(env, carry, lambda s: env.step(s, jax.lax.cond(guided, expert, policy, s)))
+        return control_periods(env, carry, lambda s: env.step(s, jax.lax.cond(guided, expert, policy, s)))
 
     return lambda carry: chunk(carry, np.False_), lambda carry: chunk(carry, np.True_)
-
-
-def _periods(
-    env: VecEnv, carry: Carry, advance: Callable[[EnvState], EnvState], *, filmed: bool = False
-) -> tuple[Carry, Emitted]:
-    def one(kept: Carry, _: None) -> tuple[Carry, Emitted]:
-        return control_period(env, kept, advance, filmed=filmed)
-
-    return jax.lax.scan(one, carry, length=chunk_steps(env))
 
 
 def _row(shift: Shift | None, own: np.ndarray, expert: np.ndarray | None) -> Row:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from robolearn.learn.evaluate import Carry, Emitted, chunk_steps, control_period, play_episodes
+from robolearn.learn.evaluate import Carry, Emitted, control_periods, play_episodes
 from robolearn.learn.learner import Policy
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.jit import jit
@@ -58,11 +58,7 @@ class Selection:
             @jit
             def chunk(carry: Carry, arrays: Any) -> tuple[Carry, Emitted]:
                 act = policy._replace(arrays=arrays).act
-
-                def one(kept: Carry, _: None) -> tuple[Carry, Emitted]:
-                    return control_period(env, kept, lambda state: env.step(state, act(state.obs)))
-
-                return jax.lax.scan(one, carry, length=chunk_steps(env))
+                return control_periods(env, carry, lambda state: env.step(state, act(state.obs)))
 
             self._chunk = chunk
         arrays = jax.device_get(policy.arrays)

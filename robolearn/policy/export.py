@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from jax2onnx import to_onnx
 
 from robolearn import __version__
 from robolearn.errors import BundleError
+from robolearn.files.utc import utc_now
 from robolearn.policy.bundle import SCHEMA, Code, Manifest, Ood, PolicyBundle, write_bundle
 from robolearn.policy.card import model_card
 from robolearn.policy.ood import DEVIATIONS_MAX, OUTPUT, OodModel
@@ -75,7 +75,7 @@ def export_policy(
         training=_plain(training),
         evaluation=_plain(evaluation),
         code=Code(version=__version__, git_commit=_git_commit()),
-        created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created_utc=utc_now(),
         digests={},
         calibration=None if task.robot.calibration is None else task.robot.calibration.summary(),
         ood=None if ood is None else Ood(**ood.summary()),

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from robolearn.env.naming import split_task
-from robolearn.env.slot_observation import observing_measurements
-from robolearn.env.task import load_task
+from robolearn.env.slot_observation import measured_expert, observing_measurements
+from robolearn.env.task import has_expert, load_task
 from robolearn.env.vec_env import VecEnv
 from robolearn.errors import ConfigError, TaskError, unknown
 from robolearn.learn import folder
 from robolearn.learn.audit import record_evaluation, record_result
 from robolearn.learn.clips import EpisodeClips
-from robolearn.learn.evaluate import evaluate, evaluate_expert, play_episodes, summarise
+from robolearn.learn.evaluate import evaluate, evaluate_expert, evaluate_steps
 from robolearn.learn.evaluate_bundle import bundle_chunk, bundle_env, evaluate_bundle
 from robolearn.learn.evaluation import Evaluation, Progress
 from robolearn.learn.observations import EpisodeObservations
 from robolearn.learn.robustness import (
     Robustness,
     expert_chunk,
-    has_expert,
     robustness,
     run_robustness,
     write_robustness,
@@ -175,9 +174,10 @@ def _evaluate_expert(
     if policy == PRIVILEGED:
         result = evaluate_expert(env, episodes, seed, progress=progress, clips=clips)
     else:
-        chunk = expert_chunk(env, filmed=clips is not None)
-        rows = play_episodes(env, chunk, episodes, seed, progress=progress, clips=clips)
-        result = summarise(env, rows, seed)
+        act = measured_expert(env)
+        result = evaluate_steps(
+            env, lambda s: env.step(s, act(s)), episodes, seed, progress=progress, clips=clips
+        )
     if target is None:
         return Evaluated(result, [], env, clips, Path("."), f"{policy}-")
     written = write_results(result, {"policy": policy}, target, f"{policy}-")

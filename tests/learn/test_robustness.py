@@ -9,11 +9,11 @@ import pytest
 
 from robolearn.config import merged
 from robolearn.env.slot_observation import measured_expert, observing_measurements
-from robolearn.env.task import load_task, task_classes
+from robolearn.env.task import has_expert, load_task, task_classes
 from robolearn.env.vec_env import VecEnv, make
 from robolearn.learn import robustness as plays
 from robolearn.learn.evaluate import evaluate
-from robolearn.learn.robustness import TRAINED, has_expert, run_robustness
+from robolearn.learn.robustness import TRAINED, run_robustness
 from robolearn.learn.shifts import SHIFTS, shifted
 
 BY_NAME = {shift.name: shift for shift in SHIFTS}

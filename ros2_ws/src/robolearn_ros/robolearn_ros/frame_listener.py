@@ -43,7 +43,7 @@ class FrameListener:
         t, q, stamp = one.transform.translation, one.transform.rotation, one.header.stamp
         self._tree.add(
             one.header.frame_id, one.child_frame_id, np.array([t.x, t.y, t.z]), np.array([q.w, q.x, q.y, q.z]),
-            stamp.sec + stamp.nanosec / 1e9, static=static,
+            _seconds(stamp), static=static,
         )  # fmt: skip
 
     def transform(
@@ -52,6 +52,10 @@ class FrameListener:
         """A stamped pose in the target frame; a stamp of zero means the newest transform. Raises ConfigError."""
         if not self.available:
             raise ConfigError(MISSING)
-        stamp = header.stamp.sec + header.stamp.nanosec / 1e9
+        stamp = _seconds(header.stamp)
         with self._lock:
             return self._tree.transform(position_m, orientation, header.frame_id, target, stamp or None)
+
+
+def _seconds(stamp: Any) -> float:
+    return stamp.sec + stamp.nanosec / 1e9

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from rclpy.node import Node
 
 from robolearn.robots import Robot
-from robolearn_ros.goals import ACTION, PACKAGE, Goals, Served
+from robolearn_ros.goals import ACTION, Goals, Served
+from robolearn_ros.own_messages import PACKAGE, built
 from robolearn_ros.sources import Sources
 
 
 def goal_action(node: Node, robot: Robot, inputs: Sources, served: Served) -> Goals:
     """Goals, with the action where its package is built; that it is not is said once."""
-    if importlib.util.find_spec(PACKAGE) is None:
+    if not built():
         node.get_logger().info(
             f"No action {ACTION}: the package {PACKAGE} is not built. Goals come by topic."
         )

@@ -16,7 +16,6 @@ import numpy as np
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
 
-PACKAGE = "robolearn_interfaces"
 ACTION = "robolearn/reach_goal"
 TOLERANCE_M, HOLD_S, TIMEOUT_S = 0.02, 0.5, 30.0  # where a goal says 0
 STOPPED = ("stopping", "stopped")

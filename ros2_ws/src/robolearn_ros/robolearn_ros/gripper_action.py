@@ -12,7 +12,7 @@ from rclpy.node import Node
 
 from robolearn.robots import Gripper
 from robolearn_ros.gripper_driver import finger_width, interface_of
-from robolearn_ros.gripper_plan import Grasp, Wish
+from robolearn_ros.gripper_plan import Grasp, Motion
 
 PERIOD_S = 0.1  # between two goals: a controller on a serial line takes no more
 _REPLACED = (GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED)
@@ -43,12 +43,12 @@ class ActionDriver:
         self.problem = "" if found else f"no action server for {self._name}"
         return found
 
-    def send(self, wish: Wish) -> bool:
+    def send(self, motion: Motion) -> bool:
         """Send a goal."""
         if not self.ready():
             return False
         goal = GripperCommand.Goal()
-        goal.command.position = self._fingers.position(0.0 if isinstance(wish, Grasp) else wish.width_m)
+        goal.command.position = self._fingers.position(0.0 if isinstance(motion, Grasp) else motion.width_m)
         goal.command.max_effort = self._force_n
         self._sent_s, self._number = time.monotonic(), self._number + 1
         number = self._number

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from robolearn.errors import ConfigError, unknown
 from robolearn.robots import Gripper
 from robolearn.robots.schema import GripperInterface
-from robolearn_ros.gripper_plan import FingerWidth, Wish
+from robolearn_ros.gripper_plan import FingerWidth, Motion
 
 # kind: module, class, the package of its messages, and where that comes from
 _DRIVERS = {
@@ -40,7 +40,7 @@ class GripperDriver(Protocol):
         """Whether the gripper's driver has been found."""
         ...
 
-    def send(self, wish: Wish) -> bool:
+    def send(self, motion: Motion) -> bool:
         """Begin a command; False where it cannot be sent now."""
         ...
 

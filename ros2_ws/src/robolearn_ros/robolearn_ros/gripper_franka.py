@@ -12,7 +12,7 @@ from std_srvs.srv import Trigger
 
 from robolearn.robots import Gripper
 from robolearn_ros.gripper_driver import interface_of
-from robolearn_ros.gripper_plan import Grasp, Wish
+from robolearn_ros.gripper_plan import Grasp, Motion
 
 
 class FrankaDriver:
@@ -50,24 +50,24 @@ class FrankaDriver:
         self.problem = f"{self._ros.command} lacks {', '.join(lacking)}" if lacking else ""
         return not lacking
 
-    def send(self, wish: Wish) -> bool:
+    def send(self, motion: Motion) -> bool:
         """Send a goal, or stop what is under way so that a later call can."""
         if not self.ready():
             return False
         if self._under_way is not None:
-            if self._under_way is not type(wish):
+            if self._under_way is not type(motion):
                 self._stopping = True
                 self._stop.call_async(Trigger.Request()).add_done_callback(self._stopped)
             return False
-        self._under_way = type(wish)
-        if isinstance(wish, Grasp):
+        self._under_way = type(motion)
+        if isinstance(motion, Grasp):
             # Whatever is there is to be held: any opening counts as success.
             goal: Any = GraspAction.Goal(width=0.0, speed=self._ros.speed_m_s, force=self._ros.force_n)
             goal.epsilon.inner, goal.epsilon.outer = self._width_max_m, self._width_max_m
             sending = self._grasp.send_goal_async(goal)
         else:
             sending = self._move.send_goal_async(
-                MoveAction.Goal(width=wish.width_m, speed=self._ros.speed_m_s)
+                MoveAction.Goal(width=motion.width_m, speed=self._ros.speed_m_s)
             )
         sending.add_done_callback(self._accepted)
         return True

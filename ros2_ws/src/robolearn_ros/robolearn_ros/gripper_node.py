@@ -98,10 +98,10 @@ class GripperNode:
         if self._target_m is None or self._width_m is None or self._stale or self._driver.busy:
             return
         now_s = time.monotonic()
-        wish = self._plan.next(self._target_m, self._width_m, now_s)
-        if wish is not None and self._driver.send(wish):
+        motion = self._plan.next(self._target_m, self._width_m, now_s)
+        if motion is not None and self._driver.send(motion):
             self._counts["sent"] += 1
-            self._plan.sent(wish, now_s)
+            self._plan.sent(motion, now_s)
 
     @property
     def _stale(self) -> bool:

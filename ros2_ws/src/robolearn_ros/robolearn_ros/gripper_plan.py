@@ -28,7 +28,7 @@ class Grasp:
     """Close until something is held."""
 
 
-Wish = Move | Grasp
+Motion = Move | Grasp
 
 
 class GripperPlan:
@@ -37,11 +37,11 @@ class GripperPlan:
     def __init__(self, width_max_m: float, *, grasps: bool):
         """grasps: whether holding is a command of its own; without it a target inside an object holds it."""
         self._width_max_m, self._grasps = width_max_m, grasps
-        self._sent: Wish | None = None
+        self._sent: Motion | None = None
         self._sent_s = self._moved_s = -math.inf
         self._measured_m = math.inf
 
-    def next(self, target_m: float, measured_m: float, now_s: float) -> Wish | None:
+    def next(self, target_m: float, measured_m: float, now_s: float) -> Motion | None:
         """The command that the target asks for; None where the last one still serves. Then call `sent`.
 
         Fingers that stand still although the target is well inside them have met something: that is grasped.
@@ -62,14 +62,14 @@ class GripperPlan:
                 return None
         return Move(target_m)
 
-    def sent(self, wish: Wish, now_s: float) -> None:
+    def sent(self, motion: Motion, now_s: float) -> None:
         """A command is on its way."""
-        if not isinstance(self._sent, Move) or isinstance(wish, Grasp):
+        if not isinstance(self._sent, Move) or isinstance(motion, Grasp):
             self._sent_s = now_s  # of a new motion; those that follow a moving target change nothing
-        self._sent = wish
+        self._sent = motion
 
     def failed(self) -> None:
-        """The last command came to nothing: what the target asks for is commanded anew."""
+        """The last command came to nothing: what the target asks for is commanded again."""
         if isinstance(self._sent, Grasp):
             self._sent = Move(math.inf)
 

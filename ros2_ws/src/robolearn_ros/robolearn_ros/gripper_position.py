@@ -7,7 +7,7 @@ from std_msgs.msg import Float64MultiArray
 
 from robolearn.robots import Gripper
 from robolearn_ros.gripper_driver import finger_width, interface_of
-from robolearn_ros.gripper_plan import Grasp, Wish
+from robolearn_ros.gripper_plan import Grasp, Motion
 from robolearn_ros.messages import qos
 
 
@@ -26,9 +26,9 @@ class PositionDriver:
         """Whether anybody subscribes."""
         return self._out.get_subscription_count() > 0
 
-    def send(self, wish: Wish) -> bool:
+    def send(self, motion: Motion) -> bool:
         """Publish it."""
-        width_m = 0.0 if isinstance(wish, Grasp) else wish.width_m
+        width_m = 0.0 if isinstance(motion, Grasp) else motion.width_m
         position = self._fingers.position(width_m)
         self._out.publish(Float64MultiArray(data=[position] * len(self._fingers.joints)))
         return True

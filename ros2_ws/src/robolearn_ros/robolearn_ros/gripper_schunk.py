@@ -12,7 +12,7 @@ from schunk_gripper_interfaces.srv import GripWithVelocity, MoveToAbsolutePositi
 
 from robolearn.robots import Gripper
 from robolearn_ros.gripper_driver import finger_width, interface_of
-from robolearn_ros.gripper_plan import Grasp, Wish
+from robolearn_ros.gripper_plan import Grasp, Motion
 
 FORCE_MIN_PERCENT, FORCE_MAX_PERCENT = 50, 100
 
@@ -39,17 +39,17 @@ class SchunkDriver:
         self.problem = "" if there else f"no services in {self._ros.command}"
         return there
 
-    def send(self, wish: Wish) -> bool:
+    def send(self, motion: Motion) -> bool:
         """Call a service."""
         if self.busy or not self.ready():
             return False
         self.busy = True
-        if isinstance(wish, Grasp):
+        if isinstance(motion, Grasp):
             request: Any = GripWithVelocity.Request(force=self._percent, velocity=self._ros.speed_m_s)
             calling = self._grip.call_async(request)
         else:
             request = MoveToAbsolutePositionGPE.Request(
-                position=self._fingers.position(wish.width_m), velocity=self._ros.speed_m_s
+                position=self._fingers.position(motion.width_m), velocity=self._ros.speed_m_s
             )
             calling = self._move.call_async(request)
         calling.add_done_callback(self._answered)
