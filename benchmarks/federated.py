@@ -75,7 +75,12 @@ SITES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to average. local: iterations of a site in a round. `central` is one site with the data of all."""
+    """One way to average. local: iterations of a site in a round. `central` is one site with the data of all.
+
+    common: normalisers stay common after imitation (`SiteTrainer.common_statistics`). imitation: fraction of the
+    training that imitates; the task's own without. clip, noise: norm bound of an update, and standard deviation of the
+    noise on the sum of the sites' updates over that bound.
+    """
 
     local: int
     keep_adam: bool = True
@@ -84,20 +89,27 @@ class Recipe:
     restart: bool = False  # the schedule begins anew in each round, as in a plain loop of short trainings
     rule: Rule = "mean"
     average: bool = True  # False: every site for itself
+    common: bool = True
+    imitation: float | None = None
+    clip: float = 1e9
+    noise: float = 0.0
 
 
 RECIPES = {
     "central": Recipe(8),
     "alone": Recipe(8, average=False),
     "restarted": Recipe(8, keep_adam=False, restart=True),
-    "fresh-8": Recipe(8, keep_adam=False),
-    "kept-4": Recipe(4),
-    "kept-8": Recipe(8),
-    "kept-16": Recipe(16),
-    "equal-8": Recipe(8, weights="equal"),
+    "averaged-4": Recipe(4, weights="equal", common=False),
+    "averaged-8": Recipe(8, weights="equal", common=False),
+    "fresh-4": Recipe(4, weights="equal", keep_adam=False),
+    "equal-2": Recipe(2, weights="equal"),
     "equal-4": Recipe(4, weights="equal"),
-    "momentum-8": Recipe(8, momentum=0.5),
-    "median-8": Recipe(8, rule="median"),
+    "equal-8": Recipe(8, weights="equal"),
+    "data-4": Recipe(4),
+    "momentum-4": Recipe(4, weights="equal", momentum=0.5),
+    "median-4": Recipe(4, weights="equal", rule="median"),
+    "imitation-central": Recipe(4, imitation=1.0),
+    "imitation-4": Recipe(4, weights="equal", imitation=1.0),
 }
 
 
@@ -178,7 +190,7 @@ class SimulatedSite(SiteTrainer):
         self.program, self.logits, self.config = program, jnp.asarray(logits, jnp.float32), program.config
         self.env, self._mesh, self._key = program.env, program.mesh, jax.random.key(1000 * seed + number)
         self._learner = program.learner_of(seed)._replace(key=self._key)
-        self.keep_adam, self.keep_env, self.compile_now = True, False, False
+        self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, False, False, True
         self._step = lambda state, _: program.iterate(*state, self.logits)
         self._state = self._fresh = self._episodes(-1)
 
@@ -254,6 +266,7 @@ def run(
     own, norms = [vector] * len(trainers), []
     for trainer in trainers:
         trainer._state, trainer.keep_adam = trainer._fresh, recipe.keep_adam
+        trainer.common_statistics = recipe.common
     if state.is_file():
         with np.load(state) as kept:
             done, vector, own, norms = (
@@ -278,7 +291,10 @@ def run(
         if recipe.average:
             updates = np.stack([new - vector for new in own])
             norms.append([float(np.linalg.norm(update)) for update in updates])
-            vector = server.apply(vector, combine(recipe.rule, updates, norm_max=1e9, weights=weights))
+            update = combine(recipe.rule, updates, norm_max=recipe.clip, weights=weights)
+            noise = np.random.default_rng([done, len(own)]).normal(size=len(update))
+            update = update + recipe.noise * recipe.clip / len(own) * noise
+            vector = server.apply(vector, update)
             own = [vector] * len(trainers)
         rates = [round(metrics["success"], 3) for _, metrics in found]
         print(
@@ -310,12 +326,17 @@ def main() -> int:
     config = train_config(options.task)
     shares = data_shares(options.envs, config.groups)
     weights = np.array(shares, float)
-    programs: dict[int, Program] = {}
+    programs: dict[tuple[int, float | None], Program] = {}
 
-    def site(num_envs: int, logits: np.ndarray, seed: int, number: int) -> SimulatedSite:
-        if num_envs not in programs:
-            programs[num_envs] = Program(site_config(config, options.iterations, {"num_envs": num_envs}))
-        return SimulatedSite(programs[num_envs], logits, seed, number)
+    def site(
+        num_envs: int, logits: np.ndarray, seed: int, number: int, imitation: float | None
+    ) -> SimulatedSite:
+        if (kind := (num_envs, imitation)) not in programs:
+            changes: dict[str, Any] = {"num_envs": num_envs}
+            if imitation is not None:
+                changes["imitation_fraction"] = imitation
+            programs[kind] = Program(site_config(config, options.iterations, changes))
+        return SimulatedSite(programs[kind], logits, seed, number)
 
     judge = None
     for seed in options.seeds:
@@ -326,11 +347,12 @@ def main() -> int:
             )
             if key in read_results()["runs"]:
                 continue
-            if name == "central":
-                trainers = [site(sum(shares), np.log(weights / weights.sum()).astype(np.float32), seed, 9)]
+            if central := name.endswith("central"):
+                union = np.log(weights / weights.sum()).astype(np.float32)
+                trainers = [site(sum(shares), union, seed, 9, recipe.imitation)]
             else:
-                trainers = [site(n, one_site(i), seed, i) for i, n in enumerate(shares)]
-            used = weights if recipe.weights == "data" and name != "central" else np.ones(len(trainers))
+                trainers = [site(n, one_site(i), seed, i, recipe.imitation) for i, n in enumerate(shares)]
+            used = weights if recipe.weights == "data" and not central else np.ones(len(trainers))
             state = ROOT / "runs" / "federated" / f"{key.replace('/', '-').replace(' ', '_')}.npz"
             print(f"{key}: ready after {time.monotonic() - until_s + options.stop_after:.0f} s", flush=True)
             found = run(recipe, used, trainers, options.iterations, state, until_s)

@@ -65,5 +65,16 @@ def holds(message: Message) -> dict[str, Any]:
         told[name] = {key: f"{array.dtype} {list(array.shape)}" for key, array in record.items()}
     for records in (message.content.config_records, message.content.metric_records):
         for name, record in records.items():
-            told[name] = {key: type(value).__name__ for key, value in record.items()}
+            told[name] = {key: _kind(value) for key, value in record.items()}
     return told
+
+
+def _kind(value: Any) -> str:
+    """The type of a setting, and how much of it there is: `2 x bytes, 612304 bytes`."""
+    if isinstance(value, bytes):
+        return f"bytes, {len(value)} bytes"
+    if not isinstance(value, list):
+        return type(value).__name__
+    inner = type(value[0]).__name__ if value else "nothing"
+    size = f", {sum(map(len, value))} bytes" if inner == "bytes" else ""
+    return f"{len(value)} x {inner}{size}"
