@@ -39,8 +39,8 @@ class Privacy(Config):
     def _known(cls, unit: str) -> str:
         if unit == "demonstration":
             raise ValueError(
-                "privacy of one demonstration within a site is not there: it needs every episode's own gradient, clipped, "
-                "in every step of imitation and PPO; the trainer computes a minibatch's. Use unit: site"
+                "privacy of one demonstration within a site is not there: it needs the gradient of every episode by "
+                "itself, clipped, in every step; the trainer computes a minibatch's. Use unit: site"
             )
         if unit != "site":
             raise ValueError(f"unit is '{unit}', expected 'site'")
