@@ -178,6 +178,7 @@ def run_rounds(
         summed, why = exchange.summed, ""
         if federation.secure_aggregation:
             accepted, refused = {}, {one.site: one.error for one in exchange.answers if one.error}
+            why = "The sum was not opened: too few sites lasted to the end. " if summed is None else ""
             if summed is not None and (why := fault_of(summed, federation)):
                 summed = None
         else:

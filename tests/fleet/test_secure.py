@@ -163,6 +163,19 @@ def test_two_of_four_are_too_few_to_open_the_sum():
     assert exchange.summed is None
 
 
+def test_a_sum_that_was_not_opened_fails_the_round(tmp_path):
+    settings = federation()
+    rounds = Rounds(tmp_path)
+    rounds.begin(Layout.of({"w": np.zeros(SIZE, np.float32)}), np.zeros(SIZE, np.float32))
+    grid = Grid(settings, {11: Stage.UNMASK, 33: Stage.UNMASK})
+    with pytest.raises(RoundFailed, match="too few sites lasted to the end. east: node is not there"):
+        run_rounds(
+            rounds, settings, sorted(NODES.values()),
+            lambda vector, request: secure.ask_for_sum(grid, context(), NODES, settings, vector, request),
+        )  # fmt: skip
+    assert rounds.last()[0] == 0
+
+
 def test_two_sites_are_not_asked():
     settings = federation()
     grid = Grid(settings)
