@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,15 @@ def request_in(message: Message) -> Request:
         raise SiteRefuses(
             f"The coordinator asks in a way that this robolearn does not know ({error}). Install the same robolearn."
         ) from error
+
+
+def asked_node(reply: Message, asked: Sequence[Message]) -> int:
+    """The node that a reply answers for. asked: the messages, as sent.
+
+    That a node is gone is said by the server, with its own number as the sender.
+    """
+    sent = {one.metadata.message_id: one.metadata.dst_node_id for one in asked}
+    return sent.get(reply.metadata.reply_to_message_id, reply.metadata.src_node_id)
 
 
 def wire_bytes(message: Message) -> bytes:

@@ -30,7 +30,7 @@ from flwr.server.workflow import SecAggPlusWorkflow
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD
 from flwr.server.workflow.constant import Key as WorkflowKey
 
-from robolearn.fleet.messages import wire_bytes
+from robolearn.fleet.messages import asked_node, wire_bytes
 from robolearn.fleet.rounds import Answer, Exchange, Request, Summed
 from robolearn.fleet.settings import SECURE_SITES_MIN, Federation
 from robolearn.fleet.site_policy import SiteRefuses
@@ -199,7 +199,7 @@ class _Wire:
         self.sent += sum(len(wire_bytes(one)) for one in asked)
         replies = list(self.grid.send_and_receive(asked, timeout=timeout))
         for one in replies:
-            node = one.metadata.src_node_id
+            node = asked_node(one, asked)
             self.received[node] = self.received.get(node, 0) + len(wire_bytes(one))
             if one.has_error():
                 self.errors[node] = str(one.error.reason)

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from robolearn.errors import RobolearnError
 from robolearn.files.writing import replace_file
-from robolearn.fleet.messages import UPDATE, VECTOR, array_in, content, wire_bytes
+from robolearn.fleet.messages import UPDATE, VECTOR, array_in, asked_node, content, wire_bytes
 from robolearn.fleet.rounds import Answer, Exchange, Request, Rounds, run_rounds
 from robolearn.fleet.settings import FEDERATION_VARIABLE, NODES_FILE, Federation, Folder
 from robolearn.fleet.vector import Vector
@@ -68,7 +68,7 @@ def _asking(grid: Grid, _: Context, nodes: Mapping[int, str], federation: Federa
         ]
         sent = sum(len(wire_bytes(message)) for message in messages)
         answers = [
-            _answer(nodes[reply.metadata.src_node_id], reply)
+            _answer(nodes[asked_node(reply, messages)], reply)
             for reply in grid.send_and_receive(messages, timeout=federation.round_timeout_s)
         ]
         missing = set(nodes.values()) - {answer.site for answer in answers}

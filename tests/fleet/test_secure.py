@@ -15,8 +15,9 @@ from flwr.common import bytes_to_ndarray
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 from flwr.supercore.task_identity import TaskIdentity
 
-from robolearn.fleet import secure
-from robolearn.fleet.rounds import Request, RoundFailed, Rounds, run_rounds
+from robolearn.fleet import secure, server
+from robolearn.fleet.messages import UPDATE, content
+from robolearn.fleet.rounds import Request, RoundFailed, Rounds, checked, run_rounds
 from robolearn.fleet.settings import Federation
 from robolearn.fleet.site_policy import SiteRefuses
 from robolearn.fleet.vector import Layout, clipped
@@ -47,10 +48,26 @@ def context():
 
 def carried(message):
     """The message with settings of its own, as after a journey in bytes: Flower gives every site the same record."""
-    content = RecordDict(dict(message.content))
+    records = RecordDict(dict(message.content))
     for name, record in message.content.config_records.items():
-        content[name] = ConfigRecord(dict(record))
-    return Message(content, dst_node_id=message.metadata.dst_node_id, message_type="train", group_id="1")
+        records[name] = ConfigRecord(dict(record))
+    copy = Message(records, dst_node_id=message.metadata.dst_node_id, message_type="train", group_id="1")
+    copy.metadata.__dict__["_message_id"] = message.metadata.message_id
+    return copy
+
+
+def numbered(messages):
+    """As Flower does when it sends."""
+    for number, message in enumerate(messages):
+        message.metadata.__dict__["_message_id"] = f"message {number}"
+        yield message
+
+
+def gone(message):
+    """What Flower answers in place of a node that is gone: with its own number as the sender."""
+    reply = Message(Error(code=1, reason="node is not there"), reply_to=message)
+    reply.metadata.__dict__["_src_node_id"] = 1
+    return reply
 
 
 class Grid:
@@ -64,20 +81,19 @@ class Grid:
 
     def train(self, node):
         def update(vector, request):
-            assert request.round == 1
             return clipped(self.updates[NODES[node]], secure.bound(self.settings, SIZE))
 
         return update
 
     def send_and_receive(self, messages, *, timeout=None):
         replies = []
-        for message in map(carried, messages):
+        for message in map(carried, numbered(messages)):
             node, stage = message.metadata.dst_node_id, message.content[RECORD_KEY_CONFIGS][Key.STAGE]
             if self.lost.get(node) == stage:
                 self.gone.add(node)
             self.tamper(message)
             if node in self.gone:
-                replies.append(Message(Error(code=1, reason="node is not there"), reply_to=message))
+                replies.append(gone(message))
                 continue
             reply = secure.answer(message, self.contexts[node], self.settings, self.train(node))
             self.received.append((stage, reply))
@@ -85,8 +101,8 @@ class Grid:
         return replies
 
 
-def ask(grid, settings, nodes=None):
-    request = Request(1, 0, 4, "layout", settings.digest)
+def ask(grid, settings, nodes=None, number=1):
+    request = Request(number, 0, 4, "layout", settings.digest)
     vector = np.zeros(SIZE, np.float32)
     return secure.ask_for_sum(grid, context(), nodes or NODES, settings, vector, request)
 
@@ -155,6 +171,18 @@ def test_a_site_that_is_lost_in_any_stage_does_not_stop_the_round(stage):
     assert exchange.summed.sites == sites
     np.testing.assert_allclose(exchange.summed.total, expected(sites, settings), atol=1e-5)
     assert {one.site: one.error for one in exchange.answers if one.error} == {"south": "node is not there"}
+
+
+def test_a_site_that_was_lost_in_one_round_is_back_in_the_next_and_another_is_lost():
+    settings = federation()
+    grid = Grid(settings, {22: Stage.COLLECT_MASKED_VECTORS})
+    assert ask(grid, settings).summed.sites == ("east", "south", "west")
+    grid.gone, grid.lost = set(), {33: Stage.COLLECT_MASKED_VECTORS}
+    exchange = ask(grid, settings, number=2)
+    assert exchange.summed.sites == ("east", "north", "west")
+    np.testing.assert_allclose(
+        exchange.summed.total, expected(["east", "north", "west"], settings), atol=1e-5
+    )
 
 
 def test_two_of_four_are_too_few_to_open_the_sum():
@@ -294,3 +322,27 @@ def test_masks_depend_on_every_bit_of_the_seed_at_both_ends():
 def test_settings_that_the_server_could_not_keep_are_refused(changes):
     with pytest.raises(ValueError, match="secure_aggregation needs clip_norm and the rule 'mean'"):
         federation(**changes)
+
+
+class PlainGrid:
+    """Two sites that answer with a step of 1, and one that is gone."""
+
+    def get_node_ids(self):
+        return [11, 22, 33]
+
+    def send_and_receive(self, messages, *, timeout=None):
+        for message in numbered(messages):
+            if message.metadata.dst_node_id == 33:
+                yield gone(message)
+            else:
+                yield Message(content(UPDATE, np.ones(SIZE, np.float32)), reply_to=message)
+
+
+def test_without_masks_too_a_node_that_is_gone_is_named_and_stops_nobody():
+    settings = federation(secure_aggregation=False)
+    ask_plain = server._asking(PlainGrid(), context(), NODES, settings)
+    exchange = ask_plain(np.zeros(SIZE, np.float32), Request(1, 0, 4, "layout", settings.digest))
+    accepted, refused = checked(exchange.answers, SIZE, settings.norm_max)
+    assert sorted(accepted) == ["east", "north"]
+    assert refused == {"south": "node is not there"}
+    assert exchange.missing == ["west"]

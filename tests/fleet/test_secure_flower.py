@@ -22,7 +22,7 @@ def story(tmp_path_factory):
     """Two rounds of four sites, of which south dies while it trains in the second."""
     root = tmp_path_factory.mktemp("secure")
     federation = make_federation(
-        root / "federation", rounds=2, clip_norm=1.0, secure_aggregation=True, round_timeout_s=60.0
+        root / "federation", rounds=2, clip_norm=1.0, secure_aggregation=True, round_timeout_s=100.0
     )
     sites = {
         name: make_site(
