@@ -418,7 +418,7 @@ def noise_table() -> str:
         sites = f"{recipe['clip'] / std:,.0f}" if std else "any"
         told = f"{spent:,.0f}" if math.isfinite(spent) else "none"
         lines.append(f"| {recipe['noise']:g} | {std:.4f} | {told} | {found['mean']:.1%} | {sites} |")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "Nothing is measured yet."
 
 
 def table() -> str:
