@@ -36,15 +36,15 @@ def test_every_stop_is_explained_and_what_the_law_ignores_ranks_last(bundle, log
     assert [bool(stop.why_not) for stop in found.stops] == [False, False, True]
     assert "no decision of this bundle was recorded" in found.stops[2].why_not
     assert found.baseline_decisions == 2 * RECORDED
-    assert found.gap_rad[1] < 2e-6
+    assert found.gap_rad[0] < 2e-6
+    assert found.gap_rad[1] < 1e-3  # where an action is clipped on the way, the integral has a kink
     for stop in found.explained:
         assert stop.rules
         assert (stop.decisions, len(stop.before_s), len(stop.signed)) == (RECORDED, DECISIONS, DECISIONS)
         assert stop.before_s[0] > stop.before_s[-1] > 0.0
-        shares = list(stop.shares.items())
         assert sum(stop.shares.values()) == pytest.approx(1.0)
-        assert stop.shares["joint_velocity"] < 1e-3  # the law does not read it
-        assert {name for name, _ in shares[:2]} <= {"goal_position", "joint_position"}
+        assert max(stop.shares["joint_velocity"], stop.shares["command_position"]) < 1e-3  # not read by the law
+        assert min(stop.shares[name] for name in ("goal_position", "joint_position", "command_velocity")) > 0.05
         assert stop.replaced_rad["joint_velocity"] < 1e-7 < stop.replaced_rad["goal_position"]
 
 
