@@ -131,7 +131,8 @@ def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) 
     sent = np.stack([np.interp(time - lag, time, column) for column in sent.T], 1)
     speed = _slope(sent, time)
     acceleration = _slope(speed, time)
-    inertia, gravity = model_torques(model, robot, sent, speed, acceleration)
+    torques = model_torques(model, robot, sent, speed, acceleration)
+    inertia, gravity = torques.inertia, torques.gravity
     step = np.gradient(time)
     for j in range(n):
         ways = [float(step[sign * speed[:, j] > SIGN_RAD_S].sum()) for sign in (1, -1)]
@@ -144,10 +145,12 @@ def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) 
         )
         coulomb[j] = _fit(terms, error[rows, j])[_TERMS.index("coulomb")]
         if effort is not None:
-            found = _fit(terms, effort[inside][rows, j])
-            in_effort[j] = found[_TERMS.index("coulomb")]
+            felt = effort[inside][rows, j]
+            # A load that changed is no friction: what one at the TCP would take is fitted beside it.
+            carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
+            in_effort[j] = _fit(np.hstack([terms, carried]), felt)[_TERMS.index("coulomb")]
             if gravity[:, j].std() > 0.5:
-                load[j] = found[_TERMS.index("gravity")]
+                load[j] = _fit(terms, felt)[_TERMS.index("gravity")]
     rms = np.sqrt((error**2).mean(0))
     return Features(motion.source, motion.start_utc, coulomb, rms, load, in_effort)
 
@@ -172,19 +175,33 @@ def _fit(terms: Array, values: Array) -> Array:
     return np.linalg.lstsq(terms / scale, values, rcond=1e-8)[0] / scale
 
 
+@dataclass(frozen=True)
+class Torques:
+    """Of the model, each [N, n] Nm. inertia: moves the links (Coriolis included). gravity: holds them.
+
+    weight, weight_inertia: hold a kilogram at the TCP, and move it.
+    """
+
+    inertia: Array
+    gravity: Array
+    weight: Array
+    weight_inertia: Array
+
+
 def model_torques(
     model: mujoco.MjModel, robot: Robot, position: Array, speed: Array, acceleration: Array
-) -> tuple[Array, Array]:
-    """What moves the links (inertia, Coriolis) and what holds them against gravity, each [N, n] Nm, from [N, n].
+) -> Torques:
+    """The model's torques along a motion, [N, n] each. Computed at every tenth sample and interpolated between.
 
-    Computed at every tenth sample and interpolated between.
+    A kilogram is moved by how the joints accelerate; what their speeds add to it is left out.
     """
     data, last = mujoco.MjData(model), len(position) - 1
     rows = np.unique(np.append(np.arange(0, len(position), _EVERY), last))
     joints = [model.joint(name) for name in robot.joint_names]
     at, dofs = [int(j.qposadr[0]) for j in joints], [int(j.dofadr[0]) for j in joints]
-    whole, held = np.empty((len(rows), robot.dof)), np.empty((len(rows), robot.dof))
-    result = np.zeros(model.nv)
+    whole, held, weight, moved = (np.empty((len(rows), robot.dof)) for _ in range(4))
+    result, jacobian, tcp = np.zeros(model.nv), np.zeros((3, model.nv)), model.site("tcp").id
+    up = -np.asarray(model.opt.gravity)
     for i, row in enumerate(rows):
         data.qpos[at], data.qvel[:], data.qacc[:] = position[row], 0.0, 0.0
         mujoco.mj_kinematics(model, data)
@@ -196,11 +213,14 @@ def model_torques(
         mujoco.mj_comVel(model, data)
         mujoco.mj_rne(model, data, 1, result)
         whole[i] = result[dofs]
+        mujoco.mj_jacSite(model, data, jacobian, None, tcp)
+        arm = jacobian[:, dofs]
+        weight[i], moved[i] = arm.T @ up, arm.T @ (arm @ acceleration[row])
 
     def between(values: Array) -> Array:
         return np.stack([np.interp(np.arange(len(position)), rows, column) for column in values.T], 1)
 
-    return between(whole - held), between(held)
+    return Torques(between(whole - held), between(held), between(weight), between(moved))
 
 
 def assess(

@@ -221,7 +221,7 @@ class _Graph:
         found = np.zeros((len(rows), self.size, len(self.step(baseline))))
         for e, row in enumerate(rows):
             delta = row - baseline
-            for i in np.flatnonzero(delta):
+            for i in np.flatnonzero(delta).tolist():
                 for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
                     found[e, i] += weight * delta[i] * self._slope(baseline + node * delta, i)
         start = self.step(baseline)

@@ -1,6 +1,7 @@
 """Friction over the logs: what grows is found on its joint, what all joints share is not taken for wear."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,10 +86,9 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     time = np.arange(0, 20, 0.004)
     sent = FR3.home_rad + 0.3 * np.sin(time[:, None] * np.linspace(0.7, 1.3, 7))
     speed = np.gradient(sent, time, axis=0)
-    inertia, gravity = model_torques(
-        FR3.spec(None).compile(), FR3, sent, speed, np.gradient(speed, time, axis=0)
-    )
-    torque = HEALTHY_NM * np.sign(speed) + 1.5 * speed + inertia + gravity + 0.4
+    acceleration = np.gradient(speed, time, axis=0)
+    model = model_torques(FR3.spec(None).compile(), FR3, sent, speed, acceleration)
+    torque = HEALTHY_NM * np.sign(speed) + 1.5 * speed + model.inertia + model.gravity + 0.4
     rng = np.random.default_rng(0)
     measured = sent - torque / KP + rng.normal(0, 1e-5, sent.shape)
     motion = Motion(
@@ -99,6 +99,10 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     assert found.coulomb_rad * KP == pytest.approx(HEALTHY_NM, rel=0.03)
     assert found.coulomb_nm == pytest.approx(HEALTHY_NM, rel=0.03)
     assert found.gravity[1] == pytest.approx(1.0, abs=0.02)
+    carries = torque + 2.0 * (model.weight + model.weight_inertia)
+    loaded = replace(motion, measured=Stream(time, {"position_rad": measured, "effort": carries}))
+    assert features(loaded, FR3).coulomb_nm == pytest.approx(HEALTHY_NM, rel=1e-3)  # a load is no friction
+    assert features(loaded, FR3).gravity[1] > 1.1
     assert np.isnan(found.gravity[0])  # a vertical axis carries nothing
     short = Motion(
         "short", "", tuple(FR3.joint_names), Stream(time[:9], {"position_rad": sent[:9]}),

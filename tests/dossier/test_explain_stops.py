@@ -43,8 +43,12 @@ def test_every_stop_is_explained_and_what_the_law_ignores_ranks_last(bundle, log
         assert (stop.decisions, len(stop.before_s), len(stop.signed)) == (RECORDED, DECISIONS, DECISIONS)
         assert stop.before_s[0] > stop.before_s[-1] > 0.0
         assert sum(stop.shares.values()) == pytest.approx(1.0)
-        assert max(stop.shares["joint_velocity"], stop.shares["command_position"]) < 1e-3  # not read by the law
-        assert min(stop.shares[name] for name in ("goal_position", "joint_position", "command_velocity")) > 0.05
+        assert (
+            max(stop.shares["joint_velocity"], stop.shares["command_position"]) < 1e-3
+        )  # not read by the law
+        assert (
+            min(stop.shares[name] for name in ("goal_position", "joint_position", "command_velocity")) > 0.05
+        )
         assert stop.replaced_rad["joint_velocity"] < 1e-7 < stop.replaced_rad["goal_position"]
 
 

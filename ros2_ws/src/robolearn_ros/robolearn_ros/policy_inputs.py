@@ -59,8 +59,9 @@ class InputsRecord:
     def take(self, cycle: int, state: State) -> None:
         """What came since the last cycle, and the monitor's state in this one; by the control loop."""
         for message in self.polled.take():
-            if len(message.data) <= NUMBERS_MAX and len(message.layout.dim) == 1:
-                self._kept.append((cycle, message.layout.dim[0].label[:64], list(message.data)))
+            labels = [dimension.label for dimension in message.layout.dim]
+            if len(message.data) <= NUMBERS_MAX and len(labels) == 1:
+                self._kept.append((cycle, labels[0][:64], list(message.data)))
         stopped = self._state is State.RUNNING and state in (State.STOPPING, State.STOPPED)
         self._state = state
         if not stopped:
