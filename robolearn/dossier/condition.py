@@ -143,12 +143,13 @@ def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) 
         terms = np.stack(
             [np.sign(speed[rows, j]), *(column[rows, j] for column in columns), np.ones(int(rows.sum()))], 1
         )
-        coulomb[j] = _fit(terms, error[rows, j])[_TERMS.index("coulomb")]
+        # A load that changed is no friction: what one at the TCP would take is fitted beside it.
+        carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
+        both = np.hstack([terms, carried])
+        coulomb[j] = _fit(both, error[rows, j])[_TERMS.index("coulomb")]
         if effort is not None:
             felt = effort[inside][rows, j]
-            # A load that changed is no friction: what one at the TCP would take is fitted beside it.
-            carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
-            in_effort[j] = _fit(np.hstack([terms, carried]), felt)[_TERMS.index("coulomb")]
+            in_effort[j] = _fit(both, felt)[_TERMS.index("coulomb")]
             if gravity[:, j].std() > 0.5:
                 load[j] = _fit(terms, felt)[_TERMS.index("gravity")]
     rms = np.sqrt((error**2).mean(0))
