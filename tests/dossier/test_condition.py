@@ -101,7 +101,7 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     assert found.gravity[1] == pytest.approx(1.0, abs=0.02)
     carries = torque + 2.0 * (model.weight + model.weight_inertia)
     loaded = replace(motion, measured=Stream(time, {"position_rad": measured, "effort": carries}))
-    assert features(loaded, FR3).coulomb_nm == pytest.approx(HEALTHY_NM, rel=1e-3)  # a load is no friction
+    assert features(loaded, FR3).coulomb_nm == pytest.approx(HEALTHY_NM, rel=5e-3)  # a load is no friction
     assert features(loaded, FR3).gravity[1] > 1.1
     assert np.isnan(found.gravity[0])  # a vertical axis carries nothing
     short = Motion(
