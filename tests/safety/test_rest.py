@@ -7,7 +7,7 @@ from safety_rig import profile_with
 from robolearn.robots import load_robot
 from robolearn.safety.inputs import Reading
 from robolearn.safety.mode_limits import compile_limits
-from robolearn.safety.rest import RestReadings, moving
+from robolearn.safety.rest import RestReadings, came_to_rest, moving
 from robolearn.safety.types import Record
 
 NUMBERS = {
@@ -86,3 +86,17 @@ def test_whether_another_reading_is_where_they_were():
 )
 def test_moving_is_faster_than_standstill(velocity, found):
     assert moving(reading(0, velocity=velocity), LIMITS) is found
+
+
+def test_an_arm_that_rests_after_a_pause_although_it_was_sent_on_is_found_in_full():
+    period, away, still = 0.0078125, 5 * 0.0078125, 0.03125
+    fast = np.array([0.0, -5.5 * still, 0, 0, 0, 0, 0])
+    found = came_to_rest(0.0625, period, fast, reading(0), LIMITS)
+    text = "the arm came to rest while the monitor was away for 62.5 ms"
+    assert found == Record("cycle_gap", 0.0625, away, away - 0.0625, "s", "the monitor's period", text)
+    assert came_to_rest(away, period, fast, reading(0), LIMITS) is None
+    assert came_to_rest(np.nextafter(away, 1.0), period, fast, reading(0), LIMITS) is not None
+    assert came_to_rest(0.0625, period, fast, reading(0, velocity=0.04), LIMITS) is None  # it still moves
+    slow = np.full(7, 5 * still)  # an arm may come to rest from there in time
+    assert came_to_rest(0.0625, period, slow, reading(0), LIMITS) is None
+    assert came_to_rest(0.0625, period, np.nextafter(slow, 1.0), reading(0), LIMITS) is not None
