@@ -46,8 +46,12 @@ class Env(Protocol):
         """The first EnvState, from one key or num_envs keys."""
         ...
 
-    def step(self, state: Any, action: Array) -> Any:
-        """The next EnvState."""
+    def following(self, state: Any) -> Any:
+        """The episodes that come after those of state, for `step`."""
+        ...
+
+    def step(self, state: Any, action: Array, following: Any = None) -> Any:
+        """The next EnvState; episodes that end are followed by those given."""
         ...
 
     def expert(self, state: Any) -> Array:

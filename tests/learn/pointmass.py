@@ -50,7 +50,10 @@ class PointMass:
             key=keys, metrics={"reward/distance": zero},
         )  # fmt: skip
 
-    def step(self, state: PointState, action: jax.Array) -> PointState:
+    def following(self, state: PointState) -> None:
+        """Its restarts are no loop."""
+
+    def step(self, state: PointState, action: jax.Array, following: None = None) -> PointState:
         fresh = state.terminated | state.truncated
         count = jnp.where(fresh, 0, state.step_count) + 1
         velocity = jnp.clip(action, -1.0, 1.0)
