@@ -17,12 +17,12 @@ minutes and writes `docs/results/gpu.json`, of which this page is made.
 NOT_YET = (
     "**Not measured yet**: no machine with a GPU could be had. On paper: [Scaling](../explain/scaling.md)."
 )
-PARITY_TEXT = """`python -m benchmarks.parity --tasks TASK --engines ENGINE --envs N --out docs/results/parity.json`: two
-seconds of the task's expert in both engines, from the same starts with the same drawn physics, on a CPU. *Goal met*: share
-of the environments. *Push*: what constraints push with on the objects or the drawer, mean over time. *Moved*: from
-start to end. They agree where goals are at most 0.10 apart, pushes 10 % of native's (or 0.2 N), motions 10 % of native's
-(or 5 mm): chosen, not derived. With few environments one object that is knocked away in one engine and not in the other
-is more than that. What is not in the table was not run.
+PARITY_TEXT = """`python -m benchmarks.parity --tasks TASK --engines ENGINE --envs N --out docs/results/parity.json`:
+two seconds of the task's expert in both engines, from the same starts with the same drawn physics, on a CPU. *Goal
+met*: share of the environments. *Push*: what constraints push with on the objects or the drawer, mean over time.
+*Moved*: from start to end. They agree where goals are at most 0.10 apart, pushes 10 % of native's (or 0.2 N), motions
+10 % of native's (or 5 mm): chosen, not derived. With few environments one object that is knocked away in one engine and
+not in the other is more than that. What is not in the table was not run.
 """
 
 
