@@ -300,7 +300,9 @@ app.command(rich_help_panel=INTEGRATOR)(init_cell)
 @app.command(rich_help_panel=SAFETY)
 def review(
     log: Annotated[Path, typer.Argument(help="A safety log, or a folder with several of them.")],
-    report: Annotated[Path | None, typer.Option(help="Report to write (default: LOG/report.html).")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Report to write (default: LOG/report.html).")
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="Replay with another safety profile, to see what it would have done.")
     ] = None,
@@ -339,7 +341,7 @@ def review(
 
     if is_log_folder(log):
         if report is not None or profile is not None:
-            raise LogError("--report and --profile are for one session: name its folder.")
+            raise LogError("--output and --profile are for one session: name its folder.")
         sessions = review_sessions(
             log,
             public_key=key,

@@ -1,6 +1,6 @@
 """Which process of a cell may publish, subscribe and call what: the rights that an SROS 2 keystore is made of.
 
-One enclave per process. Whoever is not in the table has no key, and takes no part at all. What an enclave may not do
+One enclave per process. A process that is not in the table has no key and cannot take part. What an enclave may not do
 the others refuse, whatever the process tries.
 """
 

@@ -34,7 +34,7 @@ def view(
     """Show episodes of `robot/task` in a window, or write them to output and return it.
 
     policy: `zero`, `random`, `expert` or the path of a bundle. Without a display and without output, the video goes to
-    ROBOT-TASK.mp4 in the working directory. progress: told of the pictures of a video.
+    ROBOT-TASK.mp4 in the working directory. progress: receives the count of rendered frames.
     Raises ConfigError for fewer than one episode or another ending than .mp4, TaskError, BundleError, PhysicsError.
     """
     if episodes < 1:

@@ -106,7 +106,9 @@ class Client:
         """Until the monitor runs: it refuses until it has heard of all others, and after a stop it needs a reset."""
         deadline = time.monotonic() + 60.0
         while (state := self.state()) != "running":
-            answer = self.operate("reset", "the test goes on") if state == "stopped" else self.operate("start")
+            answer = (
+                self.operate("reset", "the test goes on") if state == "stopped" else self.operate("start")
+            )
             assert time.monotonic() < deadline, (state, answer.text)
             assert not answer.accepted or answer.operator_name == "this-machine"
 
@@ -132,7 +134,7 @@ class Client:
             handle = self.send(goal)
             ended = handle.get_result_async()
             since = len(self.speeds)
-            self.spin(lambda: ended.done() or any(s > speed_rad_s for _, s in self.speeds[since:]))
+            self.spin(lambda e=ended, n=since: e.done() or any(s > speed_rad_s for _, s in self.speeds[n:]))
             if not ended.done():
                 return handle
             assert ended.result().result.outcome == self.Result.STOPPED, "the goal ended before the arm moved"
