@@ -375,8 +375,12 @@ def view(
     ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Show it on a page of this machine instead.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of that page.")] = 8080,
 ) -> None:
-    """Show a task in the viewer, or write an mp4 if there is no display.
+    """Show a task in the viewer, in a browser, or write an mp4 if there is no display.
 
     Example: robolearn view fr3/pick_cube --policy random
     """
@@ -384,8 +388,12 @@ def view(
     from robolearn.show.view import view as show
     from robolearn.sim.render import has_display
 
-    with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
-        written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)
+    window = browser or (output is None and has_display())
+    with nullcontext() if window else EvaluationBar(err) as progress:
+        written = show(
+            task, policy, output, episodes=episodes, seed=seed, progress=progress,
+            browser=port if browser else None, say=lambda text: err.print(text, highlight=False),
+        )  # fmt: skip
     if written is not None:
         out.print(f"wrote {written}", highlight=False)
 

@@ -109,7 +109,8 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             serve=_services(own("operate"), _PARAMETERS),
             call=(*_services(safety_node, _OPERATE), *policy, *looked_at, *_services(reach, _ACTION_CALLS)),
         ),
-        Rights(f"{ENCLAVES}/viewer", "read-only access to published topics", subscribe=told,
+        Rights(f"{ENCLAVES}/viewer", "read-only access to published topics, `robolearn operate watch`",
+               subscribe=(*told, goal, own("robolearn/gripper_width")),
                serve=_services(own("viewer"), _PARAMETERS)),
     )  # fmt: skip
 
