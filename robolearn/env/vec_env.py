@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -158,6 +159,16 @@ class VecEnv:
     def following(self, state: EnvState) -> _Episode:
         """The episodes that come after those of state, for `step`. They depend on state.key alone."""
         return self._begin(self.physics.blank(), state.key, jnp.arange(self.num_envs))
+
+    def rollout_step(self, state: EnvState, steps: int) -> Callable[[EnvState, Array], EnvState]:
+        """`step` for a rollout of so many steps from state, with restarts that are drawn once for all of it.
+
+        An environment whose episodes end twice in it starts the same way twice. Where all do, because a rollout is
+        longer than an episode, restarts are drawn as episodes end.
+        """
+        return (
+            self.step if steps > self.episode_steps else partial(self.step, following=self.following(state))
+        )
 
     def step(self, state: EnvState, action: Array, following: _Episode | None = None) -> EnvState:
         """Advance every environment by one control period; restart those whose episode ends.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,7 @@ def iteration(
     progress = learner.iteration / config.iterations
     log_std = log_std_at(learner.params, ppo, progress)
     rolled = rollout(
-        _step_of(env, state.env, ppo.rollout_steps),
+        env.rollout_step(state.env, ppo.rollout_steps),
         lambda obs: apply_actor(
             learner.params.actor, normalize(learner.normalizer, obs), ppo.activation, ppo.squash
         ),
@@ -65,17 +65,6 @@ def iteration(
         reward = rolled.steps.reward
         metrics |= rollout_times(stopwatch.when(reward.sum()), reward.size, processes)
     return TrainState(learner, rolled.env, rolled.episode_return), metrics
-
-
-def _step_of(env: Env, state: Any, steps: int) -> Callable[[Any, Array], Any]:
-    """`env.step` for a rollout from state, which restarts with episodes that are drawn once for the whole rollout.
-
-    So its length depends on no data. An environment whose episodes end twice in one rollout starts the same way twice;
-    where they all do, because a rollout is longer than an episode, they are drawn as they end.
-    """
-    if steps > env.episode_steps:
-        return env.step
-    return partial(env.step, following=env.following(state))
 
 
 def _with_statistics(config: TrainConfig, learner: LearnerState, rolled: Rollout) -> LearnerState:

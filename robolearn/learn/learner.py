@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -46,12 +47,12 @@ class Env(Protocol):
         """The first EnvState, from one key or num_envs keys."""
         ...
 
-    def following(self, state: Any) -> Any:
-        """The episodes that come after those of state, for `step`."""
+    def step(self, state: Any, action: Array) -> Any:
+        """The next EnvState."""
         ...
 
-    def step(self, state: Any, action: Array, following: Any = None) -> Any:
-        """The next EnvState; episodes that end are followed by those given."""
+    def rollout_step(self, state: Any, steps: int) -> Callable[[Any, Array], Any]:
+        """`step` for a rollout of so many steps from state."""
         ...
 
     def expert(self, state: Any) -> Array:

@@ -50,10 +50,10 @@ class PointMass:
             key=keys, metrics={"reward/distance": zero},
         )  # fmt: skip
 
-    def following(self, state: PointState) -> None:
-        """Its restarts are no loop."""
+    def rollout_step(self, state: PointState, steps: int):
+        return self.step
 
-    def step(self, state: PointState, action: jax.Array, following: None = None) -> PointState:
+    def step(self, state: PointState, action: jax.Array) -> PointState:
         fresh = state.terminated | state.truncated
         count = jnp.where(fresh, 0, state.step_count) + 1
         velocity = jnp.clip(action, -1.0, 1.0)
