@@ -22,7 +22,8 @@ two seconds of the task's expert in both engines, from the same starts with the 
 met*: share of the environments. *Push*: what constraints push with on the objects or the drawer, mean over time.
 *Moved*: from start to end. They agree where goals are at most 0.10 apart, pushes 10 % of native's (or 0.2 N), motions
 10 % of native's (or 5 mm): chosen, not derived. With few environments one object that is knocked away in one engine and
-not in the other is more than that. What is not in the table was not run.
+not in the other is more than that. The harder push of `jax` in fr3/pick_cube is not explained yet. What is not in the
+table was not run.
 """
 
 
