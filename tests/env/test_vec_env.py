@@ -81,6 +81,19 @@ def test_episode_ends_by_truncation_and_restarts_with_the_final_observation_kept
     assert (np.asarray(after.step_count) == 1).all()
 
 
+def test_episodes_drawn_beforehand_are_those_that_would_be_drawn_at_the_end(env):
+    state = env.reset(jax.random.key(0))
+    state = state.replace(step_count=jnp.array([0, 5, 29, 3, 29, 7]))  # of 30: two end in the next step
+    action = actions(env, 1)[0]
+    drawn_then = jax.jit(env.step)(state, action)
+    drawn_before = jax.jit(lambda s, a: env.step(s, a, env.following(s)))(state, action)
+    np.testing.assert_array_equal(np.asarray(drawn_then.done), [False, False, True, False, True, False])
+    for a, b in zip(jax.tree.leaves(drawn_then), jax.tree.leaves(drawn_before), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-6)
+
+
 def test_success_is_holding_the_goal_to_the_end():
     env = robolearn.make(
         "fr3/reach", num_envs=3, engine="native", config={"episode_s": 0.6, "tolerance_m": 10.0}
