@@ -47,6 +47,7 @@ EVENTS = {
     "limit": "a spell of limiting: which rules, how many cycles",
     "loss": "cycles or events that did not fit the queue; the arm was held",
     "ood_score": "out-of-distribution scores of a second's decisions; above 1 beyond the bundle's threshold",
+    "policy_inputs": "what the policy read in the 2 s before a stop, per decision; for `robolearn explain --log`",
     "wrench_frame": "the first wrench, or one in another frame: topic and frame",
     "finding": "something a node noticed about its surroundings",
     "clock": "the wall clock jumped",
