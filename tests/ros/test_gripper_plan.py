@@ -102,6 +102,24 @@ def test_a_move_that_an_object_blocks_fails_and_a_grasp_holds_with_its_force():
     assert (0.04 - hand.set_point_m) * 2000.0 == pytest.approx(40.0)
 
 
+@pytest.mark.parametrize("target_m", [0.0, 0.03, 0.08])
+def test_a_hand_that_reaches_its_target_with_nothing_in_the_way_holds_nothing(target_m):
+    """A GripperCommand may open: it must not end in closing."""
+    hand = SimulatedHand(0.05, 0.08, 2000.0)
+    hand.begin(target_m, 0.1, 40.0, grasp=True)
+    assert run(hand).outcome == "reached"
+    assert (hand.measured_m, hand.set_point_m) == (target_m, target_m)
+
+
+def test_a_hand_that_is_blocked_while_it_opens_presses_outwards():
+    hand = SimulatedHand(0.02, 0.08, 2000.0)
+    hand.begin(0.08, 0.1, 40.0, grasp=True)
+    for _ in range(750):
+        hand.step(0.002, min(hand.set_point_m, 0.04))
+    assert hand.outcome == "held"
+    assert (hand.set_point_m - 0.04) * 2000.0 == pytest.approx(40.0)
+
+
 def test_a_stopped_hand_stays_and_a_new_command_takes_over():
     hand = SimulatedHand(0.08, 0.08, 2000.0)
     first = hand.begin(0.0, 0.1, 0.0, grasp=False)

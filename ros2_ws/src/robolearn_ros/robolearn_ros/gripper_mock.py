@@ -154,9 +154,9 @@ class GripperMock:
                 response.message = f"force {request.force} % is outside 50 to 100 %"
                 return response
             outcome = await self._carry_out(0.0, request.velocity, force_max_n * request.force / 100.0, True)
-            response.success = outcome == "held"
-            response.workpiece_gripped = response.success and self.hand.measured_m > 0.002
-            response.no_workpiece_detected = response.success and not response.workpiece_gripped
+            response.success = outcome in ("held", "reached")  # the latter: closed, with nothing in between
+            response.workpiece_gripped = outcome == "held"
+            response.no_workpiece_detected = outcome == "reached"
             response.message = "" if response.success else f"the grip was {outcome}"
             return response
 

@@ -25,7 +25,10 @@ class SimulatedHand:
         self.number = 0  # of the newest command
 
     def begin(self, target_m: float, speed_m_s: float, force_n: float, *, grasp: bool) -> int:
-        """A new command in place of the one before. Returns its number."""
+        """A new command in place of the one before. Returns its number.
+
+        grasp: fingers that are blocked on the way go on pressing with force_n; without it they give up.
+        """
         self._target_m = min(max(target_m, 0.0), self._width_max_m)
         self._speed_m_s, self._force_n, self._grasp = speed_m_s, force_n, grasp
         self._still_s, self.outcome = 0.0, ""
@@ -45,7 +48,9 @@ class SimulatedHand:
         if self.outcome in ("reached", "stopped", "blocked"):
             return self.set_point_m
         if self.outcome == "held":
-            self.set_point_m = max(measured_m - self._force_n / self._stiffness, 0.0)
+            inside = self._force_n / self._stiffness
+            pressed = measured_m + (inside if self._target_m > measured_m else -inside)
+            self.set_point_m = min(max(pressed, 0.0), self._width_max_m)
             return self.set_point_m
         way = self._target_m - self.set_point_m
         step = min(abs(way), self._speed_m_s * dt_s)
@@ -53,7 +58,7 @@ class SimulatedHand:
         ahead = abs(self.set_point_m - measured_m)
         still = moved_m < 0.1 * self._speed_m_s * dt_s and ahead > BLOCKED_M
         self._still_s = self._still_s + dt_s if still else 0.0
-        if self._still_s >= GRASPED_S or (self._grasp and self._at_target()):
+        if self._still_s >= GRASPED_S:
             self._come_to_rest()
         elif self._at_target():
             self.outcome = "reached"
