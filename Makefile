@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.robolearn-installed
 FLEET_READY := $(FLEET)/.robolearn-installed
 
+# With the cache of failed tests, which the others do without.
+ROS_TESTS = $(BIN)/python -m pytest -o addopts='-q --strict-markers --strict-config' -o cache_dir=build/pytest-ros -m ros tests/ros
+
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
@@ -19,7 +22,9 @@ demo: $(READY)  ## train a policy, serve it on a simulated arm, inject four faul
 
 test: $(READY) fleet  ## all tests, including the end-to-end ones
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m 'not ros and not shown and not proof'
-	@$(BIN)/python -m pytest -m ros tests/ros
+	@$(ROS_TESTS) || { [ $$? = 1 ] && \
+		echo "These run in real time, and the machine may have been busy: what failed runs once more." && \
+		$(ROS_TESTS) --last-failed --last-failed-no-failures none; }
 
 fleet: $(FLEET_READY)  ## federated training with real Flower processes, in an environment of its own
 	@$(FLEET)/bin/python -m pytest --noconftest -m 'not proof' tests/fleet/test_flower.py \

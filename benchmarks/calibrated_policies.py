@@ -47,7 +47,7 @@ def difference(nominal: np.ndarray, calibrated: np.ndarray) -> str:
     """Calibrated minus nominal, episode by episode, with its 95 % interval."""
     change = calibrated.astype(float) - nominal.astype(float)
     half = 1.96 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else float("nan")
-    verdict = "no change told" if abs(change.mean()) <= half else "changed"
+    verdict = "no measurable change" if abs(change.mean()) <= half else "changed"
     return f"{change.mean():+.4f} ({change.mean() - half:+.4f} to {change.mean() + half:+.4f}), {verdict}"
 
 

@@ -149,7 +149,7 @@ def build(kind: type[C], data: Mapping[str, Any], where: str = "config", line: L
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
-    """Where the first fault is, a dotted path of at most 200 characters, and what it is; nothing of the input is told.
+    """Where the first fault is, a dotted path of at most 200 characters, and what it is; the input is not quoted.
 
     For files that others write, where one fault is enough.
     """

@@ -56,7 +56,7 @@ def load_or_create_key(path: str | Path | None = None) -> Ed25519PrivateKey:
 def named_key(path: str | Path | None, new: bool = False) -> Ed25519PrivateKey:
     """The key that a person named: a file that exists, or with new one that does not yet; None is the default key.
 
-    Raises KeyFileError like `load_or_create_key`. A misspelt name makes no key: what it signs, nobody would trust.
+    Raises KeyFileError like `load_or_create_key`. A misspelt name makes no key.
     """
     if path is not None and Path(path).exists() == new:
         raise KeyFileError(

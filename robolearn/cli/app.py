@@ -300,7 +300,9 @@ app.command(rich_help_panel=INTEGRATOR)(init_cell)
 @app.command(rich_help_panel=SAFETY)
 def review(
     log: Annotated[Path, typer.Argument(help="A safety log, or a folder with several of them.")],
-    report: Annotated[Path | None, typer.Option(help="Report to write (default: LOG/report.html).")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Report to write (default: LOG/report.html).")
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="Replay with another safety profile, to see what it would have done.")
     ] = None,
@@ -339,7 +341,7 @@ def review(
 
     if is_log_folder(log):
         if report is not None or profile is not None:
-            raise LogError("--report and --profile are for one session: name its folder.")
+            raise LogError("--output and --profile are for one session: name its folder.")
         sessions = review_sessions(
             log,
             public_key=key,
@@ -373,8 +375,12 @@ def view(
     ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Show it on a page of this machine instead.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of that page.")] = 8080,
 ) -> None:
-    """Show a task in the viewer, or write an mp4 if there is no display.
+    """Show a task in the viewer, in a browser, or write an mp4 if there is no display.
 
     Example: robolearn view fr3/pick_cube --policy random
     """
@@ -382,8 +388,12 @@ def view(
     from robolearn.show.view import view as show
     from robolearn.sim.render import has_display
 
-    with nullcontext() if output is None and has_display() else EvaluationBar(err) as progress:
-        written = show(task, policy, output, episodes=episodes, seed=seed, progress=progress)
+    window = browser or (output is None and has_display())
+    with nullcontext() if window else EvaluationBar(err) as progress:
+        written = show(
+            task, policy, output, episodes=episodes, seed=seed, progress=progress,
+            browser=port if browser else None, say=lambda text: err.print(text, highlight=False),
+        )  # fmt: skip
     if written is not None:
         out.print(f"wrote {written}", highlight=False)
 

@@ -28,7 +28,7 @@ def controller(
         ),
     ] = 0,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File to write (default: standard output).")
+        Path | None, typer.Option("--output", "-o", help="File to write (default: standard output).")
     ] = None,
     copy_to: Annotated[
         Path | None, typer.Option(help="src folder of a colcon workspace to copy the package into.")

@@ -98,6 +98,25 @@ def status(deploy: Deploy = "") -> None:
     _ask(deploy, ["status"])
 
 
+@app.command()
+def watch(
+    deploy: Deploy = "",
+    robot: Annotated[str, typer.Option(help="Robot name or robot YAML (default: the deployment's).")] = "",
+    port: Annotated[int, typer.Option(help="Port of the page, on this machine only.")] = 8080,
+) -> None:
+    """Show a served arm in the browser: posture, goal, decisions. Reads only.
+
+    Example: robolearn operate watch
+    """
+    words = ["--port", str(port)]
+    if deploy:
+        served = deployment_for(deploy=deploy)
+        words += ["--robot", served.robot, f"--joint-prefix={served.joint_prefix}"]
+    if robot:
+        words += ["--robot", robot]
+    _run("watch", "viewer", deploy, words)
+
+
 @app.command(name="key")
 def show_key(
     key: Key = None,
@@ -117,21 +136,25 @@ def show_key(
 def _ask(
     deploy: str, words: list[str], key: Path | None = None, operator: str = "", reason: str = ""
 ) -> None:
-    """Run the request as a ROS 2 process in the deployment's environment; its exit status is this command's."""
+    options = [] if key is None else ["--key", str(key.absolute())]
+    options += ["--operator", operator] if operator else []
+    options += ["--reason", reason] if reason else []
+    _run("operate", "operator", deploy, [*options, *words])
+
+
+def _run(module: str, enclave: str, deploy: str, words: list[str]) -> None:
+    """Run a module as a ROS 2 process in the deployment's environment; its exit status is this command's."""
     require_ros()
     deployment = deployment_for(deploy=deploy) if deploy else None
     changes = None if deployment is None else node_environment(deployment)
     environment = ros_environment(None, changes)
-    require_security(environment, ["operator"])
-    options = [] if key is None else ["--key", str(key.absolute())]
-    options += ["--operator", operator] if operator else []
-    options += ["--reason", reason] if reason else []
-    options += (
-        ["--namespace", deployment.namespace] if deployment is not None and deployment.namespace else []
-    )
+    require_security(environment, [enclave])
+    options = []
+    if deployment is not None and deployment.namespace:
+        options += ["--namespace", deployment.namespace]
     done = subprocess.run(
-        [sys.executable, "-m", "robolearn_ros.operate", *options, *words],
-        env={**environment, **enclave_environment("operator", environment)},
+        [sys.executable, "-m", f"robolearn_ros.{module}", *options, *words],
+        env={**environment, **enclave_environment(enclave, environment)},
         check=False,
     )
     raise typer.Exit(done.returncode)

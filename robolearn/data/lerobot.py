@@ -2,7 +2,7 @@
 
 `action` holds the commands and `observation.state` the measurements of a frame, both under the frame's `timestamp`,
 which begins at 0 in each episode. `names` of a feature say which number is which: `joint`, `joint.pos`, `joint.vel` and
-`joint.effort` (or `.torque`). The format states no unit: whoever reads it must.
+`joint.effort` (or `.torque`). The format states no unit: the reader must give it.
 Format: LeRobotDataset v3.0, huggingface/lerobot, src/lerobot/datasets/utils.py (meta/info.json, `data_path`, features).
 """
 

@@ -81,7 +81,7 @@ def controller_problems(expected: ExpectedController, found: Mapping[str, Any]) 
 
 
 def state_problem(expected: ExpectedController, state: str | None) -> str:
-    """Why a controller in this lifecycle state takes no commands; None: nothing told its state."""
+    """Why a controller in this lifecycle state takes no commands; None: its state is unknown."""
     if state == ACTIVE:
         return ""
     if state is None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from robolearn.errors import RobolearnError
 
-_TRIES = 100  # whoever came second is told by which process as often as this
+_TRIES = 100  # how often the name of the first process is looked up for the message
 
 
 class AlreadyClaimed(RobolearnError):
@@ -27,7 +27,7 @@ class Claim:
     """The claim to a topic of a ROS 2 domain, held until `release` or the end of the process. Raises AlreadyClaimed."""
 
     def __init__(self, what: str, topic: str, domain_id: int):
-        """what: in words, such as "commands the arm"; it stands in the message of whoever comes second."""
+        """what: in words, such as "commands the arm"; it stands in the error message of a second process."""
         name = f"robolearn/{domain_id}/{topic}/{what}"
         address = "\0robolearn-" + hashlib.sha256(name.encode()).hexdigest()[:32]
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

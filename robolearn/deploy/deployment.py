@@ -1,6 +1,6 @@
 """How a policy is deployed on one arm: rates, topics, keys and approval, in `configs/deploy/*.yaml`.
 
-Whoever starts the nodes, `robolearn serve` or a launch file, gets their parameters from `node_parameters`.
+`robolearn serve` and the launch files get the nodes' parameters from `node_parameters`.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def node_environment(deployment: Deployment) -> dict[str, str]:
 
 
 def require_operators(deployment: Deployment) -> None:
-    """Raises ConfigError for a deployment of a real arm that nobody could start."""
+    """Raises ConfigError for a deployment of a real arm without operators."""
     if not deployment.operators:
         raise ConfigError(
             "operators is empty: nobody could start this arm. Each operator runs `robolearn operate key`; "
@@ -361,9 +361,7 @@ def _packaged_for(robot: str) -> str:
         return f"deploy/{load_robot(robot).arm}.yaml"
     template = config_dir() / "deploy" / f"{TEMPLATE}.yaml"
     if robot != TEMPLATE:
-        load_robot(
-            robot
-        )  # a name that nobody knows, or a file that cannot be read, is the first thing to mend
+        load_robot(robot)  # an unknown name, or a file that cannot be read, is the first thing to mend
     raise ConfigError(
         f"No deployment file is known for the arm '{robot}'. Copy {template}, set what is yours, and name the copy: "
         "--deploy my_deploy.yaml, or in a launch deploy:=my_deploy.yaml. "

@@ -5,7 +5,7 @@
 | LOCALHOST | | | this machine, on the loopback address |
 | LOCALHOST | hosts | one interface | this machine and these hosts, on this interface |
 | SUBNET | | one interface, or `all` | every host that this interface, or any, reaches by multicast |
-| SYSTEM_DEFAULT | | | whoever the environment and the user's own profile allow |
+| SYSTEM_DEFAULT | | | as the environment and the user's own profile allow |
 
 For Fast DDS this is a profile with the addresses that sockets are bound to. `ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST`
 alone would leave sockets open on every interface. Another middleware gets ROS 2's own variables, and no more.

@@ -29,7 +29,7 @@ from robolearn.errors import ConfigError, RobolearnError
 SCHEMA = "robolearn.operate/1"
 VERBS = ("start", "reset", "mode")
 CHALLENGE_AGE_MAX_S = 10.0  # long enough for a key on a slow token, short enough that nothing old is kept
-THIS_MACHINE = "this-machine"  # the operator of a simulated arm: whoever owns the account that serves it
+THIS_MACHINE = "this-machine"  # the operator of a simulated arm: the owner of the account that serves it
 NAME_LENGTH_MAX, REASON_LENGTH_MAX, FIELD_LENGTH_MAX = 64, 200, 400
 _FIELDS = ("schema", "verb", "mode", "operator", "reason", "challenge", "public_key", "signature")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -69,7 +69,7 @@ class OperatorGate:
     def challenge(self, now_s: float) -> str:
         """A text to be signed, valid for CHALLENGE_AGE_MAX_S. now_s: seconds on a monotonic clock.
 
-        It holds its own time and a code that only this gate can compute: nobody can fill a list of open challenges.
+        It holds its own time and a code that only this gate can compute: no list of open challenges is kept.
         """
         body = round(now_s * 1e9).to_bytes(_TIME_BYTES, "big") + secrets.token_bytes(_RANDOM_BYTES)
         return base64.urlsafe_b64encode(body + self._code(body)).decode("ascii")

@@ -1,6 +1,6 @@
 """Which process of a cell may publish, subscribe and call what: the rights that an SROS 2 keystore is made of.
 
-One enclave per process. Whoever is not in the table has no key, and takes no part at all. What an enclave may not do
+One enclave per process. A process that is not in the table has no key and cannot take part. What an enclave may not do
 the others refuse, whatever the process tries.
 """
 
@@ -109,7 +109,8 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             serve=_services(own("operate"), _PARAMETERS),
             call=(*_services(safety_node, _OPERATE), *policy, *looked_at, *_services(reach, _ACTION_CALLS)),
         ),
-        Rights(f"{ENCLAVES}/viewer", "read-only access to published topics", subscribe=told,
+        Rights(f"{ENCLAVES}/viewer", "read-only access to published topics, `robolearn operate watch`",
+               subscribe=(*told, goal, own("robolearn/gripper_width")),
                serve=_services(own("viewer"), _PARAMETERS)),
     )  # fmt: skip
 

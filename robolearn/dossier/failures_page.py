@@ -39,7 +39,7 @@ class _Failures(_Open):
 
 
 def _read(data: Mapping[str, Any]) -> _Failures:
-    """Checked, whoever wrote the file. Raises DataError."""
+    """Validated: the file is untrusted. Raises DataError."""
     try:
         return _Failures.model_validate(data)
     except ValidationError as error:

@@ -58,7 +58,7 @@ class SweepData(_Open):
 
 
 def read_sweep(data: Mapping[str, Any]) -> SweepData:
-    """Checked, whoever wrote the file. Raises DataError."""
+    """Validated: the file is untrusted. Raises DataError."""
     try:
         return SweepData.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""JSON of others within a budget: depth, length of numbers, no NaN. Whoever reads the bytes bounds their number."""
+"""JSON of others within a budget: depth, length of numbers, no NaN. The caller bounds the number of bytes."""
 
 from __future__ import annotations
 

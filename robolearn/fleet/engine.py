@@ -150,7 +150,7 @@ def holders(token: str) -> list[psutil.Process]:
 
 
 def _end_with_parent() -> None:
-    """In the child: SIGTERM when whoever started it is gone, killed without a chance to clean up (prctl(2), Linux)."""
+    """In the child: SIGTERM when the parent process is gone, for instance killed (prctl(2), Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

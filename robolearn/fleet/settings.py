@@ -26,7 +26,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Privacy(Config):
-    """Differential privacy of the sites: whoever sees all global vectors learns little about whether one took part."""
+    """Differential privacy of the sites: the global vectors reveal little about whether one site took part."""
 
     noise_multiplier: PositiveFloat = Field(description="standard deviation of the noise, over clip_norm")
     delta: float = Field(gt=0.0, lt=1.0)

@@ -65,7 +65,7 @@ class Judged:
 class Judgement:
     """All thresholds. status: passed, failed, or not stated where there are none.
 
-    evaluations: how many of this policy the trail has: the newest counts, and whoever tried until one passed is seen.
+    evaluations: how many of this policy the trail has: the newest counts, and repeated tries are visible.
     """
 
     status: str

@@ -300,7 +300,7 @@ def _require_whole_trail(run_dir: Path) -> None:
     if first is None or first["resumed_from"]:
         what = "is missing" if first is None else f"begins at iteration {first['resumed_from']}"
         raise ConfigError(
-            f"The audit trail of '{run_dir}' {what}: which gates and thresholds the run had cannot be told. Put its "
+            f"The audit trail of '{run_dir}' {what}: which gates and thresholds the run had is unknown. Put its "
             f"{AUDIT_FILE} back, or train again."
         )
 

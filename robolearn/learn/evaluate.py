@@ -204,7 +204,7 @@ def _worse(name: str, old: Array, new: Array) -> Array:
 
 
 def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
-    """What matters to whoever stands next to the arm, [N] each; speed of the TCP is averaged over a control period.
+    """Speeds and forces, [N] each; the speed of the TCP is averaged over a control period.
 
     Empty for an environment without a robot.
     """

@@ -92,7 +92,7 @@ def make_iteration(
     state it is given, which is not to be used again.
 
     `stop` is each device's request to end; metrics["stop"] is 1 on all of them as soon as one has it, so that
-    processes that were told at different moments end after the same iteration.
+    processes that receive it at different moments end after the same iteration.
     """
 
     processes = [device.process_index for device in mesh.devices.flat]

@@ -55,7 +55,7 @@ def apply_mlp(layers: tuple[Layer, ...], x: Array, activation: str) -> Array:
 
 
 def apply_actor(layers: tuple[Layer, ...], x: Array, activation: str, squash: str) -> Array:
-    """The mean action [..., A] of normalised observations x [..., D]. squash: with `clip` whoever acts clips it."""
+    """The mean action [..., A] of normalised observations x [..., D]. squash: with `clip` the caller clips it."""
     mean = apply_mlp(layers, x, activation)
     return jnp.tanh(mean) if squash == "tanh" else mean
 

@@ -357,7 +357,7 @@ def _require_clock(bundle: PolicyBundle, given: Iterable[Approval], now: datetim
         if later:
             raise BundleError(
                 f"{bundle.manifest.name}: its {what} is of {text}, but this computer's clock says "
-                f"{now.strftime(_TEXT)}. Which approvals have expired cannot be told: set the clock."
+                f"{now.strftime(_TEXT)}. Which approvals have expired is unknown: set the clock."
             )
 
 

@@ -1,7 +1,7 @@
 """Whether an ONNX graph is one that a robot may run: what it is made of, read without running any of it.
 
 A policy is a fixed chain of operators. Loops and branches, functions, operators of other vendors and tensors in other
-files are refused: the first never ends if its condition says so, the others are code and files that nobody signed.
+files are refused: the first never ends if its condition says so, the others are unsigned code and files.
 Format: onnx/onnx.proto (protocol buffers, wire format of protobuf.dev/programming-guides/encoding).
 """
 

@@ -28,7 +28,7 @@ MEMORY_IN, MEMORY_OUT = "memory.", "next."
 STEP_MAX_S = 10.0  # of the first step of a policy, a hundred times longer than any that serves an arm
 MEMORY_MAX_BYTES = 1 << 30  # that all policies of a process may take together
 
-onnxruntime.disable_telemetry_events()  # for whoever imported it before robolearn: see policy/__init__.py
+onnxruntime.disable_telemetry_events()  # in case it was imported before robolearn: see policy/__init__.py
 
 
 class PolicyRuntime:

@@ -53,7 +53,7 @@ def to_nanos(values: Values) -> Integers:
 
 
 def from_nanos(integers: Integers) -> Values:
-    """Seconds, as whoever divides whole nanoseconds by 1e9 gets them."""
+    """Seconds: whole nanoseconds divided by 1e9."""
     return integers / 1e9
 
 

@@ -5,7 +5,7 @@ A log folder holds the logs of one deployment, each in a folder of its own, or i
     runs/serve/20261203-081500/safety/events.jsonl
 
 `session_start` of each has `chain`: its number, 1, 2, 3, ..., and of the session before it the id, the number, the
-folder, and the last record (seq and hash) that was there when this one began. Whoever removes a session in between
+folder, and the last record (seq and hash) that was there when this one began. Removing a session in between
 leaves a gap. What a purge removed has left its tombstone (`purge`), which fills it.
 """
 

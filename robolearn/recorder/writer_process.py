@@ -97,7 +97,7 @@ class Service:
         self.writer.event("problem", {"text": text}, now_ns)
 
     def _abandoned(self, now_ns: int) -> bool:
-        """Nobody is left to hold an arm for, and the disk has refused for a minute."""
+        """The control process has ended, and the disk has refused for a minute."""
         if self._alive():
             self._orphan_since_ns = None
         elif self._orphan_since_ns is None:
@@ -175,7 +175,7 @@ class Service:
 
 def main() -> int:
     """The process: reads its session from standard input, serves the ring, ends with 0 when the log is closed."""
-    # Whoever ends all processes at once ends the control process with them, and that ends this one, after it has said
+    # A signal to all processes at once ends the control process as well, and that ends this one, after it has said
     # how it brought the arm to rest.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)

@@ -20,7 +20,7 @@ from robolearn.safety.command_source import computing, policy_digest
 from robolearn.safety.types import State, Verdict
 
 Columns = NDArray[np.void]
-_MOST = 100  # sources listed, and turns of each: whoever floods a topic does not flood the page
+_MOST = 100  # sources listed, and turns of each: a flooded topic does not flood the page
 _RUNNING, _STOP = STATES.index(State.RUNNING), VERDICTS.index(Verdict.STOP)
 
 

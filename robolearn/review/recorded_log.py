@@ -1,6 +1,6 @@
 """One log folder, opened once: its events, the robot and profile it was made with, its cycles.
 
-Verification, replay and report share it. Whoever wrote the folder may have meant harm: every file in it is read as a
+Verification, replay and report share it. The folder is untrusted: every file in it is read as a
 regular file of its own, up to a size; nested, long and endless things are refused; what is no event or no cycle as
 robolearn writes them is left out here and named by the verification.
 """

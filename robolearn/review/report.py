@@ -43,7 +43,7 @@ from robolearn.safety.profile import ModeLimits, SafetyProfile
 
 _BEFORE_S, _AFTER_S, _AFTER_MOST_S = 1.0, 0.5, 3.0
 _SAMPLES, _SAMPLES_ALL = 600, 120_000
-_WINDOWS_MAX = 2000  # stops with a timeline; whoever made more stops than a day has does not flood the page
+_WINDOWS_MAX = 2000  # stops with a timeline; a log full of stops does not flood the page
 _CSV_COLUMNS = (
     "seq",
     "utc",

@@ -1,7 +1,7 @@
 """A calibration: what logs of a real arm said of its drives, as an overlay on a robot file.
 
 Every number has its interval, unit and the logs it came from; what the logs did not tell stays as the robot file has
-it, and is named with the reason. A calibration holds for one robot file only, told by its digest. Its path goes
+it, and is named with the reason. A calibration holds for one robot file only, identified by its digest. Its path goes
 wherever the path of a robot file goes: `load_robot("fr3.calibration.yaml")` is the calibrated arm.
 """
 

@@ -1,6 +1,6 @@
 """The format of a robot file: typed, closed to unknown keys, every number with its source and trust.
 
-Trust: see `robolearn.robots.sourced`. A number that nobody published is `value: null` with a `note`.
+Trust: see `robolearn.robots.sourced`. An unpublished number is `value: null` with a `note`.
 """
 
 from __future__ import annotations
@@ -392,7 +392,7 @@ class GripperInterface(Sourced):
     def _open_is_not_closed(self):
         if self.position_open == self.position_closed:
             raise ValueError(
-                "position_open and position_closed are the same: no opening can be told from them"
+                "position_open and position_closed are the same: they do not determine an opening"
             )
         return self
 

@@ -87,6 +87,6 @@ def _limit_or_not(data: Any) -> str:
     return "not_checked" if "not_checked" in given else "limit"
 
 
-# A check, or why it is not made: which of the two is told by the key, so that an error names the right one's faults.
+# A check, or why it is not made: the key says which of the two, so that an error names the right one's faults.
 Not = Annotated[NotChecked, Tag("not_checked")]
 ByKey = Discriminator(_limit_or_not)

@@ -252,7 +252,7 @@ class Inputs:
         return None
 
     def _not_asked(self, given: Surroundings, limits: Limits) -> Record | None:
-        """Nobody asks for a stop."""
+        """No stop is requested."""
         del limits
         if not given.stop_requested:
             return None

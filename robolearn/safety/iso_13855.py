@@ -23,7 +23,7 @@ FORMULAS = {
 
 
 def lowest_height_m(resolution_m: float) -> float:
-    """How high above the floor a plane of detection must be, m, for its resolution: nobody steps over a coarser one."""
+    """Lowest height of a plane of detection for its resolution, m: so that it cannot be stepped over."""
     return max(0.0, 15.0 * (resolution_m - 0.05))
 
 

@@ -1,4 +1,4 @@
-"""Whether the arm rests, and where: told by several readings in a row that agree, never by a single one."""
+"""Whether the arm rests, and where: decided by several consecutive readings that agree, never by a single one."""
 
 from __future__ import annotations
 

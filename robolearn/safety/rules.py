@@ -199,8 +199,11 @@ def in_order(checks: dict[str, _Check], stage: Stage) -> tuple[_Check, ...]:
     """The checks of a stage in the order of the table. checks: by name of each of their rules.
 
     One check may keep several rules; it stands where the first of them does. Raises KeyError for a rule of this stage
-    that has none.
+    that has none, and for a check of a rule that this stage does not have: it would never be asked.
     """
+    for name in checks:
+        if stage not in BY_NAME[name].effects:
+            raise KeyError(f"{name} is not checked at stage {stage}")
     named = [
         rule.name for rule in RULES if rule.stage is stage or (stage in rule.effects and rule.name in checks)
     ]

@@ -126,7 +126,7 @@ class Space:
     def contact_speed_by_model(self, velocity_rad_s: Vector, speeds: Vector) -> dict[str, float]:
         """What each model allows, m/s, whichever of them holds; as `contact_speed`. For the review.
 
-        Without iso_ts_15066 where the robot states no mass, and empty where nobody may be touched.
+        Without iso_ts_15066 where the robot states no mass, and empty where contact is not allowed.
         """
         if self.touch is None:
             return {}

@@ -63,7 +63,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What else the monitor is told.
+    """Other inputs of the monitor.
 
     person_distance_m: distance from the robot's base to the nearest person, None where nothing was received.
     stop_requested: somebody asked for a stop.  enabling_device: held or not, None where nothing was received;
@@ -95,7 +95,7 @@ class Record:
 class StopReport:
     """How a stop went, measured against what was predicted when it began. Given once, at standstill.
 
-    *_time_s: from the decision to standstill; None where no fresh measurement told when that was.
+    *_time_s: from the decision to standstill; None where no fresh measurement shows it.
     *_travel_rad: [n], joint travel over that time.
     """
 

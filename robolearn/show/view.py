@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import jax
@@ -30,16 +32,23 @@ def view(
     episodes: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
+    browser: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path | None:
     """Show episodes of `robot/task` in a window, or write them to output and return it.
 
+    browser: port of a page on this machine instead of a window; the episodes begin once it is open, and begin anew
+    until the process is interrupted.  say: receives the page's address.
+
     policy: `zero`, `random`, `expert` or the path of a bundle. Without a display and without output, the video goes to
-    ROBOT-TASK.mp4 in the working directory. progress: told of the pictures of a video.
+    ROBOT-TASK.mp4 in the working directory. progress: receives the count of rendered frames.
     Raises ConfigError for fewer than one episode or another ending than .mp4, TaskError, BundleError, PhysicsError.
     """
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}, but at least 1 is needed.")
-    if output is None and not has_display():
+    if browser is not None and output is not None:
+        raise ConfigError("Choose one: a video (--output) or the browser (--browser).")
+    if output is None and browser is None and not has_display():
         output = Path(f"{file_stem(task)}.mp4")
     if output is not None:
         check_video_path(output)  # before anything is compiled
@@ -47,6 +56,9 @@ def view(
     step = policy_step(env, policy, seed)
     if output is not None:
         return film_steps(env, step, output, episodes, seed, progress)
+    if browser is not None:
+        _in_browser(env, step, f"{task}, policy {Path(policy).name}", browser, episodes, seed, say)
+        return None
     window = HumanView(env)
     for state in play(env, step, episodes, seed):
         if not window.running:
@@ -54,6 +66,30 @@ def view(
         window.show(state)
     window.close()
     return None
+
+
+def _in_browser(
+    env: VecEnv,
+    step: Stepper,
+    title: str,
+    port: int,
+    episodes: int,
+    seed: int,
+    say: Callable[[str], None] | None,
+) -> None:
+    from robolearn.show.browser import BrowserView
+
+    page = BrowserView(env, title, port)
+    if say is not None:
+        say(f"Open {page.address} in a browser. Ctrl-C ends it.")
+    try:
+        for round_ in count():
+            for state in play(env, step, episodes, seed + round_):
+                page.show(state)
+                while not page.watched:
+                    time.sleep(0.1)
+    finally:
+        page.close()
 
 
 def policy_step(env: VecEnv, policy: str, seed: int) -> Stepper:

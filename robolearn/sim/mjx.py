@@ -154,7 +154,7 @@ class MjxPhysics(Physics):
         """Whether this substep ran out of room. The jax engine sizes its buffers for every contact there can be.
 
         Warp has a buffer of constraint rows for each world, and one of contacts for all worlds together: where the
-        latter is full nobody knows whose contacts were lost, so every world is told that it overflowed.
+        latter is full it is unknown whose contacts were lost, so every world is marked as overflowed.
         """
         if self.engine == "jax":
             return jnp.zeros((), jnp.int32)

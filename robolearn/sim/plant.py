@@ -215,7 +215,7 @@ class PlantArm:
 
 
 class Wiring:
-    """What lies between an arm and whoever commands it: delay of commands; bias, noise and jitter of measurements."""
+    """What lies between an arm and its commands: delay of commands; bias, noise and jitter of measurements."""
 
     def __init__(self, robot: Robot, plant: Plant, seed: int = 0):
         self._plant = plant

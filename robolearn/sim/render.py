@@ -67,7 +67,7 @@ class SceneRenderer:
 
     def draw(self, qpos: Any, fields: Mapping[str, Any], goal: Mapping[str, Any]) -> np.ndarray:
         """A posture [nq], with the model fields drawn for it and its goal, as [height, width, 3] uint8."""
-        _pose(self._model, self._data, qpos, fields)
+        pose_model(self._model, self._data, qpos, fields)
         self._renderer.update_scene(self._data, self._camera)
         for name, value in goal.items():
             if name.endswith("_position"):
@@ -117,7 +117,7 @@ class HumanView:
         """Show the first environment and wait for its control period to pass."""
         with self._viewer.lock():
             fields = {name: state.fields[name][0] for name in POSED_FIELDS if name in state.fields}
-            _pose(self._model, self._data, state.physics.qpos[0], fields)
+            pose_model(self._model, self._data, state.physics.qpos[0], fields)
         self._viewer.sync()
         self._next_s = max(self._next_s + self._period_s, time.monotonic() - self._period_s)
         time.sleep(max(0.0, self._next_s - time.monotonic()))
@@ -146,7 +146,7 @@ def _use_egl_without_display() -> None:
     gl_context.GLContext = egl.GLContext
 
 
-def _pose(model: mujoco.MjModel, data: mujoco.MjData, qpos: Any, fields: Mapping[str, Any]) -> None:
+def pose_model(model: mujoco.MjModel, data: mujoco.MjData, qpos: Any, fields: Mapping[str, Any]) -> None:
     """Put one environment's posture, and the sizes drawn for it, into a model and data of our own."""
     for name, value in fields.items():
         getattr(model, name)[:] = np.asarray(value)

@@ -8,7 +8,7 @@ viscous damping and friction loss. Positions and velocities do not tell stiffnes
     friction  = friction loss / stiffness                              rad
 
 so these are the coordinates, beside the stiffness. Where motor effort was recorded, the stiffness and the viscous
-damping get a scale, and a payload on the flange can be told.
+damping get a scale, and a payload on the flange can be identified.
 Coordinates are scaled so that 1 is a large change: logarithms for what is positive, otherwise `SCALES`.
 """
 

@@ -92,7 +92,7 @@ def test_the_source_is_copied_into_a_workspace(tmp_path):
 
 def test_the_command(tmp_path):
     out = tmp_path / "controller.yaml"
-    done = CliRunner().invoke(app, ["controller", "fr3", "--out", str(out), "--copy-to", str(tmp_path)])
+    done = CliRunner().invoke(app, ["controller", "fr3", "--output", str(out), "--copy-to", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert yaml.safe_load(out.read_text())[NAME]["ros__parameters"] == made()
     assert (tmp_path / NAME / "CMakeLists.txt").is_file()

@@ -223,7 +223,7 @@ def test_the_command_reviews_a_log_folder(logs):
     assert RUN.invoke(app, ["review", str(logs)]).exit_code == 0
     result = RUN.invoke(app, ["review", str(logs), "--json"])
     assert json.loads(result.stdout)["passed"]
-    assert isinstance(RUN.invoke(app, ["review", str(logs), "--report", "x"]).exception, LogError)
+    assert isinstance(RUN.invoke(app, ["review", str(logs), "--output", "x"]).exception, LogError)
 
 
 def test_the_command_lists_and_exports(logs, tmp_path):

@@ -96,16 +96,21 @@ class Client:
         fields["operator_name"] = fields.pop("operator")
         return self.call(self.Operate.Request(**fields))
 
+    def state(self):
+        """The monitor's state now: of a decision that comes after this call, not of the last one heard."""
+        heard = len(self.decisions)
+        self.spin(lambda: len(self.decisions) > heard + 1)
+        return self.decisions[-1].state
+
     def start(self):
-        """A monitor that has just come up has not heard of all others yet, and refuses until it has."""
+        """Until the monitor runs: it refuses until it has heard of all others, and after a stop it needs a reset."""
         deadline = time.monotonic() + 60.0
-        answer = self.operate("start")
-        while not answer.accepted:
-            assert time.monotonic() < deadline, answer.text
-            until = time.monotonic() + 0.2
-            self.spin(lambda until=until: time.monotonic() > until)
-            answer = self.operate("start")
-        assert answer.operator_name == "this-machine"
+        while (state := self.state()) != "running":
+            answer = (
+                self.operate("reset", "the test goes on") if state == "stopped" else self.operate("start")
+            )
+            assert time.monotonic() < deadline, (state, answer.text)
+            assert not answer.accepted or answer.operator_name == "this-machine"
 
     def goal(self, place, frame="", **changes):
         goal = self.Goal(**changes)
@@ -115,17 +120,25 @@ class Client:
         return goal
 
     def send(self, goal):
-        if self.decisions[-1].state != "running":  # a stop by a machine that was too busy
-            self.spin(lambda: self.decisions[-1].state in ("stopped", "holding"))
-            self.operate("reset", "the test goes on")
-            self.start()
-            self.spin(lambda: self.decisions[-1].state == "running")
+        self.start()  # again after a stop by a machine that was too busy
         self.spin(self.reach.server_is_ready)
         sending = self.reach.send_goal_async(
             goal, feedback_callback=lambda m: self.feedback.append(m.feedback)
         )
         self.spin(sending.done)
         return sending.result()
+
+    def send_and_move(self, goal, speed_rad_s=0.3):
+        """The handle of a goal on which the arm moves now; again, where a busy machine stopped it before."""
+        for _ in range(5):
+            handle = self.send(goal)
+            ended = handle.get_result_async()
+            since = len(self.speeds)
+            self.spin(lambda e=ended, n=since: e.done() or any(s > speed_rad_s for _, s in self.speeds[n:]))
+            if not ended.done():
+                return handle
+            assert ended.result().result.outcome == self.Result.STOPPED, "the goal ended before the arm moved"
+        raise AssertionError("stopped five times before the arm moved")
 
     def result(self, handle, timeout_s=60.0):
         future = handle.get_result_async()
@@ -159,7 +172,6 @@ def cell(tmp_path_factory):
         serving.start_policy(bundle.path)
         serving.wait_until_active()
         client = Client(domain)
-        client.spin(lambda: client.decisions and client.decisions[-1].state == "holding")
         client.start()
         yield client, folder
         client.close()
@@ -186,8 +198,7 @@ def test_a_goal_is_carried_out_with_feedback_and_a_result(cell):
 
 def test_a_cancelled_goal_leaves_the_arm_at_rest(cell):
     client, _ = cell
-    handle = client.send(client.goal(FAR))
-    client.spin(lambda: client.speeds and client.speeds[-1][1] > 0.3)
+    handle = client.send_and_move(client.goal(FAR))
     cancelled_s = time.monotonic()
     cancelling = handle.cancel_goal_async()
     client.spin(cancelling.done)
@@ -248,8 +259,7 @@ def test_a_goal_that_cannot_be_carried_out_is_rejected(cell, wrong):
 
 def test_a_stop_with_a_reason_is_in_decision_and_log_and_ends_the_goal(cell):
     client, folder = cell
-    handle = client.send(client.goal(FAR))
-    client.spin(lambda: client.speeds[-1][1] > 0.3)
+    handle = client.send_and_move(client.goal(FAR))
     answer = client.call(client.Stop.Request(operator_name="anna", reason="a part fell\ndown"))
     assert answer.accepted
     assert client.result(handle).outcome == client.Result.STOPPED

@@ -80,6 +80,9 @@ def test_the_opening_follows_over_the_makers_own_interface(gripper, tmp_path):
             )  # told from the finger joints
             for target in (0.05, 0.0, 0.03, widest):
                 fingers.wait(lambda width, at=target: abs(width - at) < 4e-3, target_m=target)
+                until = time.monotonic() + 0.5
+                fingers.wait(lambda _, until=until: time.monotonic() > until, target_m=target)
+                assert abs(fingers.widths[-1] - target) < 4e-3  # and it stays there
             assert np.diff(fingers.widths).max() < 0.02  # it moved at a speed that fingers have
         finally:
             fingers.close()

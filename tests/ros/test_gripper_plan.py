@@ -61,6 +61,16 @@ def test_a_grasp_that_came_to_nothing_is_commanded_anew_and_a_blocked_move_becom
     assert p.next(0.03, 0.04, 1.0) == Grasp()
 
 
+@pytest.mark.parametrize("grasps", [True, False])
+def test_a_move_that_came_to_nothing_is_commanded_again(grasps):
+    p = plan(grasps=grasps, sent=Move(0.08))
+    assert p.next(0.08, 0.02, 0.05) is None
+    p.failed()
+    assert p.next(0.08, 0.02, 0.10) == Move(0.08)
+    p.sent(Move(0.08), 0.10)
+    assert p.next(0.08, 0.02, 0.15) is None
+
+
 @pytest.mark.parametrize(("target", "expected"), [(-1.0, Move(0.0)), (5.0, Move(0.08))])
 def test_targets_outside_the_range_are_bounded(target, expected):
     assert plan().next(target, 0.04, 0.0) == expected
@@ -103,21 +113,21 @@ def test_a_move_that_an_object_blocks_fails_and_a_grasp_holds_with_its_force():
 
 
 @pytest.mark.parametrize("target_m", [0.0, 0.03, 0.08])
-def test_a_hand_that_reaches_its_target_with_nothing_in_the_way_holds_nothing(target_m):
-    """A GripperCommand may open: it must not end in closing."""
-    hand = SimulatedHand(0.05, 0.08, 2000.0)
-    hand.begin(target_m, 0.1, 40.0, grasp=True)
-    assert run(hand).outcome == "reached"
-    assert (hand.measured_m, hand.set_point_m) == (target_m, target_m)
+def test_a_hand_that_reached_its_target_stays_there_with_or_without_a_grasp(target_m):
+    for grasp in (True, False):
+        hand = SimulatedHand(0.05, 0.08, 2000.0)
+        hand.begin(target_m, 0.1, 40.0, grasp=grasp)
+        assert run(hand).outcome == "reached"
+        assert run(hand).set_point_m == pytest.approx(target_m)
 
 
-def test_a_hand_that_is_blocked_while_it_opens_presses_outwards():
+def test_a_hand_that_is_stopped_while_it_opens_presses_outwards():
     hand = SimulatedHand(0.02, 0.08, 2000.0)
     hand.begin(0.08, 0.1, 40.0, grasp=True)
     for _ in range(750):
-        hand.step(0.002, min(hand.set_point_m, 0.04))
+        hand.step(0.002, min(hand.set_point_m, 0.05))
     assert hand.outcome == "held"
-    assert (hand.set_point_m - 0.04) * 2000.0 == pytest.approx(40.0)
+    assert (hand.set_point_m - 0.05) * 2000.0 == pytest.approx(40.0)
 
 
 def test_a_stopped_hand_stays_and_a_new_command_takes_over():

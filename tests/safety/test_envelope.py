@@ -9,8 +9,9 @@ from safety_rig import DT, profile_with
 
 from robolearn.robots import load_robot
 from robolearn.safety.arm_model import ArmModel, point_speeds
-from robolearn.safety.envelope import Envelope, Step
+from robolearn.safety.envelope import Envelope, Step, build_envelope
 from robolearn.safety.mode_limits import compile_limits
+from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import Record
 
 ROBOT = load_robot("fr3")
@@ -387,3 +388,24 @@ def test_the_arm_is_left_at_the_steps_posture():
         assess(envelope, BRAKED, torque_before=torque_of(BRAKED))
         ARM.posture(BRAKED.position)
         np.testing.assert_array_equal(seen[0], ARM.data.xpos)
+
+
+def test_the_envelope_of_a_mode_has_its_limits_its_boxes_and_the_gripper():
+    mode = SafetyProfile.load("fr3").mode("automatic")
+    box = mode.workspace.stay_in.model_copy(
+        update={"name": "post", "min_m": (0.6, -0.1, 0.0), "max_m": (0.7, 0.1, 0.9)}
+    )
+    mode = mode.model_copy(update={"workspace": mode.workspace.model_copy(update={"keep_out": (box,)})})
+    made = build_envelope(ROBOT, mode, 0.004, "parallel")
+    assert made.period_s == 0.004
+    assert made.limits.mode is mode
+    assert made.limits.robot is ROBOT
+    boxes = [name for name in made.space.gaps.names if name.startswith("keep_out:post - ")]
+    assert len(boxes) > 5
+    by_hand = ArmModel(ROBOT, {"post": (np.array(box.min_m), np.array(box.max_m))}, "parallel")
+    posture = made.arm.posture(HOME)
+    np.testing.assert_array_equal(posture.points, by_hand.posture(HOME).points)
+    gaps = by_hand.gaps(mode.self_distance_min_m.value)
+    np.testing.assert_array_equal(made.space.gaps.distances(), gaps.distances())
+    without = build_envelope(ROBOT, mode, 0.004, None)
+    assert len(without.arm.names) < len(made.arm.names)

@@ -13,7 +13,7 @@ from variants import change, chosen, monitor_of, profile_data
 from robolearn.review.limits_table import _INSTEAD
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import ModeLimits, SafetyProfile, Separation
-from robolearn.safety.rules import BY_NAME, RULES, Effect, Margin, Stage
+from robolearn.safety.rules import BY_NAME, RULES, Effect, Margin, Stage, in_order
 from robolearn.safety.types import State, Verdict
 
 NAN = np.nan
@@ -395,3 +395,23 @@ def test_the_checks_of_a_sample_are_asked_in_the_order_of_the_table():
     )
     rig.cycle(rig.position)
     assert asked == list(dict.fromkeys(by_rule[name] for name in order))
+
+
+STEP_CHECKS = {name: str for name, rule in BY_NAME.items() if rule.stage is Stage.STEP}
+
+
+def test_checks_are_asked_in_the_order_of_the_table_each_once():
+    assert in_order({**dict.fromkeys(reversed(STEP_CHECKS), str)}, Stage.STEP) == (str,)
+    named = {name: (lambda value, name=name: name) for name in reversed(STEP_CHECKS)}
+    assert [check(None) for check in in_order(named, Stage.STEP)] == list(STEP_CHECKS)
+
+
+@pytest.mark.parametrize("wrong", ["XXpositionXX", "separation"])
+def test_a_check_of_no_rule_of_its_stage_is_an_error(wrong):
+    with pytest.raises(KeyError, match=wrong):
+        in_order({**STEP_CHECKS, wrong: str}, Stage.STEP)
+
+
+def test_a_rule_without_a_check_is_an_error():
+    with pytest.raises(KeyError, match="jerk"):
+        in_order({name: check for name, check in STEP_CHECKS.items() if name != "jerk"}, Stage.STEP)

@@ -424,3 +424,13 @@ def test_a_number_without_a_range_is_not_judged(monkeypatch):
     assert "tcp_speed_max_m_s" in plausible.implausible(limits)[0]
     monkeypatch.delitem(plausible.RANGES, "tcp_speed_max_m_s")
     assert plausible.implausible(limits) == before is None
+
+
+def test_what_a_joint_can_do_is_the_larger_of_the_makers_limit_and_the_profiles():
+    robot = load_robot("fr3")
+    published = robot.limits.velocity_rad_s
+    mode = SafetyProfile.load("fr3").mode("automatic")
+    np.testing.assert_array_equal(compile_limits(mode, robot).velocity_possible_rad_s, published)
+    faster = mode.velocity_max_rad_s.model_copy(update={"value": tuple((2.0 * published).tolist())})
+    limits = compile_limits(mode.model_copy(update={"velocity_max_rad_s": faster}), robot)
+    np.testing.assert_array_equal(limits.velocity_possible_rad_s, 2.0 * published)

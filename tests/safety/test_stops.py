@@ -37,6 +37,11 @@ def test_a_report_in_full():
     np.testing.assert_array_equal(report.measured_travel_rad, np.full(7, 0.25))
 
 
+def test_an_arm_that_rests_when_the_stop_begins_took_no_time():
+    assert fields(make(None).standstill(reading(1.0, 0.0), 10.0, LIMITS)) == ("torque", 10.0, 0.2, 0.0)
+    assert make(None).standstill(reading(1.0, 0.0), 9.999, LIMITS).measured_time_s is None
+
+
 @pytest.mark.parametrize("speed", [STILL, -STILL])
 def test_standstill_includes_its_bound(speed):
     assert make(None).standstill(reading(1.0, speed), 10.25, LIMITS) is not None

@@ -1,4 +1,4 @@
-"""A simulated arm, a policy and the safety node. Nobody need approve the policy: nothing real moves.
+"""A simulated arm, a policy and the safety node. The policy needs no approval: nothing real moves.
 
 ros2 launch robolearn_ros sim_demo.launch.py robot:=fr3 bundle:=/path/fr3-reach.robolearn
 

@@ -68,13 +68,13 @@ class ArmOutput:
         del tick_ns, decision, monitor
 
     def hand_over(self) -> bool:
-        """Nothing can be sent from here in this cycle: let somebody else brake. False where there is nobody."""
+        """Nothing can be sent from here in this cycle: hand over to the brake guard. False where there is none."""
         self.silent = True
         return True
 
     @property
     def problem(self) -> str:
-        """Why nobody would brake the arm if this process were killed; empty where somebody would, or none is wanted."""
+        """Why the arm would not be braked if this process were killed; empty where it would be, or need not be."""
         return ""
 
     def misfits(self) -> list[str]:

@@ -177,7 +177,7 @@ def main(args: list[str] | None = None) -> int:
     gc.freeze()
     memory.publishes_as(_gid(node, given.topic))
     killed = None
-    while killed is None and publisher.get_subscription_count() == 0:  # what it sends would reach nobody
+    while killed is None and publisher.get_subscription_count() == 0:  # without a subscriber
         time.sleep(LOOK_S)
         killed = memory.ended()
     if killed is None:

@@ -40,7 +40,7 @@ class WrenchInput:
         self._clock = clock
         self.newest: Wrench | None = None
         self.frame_id: str | None = None  # of the newest
-        # Best effort hears every publisher; a lost wrench matters to nobody but who reads the record.
+        # Best effort hears every publisher; a lost wrench is missing in the record only.
         self.polled = Polled(node, WrenchStamped, topic, qos(QUEUE, reliable=False)) if topic else None
 
     def take(self) -> bool:

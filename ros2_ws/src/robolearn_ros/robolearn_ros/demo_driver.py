@@ -3,7 +3,7 @@
     python -m robolearn_ros.demo_driver --goals goals.json --out result.json
 
 Writes one JSON object per line to standard output as it goes. Where it needs a process killed or started again it
-asks whoever started it, by a line {"request": ..., "node": ...}, and waits for a line on standard input.
+asks its parent process, by a line {"request": ..., "node": ...}, and waits for a line on standard input.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GOAL_TIMEOUT_S = 8.0
 MOVING_RAD_S = 0.3  # a fault is injected while a joint is at least this fast
 STANDSTILL_RAD_S = 0.02
 ACCEPTED_WITHIN_S = 10.0
-TRIES = 5  # of a goal and of a fault, where a stop that nobody asked for came first
+TRIES = 5  # of a goal and of a fault, where an unexpected stop came first
 STAYS_RAD = 0.01
 HELD_WITHIN_S = (
     1.8  # from a fault to standstill: 0.8 s by the table of faults, and a second for a busy machine
@@ -84,7 +84,7 @@ class Driver:
     def reach(self, goal: Vector, index: int | None = None) -> dict[str, Any]:
         """Send a goal and wait until the TCP has stayed within 2 cm of it for half a second.
 
-        After a stop that nobody asked for the time begins anew, a few times.
+        After an unexpected stop the time begins anew, a few times.
         """
         s = self.seen
         s.send_goal(goal)
@@ -313,7 +313,7 @@ class Driver:
         return text
 
     def _ask(self, request: str, node: str) -> dict[str, Any]:
-        """Have a process killed or started by whoever started this one."""
+        """Have the parent process kill or start a process."""
         self.tell({"request": request, "node": node})
         return json.loads(sys.stdin.readline())
 

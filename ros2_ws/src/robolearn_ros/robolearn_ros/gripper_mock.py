@@ -44,7 +44,7 @@ class GripperMock:
         node.create_timer(1.0 / LOOK_RATE_HZ, self._look)
 
     def step(self, dt_s: float, measured_m: float) -> float:
-        """The opening that the drive is told, m."""
+        """The set point of the drive, m."""
         return self.hand.step(dt_s, measured_m)
 
     def _publish_state(self) -> None:
@@ -61,7 +61,7 @@ class GripperMock:
         return str(await future)
 
     def _look(self) -> None:
-        """Answer whoever waits for a command that has ended, or that another has replaced."""
+        """Answer clients that wait for a command that has ended, or that another has replaced."""
         for entry in list(self._waiting):
             number, future = entry
             outcome = self.hand.outcome if number == self.hand.number else "replaced"
@@ -154,7 +154,7 @@ class GripperMock:
                 response.message = f"force {request.force} % is outside 50 to 100 %"
                 return response
             outcome = await self._carry_out(0.0, request.velocity, force_max_n * request.force / 100.0, True)
-            response.success = outcome in ("held", "reached")  # the latter: closed, with nothing in between
+            response.success = outcome in ("held", "reached")
             response.workpiece_gripped = outcome == "held"
             response.no_workpiece_detected = outcome == "reached"
             response.message = "" if response.success else f"the grip was {outcome}"

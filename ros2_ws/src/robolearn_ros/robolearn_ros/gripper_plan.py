@@ -40,6 +40,7 @@ class GripperPlan:
         self._sent: Motion | None = None
         self._sent_s = self._moved_s = -math.inf
         self._measured_m = math.inf
+        self._again = False  # the last motion came to nothing
 
     def next(self, target_m: float, measured_m: float, now_s: float) -> Motion | None:
         """The command that the target asks for; None where the last one still serves. Then call `sent`.
@@ -58,7 +59,7 @@ class GripperPlan:
         if isinstance(self._sent, Move):
             changed = abs(target_m - self._sent.width_m)
             at_end = target_m in (0.0, self._width_max_m) and changed > 0.0
-            if changed < DEADBAND_M and not at_end:
+            if changed < DEADBAND_M and not at_end and not self._again:
                 return None
         return Move(target_m)
 
@@ -66,10 +67,11 @@ class GripperPlan:
         """A command is on its way."""
         if not isinstance(self._sent, Move) or isinstance(motion, Grasp):
             self._sent_s = now_s  # of a new motion; those that follow a moving target change nothing
-        self._sent = motion
+        self._sent, self._again = motion, False
 
     def failed(self) -> None:
         """The last command came to nothing: what the target asks for is commanded again."""
+        self._again = True
         if isinstance(self._sent, Grasp):
             self._sent = Move(math.inf)
 

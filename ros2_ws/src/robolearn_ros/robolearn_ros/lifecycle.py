@@ -1,4 +1,4 @@
-"""The policy node's lifecycle: transitions are forwarded to whoever owns the node; a refusal is logged."""
+"""The policy node's lifecycle: transitions are forwarded to the node's owner; a refusal is logged."""
 
 from __future__ import annotations
 

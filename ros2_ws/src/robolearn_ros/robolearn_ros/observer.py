@@ -130,7 +130,7 @@ class Observer:
 
     @property
     def state(self) -> str:
-        """The monitor's state, as last told."""
+        """The monitor's last published state."""
         return self.told[-1].state if self.told else ""
 
     @property

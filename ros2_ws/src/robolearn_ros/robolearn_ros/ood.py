@@ -1,4 +1,4 @@
-"""The policy's out-of-distribution score between the nodes: published, told in diagnostics, recorded. Advisory only.
+"""The policy's out-of-distribution score between the nodes: published, shown in diagnostics, recorded. Advisory only.
 
 The policy node publishes one score per decision, the safety node writes them into the log once a second. Neither does
 anything else because of them.

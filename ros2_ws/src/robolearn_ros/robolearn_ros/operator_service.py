@@ -24,7 +24,7 @@ from robolearn.deploy.operators import OperatorError, OperatorGate, OperatorRequ
 from robolearn.safety.types import Answer
 from robolearn_ros.own_messages import serve_requests
 
-REPORT_PERIOD_S = 1.0  # of refusals: whoever keeps asking does not fill the log
+REPORT_PERIOD_S = 1.0  # of refusals: repeated requests do not fill the log
 
 
 class OperatorService:

@@ -50,7 +50,7 @@ def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
     Raises ConfigError for a parameter that is unknown, of a wrong type or out of range.
     """
     known = [parameter.name for parameter in table]
-    # rclpy ignores overrides that nobody declares; they are read here so that a misspelt name is an error.
+    # rclpy ignores undeclared overrides; they are read here so that a misspelt name is an error.
     given = {name: parameter_value_to_python(value.get_parameter_value()) for name, value in _overrides(node)}
     for name in given:
         if name not in known and name not in _OWN and not name.startswith("qos_overrides."):

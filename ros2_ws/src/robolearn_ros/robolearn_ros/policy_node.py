@@ -286,7 +286,7 @@ class PolicyNode:
         self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
         if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
             self._gripper.publish(Float64(data=driver.gripper_width_m))
-        # Whoever ends the stream waits for this, in another thread: it is asked before the policy's thread goes on.
+        # Another thread ends the stream and waits for this: it is checked before the policy's thread goes on.
         self._at_rest = go is not Go.RUN and (go is Go.HOLD or driver.at_rest)
         driver.advance(self.loop.index, go, self._values)
 

@@ -30,7 +30,7 @@ class PublisherWatch:
         """command_topic: this node publishes on it itself.  inputs: what is read, such as `policy` -> its topic.
 
         guard: the id of its brake guard's publisher, which stands ready on command_topic; empty
-            while it starts, when nobody can start the arm yet; None without one.
+            while it starts, when the arm cannot be started yet; None without one.
         listener: full name of the controller's node, which must read command_topic; empty: anybody will do.
         """
         self._listener = listener
@@ -94,6 +94,6 @@ class PublisherWatch:
 
 
 def _names(nodes: list[str]) -> str:
-    """Names of nodes, at most five: whoever floods the graph does not flood the log."""
+    """Names of nodes, at most five: a flooded graph does not flood the log."""
     shown = sorted(nodes)[:5]
     return ", ".join(shown) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")

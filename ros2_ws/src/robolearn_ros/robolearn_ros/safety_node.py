@@ -298,7 +298,7 @@ class SafetyNode:
         return answer
 
     def _start(self, now_s: float, request: OperatorRequest) -> Answer:
-        # A latched stop is for the monitor to refuse, whoever else is missing.
+        # The monitor refuses a latched stop, whatever else is missing.
         unready = self._unready(now_s) if self.monitor.state is State.HOLDING else ""
         if unready:
             return self._refuse("start", unready)
@@ -340,7 +340,7 @@ class SafetyNode:
         """What would stop the arm again at once after a reset and a start; empty if nothing would."""
         if self._ending:
             return f"this node is ending ({self._ending})."
-        self.publishers.look()  # whoever came since the last look is seen before a start, not after it
+        self.publishers.look()  # new publishers are noticed before a start, not after it
         return (
             self._unwell_log()
             or self.publishers.stops
@@ -375,7 +375,7 @@ class SafetyNode:
             return
         rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
         how = "the arm was sent to rest" if rest else "the arm was not sent to rest"
-        # A log that is not well is given less time: whoever waits for this process has a limit too.
+        # A log that is not well is given less time: the process that waits for this one has a limit too.
         wait_s = UNWELL_LOG_WAIT_S if self.log.problem else LOG_WAIT_S
         self.log.close(f"the safety node was ended: {self._ending or 'an error'}; {how}", wait_s)
 
@@ -424,7 +424,7 @@ class SafetyNode:
         return ""
 
     def _watch_fit(self) -> None:
-        """Whoever can never be heard, or never hears, because of type or quality of service."""
+        """Publishers and subscribers that cannot connect because of type or quality of service."""
         gates = self.gates.polled if self.gates is not None else ()
         read = (
             self._states,

@@ -115,7 +115,7 @@ class CellSignals:
         return "; ".join(problem for problem in problems if problem)
 
     def surroundings(self, stop_requested: bool) -> Surroundings:
-        """What the monitor is told."""
+        """The monitor's inputs from signals."""
         person, enabled = self.person, self.enabled
         return Surroundings(
             person.value,

@@ -82,7 +82,7 @@ PARAMETERS = (
 
 PERSON_RATE_HZ = 20.0
 POSE_RATE_HZ = 50.0
-SILENT_NS = 200_000_000  # nobody commands the arm any more
+SILENT_NS = 200_000_000  # no commands come any more
 WAIT_FOR_SILENCE_NS = 3_000_000_000
 
 
@@ -221,7 +221,7 @@ class SimNode:
             self._slow.publish(_with_gripper(message, self.arm.gripper_width_m))
 
     def rest(self, reason: str) -> bool:
-        """The arm ends last: once nobody commands it any more, or after a while."""
+        """The arm ends last: once no commands come any more, or after a while."""
         del reason
         now_ns = time.monotonic_ns()
         self._asked_ns = self._asked_ns or now_ns

@@ -22,14 +22,13 @@ class SimulatedHand:
         self._width_max_m, self._stiffness = width_max_m, stiffness_n_m
         self._target_m, self._speed_m_s, self._force_n, self._grasp = width_m, 0.0, 0.0, False
         self._still_s = 0.0
+        self._closing = False
         self.number = 0  # of the newest command
 
     def begin(self, target_m: float, speed_m_s: float, force_n: float, *, grasp: bool) -> int:
-        """A new command in place of the one before. Returns its number.
-
-        grasp: fingers that are blocked on the way go on pressing with force_n; without it they give up.
-        """
+        """A new command in place of the one before. Returns its number."""
         self._target_m = min(max(target_m, 0.0), self._width_max_m)
+        self._closing = self._target_m < self.measured_m
         self._speed_m_s, self._force_n, self._grasp = speed_m_s, force_n, grasp
         self._still_s, self.outcome = 0.0, ""
         self.set_point_m = min(
@@ -48,8 +47,8 @@ class SimulatedHand:
         if self.outcome in ("reached", "stopped", "blocked"):
             return self.set_point_m
         if self.outcome == "held":
-            inside = self._force_n / self._stiffness
-            pressed = measured_m + (inside if self._target_m > measured_m else -inside)
+            ahead = self._force_n / self._stiffness
+            pressed = measured_m - ahead if self._closing else measured_m + ahead
             self.set_point_m = min(max(pressed, 0.0), self._width_max_m)
             return self.set_point_m
         way = self._target_m - self.set_point_m
@@ -58,10 +57,10 @@ class SimulatedHand:
         ahead = abs(self.set_point_m - measured_m)
         still = moved_m < 0.1 * self._speed_m_s * dt_s and ahead > BLOCKED_M
         self._still_s = self._still_s + dt_s if still else 0.0
-        if self._still_s >= GRASPED_S:
+        if self._at_target():
+            self.outcome = "reached"  # and it stays there: it presses only on what stops it before
+        elif self._still_s >= GRASPED_S:
             self._come_to_rest()
-        elif self._at_target():
-            self.outcome = "reached"
         return self.set_point_m
 
     def _at_target(self) -> bool:

@@ -66,7 +66,7 @@ class Arm:
 
     @property
     def target_rad(self) -> Vector:
-        """[n], what the arm is told to go to."""
+        """[n], the commanded positions."""
         return self.data.ctrl[self._ctrl]
 
     @property
@@ -75,7 +75,7 @@ class Arm:
         return float(self.data.sensor("gripper_width").data[0])
 
     def objects(self) -> dict[str, tuple[Vector, Vector]]:
-        """Every object that the task's policy is told of: position [3] m and orientation [4] (w, x, y, z)."""
+        """Every object that the task's policy observes: position [3] m and orientation [4] (w, x, y, z)."""
         upright = np.array([1.0, 0.0, 0.0, 0.0])
         return {
             name: (self.data.sensor(position).data, self.data.sensor(turn).data if turn else upright)

@@ -286,7 +286,7 @@ def build() -> Path:
                     str(out),
                 ]
             )
-            out.replace(made)  # whoever else compiles it at the same time makes the same
+            out.replace(made)  # a process that compiles it at the same time makes the same file
     except OSError as error:
         raise ConfigError(
             f"{cache}: {error.strerror}. Set ROBOLEARN_CACHE to a folder that can be written."

@@ -2,7 +2,7 @@
 //
 //   torque = stiffness (q_ref - q) + damping (qd_ref - qd) + feed-forward
 //
-// The feed-forward is what the arm's own weight and motion need (gravity, Coriolis), from whoever knows its model. An
+// The feed-forward is what the arm's own weight and motion need (gravity, Coriolis), from the caller, who has its model. An
 // arm whose driver compensates gravity itself gets zeros. No allocation, no locks, no exceptions.
 #pragma once
 
