@@ -29,6 +29,7 @@ from gymnasium.vector.utils import batch_space
 from jax.stages import Compiled
 
 from robolearn.env.naming import absolute, file_stem
+from robolearn.env.packed import Packing
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv, make
 from robolearn.sim.compiled import compiled
@@ -38,6 +39,9 @@ from robolearn.sim.render import HumanView, SceneRenderer, has_display
 OBS_MAX = 100.0  # of any number that a policy sees; clipped there, so that spaces have finite bounds
 RENDER_MODES = ["rgb_array", *(["human"] if has_display() else [])]  # what can be shown here
 SEEDS = 2**31 - 1
+_PACKED_MAX = (
+    1_000_000  # bytes of a state that is kept packed: a larger one takes longer to copy than to pass
+)
 
 
 class Stepper:
@@ -56,11 +60,23 @@ class Stepper:
 
     def __init__(self, task: str, num_envs: int, engine: str, config: dict[str, Any] | None):
         self.env: VecEnv = make(task, num_envs=num_envs, engine=engine, config=config)
-        self.state: EnvState | None = None
+        self._packing = Packing(self.env.reset, jax.random.key(0))
+        if self._packing.bytes > _PACKED_MAX:
+            self._packing = None
+        self._kept: Any = None  # the state, packed where that is worth it
         self._reset: Compiled | None = None
         self._step: Compiled | None = None
         self._renderer: SceneRenderer | None = None
         self._view: HumanView | None = None
+
+    @property
+    def state(self) -> EnvState | None:
+        """The environments' state; None before the first reset."""
+        return self._kept if self._kept is None or self._packing is None else self._packing.unpack(self._kept)
+
+    @state.setter
+    def state(self, state: EnvState) -> None:
+        self._kept = state if self._packing is None else self._packing.pack(state)
 
     @property
     def spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
@@ -72,20 +88,22 @@ class Stepper:
         """Start every environment anew."""
         key = jax.random.key(seed)
         if self._reset is None:
-            self._reset = compiled(jit(_shown(self.env.reset), quick=True).lower(key))
+            self._reset = compiled(jit(self._shown(self.env.reset), quick=True).lower(key))
         self._keep(*self._reset(key))
 
     def step(self, action: np.ndarray, waiting: np.ndarray | None = None) -> None:
         """One control period. action: [N, A] in [-1, 1]. waiting: [N] bool, environments that stay as they are."""
-        if self.state is None:
+        if self._kept is None:
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
         action, expected = np.asarray(action, np.float32), (self.env.num_envs, self.env.action_size)
         if action.shape != expected:
             raise gymnasium.error.InvalidAction(f"Actions have shape {expected}, not {action.shape}.")
-        given = (self.state, action) if waiting is None else (self.state, action, waiting)
+        given = (self._kept, action) if waiting is None else (self._kept, action, waiting)
         if self._step is None:
-            step = self.env.step if waiting is None else self._step_others
-            self._step = compiled(jit(_shown(step)).lower(*given))
+            step = self._shown(self.env.step if waiting is None else self._step_others)
+            packing = self._packing
+            program = step if packing is None else lambda kept, *more: step(packing.unpack(kept), *more)
+            self._step = compiled(jit(program).lower(*given))
         self._keep(*self._step(*given))
 
     def frame(self, index: int = 0) -> np.ndarray:
@@ -116,25 +134,25 @@ class Stepper:
 
         return jax.tree.map(chosen, state, self.env.step(state, action))
 
-    def _keep(self, state: EnvState, shown: jax.Array) -> None:
-        self.state = state
+    def _shown(self, program: Callable[..., EnvState]) -> Callable[..., tuple[Any, jax.Array]]:
+        """The program's state as it is kept, and what is shown of it as one array: fetching six takes longer."""
+
+        def both(*given: Any) -> tuple[Any, jax.Array]:
+            state = program(*given)
+            flags = [state.reward, state.terminated, state.truncated, state.success]
+            seen = jnp.concatenate([state.obs, state.final_obs], axis=1)
+            seen = jnp.clip(seen, -OBS_MAX, OBS_MAX)
+            kept = state if self._packing is None else self._packing.pack(state)
+            return kept, jnp.concatenate([seen, *(one[:, None].astype(jnp.float32) for one in flags)], axis=1)
+
+        return both
+
+    def _keep(self, kept: Any, shown: jax.Array) -> None:
+        self._kept = kept
         rows, d = np.array(shown), self.env.obs_size
         self.obs, self.final_obs = rows[:, :d].copy(), rows[:, d : 2 * d].copy()
         self.reward = rows[:, 2 * d].copy()
         self.terminated, self.truncated, self.success = (rows[:, 2 * d + i] > 0.5 for i in (1, 2, 3))
-
-
-def _shown(program: Callable[..., EnvState]) -> Callable[..., tuple[EnvState, jax.Array]]:
-    """The program, and what a face outside JAX shows of its state as one array: fetching six takes longer."""
-
-    def both(*given: Any) -> tuple[EnvState, jax.Array]:
-        state = program(*given)
-        flags = [state.reward, state.terminated, state.truncated, state.success]
-        seen = jnp.concatenate([state.obs, state.final_obs], axis=1)
-        seen = jnp.clip(seen, -OBS_MAX, OBS_MAX)
-        return state, jnp.concatenate([seen, *(one[:, None].astype(jnp.float32) for one in flags)], axis=1)
-
-    return both
 
 
 class GymEnv(gymnasium.Env[np.ndarray, np.ndarray]):

@@ -35,16 +35,13 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from robolearn_ros.arm import arm_topics
 from robolearn_ros.messages import Polled, qos
 from robolearn_ros.operator_client import OperatorClient
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
 
 from robolearn.deploy.operators import operator_key_path
 from robolearn.deploy.serving import free_domain, ros_environment
 from robolearn.keys import load_or_create_key
-from robolearn.robots import load_robot
 
 LAUNCH = Path(__file__).parents[2] / "ros2_ws/src/robolearn_ros/launch/sim_demo.launch.py"
 MARK = "ROBOLEARN_ENDINGS_MARK"
@@ -52,6 +49,7 @@ NODES = ("sim_node", "safety_node", "policy_node")
 GOALS = ((0.5, 0.25, 0.4), (0.45, -0.25, 0.5))
 MOVING_RAD_S = 0.3
 AT_REST_RAD_S = 0.001
+NOT_REACHED = "the phase was not reached"
 UP_S, END_S = 60.0, 30.0  # on a machine that is busy with other things
 
 
@@ -91,13 +89,11 @@ class Watcher:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain_id)
         self.node = Node("watcher", context=self.context)
-        self._commands = Polled(self.node, Float64MultiArray, arm_topics(load_robot("fr3")).command, qos(500))
         self._sent = Polled(self.node, JointState, "/robolearn/sent_command", qos(500))
         self._policy = Polled(self.node, JointState, "/robolearn/policy_command", qos(500))
         self._decisions = Polled(self.node, DiagnosticStatus, "/robolearn/decision", qos(50, latched=True))
         self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
         self._goals = self.node.create_publisher(PointStamped, "/robolearn/goal", qos(1))
-        self.commands: deque[tuple[float, np.ndarray]] = deque(maxlen=4000)
         # stamp, position, velocity
         self.sent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=4000)
         self.moved_s = 0.0  # when a sample in motion came last
@@ -113,7 +109,6 @@ class Watcher:
         while not self._closing:
             self._executor.spin_once(timeout_sec=0.0)
             now = time.monotonic()
-            self.commands += [(now, np.array(message.data)) for message in self._commands.take()]
             for message in self._sent.take():
                 stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
                 self.sent.append((stamp, np.array(message.position), np.array(message.velocity)))
@@ -165,8 +160,8 @@ class Watcher:
 
     def start(self) -> str:
         """Start the arm, again while the nodes are still finding each other. What was answered last, or empty."""
-        text = ""
-        for _ in range(60):
+        text, deadline = "", time.monotonic() + UP_S
+        while time.monotonic() < deadline:
             if self.state == "stopped":
                 self.call("reset")
             accepted, text = self.call("start")
@@ -316,7 +311,7 @@ def end(bundle: Path, folder: Path, way: Way, rate_hz: float = 250.0, seed: int 
     try:
         problem = _reach(session, watcher, way, seed)
         if problem:
-            outcome.problems.append(f"the phase was not reached: {problem}")
+            outcome.problems.append(f"{NOT_REACHED}: {problem}")
         outcome.moving_rad_s = watcher.speed_rad_s or 0.0
         began = time.monotonic()
         _act(session, watcher, way, outcome)
@@ -464,6 +459,10 @@ def main() -> int:
         bundle = options.bundle or _make_bundle(Path(folder))
         for number, way in enumerate(ways, 1):
             outcome = end(bundle, Path(folder) / str(number), way, options.rate, seed=number)
+            if any(
+                problem.startswith(NOT_REACHED) for problem in outcome.problems
+            ):  # a machine that was too busy
+                outcome = end(bundle, Path(folder) / f"{number}-again", way, options.rate, seed=number)
             bad += bool(outcome.problems)
             speed = "nothing" if outcome.speed_rad_s is None else f"{outcome.speed_rad_s:.6f} rad/s"
             print(
