@@ -130,7 +130,7 @@ def test_the_fuzzer_finds_a_monitor_that_takes_the_other_model_of_contact():
 
 def hold_at_once(monitor, patch):
     """Whatever a single joint state says is held after a reset, at once."""
-    patch.setattr(RestReadings, "missing", lambda *_: None)
+    patch.setattr(RestReadings, "unclear", lambda *_: None)
     patch.setattr(RestReadings, "elsewhere", lambda *_: None)
     patch.setattr(
         RestReadings, "add", lambda rest, reading, _: setattr(rest, "_newest", reading.position_rad)
