@@ -211,14 +211,14 @@ def arms_tried_page() -> str:
 
 def nodes_page() -> str:
     """Parameters of the nodes."""
-    from robolearn_ros import gripper_node, policy_node, safety_node, sim_node
+    from robolearn_ros import gripper_node, policy_node, restamp_node, safety_node, sim_node
     from robolearn_ros.parameters import table_markdown
 
     parts = [
         "# Node parameters",
         "An unknown name, a wrong type or a value out of range: the node refuses to start.",
     ]
-    for module in (policy_node, safety_node, gripper_node, sim_node):
+    for module in (policy_node, safety_node, gripper_node, restamp_node, sim_node):
         parts += [f"## {module.__name__.split('.')[-1]}", table_markdown(module.PARAMETERS)]
     return "\n\n".join(parts) + "\n"
 

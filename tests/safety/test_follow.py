@@ -439,3 +439,21 @@ def test_the_real_envelope_gives_the_same_first_step():
     follow = CommandFilter(HOME, Envelope(LIMITS, ARM, DT), DT)
     assert follow.follow(target(HOME), 6.0) == (Verdict.PASS, ())
     np.testing.assert_array_equal(follow.position_rad, HOME)
+
+
+def test_what_was_sent_is_judged_by_measurement_target_and_person_in_the_order_of_the_rules():
+    filter_, _ = follower()
+    filter_.envelope.space = SimpleNamespace(
+        person=lambda least, there: (
+            None if there is None else Record("separation", there, least, 0, "m", "", "")
+        )
+    )
+    far, ahead = HOME + joint(0.02), target(HOME + joint(0.3))
+    assert filter_.following(None, None, None) is None
+    assert filter_.following(HOME, target(HOME), None) is None
+    assert filter_.following(far, ahead, 1.0).rule == "tracking"
+    assert filter_.following(far, None, None).rule == "tracking"
+    assert filter_.following(HOME, ahead, 1.0).rule == "command_lag"
+    assert filter_.following(None, ahead, None).rule == "command_lag"
+    assert filter_.following(HOME, target(HOME), 1.25).rule == "separation"
+    assert filter_.following(None, None, 1.25).value == 1.25

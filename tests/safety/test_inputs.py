@@ -598,3 +598,48 @@ def test_old_and_early_news_of_people():
         limit.source,
         "the person sensor is stamped in the future",
     )
+
+
+def test_a_command_that_came_before_is_skipped_and_the_one_after_it_counts():
+    first, second = in_a_row(2)
+    inputs, _ = arrive(first)
+    assert [one.stamp_s for one in inputs.commands([first, second], LIMITS, NOW - 1.0).commands] == [
+        second.stamp_s
+    ]
+
+
+def test_a_jump_that_is_only_looked_at_is_not_remembered():
+    for keep in (True, False):
+        inputs = inputs_at()
+        assert inputs.reading(measured(), LIMITS, NOW)[1] is None
+        there = PLACE + 0.09 * np.eye(N)[0]
+        at_once = measured(position_rad=there, stamp_s=NOW + 0.001)
+        assert inputs.reading(at_once, LIMITS, NOW + 0.001, keep=keep)[1].rule == "state_jump"
+        # by now an arm could be there, but one that was there before its time is not believed
+        later = measured(position_rad=there, stamp_s=NOW + 0.045)
+        problem = inputs.reading(later, LIMITS, NOW + 0.045)[1]
+        assert (problem is None) == (not keep)
+
+
+def test_a_reading_exactly_as_far_as_an_arm_can_get_is_believed():
+    jump = LIMITS.mode.state_jump_max_rad.value
+    inputs = inputs_at()
+    assert inputs.reading(measured(position_rad=np.zeros(N)), LIMITS, NOW)[1] is None
+    assert inputs.reading(measured(position_rad=np.full(N, jump)), LIMITS, NOW)[1] is None
+    assert inputs.reading(measured(position_rad=np.full(N, -2 * jump)), LIMITS, NOW)[1].rule == "state_jump"
+
+
+def test_the_joint_that_jumps_farthest_beyond_its_reach_is_named():
+    jump, elapsed = LIMITS.mode.state_jump_max_rad.value, 0.02
+    able = LIMITS.velocity_possible_rad_s
+    slow, fast = int(np.argmin(able)), int(np.argmax(able))
+    assert able[fast] - able[slow] > 1.0
+    beyond = np.zeros(N)
+    beyond[slow], beyond[fast] = able[slow] * elapsed + jump + 0.015, able[fast] * elapsed + jump + 0.005
+    inputs = inputs_at()
+    assert inputs.reading(measured(), LIMITS, NOW)[1] is None
+    found = inputs.reading(
+        measured(position_rad=PLACE + beyond, stamp_s=NOW + elapsed), LIMITS, NOW + elapsed
+    )[1]
+    assert found.where == NAMES[slow]
+    assert found.margin == pytest.approx(-0.015)

@@ -365,8 +365,14 @@ class SafetyNode:
         return self.monitor.state is not State.STOPPING
 
     def close(self) -> None:
-        """End the log in order, and let another process command the arm."""
-        self.output.close()
+        """End the log in order, and let another process command the arm. Guard and log end at the same time."""
+        self.output.end()
+        try:
+            self._close_log()
+        finally:
+            self.output.close()
+
+    def _close_log(self) -> None:
         self.said.write()
         self._ood.write()
         self._inputs.write()
