@@ -175,10 +175,10 @@ def gradient_step(config: TrainConfig, env: VecEnv) -> dict[str, Any]:
     )  # fmt: skip
 
     def prepare(learner: Any, steps: Any) -> Any:
-        return samples_of(ppo, learner, steps)
+        return samples_of(ppo, learner, steps, env.episode_steps)
 
     def step(learner: Any, steps: Any, rows: Any) -> Any:
-        samples, _ = samples_of(ppo, learner, steps)
+        samples, _ = samples_of(ppo, learner, steps, env.episode_steps)
         return epochs(config, learner, samples, rows, jnp.asarray(0.9))
 
     mesh = jax.make_mesh((1,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))

@@ -1,15 +1,18 @@
 """Two engines over two seconds of the same task, as statistics: rounding parts single motions, but not their averages.
 
-    python -m benchmarks.parity [--tasks fr3/push ...] [--engines warp jax] [--envs 32] [--seconds 2]
+    python -m benchmarks.parity [--tasks fr3/push ...] [--engines warp jax] [--envs 32] [--seconds 2] [--out FILE]
 
 Every engine plays the task's expert from the same starts, with the same drawn physics. After each control period the
 engine itself says with what its constraints push: on the objects of the scene, in N, or on the arm's joints, in Nm,
 where the task has none. Steps of single motions are compared in `tests/sim/test_engines.py`, over a twentieth of that.
+What is found goes into the file of --out (docs/results/parity.json), from which the reference's table is made.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +25,7 @@ import robolearn
 from benchmarks.gpu_physics import holding
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv
+from robolearn.files.writing import replace_file
 from robolearn.sim.mjx import MjxPhysics, _with
 
 # How far the means of two engines may be apart: chosen, not derived.
@@ -170,6 +174,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=["warp"])
     parser.add_argument("--envs", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="keep what is found, beside what is there")
     options = parser.parse_args()
     for task in options.tasks:
         periods = round(options.seconds * 50)
@@ -178,6 +183,15 @@ def main() -> None:
         for engine in options.engines:
             found = parted(native, play(task, engine, options.envs, periods))
             print(f"{'':18s} {engine:6s} {found.other} {'; '.join(found.wrong) or 'agrees'}", flush=True)
+            if options.out:
+                keep(options.out, f"{task} {engine} {options.envs}", found, options)
+
+
+def keep(out: Path, name: str, found: Parted, options: argparse.Namespace) -> None:
+    """Put what was found under its name into a JSON file."""
+    known = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    known[name] = {"envs": options.envs, "seconds": options.seconds, **found._asdict()}
+    replace_file(out, json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":

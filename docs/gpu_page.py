@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
+PARITY = Path(__file__).parent / "results" / "parity.json"
 HEAD = """# Measured on a GPU
 
 `benchmarks/gpu.sh WHEELS`, or `python -m benchmarks.gpu` where everything is installed, measures it in at most eight
@@ -16,10 +17,35 @@ minutes and writes `docs/results/gpu.json`, of which this page is made.
 NOT_YET = (
     "**Not measured yet**: no machine with a GPU could be had. On paper: [Scaling](../explain/scaling.md)."
 )
+PARITY_TEXT = """`python -m benchmarks.parity --tasks TASK --engines ENGINE --envs N --out docs/results/parity.json`:
+two seconds of the task's expert in both engines, from the same starts with the same drawn physics, on a CPU. *Goal
+met*: share of the environments. *Push*: what constraints push with on the objects or the drawer, mean over time.
+*Moved*: from start to end. They agree where goals are at most 0.10 apart, pushes 10 % of native's (or 0.2 N), motions
+10 % of native's (or 5 mm): chosen, not derived. With few environments one object that is knocked away in one engine and
+not in the other is more than that. The harder push of `jax` in fr3/pick_cube is not explained yet. What is not in the
+table was not run.
+"""
 
 
-def gpu_page(path: Path = RESULTS) -> str:
-    """The page as Markdown."""
+def gpu_page(path: Path = RESULTS, parity: Path = PARITY) -> str:
+    """The page as Markdown: of parity, which a CPU tells too, and of a GPU."""
+    return "\n".join(filter(None, [_gpu(path), _parity(parity)]))
+
+
+def _parity(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    rows = []
+    for name, row in json.loads(path.read_text(encoding="utf-8")).items():
+        task, engine = name.split()[:2]
+        pairs = [f"{row['native'][k]:.3g} / {row['other'][k]:.3g}" for k in ("achieved", "force", "moved")]
+        rows.append((task, engine, row["envs"], *pairs, "; ".join(row["wrong"]) or "yes"))
+    head = ("task", "engine", "N", "goal met", "push, N", "moved, m", "agrees")
+    title, _, body = _section("Engines through contact: native / engine", head, rows).partition("\n\n")
+    return f"{title}\n\n{PARITY_TEXT}\n{body}"
+
+
+def _gpu(path: Path) -> str:
     if not path.is_file():
         return f"{HEAD}\n{NOT_YET}\n"
     report = json.loads(path.read_text(encoding="utf-8"))

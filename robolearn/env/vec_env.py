@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -155,8 +156,26 @@ class VecEnv:
             first_success=jnp.full(n, -1, jnp.int32), metrics=metrics, **start._asdict(),
         )  # fmt: skip
 
-    def step(self, state: EnvState, action: Array) -> EnvState:
-        """Advance every environment by one control period; restart those whose episode ends."""
+    def following(self, state: EnvState) -> _Episode:
+        """The episodes that come after those of state, for `step`. They depend on state.key alone."""
+        return self._begin(self.physics.blank(), state.key, jnp.arange(self.num_envs))
+
+    def rollout_step(self, state: EnvState, steps: int) -> Callable[[EnvState, Array], EnvState]:
+        """`step` for a rollout of so many steps from state, with restarts that are drawn once for all of it.
+
+        An environment whose episodes end twice in it starts the same way twice. Where all do, because a rollout is
+        longer than an episode, restarts are drawn as episodes end.
+        """
+        return (
+            self.step if steps > self.episode_steps else partial(self.step, following=self.following(state))
+        )
+
+    def step(self, state: EnvState, action: Array, following: _Episode | None = None) -> EnvState:
+        """Advance every environment by one control period; restart those whose episode ends.
+
+        following: episodes to restart with, drawn beforehand, so that nothing has to be asked of how many end. Without
+        it they are drawn here, a few at a time until none is left: a loop whose condition a GPU's host reads.
+        """
         self._same_process()
         wanted = (self.num_envs, self.task.action_size)
         if jnp.shape(action) != wanted:
@@ -166,14 +185,21 @@ class VecEnv:
             )
         action = jnp.clip(action, -1.0, 1.0)
         targets, memory = jax.vmap(self.task.act)(action, state.memory)
-        return self.step_targets(state, targets, memory, action)
+        return self.step_targets(state, targets, memory, action, following)
 
     def _same_process(self) -> None:
         """Raise PhysicsError in a process that was forked from the one that made the environment."""
         if os.getpid() != self._pid:
             raise PhysicsError(f"This environment was made before the process was forked{_SPAWN}")
 
-    def step_targets(self, state: EnvState, targets: Readings, memory: Any, action: Array) -> EnvState:
+    def step_targets(
+        self,
+        state: EnvState,
+        targets: Readings,
+        memory: Any,
+        action: Array,
+        following: _Episode | None = None,
+    ) -> EnvState:
         """`step` for a policy that already turned its action into targets and its next memory, such as a bundle."""
         task = self.task
         fresh = state.done  # counters of the finished episode were left readable until now
@@ -200,7 +226,7 @@ class VecEnv:
         going_on = _Episode(
             physics, state.fields, state.key, memory, state.goal, sensing, commands, obs, critic_obs
         )
-        after = self._restart(going_on, done)
+        after = self._restart(going_on, done) if following is None else _where(done, following, going_on)
         metrics = {f"reward/{name}": term for name, term in terms.items()}
         metrics |= {
             "physics_failed": broken.astype(jnp.float32),
@@ -401,6 +427,11 @@ def _built(task: Task[Any], part: Callable[[], Any]) -> Any:
 
 def _finite(readings: Readings) -> Array:
     return jnp.stack([jnp.isfinite(value).all(axis=1) for value in readings.values()]).all(axis=0)
+
+
+def _where(chosen: Array, new: Any, old: Any) -> Any:
+    """Of two pytrees of [N, ...] arrays, the rows of the first where chosen [N], else those of the second."""
+    return jax.tree.map(lambda a, b: jnp.where(jnp.expand_dims(chosen, range(1, a.ndim)), a, b), new, old)
 
 
 def _put(old: Any, ids: Array, new: Any) -> Any:

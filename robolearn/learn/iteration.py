@@ -43,7 +43,7 @@ def iteration(
     progress = learner.iteration / config.iterations
     log_std = log_std_at(learner.params, ppo, progress)
     rolled = rollout(
-        env.step,
+        env.rollout_step(state.env, ppo.rollout_steps),
         lambda obs: apply_actor(
             learner.params.actor, normalize(learner.normalizer, obs), ppo.activation, ppo.squash
         ),
@@ -53,7 +53,7 @@ def iteration(
         noise(keys[0], groups, ppo.rollout_steps, env) * noise_scale(config, env, groups, progress)[:, None],
         expert_of(config, env, groups, progress),
     )
-    samples, explained = samples_of(ppo, learner, rolled.steps)
+    samples, explained = samples_of(ppo, learner, rolled.steps, env.episode_steps)
     rows = minibatch_rows(keys[1], groups, env, ppo)
     learner, losses = epochs(config, learner, samples, rows, progress)
     learner = _with_statistics(config, learner, rolled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -48,6 +49,10 @@ class Env(Protocol):
 
     def step(self, state: Any, action: Array) -> Any:
         """The next EnvState."""
+        ...
+
+    def rollout_step(self, state: Any, steps: int) -> Callable[[Any, Array], Any]:
+        """`step` for a rollout of so many steps from state."""
         ...
 
     def expert(self, state: Any) -> Array:

@@ -45,8 +45,13 @@ def log_std_at(params: PolicyParams, ppo: PpoConfig, progress: Array) -> Array:
     return jnp.maximum(log_std, ppo.log_std_min)
 
 
-def samples_of(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tuple[Samples, Array]:
-    """Advantages and normalised observations, flattened to [T * B]; and the share of return variance explained."""
+def samples_of(
+    ppo: PpoConfig, learner: LearnerState, steps: Transition, episode_steps: int
+) -> tuple[Samples, Array]:
+    """Advantages and normalised observations, flattened to [T * B]; and the share of return variance explained.
+
+    episode_steps: control steps after which an episode is truncated.
+    """
     critic_obs = normalize(learner.critic_normalizer, steps.critic_obs)
 
     def critic(normalised: Array) -> Array:
@@ -56,7 +61,9 @@ def samples_of(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tupl
     advantage, target = gae(
         steps.reward * ppo.reward_scale,
         value,
-        _values_after(lambda obs: critic(normalize(learner.critic_normalizer, obs)), value, steps),
+        _values_after(
+            lambda obs: critic(normalize(learner.critic_normalizer, obs)), value, steps, episode_steps
+        ),
         steps.terminated,
         steps.truncated,
         discount=ppo.discount,
@@ -76,24 +83,23 @@ def samples_of(ppo: PpoConfig, learner: LearnerState, steps: Transition) -> tupl
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples), explained
 
 
-def _values_after(critic: Callable[[Array], Array], value: Array, steps: Transition) -> Array:
+def _values_after(
+    critic: Callable[[Array], Array], value: Array, steps: Transition, episode_steps: int
+) -> Array:
     """What the critic says of the state that each step led to, [T, B].
 
     That is the state in which the next step begins, where the episode went on. Only the others are looked at again:
-    those of the last step, and those before a restart, few at a time until none is left.
+    those of the last step, and those before a truncation, of which an environment has one in episode_steps at most.
     """
-    final = steps.final_critic_obs.reshape(-1, steps.final_critic_obs.shape[-1])
-    ended = steps.truncated[:-1].ravel()
-    at_once = max(ended.size // 32, min(ended.size, 64))
-
-    def some(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        after, waiting = carry
-        rows = jnp.nonzero(waiting, size=at_once, fill_value=after.size)[0]  # after.size: none
-        after = after.at[rows].set(critic(final.at[rows].get(mode="clip")), mode="drop")
-        return after, waiting.at[rows].set(False, mode="drop")
-
-    after = jnp.concatenate([value[1:], critic(steps.final_critic_obs[-1])[None]]).ravel()
-    return jax.lax.while_loop(lambda carry: carry[1].any(), some, (after, ended))[0].reshape(value.shape)
+    after = jnp.concatenate([value[1:], critic(steps.final_critic_obs[-1])[None]])
+    ended = steps.truncated[:-1]
+    if not ended.size:
+        return after
+    most = 1 + (len(ended) - 1) // episode_steps
+    rows = jax.vmap(lambda column: jnp.nonzero(column, size=most, fill_value=len(after))[0], 1, 1)(ended)
+    member = jnp.arange(after.shape[1])
+    final = steps.final_critic_obs.at[rows, member].get(mode="clip")
+    return after.at[rows, member].set(critic(final), mode="drop")  # len(after): no row
 
 
 def epochs(

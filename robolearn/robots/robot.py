@@ -41,8 +41,9 @@ class Robot:
 
     chain: fixed and revolute steps from the base to the flange. cartesian: published limits of the TCP and elbow,
     unit in the key. digest: SHA-256 of the facts in the robot file, the gripper's file and, where the
-    arm is an MJCF or URDF file, that file (`robolearn.robots.digest`); a calibration leaves it as it is. None: not
-    known; `file` has the notes and sources. calibration: what logs of the arm changed of the model.
+    arm is an MJCF, URDF or xacro file, that file and what it includes (`robolearn.robots.digest`); a calibration
+    leaves it as it is. None: not known; `file` has the notes and sources. calibration: what logs of the arm changed
+    of the model.
     """
 
     name: str

@@ -116,7 +116,8 @@ class DerivedConstants:
 
     def _of_dofs(self, inverse: Array) -> Array:
         """Inverse weights [nv]: of a free or ball joint the mean of its three directions, or turns."""
-        model, diagonal = self._model, jnp.diag(inverse)
+        model, dofs = self._model, np.arange(self._model.nv)
+        diagonal = inverse[dofs, dofs]  # jnp.diag is a branch by platform
         mean = np.eye(model.nv)
         for joint in range(model.njnt):
             first, kind = model.jnt_dofadr[joint], model.jnt_type[joint]

@@ -1,5 +1,6 @@
 """The measurement on a GPU: what a part has found is kept whatever becomes of it, and the others still run."""
 
+import argparse
 import json
 import os
 import signal
@@ -192,7 +193,7 @@ def page(tmp_path, report):
     path = tmp_path / "gpu.json"
     if report is not None:
         path.write_text(json.dumps(report))
-    return gpu_page.gpu_page(path)
+    return gpu_page.gpu_page(path, tmp_path / "parity.json")
 
 
 def test_the_page_shows_what_was_measured(tmp_path):
@@ -216,3 +217,16 @@ def test_without_a_measurement_on_a_gpu_the_page_says_so(tmp_path, report):
     text = page(tmp_path, report)
     assert "Not measured yet" in text
     assert "321,000" not in text
+
+
+def test_the_page_shows_engines_through_contact(tmp_path):
+    from benchmarks import parity  # brings JAX
+
+    options = argparse.Namespace(envs=8, seconds=2.0)
+    means = {"achieved": 1.0, "force": 4.0, "moved": 0.1}
+    for engine, force in (("warp", 4.1), ("jax", 5.0)):
+        found = parity.Parted(means, means | {"force": force}, ("force: apart",) if force > 4.4 else ())
+        parity.keep(tmp_path / "parity.json", f"fr3/push {engine} 8", found, options)
+    text = page(tmp_path, None)
+    assert "| fr3/push | jax | 8 | 1 / 1 | 4 / 5 | 0.1 / 0.1 | force: apart |" in text
+    assert "| fr3/push | warp | 8 | 1 / 1 | 4 / 4.1 | 0.1 / 0.1 | yes |" in text

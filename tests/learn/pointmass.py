@@ -50,6 +50,9 @@ class PointMass:
             key=keys, metrics={"reward/distance": zero},
         )  # fmt: skip
 
+    def rollout_step(self, state: PointState, steps: int):
+        return self.step
+
     def step(self, state: PointState, action: jax.Array) -> PointState:
         fresh = state.terminated | state.truncated
         count = jnp.where(fresh, 0, state.step_count) + 1

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from robolearn.learn.gae import gae
+from robolearn.learn.rollout import Transition
+from robolearn.learn.update import _values_after
 
 
 def slow_gae(reward, value, next_value, terminated, truncated, discount, gae_lambda):
@@ -61,3 +63,19 @@ def test_agrees_with_a_slow_loop(seed):
     slow = slow_gae(reward, value, next_value, terminated, truncated, 0.97, 0.95)
     for got, expected in zip(fast, slow, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "episode_steps"), [(1, 3), (2, 3), (8, 3), (8, 8), (9, 4), (7, 100)])
+def test_the_state_after_each_step_is_valued_as_it_was_before_a_restart(steps, episode_steps):
+    rng = np.random.default_rng(steps)
+    obs, final = rng.normal(size=(2, steps, 5, 2)).astype(np.float32)
+    count = np.cumsum(np.ones((steps, 5), int), 0) + np.arange(5) % episode_steps
+    truncated = count % episode_steps == 0
+    went_on = ~truncated[:-1]
+    final[:-1][went_on] = obs[1:][went_on]
+    rollout = Transition(*[None] * 8)._replace(
+        final_critic_obs=jnp.asarray(final), truncated=jnp.asarray(truncated)
+    )
+    weights = jnp.array([1.0, 2.0])
+    after = _values_after(lambda x: x @ weights, jnp.asarray(obs) @ weights, rollout, episode_steps)
+    np.testing.assert_allclose(np.asarray(after), final @ [1.0, 2.0], rtol=1e-5)

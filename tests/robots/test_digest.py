@@ -75,25 +75,81 @@ def test_packaged_arms_differ():
     assert len({load_robot(name).digest for name in robot_names()}) == len(robot_names())
 
 
-def test_of_a_model_file_comments_and_layout_change_nothing_and_a_number_does(tmp_path):
-    limits = {key: {"value": value, "source": "s", "trust": "model"} for key, value in {
-        "position_min_rad": [-1.0], "position_max_rad": [1.0], "velocity_rad_s": [1.0], "acceleration_rad_s2": [5.0],
-        "jerk_rad_s3": [50.0], "torque_nm": [10.0], "torque_rate_nm_s": [100.0]}.items()}  # fmt: skip
-    data = {
-        "schema": "robolearn.robot/1", "name": "one", "label": "One", "joint_names": ["turn"], "limits": limits,
-        "model": {"mjcf": "one.xml", "flange_body": "link"},
-    }  # fmt: skip
-    (tmp_path / "one.yaml").write_text(yaml.safe_dump(data))
+@pytest.fixture
+def own(tmp_path):
+    """Writes a robot file that names a model file, and gives its digest."""
 
+    def digest(folder=tmp_path, **model):
+        limits = {key: {"value": value, "source": "s", "trust": "model"} for key, value in {
+            "position_min_rad": [-1.0], "position_max_rad": [1.0], "velocity_rad_s": [1.0],
+            "acceleration_rad_s2": [5.0], "jerk_rad_s3": [50.0], "torque_nm": [10.0],
+            "torque_rate_nm_s": [100.0]}.items()}  # fmt: skip
+        data = {
+            "schema": "robolearn.robot/1", "name": "one", "label": "One", "joint_names": ["turn"], "limits": limits,
+            "model": {"flange_body": "link"} | model,
+        }  # fmt: skip
+        (folder / "one.yaml").write_text(yaml.safe_dump(data))
+        return load_robot(folder / "one.yaml").digest
+
+    return digest
+
+
+def test_of_a_model_file_comments_and_layout_change_nothing_and_a_number_does(tmp_path, own):
     def digest(text):
         (tmp_path / "one.xml").write_text(text)
-        return load_robot(tmp_path / "one.yaml").digest
+        return own(mjcf="one.xml")
 
     first = digest(ARM)
     assert digest(ARM.replace("<worldbody>", "<!-- a comment -->\n  <worldbody>\n")) == first
     assert digest(ARM.replace('mass="1"', 'mass="2"')) != first
     with pytest.raises(RobotError, match="one.xml"):
         digest("<mujoco>")
+
+
+def test_what_an_mjcf_file_includes_counts(tmp_path, own):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "one.xml").write_text('<mujoco><include file="parts/arm.xml"/></mujoco>')
+    (tmp_path / "parts" / "arm.xml").write_text('<mujoco><include file="parts/link.xml"/></mujoco>')
+
+    def digest(text):
+        (tmp_path / "parts" / "link.xml").write_text(text)
+        return own(mjcf="one.xml")
+
+    first = digest(ARM)
+    assert digest(ARM.replace("<worldbody>", "<!-- a comment --><worldbody>")) == first
+    assert digest(ARM.replace('mass="1"', 'mass="2"')) != first
+    (tmp_path / "parts" / "link.xml").unlink()
+    with pytest.raises(RobotError, match="link.xml"):
+        own(mjcf="one.xml")
+
+
+XMLNS = 'xmlns:xacro="http://www.ros.org/wiki/xacro"'
+XACRO = """<robot name="one" {XMLNS}><xacro:include filename="$(find my_arm)/mass.xacro"/>
+<xacro:arg name="length" default="0.1"/><link name="base"/><link name="link"><visual><geometry>
+<mesh filename="file://$(find my_arm)/link.stl"/></geometry></visual><inertial><origin xyz="0 0 $(arg length)"/>
+<mass value="${mass}"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial></link>
+<joint name="turn" type="revolute"><parent link="base"/><child link="link"/><axis xyz="0 0 1"/>
+<limit lower="-1" upper="1" effort="10" velocity="1"/></joint></robot>""".replace("{XMLNS}", XMLNS)
+
+
+def test_what_a_xacro_file_includes_counts_and_not_where_it_lies(tmp_path, own):
+    pytest.importorskip("xacro")
+
+    def digest(place="here", mass="1", comment="", **model):
+        folder = tmp_path / place
+        package = folder / "my_arm"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "package.xml").write_text("<package><name>my_arm</name></package>")
+        (package / "mass.xacro").write_text(
+            f'<robot {XMLNS}>{comment}<xacro:property name="mass" value="{mass}"/></robot>'
+        )
+        (folder / "one.urdf.xacro").write_text(XACRO)
+        return own(folder, urdf="one.urdf.xacro", package_dirs=["."], **model)
+
+    first = digest()
+    assert digest(comment="<!-- a comment -->") == digest("elsewhere") == first
+    assert digest(mass="2") != first
+    assert digest(xacro_args={"length": "0.2"}) != first
 
 
 @pytest.mark.parametrize(
