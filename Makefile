@@ -28,7 +28,8 @@ test: $(READY) fleet  ## all tests, including the end-to-end ones
 
 fleet: $(FLEET_READY)  ## federated training with real Flower processes, in an environment of its own
 	@$(FLEET)/bin/python -m pytest --noconftest -m 'not proof' tests/fleet/test_flower.py \
-		tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py
+		tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py \
+		tests/fleet/test_secure.py tests/fleet/test_secure_flower.py
 
 quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, under a minute; or those of a folder: make quick T=tests/env
 	@$(BIN)/ruff check .

@@ -3,12 +3,14 @@
     python -m benchmarks.calibrated_policies CALIBRATION [--tasks reach pick_cube] [--plants soft loaded stribeck]
 
 Both policies meet the same episodes: same seed, same draws. Prints the paired difference of success and of the time
-to success with its 95 % interval. Trained runs in --runs are taken as they are.
+to success with its 95 % interval. Trained runs in --runs are taken as they are, and so are episodes that were played
+before by the same policy: what is begun again goes on where it ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,10 +39,19 @@ def trained(task: str, run_dir: Path, **options: Any) -> Any:
 
 
 def played(run: Any, plant: Plant, episodes: int) -> dict[str, np.ndarray]:
-    """Figures of every episode of a run's policy on a plant, [episodes] each."""
+    """Figures of every episode of a run's policy on a plant, [episodes] each; kept beside the run."""
+    digest = hashlib.sha256(
+        f"{run.iteration} {episodes} {SEED} {plant.model_dump_json()}".encode()
+    ).hexdigest()
+    kept = run.run_dir.parent / f"{run.run_dir.name}-{digest[:12]}.npz"
+    if kept.is_file():
+        with np.load(kept) as file:
+            return dict(file)
     env, actor = run.plant_env(plant, episodes), run.actor()
     chunk = jax.jit(lambda carry: control_periods(env, carry, lambda s: env.step(s, actor(s.obs))))
-    return play_episodes(env, chunk, episodes, SEED)
+    rows = play_episodes(env, chunk, episodes, SEED)
+    np.savez(kept, success=rows["success"], first_success=rows["first_success"])
+    return rows
 
 
 def difference(nominal: np.ndarray, calibrated: np.ndarray) -> str:

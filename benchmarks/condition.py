@@ -5,14 +5,15 @@ torque limit (at least 0.5 Nm), day-to-day friction +-10 % on all joints togethe
 torque noise 0.3 Nm and a bias of 0.2 Nm. From day 30 on one joint's friction grows by 0.05 Nm a day; or from day 30 on
 the arm carries another kilogram (its weight; its inertia is left out).
 
-    python benchmarks/condition.py [ROBOT ...]
+    python benchmarks/condition.py [ROBOT ...] [--seeds 1] [--without-effort]
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import sys
 import time
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -74,8 +75,8 @@ def day(robot, model, friction, payload_kg, rng, number):
     )  # fmt: skip
 
 
-def case(name, wear, payload_kg, seed):
-    """Sixty days of one arm. wear: index of the joint that wears, or None."""
+def case(name, wear, payload_kg, seed, *, effort=True):
+    """Sixty days of one arm. wear: index of the joint that wears, or None. effort: whether logs have it."""
     robot, rng = load_robot(name), np.random.default_rng(seed)
     model, own = robot.spec().compile(), robot.spec(None).compile()
     model.opt.timestep, healthy, found = STEP_S, friction_of(robot), []
@@ -84,30 +85,34 @@ def case(name, wear, payload_kg, seed):
         if wear is not None:
             friction[wear] += WEAR_NM * max(0, number - WEAR_FROM)
         carried = payload_kg if number >= WEAR_FROM else 0.0
-        found.append(features(day(robot, model, friction, carried, rng, number), robot, own))
-    return robot, assess(found, robot, servo_known=True)
+        log = day(robot, model, friction, carried, rng, number)
+        found.append(features(log if effort else replace(log, effort_unit=None), robot, own))
+    return assess(found, robot, servo_known=True)
 
 
-def main(names):
+def main():
     """Print what was found."""
-    for name in names:
-        for what, wear, payload in (
-            ("healthy", None, 0.0),
-            ("joint 4 wears", 3, 0.0),
-            ("one kilogram more", None, 1.0),
-        ):
-            began = time.monotonic()
-            _robot, result = case(name, wear, payload, seed=len(name) + 10 * int(payload))
-            alarms = [
-                f"{j.joint} on day {j.alarm} (+{WEAR_NM * max(0, j.alarm - WEAR_FROM):.2f} Nm if it wears), change now "
-                f"{j.change:+.2f} Nm" for j in result.alarms
-            ]  # fmt: skip
-            load = "" if result.load is None else f"; load changed on day {result.load}"
-            print(
-                f"{name}, {what}: {', '.join(alarms) or 'no alarm'}{load} [{time.monotonic() - began:.0f} s]",
-                flush=True,
-            )
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("robots", nargs="*", default=["fr3", "ur5e", "iiwa14"])
+    parser.add_argument("--seeds", type=int, default=1, help="months with other draws")
+    parser.add_argument("--without-effort", action="store_true", help="the logs have positions only")
+    options = parser.parse_args()
+    cases = (("healthy", None, 0.0), ("joint 4 wears", 3, 0.0), ("one kilogram more", None, 1.0))
+    for name, turn, (what, wear, payload) in itertools.product(options.robots, range(options.seeds), cases):
+        began, seed = time.monotonic(), len(name) + 10 * int(payload) + 1000 * turn
+        result = case(name, wear, payload, seed, effort=not options.without_effort)
+        alarms = [
+            f"{j.joint} on day {j.alarm} (+{WEAR_NM * max(0, j.alarm - WEAR_FROM):.2f} Nm if it wears), change now "
+            f"{j.change:+.2f} Nm" for j in result.alarms
+        ]  # fmt: skip
+        load = "" if result.load is None else f"; load changed on day {result.load}"
+        took = time.monotonic() - began
+        print(
+            f"{name}, {what}, seed {seed}: {', '.join(alarms) or 'no alarm'}{load} [{took:.0f} s]", flush=True
+        )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["fr3", "ur5e", "iiwa14"])
+    main()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
+from scipy.special import log_ndtr
 
 from robolearn.config import merged
 from robolearn.env.task import load_task
@@ -42,7 +44,10 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "federated.json"
 PAGE = ROOT / "docs" / "howto" / "federated.md"
 MARKS = "<!-- federated: written by `python benchmarks/federated.py --table` -->", "<!-- /federated -->"
+NOISE_MARKS = MARKS[0].replace("federated:", "noise:", 1), "<!-- /noise -->"
 EPISODES = 256  # at each site
+CLIP, DELTA = 5.0, 1e-3  # of the recipes with noise: norm of an update, and the delta of their epsilon
+UNFINISHED = 3  # exit status after --stop-after
 
 # What differs: viscous friction of the joints, stiffness of the drives, mass on the flange, tilt of the base.
 SITES: dict[str, dict[str, Any]] = {
@@ -75,7 +80,12 @@ SITES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to average. local: iterations of a site in a round. `central` is one site with the data of all."""
+    """One way to average. local: iterations of a site in a round. `central` is one site with the data of all.
+
+    common: normalisers stay common after imitation (`SiteTrainer.common_statistics`). imitation: fraction of the
+    training that imitates; the task's own without. clip, noise: norm bound of an update, and standard deviation of the
+    noise on the sum of the sites' updates over that bound.
+    """
 
     local: int
     keep_adam: bool = True
@@ -84,20 +94,29 @@ class Recipe:
     restart: bool = False  # the schedule begins anew in each round, as in a plain loop of short trainings
     rule: Rule = "mean"
     average: bool = True  # False: every site for itself
+    common: bool = True
+    imitation: float | None = None
+    clip: float = 1e9
+    noise: float = 0.0
 
 
 RECIPES = {
-    "central": Recipe(8),
-    "alone": Recipe(8, average=False),
+    "central": Recipe(4),
+    "alone": Recipe(4, average=False),
     "restarted": Recipe(8, keep_adam=False, restart=True),
-    "fresh-8": Recipe(8, keep_adam=False),
-    "kept-4": Recipe(4),
-    "kept-8": Recipe(8),
-    "kept-16": Recipe(16),
-    "equal-8": Recipe(8, weights="equal"),
+    "averaged-4": Recipe(4, weights="equal", common=False),
+    "averaged-data-4": Recipe(4, common=False),
+    "averaged-8": Recipe(8, weights="equal", common=False),
+    "fresh-4": Recipe(4, weights="equal", keep_adam=False),
+    "equal-2": Recipe(2, weights="equal"),
     "equal-4": Recipe(4, weights="equal"),
-    "momentum-8": Recipe(8, momentum=0.5),
-    "median-8": Recipe(8, rule="median"),
+    "equal-8": Recipe(8, weights="equal"),
+    "data-4": Recipe(4),
+    "momentum-4": Recipe(4, weights="equal", momentum=0.5),
+    "median-4": Recipe(4, weights="equal", rule="median"),
+    "imitation-central": Recipe(4, imitation=1.0),
+    "imitation-4": Recipe(4, weights="equal", imitation=1.0),
+    **{f"noise-{z}": Recipe(4, weights="equal", clip=CLIP, noise=z) for z in (0.0, 0.003, 0.01, 0.03, 0.1)},
 }
 
 
@@ -178,7 +197,7 @@ class SimulatedSite(SiteTrainer):
         self.program, self.logits, self.config = program, jnp.asarray(logits, jnp.float32), program.config
         self.env, self._mesh, self._key = program.env, program.mesh, jax.random.key(1000 * seed + number)
         self._learner = program.learner_of(seed)._replace(key=self._key)
-        self.keep_adam, self.keep_env, self.compile_now = True, False, False
+        self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, False, False, True
         self._step = lambda state, _: program.iterate(*state, self.logits)
         self._state = self._fresh = self._episodes(-1)
 
@@ -254,6 +273,7 @@ def run(
     own, norms = [vector] * len(trainers), []
     for trainer in trainers:
         trainer._state, trainer.keep_adam = trainer._fresh, recipe.keep_adam
+        trainer.common_statistics = recipe.common
     if state.is_file():
         with np.load(state) as kept:
             done, vector, own, norms = (
@@ -278,7 +298,10 @@ def run(
         if recipe.average:
             updates = np.stack([new - vector for new in own])
             norms.append([float(np.linalg.norm(update)) for update in updates])
-            vector = server.apply(vector, combine(recipe.rule, updates, norm_max=1e9, weights=weights))
+            update = combine(recipe.rule, updates, norm_max=recipe.clip, weights=weights)
+            noise = np.random.default_rng([done, len(own)]).normal(size=len(update))
+            update = update + recipe.noise * recipe.clip / len(own) * noise
+            vector = server.apply(vector, update)
             own = [vector] * len(trainers)
         rates = [round(metrics["success"], 3) for _, metrics in found]
         print(
@@ -300,7 +323,12 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=32)
     parser.add_argument("--envs", type=int, default=496)
     parser.add_argument("--recipes", nargs="*", choices=sorted(RECIPES), default=list(RECIPES))
-    parser.add_argument("--stop-after", type=float, default=1e9, help="seconds; continue by the same command")
+    parser.add_argument(
+        "--stop-after",
+        type=float,
+        default=1e9,
+        help="seconds; then exit status 3, and the same command continues",
+    )
     parser.add_argument("--table", action="store_true", help="only write the page's table from the results")
     options = parser.parse_args()
     if options.table:
@@ -310,12 +338,17 @@ def main() -> int:
     config = train_config(options.task)
     shares = data_shares(options.envs, config.groups)
     weights = np.array(shares, float)
-    programs: dict[int, Program] = {}
+    programs: dict[tuple[int, float | None], Program] = {}
 
-    def site(num_envs: int, logits: np.ndarray, seed: int, number: int) -> SimulatedSite:
-        if num_envs not in programs:
-            programs[num_envs] = Program(site_config(config, options.iterations, {"num_envs": num_envs}))
-        return SimulatedSite(programs[num_envs], logits, seed, number)
+    def site(
+        num_envs: int, logits: np.ndarray, seed: int, number: int, imitation: float | None
+    ) -> SimulatedSite:
+        if (kind := (num_envs, imitation)) not in programs:
+            changes: dict[str, Any] = {"num_envs": num_envs}
+            if imitation is not None:
+                changes["imitation_fraction"] = imitation
+            programs[kind] = Program(site_config(config, options.iterations, changes))
+        return SimulatedSite(programs[kind], logits, seed, number)
 
     judge = None
     for seed in options.seeds:
@@ -326,16 +359,17 @@ def main() -> int:
             )
             if key in read_results()["runs"]:
                 continue
-            if name == "central":
-                trainers = [site(sum(shares), np.log(weights / weights.sum()).astype(np.float32), seed, 9)]
+            if central := name.endswith("central"):
+                union = np.log(weights / weights.sum()).astype(np.float32)
+                trainers = [site(sum(shares), union, seed, 9, recipe.imitation)]
             else:
-                trainers = [site(n, one_site(i), seed, i) for i, n in enumerate(shares)]
-            used = weights if recipe.weights == "data" and name != "central" else np.ones(len(trainers))
+                trainers = [site(n, one_site(i), seed, i, recipe.imitation) for i, n in enumerate(shares)]
+            used = weights if recipe.weights == "data" and not central else np.ones(len(trainers))
             state = ROOT / "runs" / "federated" / f"{key.replace('/', '-').replace(' ', '_')}.npz"
             print(f"{key}: ready after {time.monotonic() - until_s + options.stop_after:.0f} s", flush=True)
             found = run(recipe, used, trainers, options.iterations, state, until_s)
-            if found is None or time.monotonic() > until_s:
-                return 0
+            if found is None:
+                return UNFINISHED
             judge = judge or Judge(config, trainers[0])
             own, norms = found
             rates = [judge(own[i % len(own)], i) for i in range(len(SITES))]
@@ -352,6 +386,41 @@ def main() -> int:
     return 0
 
 
+def epsilon(noise: float, rounds: int, delta: float = DELTA) -> float:
+    """Of the Gaussian mechanism over so many rounds (Balle and Wang 2018, theorem 8), also in the thousands."""
+    if not noise:
+        return math.inf
+    shift = math.sqrt(rounds) / noise
+
+    def too_much(value: float) -> bool:
+        near, far = shift / 2 - value / shift, -shift / 2 - value / shift
+        return math.exp(log_ndtr(near)) - math.exp(value + log_ndtr(far)) > delta
+
+    low, high = 0.0, shift**2 / 2 + 40 * shift
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if too_much(middle) else (low, middle)
+    return high
+
+
+def noise_table() -> str:
+    """Success against epsilon as Markdown; sites: how many would give the same noise on the mean with noise 1."""
+    lines = [
+        f"| noise | on each number of the mean | epsilon at delta {DELTA:g} | success, mean | sites for noise 1 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for key, found in read_results()["runs"].items():
+        recipe, iterations = found["recipe"], int(key.split()[1].partition("x")[0])
+        if not key.split()[2].startswith("noise-"):
+            continue
+        std = recipe["noise"] * recipe["clip"] / len(SITES)
+        spent = epsilon(recipe["noise"], math.ceil(iterations / recipe["local"]))
+        sites = f"{recipe['clip'] / std:,.0f}" if std else "any"
+        told = f"{spent:,.0f}" if math.isfinite(spent) else "none"
+        lines.append(f"| {recipe['noise']:g} | {std:.4f} | {told} | {found['mean']:.1%} | {sites} |")
+    return "\n".join(lines)
+
+
 def table() -> str:
     """The results as Markdown, one row a run."""
     lines = [
@@ -360,19 +429,23 @@ def table() -> str:
     ]
     for key, found in read_results()["runs"].items():
         task, size, name, _, seed = key.split()
+        if name.startswith("noise-"):
+            continue
         rates = " | ".join(f"{found['success'][site]:.1%}" for site in SITES)
         lines.append(f"| `{task}`, {size} | {name}, seed {seed} | {rates} | {found['mean']:.1%} |")
     return "\n".join(lines)
 
 
 def write_page() -> None:
-    """Put the table between its marks."""
+    """Put the tables between their marks."""
     text = PAGE.read_text()
-    before, _, rest = text.partition(MARKS[0])
-    _, found, after = rest.partition(MARKS[1])
-    if not found:
-        raise SystemExit(f"{PAGE} has no marks '{MARKS[0]}' and '{MARKS[1]}'.")
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{after}")
+    for marks, made in ((MARKS, table()), (NOISE_MARKS, noise_table())):
+        before, _, rest = text.partition(marks[0])
+        _, found, after = rest.partition(marks[1])
+        if not found:
+            raise SystemExit(f"{PAGE} has no marks '{marks[0]}' and '{marks[1]}'.")
+        text = f"{before}{marks[0]}\n{made}\n{marks[1]}{after}"
+    PAGE.write_text(text)
 
 
 def read_results() -> dict[str, Any]:

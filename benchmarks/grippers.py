@@ -1,8 +1,8 @@
 """pick_cube with the grippers of makers: how many episodes succeed over the way that a real gripper is commanded.
 
-    python benchmarks/grippers.py [--grippers franka_hand ...] [--episodes 100] [--bundle FILE]
+    python benchmarks/grippers.py [--grippers franka_hand ...] [--episodes 100] [--rate 500] [--bundle FILE]
 
-What the nodes run, in one process and without ROS 2: the policy's graph and its command stream at 500 Hz
+What the nodes run, in one process and without ROS 2: the policy's graph and its command stream at `--rate` Hz
 (`PolicyDriver`), single commands for the gripper (`GripperPlan`), a driver that takes 20 ms for a call and one command
 at a time, the hand that the simulated driver has (`SimulatedHand`), the opening from the finger joints at 30 Hz.
 Without a bundle the policy is the task's expert, written for what a policy observes.
@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "ros"))
 
-RATE_HZ, LOOK_HZ, STATE_HZ, POSE_HZ = 500.0, 50.0, 30.0, 50.0
+LOOK_HZ, STATE_HZ, POSE_HZ = 50.0, 30.0, 50.0
 CALL_S = 0.02  # from a call to the gripper's first motion, and from its end to the answer
 GRASPING = ("franka", "schunk")
 GOAL_PERIOD_S = 0.1  # of a gripper action controller, see gripper_action.PERIOD_S
@@ -91,18 +91,22 @@ class Driver:
         return width
 
 
-def episode(arm: Any, task: Any, start: Any, runtime: Any) -> tuple[bool, float, int]:
+def episode(arm: Any, task: Any, start: Any, runtime: Any, rate_hz: float) -> tuple[bool, float, int]:
     """One episode: whether it succeeded, the last distance in m, and how many commands the gripper got."""
     from robolearn_ros.driver import Go, PolicyDriver
 
     begin(arm, task, start)
-    driver = PolicyDriver(runtime, RATE_HZ)
+    driver = PolicyDriver(runtime, rate_hz)
     gripper = Driver(task.robot.gripper, arm.gripper_width_m)
     goal = np.asarray(start.goal["goal_position"], float)
     values: dict[str, Any] = {"goal.position": goal}
-    steps, inside, distance = round(task.config.episode_s * RATE_HZ), True, np.inf
+    steps, inside, distance = round(task.config.episode_s * rate_hz), True, np.inf
+
+    def every(index: int, per_s: float) -> bool:
+        return index % round(rate_hz / per_s) == 0
+
     for index in range(steps):
-        now = index / RATE_HZ
+        now = index / rate_hz
         values["joint_state.position"], values["joint_state.velocity"] = (
             arm.position_rad.copy(), arm.velocity_rad_s.copy(),
         )  # fmt: skip
@@ -114,23 +118,20 @@ def episode(arm: Any, task: Any, start: Any, runtime: Any) -> tuple[bool, float,
                     position.copy(),
                     turn.copy(),
                 )
-        target, _ = driver.command(index, Go.RUN, arm.target_rad, values)
+        # Held first, as every start is: the stream then begins where the arm stands.
+        go = Go.HOLD if index < driver.ratio else Go.RUN
+        target, _ = driver.command(index, go, arm.target_rad, values)
         assert not driver.problem, driver.problem
         arm.command(target)
-        driver.advance(index, Go.RUN, values)
+        driver.advance(index, go, values)
         if driver.gripper_width_m is not None and every(index, LOOK_HZ):
             gripper.look(now, driver.gripper_width_m, float(values["gripper.width"][0]))
-        arm.command_gripper(gripper.step(now, 1.0 / RATE_HZ, arm.gripper_width_m))
+        arm.command_gripper(gripper.step(now, 1.0 / rate_hz, arm.gripper_width_m))
         arm.step()
         distance = float(np.linalg.norm(arm.objects()["cube"][0] - goal))
-        if index >= steps - 0.5 * RATE_HZ:
+        if index >= steps - 0.5 * rate_hz:
             inside &= distance < task.config.tolerance_m
     return inside, distance, gripper.sent
-
-
-def every(index: int, rate_hz: float) -> bool:
-    """Whether something of that rate is due."""
-    return index % round(RATE_HZ / rate_hz) == 0
 
 
 def begin(arm: Any, task: Any, start: Any) -> None:
@@ -147,7 +148,7 @@ def begin(arm: Any, task: Any, start: Any) -> None:
     arm.command_gripper(arm.gripper_width_m)
 
 
-def measure(name: str, episodes: int, bundle: Path | None, folder: Path) -> int:
+def measure(name: str, seeds: range, rate_hz: float, bundle: Path | None, folder: Path) -> int:
     """Episodes that succeeded with one gripper."""
     import ros_standin
     from robolearn_ros.simulation import Arm
@@ -160,14 +161,18 @@ def measure(name: str, episodes: int, bundle: Path | None, folder: Path) -> int:
     task = load_task(f"{robot}/pick_cube")
     loaded = PolicyBundle.load(bundle) if bundle else ros_standin.export_picking(folder, robot)
     reset, runtime = jax.jit(task.reset), PolicyRuntime(loaded)
-    arm = Arm(task.robot, 1.0 / RATE_HZ, "pick_cube")
+    arm = Arm(task.robot, 1.0 / rate_hz, "pick_cube")
     began, found = time.monotonic(), []
-    for seed in range(episodes):
-        found.append(episode(arm, task, jax.device_get(reset(jax.random.key(1_000_000 + seed))), runtime))
+    for seed in seeds:
+        found.append(
+            episode(arm, task, jax.device_get(reset(jax.random.key(1_000_000 + seed))), runtime, rate_hz)
+        )
+        so_far = sum(inside for inside, _, _ in found)
+        print(f"  {robot}, episode {seed}: {so_far} of {len(found)}", file=sys.stderr, flush=True)
     succeeded = sum(inside for inside, _, _ in found)
     missed = ", ".join(f"{d:.2f}" for inside, d, _ in found if not inside) or "none"
     print(
-        f"{robot}/pick_cube: {succeeded} of {episodes} succeed; "
+        f"{robot}/pick_cube at {rate_hz:g} Hz: {succeeded} of {len(seeds)} succeed; "
         f"{np.mean([sent for _, _, sent in found]):.1f} commands to the gripper in an episode; "
         f"distances in m where it failed: {missed} ({time.monotonic() - began:.0f} s)",
         flush=True,
@@ -184,11 +189,16 @@ def main() -> None:
     )
     parser.add_argument("--grippers", nargs="+", default=makers, choices=makers)
     parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first episode, to measure in parts"
+    )
+    parser.add_argument("--rate", type=float, default=500.0, help="of commands and physics, Hz")
     parser.add_argument("--bundle", type=Path, help="of one gripper; default: the task's expert")
     options = parser.parse_args()
+    seeds = range(options.first, options.first + options.episodes)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.grippers:
-            measure(name, options.episodes, options.bundle, Path(folder))
+            measure(name, seeds, options.rate, options.bundle, Path(folder))
 
 
 if __name__ == "__main__":

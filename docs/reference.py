@@ -47,6 +47,7 @@ EVENTS = {
     "limit": "a spell of limiting: which rules, how many cycles",
     "loss": "cycles or events that did not fit the queue; the arm was held",
     "ood_score": "out-of-distribution scores of a second's decisions; above 1 beyond the bundle's threshold",
+    "policy_inputs": "what the policy read in the 2 s before a stop, per decision; for `robolearn explain --log`",
     "wrench_frame": "the first wrench, or one in another frame: topic and frame",
     "finding": "something a node noticed about its surroundings",
     "clock": "the wall clock jumped",
@@ -210,14 +211,14 @@ def arms_tried_page() -> str:
 
 def nodes_page() -> str:
     """Parameters of the nodes."""
-    from robolearn_ros import gripper_node, policy_node, safety_node, sim_node
+    from robolearn_ros import gripper_node, policy_node, restamp_node, safety_node, sim_node
     from robolearn_ros.parameters import table_markdown
 
     parts = [
         "# Node parameters",
         "An unknown name, a wrong type or a value out of range: the node refuses to start.",
     ]
-    for module in (policy_node, safety_node, gripper_node, sim_node):
+    for module in (policy_node, safety_node, gripper_node, restamp_node, sim_node):
         parts += [f"## {module.__name__.split('.')[-1]}", table_markdown(module.PARAMETERS)]
     return "\n\n".join(parts) + "\n"
 

@@ -15,11 +15,13 @@ import typer
 from browser import dump_dom, needs_chromium
 from log_sessions import story
 from plant_session import plant_bag, plant_log
+from stopped_log import stopped_log
 
 import robolearn as rl
 from robolearn.cli.app import app, main
 from robolearn.config import config_path
 from robolearn.learn.train_config import train_config
+from robolearn.policy.bundle import PolicyBundle
 
 ROOT = Path(__file__).parent.parent
 DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts]
@@ -132,6 +134,8 @@ def test_every_command_shown_runs(tmp_path, monkeypatch, capsys):
             continue  # a placeholder; tests/robots/test_draft.py
         if words[0] == "init-cell" and "--no-ask" not in words:
             continue  # it asks a person: tests/cli/test_init_cell.py
+        if words[:1] == ["explain"] and "--log" in words:
+            stopped_log(Path(words[words.index("--log") + 1]), PolicyBundle.load(words[1]))
         with pytest.raises(SystemExit) as end:
             main([*words, *short.get(" ".join(words[:2]), short.get(words[0], []))])
         said = capsys.readouterr()

@@ -233,7 +233,9 @@ def dossier(
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder; with --log also a .robolearn file.")
+    ],
     observations: Annotated[
         int, typer.Option(help="Decisions to explain, sampled from episodes of the policy.")
     ] = 256,
@@ -245,18 +247,29 @@ def explain(
             "--failures", help="Explain every failure of the newest evaluation instead: its last seconds."
         ),
     ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Explain the 2 s before each stop in this safety log instead."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write, with --log.")] = Path(
+        "stops.html"
+    ),
     as_json: Json = False,
 ) -> None:
     """Attribute a policy's actions to its input slots: integrated gradients, with sanity checks.
 
     Writes explanation.json, with --failures failures.json, in the run folder, records it in the audit trail; the
-    dossier shows it.
+    dossier shows it. With --log it writes a page and JSON, and needs the bundle only, not the run.
 
     Example: robolearn explain runs/fr3-reach
     """
     from robolearn.cli.safety import plain_table
     from robolearn.dossier.attribution import NOT_SHOWN
     from robolearn.dossier.explain_run import explain_run
+
+    if log is not None:
+        _explain_stops(run, log, steps, output, as_json)
+        return
     from robolearn.learn.run import open_run
 
     if failures:
@@ -275,6 +288,35 @@ def explain(
     _say(f"Rank correlation with an untrained network's attributions: {found.sanity_rank_correlation:.2f}.")
     _say(NOT_SHOWN)
     _say(f"Wrote {file}")
+
+
+def _explain_stops(path: Path, log: Path, steps: int, output: Path, as_json: bool) -> None:
+    from robolearn.dossier.explain_stops import STOPS_NOT_SHOWN, explain_stops
+    from robolearn.dossier.stops_page import stop_line, write_stops
+    from robolearn.errors import ConfigError
+    from robolearn.policy.bundle import SUFFIX, PolicyBundle
+
+    if path.is_dir():
+        bundles = sorted(path.glob(f"*{SUFFIX}"))
+        if len(bundles) != 1:
+            names = ", ".join(bundle.name for bundle in bundles) or "none"
+            raise ConfigError(
+                f"'{path}' holds {len(bundles)} bundles ({names}), expected one. Give the bundle's own path."
+            )
+        path = bundles[0]
+    found = explain_stops(PolicyBundle.load(path), log, steps=steps)
+    if as_json:
+        out.print_json(json.dumps(found.to_json()))
+        return
+    for stop in found.stops:
+        _say(stop_line(stop))
+    if found.left_out:
+        _say(f"{found.left_out} more stops are not explained.")
+    _say(f"Completeness gap: median {found.gap_rad[0]:.1e} rad, 99th percentile {found.gap_rad[1]:.1e} rad.")
+    for text in STOPS_NOT_SHOWN:
+        _say(text)
+    for file in write_stops(found, output):
+        _say(f"Wrote {file}")
 
 
 def _explain_failures(run: Path, steps: int, as_json: bool) -> None:

@@ -119,7 +119,7 @@ def fit(
     with nullcontext() if as_json else err.status("Fitting ..."):
         result = run(motions, arm, use_effort=effort_unit != "none")
     page = write_report(result, report or target.with_suffix(".html"))
-    calibration = None if not result.identified else write_calibration(result.calibration(), target)
+    calibration = None if not result.estimated else write_calibration(result.calibration(), target)
     if as_json:
         out.print_json(json.dumps(report_data(result)))
     else:

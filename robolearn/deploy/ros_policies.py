@@ -55,14 +55,15 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     wrench = (own(d.wrench_topic),) if d.wrench_topic else tuple(arms(t) for t in (ros.wrench_topic,) if t)
     status = tuple(arms(one.topic) for one in ros.status_topics.values())
     poses = (own("robolearn/pose/*"), own("robolearn/gripper_width"))
-    goal, wanted, opening, score = (
-        own(f"robolearn/{name}") for name in ("goal", "policy_command", "policy_gripper", "ood_score")
+    goal, wanted, opening, score, read = (
+        own(f"robolearn/{name}")
+        for name in ("goal", "policy_command", "policy_gripper", "ood_score", "policy_inputs")
     )
     slots = (goal, *poses, *d.slot_topics.values())
     goals = tuple(dict.fromkeys((goal, *(t for s, t in d.slot_topics.items() if s == "goal"))))
     shown = (sent, own("robolearn/decision"), own("robolearn/decision_stamped"), "/diagnostics")
-    told = (*shown, wanted, score, *states, "/rosout")
-    ours = (wanted, opening, score, *shown[:3], person, enabling, *command)
+    told = (*shown, wanted, score, read, *states, "/rosout")
+    ours = (wanted, opening, score, read, *shown[:3], person, enabling, *command)
     safety_node, policy_node, sim_node = (own(name) for name in ("safety_node", "policy_node", "sim_node"))
     reach = own("robolearn/reach_goal/_action")
     frames = ("/tf", "/tf_static")
@@ -72,14 +73,14 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/safety_node", "the monitor: the only process that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
-            subscribe=(*states, wanted, opening, score, person, enabling,
+            subscribe=(*states, wanted, opening, score, read, person, enabling,
                        *wrench, *status, "/diagnostics", f"{controller}/status"),
             serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
             call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
         ),
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
-            publish=(wanted, opening, score, "/diagnostics",
+            publish=(wanted, opening, score, read, "/diagnostics",
                      f"{policy_node}/transition_event", *_services(reach, _ACTION_TOPICS)),
             subscribe=(*states, *shown[:3], *slots, *frames),
             serve=(*_services(policy_node, (*_PARAMETERS, *_LIFECYCLE, "stage")), *_services(reach, _ACTION_CALLS)),

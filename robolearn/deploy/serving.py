@@ -227,8 +227,9 @@ class Serving:
         self._ending = Ending() if ending is None else ending
 
     def start_sim(self, **parameters: Any) -> NodeProcess:
-        """A simulated arm."""
-        return self.start("sim_node", robot=self.robot, rate_hz=self.rate_hz, **parameters)
+        """A simulated arm, at rate_hz unless it says otherwise."""
+        parameters.setdefault("rate_hz", self.rate_hz)
+        return self.start("sim_node", robot=self.robot, **parameters)
 
     def start_safety(self, *, log_dir: str | Path | None, **parameters: Any) -> NodeProcess:
         """The safety monitor, and its log in a new or empty folder.

@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy  # which loads its stats where they are first used
 from jax import Array
-from scipy import stats
 
 Values = Mapping[str, Any]
 Forward = Callable[[dict[str, Array]], Array]
@@ -132,7 +132,7 @@ def explain(
         observations=len(gap),
         gap_median=float(np.median(gap)),
         gap_p99=float(np.quantile(gap, 0.99)),
-        sanity_rank_correlation=float(stats.spearmanr(_flat(found), _flat(other)).statistic),
+        sanity_rank_correlation=float(scipy.stats.spearmanr(_flat(found), _flat(other)).statistic),
         decisions=tuple({name: by_slot[name][i].astype(float).tolist() for name in by_slot} for i in chosen),
     )
 

@@ -1,10 +1,13 @@
-"""Condition of an arm from its logs: friction of each joint over time, from how far it lags behind what was sent.
+"""Condition of an arm from its logs: friction of each joint over time, from how far it lags and from its torque.
 
-For each log and joint one least-squares fit of the tracking error on sign of motion, speed, acceleration, gravity and a
-constant. The term of the sign is Coulomb friction over the servo's stiffness, in rad. Temperature changes the friction
+For each log and joint a least-squares fit, over the time in which the joint moves, of the tracking error on the
+direction of motion, speed, acceleration, the model's inertial and gravity torques and a constant; where effort in Nm
+was recorded, of the effort as well. The term of the direction is Coulomb friction: over the servo's stiffness, in rad,
+or in Nm. Of each joint that of the two is followed which scatters less in the first logs: an encoder's noise hides the
+friction of a stiff servo, and a torque sensor behind the gears does not feel theirs. Temperature changes the friction
 of all joints together: each is compared with the median over the joints of the same log. What then grows is found by
-a cumulative sum (Page 1954) against the first logs. Where effort in Nm was recorded, the gravity term of it shows a
-changed load, which moves several joints at once; friction moves one.
+a cumulative sum (Page 1954) against the first logs. The gravity term of the effort shows a changed load, which moves
+several joints at once; friction moves one.
 """
 
 from __future__ import annotations
@@ -23,22 +26,28 @@ from robolearn.robots import Robot
 
 Array = NDArray[np.float64]
 
+TRACKING, EFFORT = "tracking error", "effort"
 BASELINE = 15  # first logs that healthy is taken from
 # Of the cumulative sum, in standard deviations. The mean of 15 logs is itself off by a quarter of one, its spread by a
 # fifth: with the textbook slack of 0.5 one healthy arm in six had an alarm within two months.
 SLACK, LIMIT = 1.0, 9.0
-SIGN_RAD_S = 0.02  # speed below which the direction of friction is not known
+SIGN_RAD_S = (
+    0.02  # speed below which a joint does not move: at rest friction holds it anywhere within its reach
+)
+LAG_MAX_S = 0.1
 MOVING_S = 2.0  # each way, in every log: less does not tell friction from an offset
 STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
-_TERMS = ("coulomb", "viscous", "inertia", "gravity", "offset")
+_TERMS = ("coulomb", "viscous", "armature", "inertia", "gravity", "offset")
+_EVERY = 10  # samples between two for which the model's torques are computed
 
 
 @dataclass(frozen=True)
 class Features:
     """One log. coulomb_rad: [n], NaN where the joint moved too little. gravity: [n], torque over the model's gravity
-    torque, NaN without effort in Nm or where gravity hardly changes. tracking_rms_rad: [n].
+    torque, NaN without effort in Nm or where gravity hardly changes. tracking_rms_rad: [n]. coulomb_nm: [n], the
+    friction in the effort; NaN as those of coulomb_rad and without effort in Nm.
     """
 
     source: str
@@ -46,16 +55,19 @@ class Features:
     coulomb_rad: Array
     tracking_rms_rad: Array
     gravity: Array
+    coulomb_nm: Array | None = None
 
 
 @dataclass(frozen=True)
 class JointCondition:
     """One joint over the logs. All lists have one entry for each log, None where it cannot be told.
 
-    coulomb: the friction term, rad. relative: relative to the other joints and the baseline, 0 is as at first.
+    coulomb: the friction term, rad; Nm where source is `effort`. relative: relative to the other joints and the
+    baseline, 0 is as at first.
     score: the cumulative sum. alarm: index of the log at which it passed the limit; began: of the log after which it
     grew.
-    change: the friction term's change at the end, in `unit`: rad, or Nm where the servo's stiffness is known.
+    change: the friction term's change at the end, in `unit`: rad, or Nm where it is from effort or the servo's
+    stiffness is known. source: `tracking error` or `effort`, whichever scattered less at first.
     """
 
     joint: str
@@ -67,6 +79,7 @@ class JointCondition:
     began: int | None
     change: float | None
     unit: str
+    source: str = TRACKING
 
 
 @dataclass(frozen=True)
@@ -110,30 +123,48 @@ def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) 
     sent = np.stack(
         [np.interp(time, motion.command.time_s, q) for q in motion.command.values["position_rad"].T], 1
     )
-    speed = _slope(sent, time)
-    acceleration, gravity = _slope(speed, time), gravity_torque(model, robot, measured)
     effort = motion.measured.values.get("effort") if motion.effort_unit == "Nm" else None
     error, n = sent - measured, robot.dof
-    coulomb, load = np.full(n, np.nan), np.full(n, np.nan)
+    coulomb, in_effort, load = (np.full(n, np.nan) for _ in range(3))
+    # An arm is where it was sent a lag ago: there its torques are taken, and there the direction of motion changes.
+    lag = _lag(sent, error, time)
+    sent = np.stack([np.interp(time - lag, time, column) for column in sent.T], 1)
+    speed = _slope(sent, time)
+    acceleration = _slope(speed, time)
+    torques = model_torques(model, robot, sent, speed, acceleration)
+    inertia, gravity = torques.inertia, torques.gravity
     step = np.gradient(time)
     for j in range(n):
-        terms = np.stack(
-            [
-                np.tanh(speed[:, j] / SIGN_RAD_S),
-                speed[:, j],
-                acceleration[:, j],
-                gravity[:, j],
-                np.ones(len(time)),
-            ],
-            1,
-        )
         ways = [float(step[sign * speed[:, j] > SIGN_RAD_S].sum()) for sign in (1, -1)]
         if min(ways) < MOVING_S:
             continue
-        coulomb[j] = _fit(terms, error[:, j])[_TERMS.index("coulomb")]
-        if effort is not None and gravity[:, j].std() > 0.5:
-            load[j] = _fit(terms, effort[inside][:, j])[_TERMS.index("gravity")]
-    return Features(motion.source, motion.start_utc, coulomb, np.sqrt((error**2).mean(0)), load)
+        rows = np.abs(speed[:, j]) > SIGN_RAD_S
+        columns = (speed, acceleration, inertia, gravity)
+        terms = np.stack(
+            [np.sign(speed[rows, j]), *(column[rows, j] for column in columns), np.ones(int(rows.sum()))], 1
+        )
+        # A load that changed is no friction: what one at the TCP would take is fitted beside it.
+        carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
+        both = np.hstack([terms, carried])
+        coulomb[j] = _fit(both, error[rows, j])[_TERMS.index("coulomb")]
+        if effort is not None:
+            felt = effort[inside][rows, j]
+            in_effort[j] = _fit(both, felt)[_TERMS.index("coulomb")]
+            if gravity[:, j].std() > 0.5:
+                load[j] = _fit(terms, felt)[_TERMS.index("gravity")]
+    rms = np.sqrt((error**2).mean(0))
+    return Features(motion.source, motion.start_utc, coulomb, rms, load, in_effort)
+
+
+def _lag(sent: Array, error: Array, time: Array) -> float:
+    """How far an arm is behind its command, s: the median over the joints that move."""
+    speed = _slope(sent, time)
+    found = []
+    for j in np.flatnonzero(np.abs(speed).max(0) > SIGN_RAD_S):
+        rows = np.abs(speed[:, j]) > SIGN_RAD_S
+        terms = np.stack([np.sign(speed[rows, j]), speed[rows, j], np.ones(int(rows.sum()))], 1)
+        found.append(_fit(terms, error[rows, j])[1])
+    return float(np.clip(np.median(found), 0.0, LAG_MAX_S)) if found else 0.0
 
 
 def _slope(values: Array, time: Array) -> Array:
@@ -145,20 +176,52 @@ def _fit(terms: Array, values: Array) -> Array:
     return np.linalg.lstsq(terms / scale, values, rcond=1e-8)[0] / scale
 
 
-def gravity_torque(model: mujoco.MjModel, robot: Robot, position: Array) -> Array:
-    """What holds the arm against gravity, [N, n] Nm, at every tenth position and interpolated between."""
-    data, rows = (
-        mujoco.MjData(model),
-        np.unique(np.append(np.arange(0, len(position), 10), len(position) - 1)),
-    )
+@dataclass(frozen=True)
+class Torques:
+    """Of the model, each [N, n] Nm. inertia: moves the links (Coriolis included). gravity: holds them.
+
+    weight, weight_inertia: hold a kilogram at the TCP, and move it.
+    """
+
+    inertia: Array
+    gravity: Array
+    weight: Array
+    weight_inertia: Array
+
+
+def model_torques(
+    model: mujoco.MjModel, robot: Robot, position: Array, speed: Array, acceleration: Array
+) -> Torques:
+    """The model's torques along a motion, [N, n] each. Computed at every tenth sample and interpolated between.
+
+    A kilogram is moved by how the joints accelerate; what their speeds add to it is left out.
+    """
+    data, last = mujoco.MjData(model), len(position) - 1
+    rows = np.unique(np.append(np.arange(0, len(position), _EVERY), last))
     joints = [model.joint(name) for name in robot.joint_names]
     at, dofs = [int(j.qposadr[0]) for j in joints], [int(j.dofadr[0]) for j in joints]
-    torque = np.empty((len(rows), robot.dof))
+    whole, held, weight, moved = (np.empty((len(rows), robot.dof)) for _ in range(4))
+    result, jacobian, tcp = np.zeros(model.nv), np.zeros((3, model.nv)), model.site("tcp").id
+    up = -np.asarray(model.opt.gravity)
     for i, row in enumerate(rows):
-        data.qpos[at], data.qvel[:] = position[row], 0.0
-        mujoco.mj_forward(model, data)
-        torque[i] = data.qfrc_bias[dofs]
-    return np.stack([np.interp(np.arange(len(position)), rows, column) for column in torque.T], 1)
+        data.qpos[at], data.qvel[:], data.qacc[:] = position[row], 0.0, 0.0
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_rne(model, data, 0, result)
+        held[i] = result[dofs]
+        data.qvel[dofs], data.qacc[dofs] = speed[row], acceleration[row]
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_rne(model, data, 1, result)
+        whole[i] = result[dofs]
+        mujoco.mj_jacSite(model, data, jacobian, None, tcp)
+        arm = jacobian[:, dofs]
+        weight[i], moved[i] = arm.T @ up, arm.T @ (arm @ acceleration[row])
+
+    def between(values: Array) -> Array:
+        return np.stack([np.interp(np.arange(len(position)), rows, column) for column in values.T], 1)
+
+    return Torques(between(whole - held), between(held), between(weight), between(moved))
 
 
 def assess(
@@ -180,7 +243,7 @@ def assess(
             f"{len(found)} logs are too few: {baseline} for the baseline (--baseline), and at least one more."
             + "".join(f" {text}" for text in left_out[:3])
         )
-    coulomb = np.array([one.coulomb_rad for one in found])
+    coulomb, from_effort = _followed(found, baseline)
     rms = np.array([one.tracking_rms_rad for one in found])
     usable = np.isfinite(coulomb[:baseline]).sum(0) >= max(3, baseline // 2)
     first = np.full(robot.dof, np.nan)
@@ -201,10 +264,13 @@ def assess(
     ratio = np.where(usable, coulomb / np.where(usable, first, 1.0), np.nan)
     relative = ratio / _others(ratio, usable) - 1.0
     score = _scores(relative, usable, baseline)
-    unit = "Nm" if servo_known else "rad"
-    if not servo_known:
-        notes.append("the servo is the maker's and unknown: friction terms are in rad, and only trends count")
-    stiffness = np.asarray(robot.servo.kp_nm_rad) if servo_known else np.ones(robot.dof)
+    in_nm = from_effort | servo_known
+    if not in_nm[usable].all():
+        notes.append(
+            "the servo is the maker's and unknown: friction terms from the tracking error are in rad, and only trends "
+            "count"
+        )
+    stiffness = np.where(in_nm & ~from_effort, np.asarray(robot.servo.kp_nm_rad), 1.0)
     joints = []
     for j, name in enumerate(robot.joint_names):
         over = np.flatnonzero(np.nan_to_num(score[:, j]) > LIMIT)
@@ -215,7 +281,7 @@ def assess(
         joints.append(
             JointCondition(
                 name, _listed(coulomb[:, j]), _listed(relative[:, j]), _listed(score[:, j]), rms[:, j].tolist(),
-                alarm, began, change, unit,
+                alarm, began, change, "Nm" if in_nm[j] else "rad", EFFORT if from_effort[j] else TRACKING,
             )
         )  # fmt: skip
     load, said = _load_change(np.array([one.gravity for one in found]), baseline)
@@ -228,6 +294,31 @@ def assess(
         [*left_out, *notes, *said],
         baseline,
     )
+
+
+def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[np.bool_]]:
+    """The friction terms that are followed [D, n], and of which joints they are from effort [n].
+
+    What all joints share, temperature above all, is in both, so the smaller spread over the mean has less noise.
+    """
+    tracking = np.array([one.coulomb_rad for one in found])
+    effort = np.array(
+        [np.full(tracking.shape[1], np.nan) if one.coulomb_nm is None else one.coulomb_nm for one in found]
+    )
+    # A joint whose effort was not recorded throughout is followed by its tracking error.
+    known = np.isfinite(effort) | ~np.isfinite(tracking)
+    scatter = [_scatter(values[:baseline]) for values in (tracking, effort)]
+    better = known.all(0) & (scatter[1] < scatter[0])
+    return np.where(better, effort, tracking), better
+
+
+def _scatter(values: Array) -> Array:
+    """Spread over mean of each column, infinite where that is no friction."""
+    kept = np.isfinite(values).sum(0) >= 3
+    result = np.full(values.shape[1], np.inf)
+    mean, spread = np.nanmean(values[:, kept], 0), np.nanstd(values[:, kept], 0, ddof=1)
+    result[kept] = np.where(mean > 0, spread / np.where(mean > 0, mean, 1.0), np.inf)
+    return result
 
 
 def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:

@@ -90,7 +90,9 @@ def _html(found: Condition) -> str:
         for label, value, more, tone in cards
     )
     joints = "".join(
-        f"<h3>{escape(joint_line(found, j))}</h3>{_chart(j, found.baseline)}" for j in found.joints
+        f"<h3>{escape(joint_line(found, j))}</h3>"
+        f'<p class="note">from the {escape(j.source)}</p>{_chart(j, found.baseline)}'
+        for j in found.joints
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '

@@ -170,7 +170,7 @@ def _html(data: Mapping[str, Any]) -> str:
         *([_strata(data["disparity"], data["success"])] if data["disparity"] else []),
         *([sweep_section(data["sweep"])] if data["sweep"] else []),
         *([_explanation(data["explanation"])] if data["explanation"] else []),
-        *([failures_section(data["failures"], _bars)] if data["failures"] else []),
+        *([failures_section(data["failures"], bars)] if data["failures"] else []),
         *([_trail(data["trail"])] if data["trail"] else []),
     ]
     if data["model_card"]:
@@ -304,7 +304,7 @@ def _explanation(found: Mapping[str, Any]) -> str:
         )
         values = {slot: value[strongest] for slot, value in decision.items()}
         pictures.append((f"Decision {number}: attribution to action entry {strongest}, signed", values))
-    drawn = "".join(f"<h3>{escape(title)}</h3>{_bars(values)}" for title, values in pictures)
+    drawn = "".join(f"<h3>{escape(title)}</h3>{bars(values)}" for title, values in pictures)
     gap = found["completeness_gap"]
     lead = (
         f"{found['method']}, {found['steps']} steps, {found['observations']} decisions; completeness gap "
@@ -315,7 +315,8 @@ def _explanation(found: Mapping[str, Any]) -> str:
     return f'<section><h2>What decisions come from</h2><p class="lead">{escape(lead)}</p>{drawn}</section>'
 
 
-def _bars(values: Mapping[str, float]) -> str:
+def bars(values: Mapping[str, float]) -> str:
+    """Horizontal bars by slot, as SVG."""
     width, left, row = 860, 220, 20
     most = max((abs(value) for value in values.values()), default=0.0) or 1.0
     signed = min(values.values(), default=0.0) < 0

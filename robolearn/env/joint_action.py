@@ -136,8 +136,8 @@ def _range_at_speed(robot: Robot, velocity: np.ndarray) -> tuple[np.ndarray, np.
     """The widest joint range [n], [n] rad in which the arm's position-dependent speed limit allows velocity [n]."""
     low, high = robot.limits.position_min_rad, robot.limits.position_max_rad
     grid = low + (high - low) * np.linspace(0.0, 1.0, 2001)[:, None]
-    bounds = np.array([robot.limits.velocity_bounds(q) for q in grid])
-    allowed = (bounds[:, 0] <= -velocity) & (bounds[:, 1] >= velocity)
+    slowest, fastest = robot.limits.velocity_bounds(grid)
+    allowed = (slowest <= -velocity) & (fastest >= velocity)
     if not allowed.any(axis=0).all():
         raise RobotError(f"Robot '{robot.name}' never allows {velocity} rad/s: lower action.velocity_rad_s.")
     first = np.argmax(allowed, axis=0)

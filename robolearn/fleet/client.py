@@ -14,7 +14,7 @@ from robolearn.fleet.messages import UPDATE, VECTOR, array_in, content, request_
 from robolearn.fleet.rounds import PROTOCOL, Request
 from robolearn.fleet.settings import SITE_VARIABLE, Federation, Folder
 from robolearn.fleet.site_policy import SiteRefuses
-from robolearn.fleet.vector import clipped
+from robolearn.fleet.vector import Vector, clipped
 from robolearn.fleet.work import work_of
 
 app = ClientApp()
@@ -24,16 +24,29 @@ app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """Train one round, and answer with the difference, clipped where the federation says so."""
     folder = Folder(os.environ[SITE_VARIABLE])
-    federation, request = folder.federation(), request_in(message)
+    federation = folder.federation()
+    if federation.secure_aggregation:
+        from robolearn.fleet import secure
+
+        def update(vector: Vector, request: Request) -> Vector:
+            return _update(folder, federation, vector, request, secure.bound(federation, len(vector)))
+
+        return secure.answer(message, context, federation, update)
+    request, vector = request_in(message), array_in(message, VECTOR)
+    return Message(
+        content(UPDATE, _update(folder, federation, vector, request, federation.clip_norm)), reply_to=message
+    )
+
+
+def _update(
+    folder: Folder, federation: Federation, vector: Vector, request: Request, norm_max: float | None
+) -> Vector:
+    """What the site adds to the vector by a round of its work, no longer than norm_max."""
     require_agreed(federation, request)
-    vector = array_in(message, VECTOR)
     if not np.isfinite(vector).all():
         raise SiteRefuses("The coordinator's vector is not finite. It was not trained from.")
-    new = work_of(folder.site())(folder, vector, request)
-    update = np.asarray(new, np.float32) - vector
-    if federation.clip_norm is not None:
-        update = clipped(update, federation.clip_norm)
-    return Message(content(UPDATE, update), reply_to=message)
+    update = np.asarray(work_of(folder.site())(folder, vector, request), np.float32) - vector
+    return update if norm_max is None else clipped(update, norm_max)
 
 
 def require_agreed(federation: Federation, request: Request) -> None:

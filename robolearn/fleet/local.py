@@ -3,6 +3,11 @@
 Imports JAX. A round continues the schedule of the whole training: iteration r * L of n, where the site trains L
 iterations in each round; so imitation, noise and learning rate go on where the last round ended. Adam's moments and
 the adapted learning rate stay at the site and are kept from round to round.
+
+While an expert is imitated the normalisers are averaged like the rest. Afterwards they stay as they are: weights that
+were trained behind different statistics have no common mean. A site's statistics still move while it trains, and its
+networks with them (`normalize.compensated`); before they leave they are put back behind the common statistics, where
+they compute the same.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.iteration import make_iteration
 from robolearn.learn.learner import Env, LearnerState, TrainState
 from robolearn.learn.networks import Layer, PolicyParams
-from robolearn.learn.normalize import Normalizer
+from robolearn.learn.normalize import Normalizer, compensated
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
 
@@ -78,19 +83,32 @@ def with_arrays(learner: LearnerState, arrays: dict[str, np.ndarray], samples: f
     )
 
 
+def behind(learner: LearnerState, base: LearnerState) -> LearnerState:
+    """The learner with the normalisers of base, and networks that compute what they did behind its own."""
+    params = learner.params._replace(
+        actor=compensated(learner.params.actor, learner.normalizer, base.normalizer),
+        critic=compensated(learner.params.critic, learner.critic_normalizer, base.critic_normalizer),
+    )
+    return learner._replace(
+        params=params, normalizer=base.normalizer, critic_normalizer=base.critic_normalizer
+    )
+
+
 @dataclass
 class SiteTrainer:
     """One site's environments, compiled iteration and what it keeps between rounds.
 
     config: of `site_config`. keep_adam: whether Adam's moments and the learning rate last from round to round; else
     each round begins with fresh ones. keep_env: whether the environments go on where they were, as in a simulation
-    in one process; else each round begins new episodes.
+    in one process; else each round begins new episodes. common_statistics: whether the normalisers stay common after
+    imitation; without it they are averaged in every round (for comparison).
     """
 
     config: TrainConfig
     env: Env | None = None
     keep_adam: bool = True
     keep_env: bool = True
+    common_statistics: bool = True
     compile_now: bool = True
     _state: TrainState = field(init=False)
     _step: Any = field(init=False)
@@ -130,6 +148,10 @@ class SiteTrainer:
         never, metrics = per_device(self._mesh, False), {}
         for _ in range(count):
             state, metrics = self._step(state, never)
+        last = (iteration + count - 1) / self.config.iterations
+        if self.common_statistics and last >= self.config.imitation_fraction:
+            common = with_arrays(state.learner, self.layout.unflatten(vector), samples)
+            state = state._replace(learner=behind(state.learner, common))
         self._state = state
         found = {name: float(value) for name, value in jax.device_get(metrics).items()}
         return self.layout.flatten(arrays_of(state.learner)), found

@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,15 @@ def request_in(message: Message) -> Request:
         ) from error
 
 
+def asked_node(reply: Message, asked: Sequence[Message]) -> int:
+    """The node that a reply answers for. asked: the messages, as sent.
+
+    That a node is gone is said by the server, with its own number as the sender.
+    """
+    sent = {one.metadata.message_id: one.metadata.dst_node_id for one in asked}
+    return sent.get(reply.metadata.reply_to_message_id, reply.metadata.src_node_id)
+
+
 def wire_bytes(message: Message) -> bytes:
     """The content of a message as it is sent: every object of it, one after the other; of an error code and text.
 
@@ -65,5 +75,16 @@ def holds(message: Message) -> dict[str, Any]:
         told[name] = {key: f"{array.dtype} {list(array.shape)}" for key, array in record.items()}
     for records in (message.content.config_records, message.content.metric_records):
         for name, record in records.items():
-            told[name] = {key: type(value).__name__ for key, value in record.items()}
+            told[name] = {key: _kind(value) for key, value in record.items()}
     return told
+
+
+def _kind(value: Any) -> str:
+    """The type of a setting, and how much of it there is: `2 x bytes, 612304 bytes`."""
+    if isinstance(value, bytes):
+        return f"bytes, {len(value)} bytes"
+    if not isinstance(value, list):
+        return type(value).__name__
+    inner = type(value[0]).__name__ if value else "nothing"
+    size = f", {sum(map(len, value))} bytes" if inner == "bytes" else ""
+    return f"{len(value)} x {inner}{size}"

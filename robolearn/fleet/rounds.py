@@ -66,13 +66,22 @@ class Answer:
     received_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Summed:
+    """With secure aggregation: the sum of the updates of these sites, and nothing of any one."""
+
+    total: np.ndarray
+    sites: tuple[str, ...]
+
+
 @dataclass
 class Exchange:
-    """One round's traffic. sent_bytes: to all sites together."""
+    """One round's traffic. sent_bytes: to all sites together. summed: instead of updates in the answers."""
 
     answers: list[Answer]
     sent_bytes: int = 0
     missing: list[str] = field(default_factory=list)
+    summed: Summed | None = None
 
 
 Ask = Callable[[Vector, Request], Exchange]
@@ -166,22 +175,30 @@ def run_rounds(
         count = federation.local_iterations
         request = Request(number, (number - 1) * count, count, layout.digest, federation.digest)
         exchange = ask(vector, request)
-        accepted, refused = checked(exchange.answers, layout.size, federation.norm_max)
+        summed, why = exchange.summed, ""
+        if federation.secure_aggregation:
+            accepted, refused = {}, {one.site: one.error for one in exchange.answers if one.error}
+            why = "The sum was not opened: too few sites lasted to the end. " if summed is None else ""
+            if summed is not None and (why := fault_of(summed, federation)):
+                summed = None
+        else:
+            accepted, refused = checked(exchange.answers, layout.size, federation.norm_max)
+        answered = sorted(summed.sites if summed is not None else accepted)
         record: dict[str, Any] = {
-            "answered": sorted(accepted),
+            "answered": answered,
             "refused": refused,
             "missing": sorted(exchange.missing),
             "sent_bytes": exchange.sent_bytes,
             "received_bytes": sum(answer.received_bytes for answer in exchange.answers),
             "seconds": round(time.monotonic() - begun_s, 2),
         }
-        if len(accepted) < federation.sites_min:
+        if len(answered) < federation.sites_min:
             rounds.note({"round": number, "outcome": "failed", **record})
             raise RoundFailed(
-                f"Round {number}: {len(accepted)} sites gave an update that can be averaged, sites_min is "
-                f"{federation.sites_min}. {_reasons(refused, exchange.missing)}"
+                f"Round {number}: {len(answered)} sites gave an update that can be averaged, sites_min is "
+                f"{federation.sites_min}. {why}{_reasons(refused, exchange.missing)}"
             )
-        update = averaged(federation, accepted, ledger)
+        update = averaged(federation, accepted, ledger) if summed is None else of_sum(summed, ledger)
         vector = server.apply(vector, update)
         if ledger is not None:
             ledger.spend()
@@ -221,7 +238,26 @@ def averaged(federation: Federation, accepted: dict[str, np.ndarray], ledger: Le
     if ledger is None:
         return combine(federation.rule, updates, norm_max=bound, trim=federation.trim)
     total = np.stack([clipped(row, bound) for row in updates]).astype(np.float64).sum(0)
-    return total / ledger.sites + ledger.noise(len(total), np.random.default_rng())
+    return of_sum(Summed(total, tuple(accepted)), ledger)
+
+
+def of_sum(summed: Summed, ledger: Ledger | None) -> np.ndarray:
+    """The update of a round from the sum of the sites' clipped updates, [D]; with noise where there is a ledger."""
+    if ledger is None:
+        return summed.total / len(summed.sites)
+    return summed.total / ledger.sites + ledger.noise(len(summed.total), np.random.default_rng())
+
+
+def fault_of(summed: Summed, federation: Federation) -> str:
+    """Why a sum cannot be used, or an empty text. Which site's fault it is cannot be told."""
+    assert federation.clip_norm is not None
+    norm, most = float(np.linalg.norm(summed.total)), federation.clip_norm * len(summed.sites)
+    if norm <= most:
+        return ""
+    return (
+        f"The sum of {len(summed.sites)} updates has norm {norm:.3g}, at most {most:.3g} if every site clips its own. "
+        "At least one did not, and masked updates do not tell which. "
+    )
 
 
 def _reasons(refused: dict[str, str], missing: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from robolearn.errors import RobolearnError
 from robolearn.files.writing import replace_file
-from robolearn.fleet.messages import UPDATE, VECTOR, array_in, content, wire_bytes
+from robolearn.fleet.messages import UPDATE, VECTOR, array_in, asked_node, content, wire_bytes
 from robolearn.fleet.rounds import Answer, Exchange, Request, Rounds, run_rounds
 from robolearn.fleet.settings import FEDERATION_VARIABLE, NODES_FILE, Federation, Folder
 from robolearn.fleet.vector import Vector
@@ -31,7 +31,8 @@ def main(grid: Grid, context: Context) -> None:
     outcome: dict[str, Any] = {"run": str(context.run_id), "outcome": "failed", "error": "stopped"}
     try:
         federation = folder.federation()
-        run_rounds(Rounds(folder.path), federation, sorted(nodes.values()), _asking(grid, nodes, federation))
+        ask = (_asking_secure if federation.secure_aggregation else _asking)(grid, context, nodes, federation)
+        run_rounds(Rounds(folder.path), federation, sorted(nodes.values()), ask)
         outcome |= {"outcome": "done", "error": ""}
     except RobolearnError as error:
         outcome["error"] = str(error)
@@ -39,7 +40,21 @@ def main(grid: Grid, context: Context) -> None:
         replace_file(folder / OUTCOME_FILE, json.dumps(outcome) + "\n")
 
 
-def _asking(grid: Grid, nodes: Mapping[int, str], federation: Federation) -> Any:
+def _asking_secure(grid: Grid, context: Context, nodes: Mapping[int, str], federation: Federation) -> Any:
+    from robolearn.fleet.secure import ask_for_sum
+
+    def ask(vector: Vector, request: Request) -> Exchange:
+        online = {node: nodes[node] for node in grid.get_node_ids() if node in nodes}
+        exchange = ask_for_sum(grid, context, online, federation, vector, request)
+        there = set(exchange.summed.sites) if exchange.summed is not None else set()
+        told = {answer.site for answer in exchange.answers if answer.error}
+        exchange.missing = sorted(set(nodes.values()) - there - told)
+        return exchange
+
+    return ask
+
+
+def _asking(grid: Grid, _: Context, nodes: Mapping[int, str], federation: Federation) -> Any:
     def ask(vector: Vector, request: Request) -> Exchange:
         online = sorted(node for node in grid.get_node_ids() if node in nodes)
         messages = [
@@ -53,7 +68,7 @@ def _asking(grid: Grid, nodes: Mapping[int, str], federation: Federation) -> Any
         ]
         sent = sum(len(wire_bytes(message)) for message in messages)
         answers = [
-            _answer(nodes[reply.metadata.src_node_id], reply)
+            _answer(nodes[asked_node(reply, messages)], reply)
             for reply in grid.send_and_receive(messages, timeout=federation.round_timeout_s)
         ]
         missing = set(nodes.values()) - {answer.site for answer in answers}

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from robolearn.config import Config, load_config
 from robolearn.errors import ConfigError
@@ -20,6 +20,7 @@ FEDERATION_FILE, SITE_FILE = "federation.yaml", "site.yaml"
 NODES_FILE = "nodes.json"  # {node id: pseudonym} of the sites that the server knows
 # Set for Flower's processes by `robolearn federate`: the coordinator's folder, and the site's.
 FEDERATION_VARIABLE, SITE_VARIABLE = "ROBOLEARN_FEDERATION", "ROBOLEARN_SITE"
+SECURE_SITES_MIN = 3  # of two, each knows the other's update from the sum and its own
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -31,6 +32,19 @@ class Privacy(Config):
     noise_multiplier: PositiveFloat = Field(description="standard deviation of the noise, over clip_norm")
     delta: float = Field(gt=0.0, lt=1.0)
     epsilon_max: PositiveFloat = Field(description="a round that would spend more is refused")
+    unit: str = Field(default="site", description="what may be added or removed; 'site' is the only one")
+
+    @field_validator("unit")
+    @classmethod
+    def _known(cls, unit: str) -> str:
+        if unit == "demonstration":
+            raise ValueError(
+                "privacy of one demonstration within a site is not there: it needs the gradient of every episode by "
+                "itself, clipped, in every step; the trainer computes a minibatch's. Use unit: site"
+            )
+        if unit != "site":
+            raise ValueError(f"unit is '{unit}', expected 'site'")
+        return unit
 
 
 class Federation(Config):
@@ -38,6 +52,7 @@ class Federation(Config):
 
     train: overrides of the training config, such as {ppo: {learning_rate: 0.001}}. norm_max: a longer update is
     refused. clip_norm: a site shortens its own update to this before it leaves; null: it does not.
+    secure_aggregation: sites mask their updates, so that the server sees their sum only.
     """
 
     schema_: Annotated[Literal["robolearn.federation/1"], Field(alias="schema")]
@@ -55,6 +70,7 @@ class Federation(Config):
     sites_min: PositiveInt = 2
     round_timeout_s: PositiveFloat = 1800.0
     privacy: Privacy | None = None
+    secure_aggregation: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Federation:
@@ -62,6 +78,11 @@ class Federation(Config):
             raise ValueError("privacy needs clip_norm: what one site can change is bounded by it")
         if self.privacy is not None and self.rule != "mean":
             raise ValueError(f"privacy is accounted for the rule 'mean' only, not for '{self.rule}'")
+        if self.secure_aggregation and (self.clip_norm is None or self.rule != "mean"):
+            raise ValueError(
+                "secure_aggregation needs clip_norm and the rule 'mean': the server sees one sum, which it can neither "
+                "clip nor sort by site"
+            )
         host, _, port = self.address.rpartition(":")
         if not host or not port.isdecimal() or not 1024 <= int(port) <= 65535:
             raise ValueError(

@@ -1,7 +1,7 @@
 """The work of a site in a round; what it keeps between rounds stays in its folder. Imports JAX when it trains.
 
 training.npz   Adam's moments and the learning rate, from round to round
-rounds.jsonl   the site's own record: success on its own arm before and after each round; never sent
+rounds.jsonl   the site's own record: success on its own arm while it trained; never sent
 """
 
 from __future__ import annotations

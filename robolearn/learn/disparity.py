@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # which loads its stats where they are first used: a third of what a training imports
 from numpy.typing import NDArray
-from scipy import stats
 
 from robolearn.learn.evaluation import Rate
 
@@ -100,7 +100,7 @@ def _rest(stratum: Mapping[str, Any], successes: int, episodes: int) -> tuple[in
 
 def fisher_worse(k: int, n: int, rest_k: int, rest_n: int) -> float:
     """One-sided p of Fisher's exact test that k successes of n are not fewer than those of the rest allow."""
-    return float(stats.hypergeom.cdf(k, n + rest_n, k + rest_k, n))
+    return float(scipy.stats.hypergeom.cdf(k, n + rest_n, k + rest_k, n))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -114,8 +114,8 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 def clopper_pearson(k: int, n: int, alpha: float) -> tuple[float, float]:
     """Exact interval of a proportion with confidence 1 - alpha (Clopper and Pearson 1934)."""
-    low = 0.0 if k == 0 else float(stats.beta.ppf(alpha / 2, k, n - k + 1))
-    high = 1.0 if k == n else float(stats.beta.ppf(1 - alpha / 2, k + 1, n - k))
+    low = 0.0 if k == 0 else float(scipy.stats.beta.ppf(alpha / 2, k, n - k + 1))
+    high = 1.0 if k == n else float(scipy.stats.beta.ppf(1 - alpha / 2, k + 1, n - k))
     return low, high
 
 
@@ -125,11 +125,11 @@ def detectable_gap(n: int, rest_n: int, rest_rate: float, alpha: float, power: f
     Both sides are binomial. The rest's distribution is taken at 15 quantiles of equal weight.
     """
     middles = (np.arange(15) + 0.5) / 15
-    counts, weights = np.unique(stats.binom.ppf(middles, rest_n, rest_rate), return_counts=True)
+    counts, weights = np.unique(scipy.stats.binom.ppf(middles, rest_n, rest_rate), return_counts=True)
     critical = np.array([_critical(n, int(k), rest_n, alpha) for k in counts])
 
     def reached(gap: float) -> bool:
-        found = stats.binom.cdf(critical, n, max(0.0, rest_rate - gap))
+        found = scipy.stats.binom.cdf(critical, n, max(0.0, rest_rate - gap))
         return float(found @ weights) / len(middles) >= power
 
     if not reached(rest_rate):
@@ -178,7 +178,7 @@ def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Paired:
     both, only_a = int((a & b).sum()), int((a & ~b).sum())
     only_b, neither = int((~a & b).sum()), int((~a & ~b).sum())
     discordant = only_a + only_b
-    p = float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+    p = float(scipy.stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
     low, high = newcombe(both, only_a, only_b, neither)
     return Paired(len(a), both, only_a, only_b, neither, (only_a - only_b) / len(a), low, high, p)
 
@@ -209,5 +209,5 @@ def newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, 
 
 
 def _wilson(k: int, n: int) -> tuple[float, float]:
-    interval = stats.binomtest(k, n).proportion_ci(method="wilson")
+    interval = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)

@@ -20,6 +20,7 @@ from robolearn.errors import TaskError
 from robolearn.learn.clips import EpisodeClips, posture_of
 from robolearn.learn.evaluation import Evaluation, Progress, stratum_order, thirds, wilson
 from robolearn.learn.observations import EpisodeObservations
+from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 
 FINGERS = ("gripper_left", "gripper_right")  # joints of the gripper
@@ -113,7 +114,8 @@ def play_episodes(
     if episodes < 1:
         raise TaskError(f"episodes is {episodes}, but at least 1 is needed.")
     n, each = env.num_envs, -(-episodes // env.num_envs)
-    carry = jit(lambda key: _begin(env, env.reset(key)), quick=True)(jax.random.key(seed))
+    key = jax.random.key(seed)
+    carry = compiled(jit(lambda key: _begin(env, env.reset(key)), quick=True).lower(key))(key)
     rows: Rows = {}
     counts, played, most = np.zeros(n, int), 0, each * env.episode_steps * n
     while counts.min() < each:

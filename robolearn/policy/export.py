@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jax2onnx import to_onnx
+from jax2onnx.plugins import jax as jax_plugins
+from jax2onnx.plugins import plugin_system
 
 from robolearn import __version__
 from robolearn.errors import BundleError
@@ -38,6 +41,7 @@ AGREEMENT_RAD = 1e-5
 SCORE_AGREEMENT = 1e-3
 CHECKED_INPUTS = 1000
 OPSET = 21
+_PLUGINS_WHOLE = "_already_imported_plugins"
 
 
 def export_policy(
@@ -85,6 +89,27 @@ def export_policy(
     draft = PolicyBundle(manifest, onnx, card, key_id="", public_key="", digest="")
     check_agreement(graph, PolicyRuntime(draft), task.robot)
     return write_bundle(path, manifest, onnx, card, signing_key)
+
+
+@contextmanager
+def plugins_of_jax() -> Iterator[None]:
+    """Within it, jax2onnx knows the operations of JAX alone.
+
+    A graph here is of nothing else. jax2onnx would also import what it knows of Flax and Equinox, and its examples,
+    which build networks as they are imported: many times as long as the conversion itself takes, in every process.
+    This rests on names of jax2onnx that are not public; with a version that lacks them, all is imported.
+    """
+    known = vars(plugin_system)
+    import_tree = known.get("_import_tree")
+    if import_tree is None or known.get(_PLUGINS_WHOLE, True):
+        yield
+        return
+    import_tree(Path(next(iter(jax_plugins.__path__))), jax_plugins.__name__)
+    setattr(plugin_system, _PLUGINS_WHOLE, True)
+    try:
+        yield
+    finally:  # whoever else converts in this process finds them all
+        setattr(plugin_system, _PLUGINS_WHOLE, False)
 
 
 class PolicyGraph:
@@ -136,7 +161,7 @@ class PolicyGraph:
 
     def to_onnx(self, name: str) -> bytes:
         """The graph as ONNX bytes."""
-        with few_operations():
+        with few_operations(), plugins_of_jax():
             model = to_onnx(
                 self._flat,
                 [jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs],

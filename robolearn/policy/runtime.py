@@ -68,6 +68,18 @@ class PolicyRuntime:
         """The memory by slot name, as the next step will read it."""
         return {name.removeprefix(MEMORY_IN): value.copy() for name, value in self._memory.items()}
 
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """Everything that the last step read: slots, goals and memory, each flattened, in the manifest's order.
+
+        Empty before the first step.
+        """
+        memory = [MEMORY_IN + slot.name for slot in self.manifest.memory_slots]
+        names = [slot.name for slot in self._inputs] + memory
+        return np.concatenate(
+            [self._feed[name].ravel() for name in names if name in self._feed] or [[]]
+        ).astype(np.float32)
+
     def reset(self, measured: Mapping[str, ArrayLike]) -> None:
         """Initialise the memory from current measurements, by source such as `joint_state.position` [n] rad.
 

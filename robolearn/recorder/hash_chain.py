@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "loss": (_DECISION, ("1.2.1(b)",)),
     "finding": (_DECISION, ("1.2.1(b)",)),
     "ood_score": (_DECISION, ("1.2.1(b)",)),
+    "policy_inputs": (_DECISION, ("1.2.1(b)",)),
     "wrench_frame": (_DECISION, ("1.2.1(b)",)),
     "stop_request": (_DECISION, ("1.2.1(b)", "1.2.4.1")),
     "test": (_VERSION, ("1.1.2(e)",)),

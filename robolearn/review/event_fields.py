@@ -176,6 +176,15 @@ class OodScore(_Fields):
     scores: list[Number] = Field(max_length=10_000)
 
 
+class PolicyInputs(_Fields):
+    """`policy_inputs`: what a policy's decisions before a stop read, each with the cycle in which it came."""
+
+    at_cycle: Whole
+    policy_digest: Word
+    cycles: list[Whole] = Field(max_length=1000)
+    values: list[Annotated[list[Number], Field(max_length=1000)]] = Field(max_length=1000)
+
+
 class CommandSource(_Fields):
     """`command_source`."""
 
@@ -202,6 +211,7 @@ _FIELDS: dict[str, TypeAdapter[Any]] = {
     "loss": TypeAdapter(Loss),
     "command_source": TypeAdapter(CommandSource),
     "ood_score": TypeAdapter(OodScore),
+    "policy_inputs": TypeAdapter(PolicyInputs),
     "session_end": TypeAdapter(Counted),
     "segment": TypeAdapter(Counted),
     "heartbeat": TypeAdapter(Counted),

@@ -43,6 +43,7 @@ from robolearn.safety.profile import ModeLimits, SafetyProfile
 
 _BEFORE_S, _AFTER_S, _AFTER_MOST_S = 1.0, 0.5, 3.0
 _SAMPLES, _SAMPLES_ALL = 600, 120_000
+_LEFT_OUT = {"ood_score": ("cycles", "scores"), "policy_inputs": ("cycles", "values")}  # long, per decision
 _WINDOWS_MAX = 2000  # stops with a timeline; a log full of stops does not flood the page
 _CSV_COLUMNS = (
     "seq",
@@ -398,7 +399,7 @@ def _clauses(found: Findings) -> list[dict[str, Any]]:
 
 def _event(event: dict[str, Any]) -> list[Any]:
     """Short: a log of a day has a hundred thousand of them."""
-    left_out = ("cycles", "scores") if event["kind"] == "ood_score" else ("signature", "public_key")
+    left_out = _LEFT_OUT.get(event["kind"], ("signature", "public_key"))
     fields = {k: v for k, v in event["fields"].items() if k not in left_out}
     return [event.get("seq"), event.get("utc"), event.get("cycle"), event["kind"], fields]
 

@@ -20,7 +20,7 @@ from robolearn.review.command_sources import Tally
 from robolearn.review.recorded_log import RecordedLog
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import rotation_from_rpy
-from robolearn.safety.profile import MODES, Assessed, ModeLimits, SafetyProfile, Separation
+from robolearn.safety.profile import MODES, SafetyProfile, Separation
 from robolearn.safety.types import State
 
 Columns = NDArray[np.void]
@@ -401,59 +401,3 @@ def mode_spans(start_mode: str, events: list[dict[str, Any]]) -> list[tuple[int,
                 spans.pop()  # no cycle came in between
             spans.append((cycle, mode))
     return spans
-
-
-def limit_rows(limits: ModeLimits, joint_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Every number of a mode as a row: key, value in words, source, trust, risk assessment reference."""
-    rows: list[dict[str, Any]] = []
-    for key, item in limits:
-        rows += _rows_of(key, item, joint_names)
-    return rows
-
-
-def _rows_of(key: str, item: Any, joint_names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    if isinstance(item, str):
-        yield {"key": key, "value": _words(item)}
-    elif hasattr(item, "not_checked"):
-        yield {
-            "key": key,
-            "value": f"not checked: {item.not_checked}",
-            "ref": item.risk_assessment_ref,
-            "open": True,
-        }
-    elif hasattr(item, "value"):
-        many = isinstance(item.value, tuple)
-        value = [_words(number) for number in item.value] if many else _words(item.value)
-        where = {"joints": list(joint_names)} if many else {}
-        yield {"key": key, "value": value, **where, **_origin(item)}
-    elif hasattr(item, "normal"):
-        normal = ", ".join(f"{x:g}" for x in item.normal)
-        yield {
-            "key": f"{key}: {item.name}",
-            "value": f"({normal}) · x ≥ {item.offset_m:g} m",
-            **_origin(item),
-        }
-    elif hasattr(item, "min_m"):
-        corners = (", ".join(f"{x:g}" for x in corner) for corner in (item.min_m, item.max_m))
-        yield {"key": f"{key}: {item.name}", "value": "({}) to ({}) m".format(*corners), **_origin(item)}
-    elif isinstance(item, tuple):
-        if item and isinstance(item[0], str):
-            yield {"key": key, "value": ", ".join(map(_words, item))}
-        else:
-            for part in item:
-                yield from _rows_of(key, part, joint_names)
-    else:
-        # a group may say for itself where what is not a number comes from
-        origin = _origin(item) if isinstance(item, Assessed) else {}
-        for name, part in item:
-            if part is not None and name not in Assessed.model_fields:
-                for row in _rows_of(f"{key}.{name}", part, joint_names):
-                    yield {**origin, **row}
-
-
-def _origin(item: Any) -> dict[str, str]:
-    return {"source": item.source, "trust": item.trust, "ref": item.risk_assessment_ref}
-
-
-def _words(value: Any) -> str:
-    return value.replace("_", " ") if isinstance(value, str) else f"{value:g}"

@@ -20,10 +20,10 @@ from robolearn.files.strict_yaml import dump_yaml
 from robolearn.files.writing import replace_file
 from robolearn.robots.schema import Servo
 
-SCHEMA = "robolearn.calibration/1"
+SCHEMA = "robolearn.calibration/2"
 SUFFIX = ".calibration.yaml"
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Status = Literal["identified", "not identified", "not explained"]
+Status = Literal["identified", "wide", "not identified", "not explained"]
 
 
 class Base(Config):
@@ -45,8 +45,11 @@ class LogUsed(Config):
 
 
 class Quantity(Config):
-    """One fitted number. nominal: the robot file's. estimate and interval (95 %) are null where not identified.
+    """One fitted number. nominal: the robot file's. estimate and interval (95 %) are null unless identified or wide.
 
+    identified: within 2 % with a probability of 99 %, which is an interval of 1.5 % on each side (in files of schema
+    /1: 10 %). wide: the interval is wider, up to 10 %; the model uses the estimate and a training draws from the
+    interval, but the number is not claimed.
     why: what keeps it from being identified. best_fit: what the fit ended with where the model does not explain the
     log; no interval goes with it, and nothing uses it.
     """
@@ -80,7 +83,9 @@ class Payload(Config):
 class Calibration(Config):
     """A calibration file. servo: the drives as the model now has them, from what was identified, else nominal."""
 
-    schema_: Annotated[Literal["robolearn.calibration/1"], Field(alias="schema")] = SCHEMA
+    schema_: Annotated[
+        Literal["robolearn.calibration/1", "robolearn.calibration/2"], Field(alias="schema")
+    ] = SCHEMA
     base: Base
     made_utc: str
     robolearn: str
@@ -135,10 +140,11 @@ class Calibration(Config):
 
 def line(quantity: Quantity) -> str:
     """One quantity in one line."""
-    if quantity.status == "identified" and quantity.interval is not None:
+    if quantity.interval is not None:
         low, high = quantity.interval
         nominal = "" if quantity.nominal is None else f", nominal {quantity.nominal:.4g}"
-        return f"{quantity.name}: {quantity.estimate:.5g} {quantity.unit} ({low:.5g} to {high:.5g}{nominal})"
+        wide = "" if quantity.status == "identified" else f", {quantity.status}: {quantity.why}"
+        return f"{quantity.name}: {quantity.estimate:.5g} {quantity.unit} ({low:.5g} to {high:.5g}{nominal}){wide}"
     return f"{quantity.name}: {quantity.status}, stays nominal ({quantity.why})"
 
 

@@ -42,20 +42,22 @@ class SpeedCurves:
         self._twice_decel = 2.0 * np.array([curve.decel_rad_s2 for curve in curves])
 
     def bounds(self, q: ArrayLike) -> tuple[Array, Array]:
-        """Lower and upper speed limit [n], [n] rad/s at joint positions q [n] rad.
+        """Lower and upper speed limit [..., n] rad/s, each, at joint positions q [..., n] rad.
 
         Franka's formula: v_max(q) = min(v, max(0, -offset + sqrt(max(0, 2 decel (q_max - q))))), and its mirror image
         (frankarobotics/docs robot_specifications.rst; libfranka src/joint_velocity_limits.cpp, whose tolerance of
         1e-3 rad/s is left out).
         """
-        if not self._any:
-            return -self._flat, self._flat.copy()
         q = np.asarray(q, dtype=np.float64)
+        if not self._any:
+            flat = np.zeros(q.shape) + self._flat
+            return -flat, flat
+        q = q[..., None, :]  # beside the k curves
         up = np.sqrt(np.maximum(self._twice_decel * (self._q_max - q), 0.0)) - self._offset
         down = np.sqrt(np.maximum(self._twice_decel * (q - self._q_min), 0.0)) - self._offset
         # + 0.0 turns a -0.0 into 0.0
-        lower = -np.minimum(self._flat, np.maximum(down.min(axis=0), 0.0)) + 0.0
-        return lower, np.minimum(self._flat, np.maximum(up.min(axis=0), 0.0))
+        lower = -np.minimum(self._flat, np.maximum(down.min(axis=-2), 0.0)) + 0.0
+        return lower, np.minimum(self._flat, np.maximum(up.min(axis=-2), 0.0))
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class LimitSet:
     _curves: SpeedCurves = field(repr=False)
 
     def velocity_bounds(self, q: ArrayLike) -> tuple[Array, Array]:
-        """Lower and upper speed limit [n], [n] rad/s of this set alone at q [n] rad."""
+        """Lower and upper speed limit [..., n] rad/s, each, of this set alone at q [..., n] rad."""
         return self._curves.bounds(q)
 
 
@@ -96,7 +98,9 @@ class JointLimits:
     _curves: SpeedCurves = field(repr=False)
 
     def velocity_bounds(self, q: ArrayLike) -> tuple[Array, Array]:
-        """Lower and upper speed limit [n], [n] rad/s at q [n] rad: the tightest of all curves and the flat limit."""
+        """Lower and upper speed limit [..., n] rad/s, each, at q [..., n] rad: the tightest of all curves and the
+        flat limit.
+        """
         return self._curves.bounds(q)
 
     def source(self, name: str) -> str:

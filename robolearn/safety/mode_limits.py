@@ -57,11 +57,12 @@ class CurveTable:
 
     The upper limit falls and the lower limit falls as the position grows (a joint may move fast away from its end
     stop); where a robot's curve does not, the table is empty and every question goes to the curve itself.
+    limits_at: lower and upper velocity [m, n] at positions [m, n].
     """
 
     def __init__(self, low: Vector, high: Vector, limits_at: Callable[[Vector], tuple[Vector, Vector]]):
         edges = low + (high - low) * np.linspace(0.0, 1.0, _CELLS + 1)[:, None]
-        lower, upper = (np.array(side) for side in zip(*(limits_at(edge) for edge in edges), strict=True))
+        lower, upper = limits_at(edges)
         falling = (np.diff(lower, axis=0) <= 0.0).all() and (np.diff(upper, axis=0) <= 0.0).all()
         self._lower = lower[:-1] if falling else np.zeros_like(lower[:-1])
         self._upper = upper[1:] if falling else np.zeros_like(upper[1:])

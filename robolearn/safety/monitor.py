@@ -29,7 +29,7 @@ from robolearn.safety.inputs import Inputs, Reading, Selection
 from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.recent_faults import RecentFaults
-from robolearn.safety.rest import RestReadings, came_to_rest, moving
+from robolearn.safety.rest import RestReadings, came_to_rest, plainly_moving
 from robolearn.safety.rules import Stage, first_found
 from robolearn.safety.stops import Stop
 from robolearn.safety.stream import CommandTimeline
@@ -138,7 +138,7 @@ class SafetyMonitor:
             return Answer(False, f"No reset: {problem}.")
         text = f"Reset by {who}: {why}. A start is needed."
         if self._gap(reading) > self.limits.mode.standstill_drift_max_rad.value:
-            unclear = self._rest.missing(self.limits) or self._rest.elsewhere(reading, self.limits)
+            unclear = self._rest.unclear(self.limits) or self._rest.elsewhere(reading, self.limits)
             if unclear:
                 return Answer(False, f"No reset: the arm was moved, and {unclear.text}.")
             moved, outside = self._resting_at(self._rest.position_rad)
@@ -187,9 +187,10 @@ class SafetyMonitor:
             reading, problem = self._inputs.reading(measured, self.limits, now_s, keep=False)
         if problem or reading is None:
             return None, problem.text if problem else "no joint state was received"
-        if moving(reading, self.limits):
+        if plainly_moving(reading, self.limits):
             return None, f"the arm moves at {np.abs(reading.velocity_rad_s).max():.3f} rad/s"
-        return reading, ""
+        moves = self._rest.motion(self.limits, reading)
+        return (None, f"the arm moves: {moves.text}") if moves else (reading, "")
 
     def _persisting(self, cause: Record) -> Record | None:
         """What still breaks the rule of a stop: around the arm in the last cycle, or in what arrived lately."""
@@ -328,9 +329,9 @@ class SafetyMonitor:
 
         An arm that rests where it was sent last is held exactly there, so that its controller sees no step.
         """
-        missing = self._rest.missing(self.limits)
-        if missing:
-            return missing
+        unclear = self._rest.unclear(self.limits)
+        if unclear:
+            return unclear
         place, sent = self._rest.position_rad, self._sent_rad
         error = self.limits.mode.tracking_error_max_rad.value
         if sent is not None and comparisons.every(np.abs(place - sent) <= error):
@@ -408,6 +409,7 @@ class SafetyMonitor:
             if report is not None:
                 self._state = State.STOPPED
                 self._rest_rad = follower.position_rad if reading is None else reading.position_rad
+                self._rest.forget()  # those before it still show the end of the braking motion
         records = () if self._stop is None else (record or self._stop.cause,)
         drift = self._drift(reading) if self._state is State.STOPPED else None
         return self._decision(Verdict.STOP, (*records, drift) if drift else records, report, index)

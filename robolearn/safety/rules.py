@@ -173,12 +173,14 @@ RULES = (
          "the braking motion after the command ends in time", Margin.TRACE),
     # -- a resting arm --
     Rule("standstill", _R, "rest_readings_min", "1", Effect.WAIT,
-         "several consecutive readings show the arm at rest at one position before that position is held",
-         no_margin="Checked before a position is held; refusals are in the configuration history.",
+         "several consecutive readings together show the arm at rest at one position before that position is held, "
+         "and at each reset and start",
+         no_margin="Checked before a position is held, at each reset and at each start; refusals are in the "
+                   "configuration history.",
          parts=(
              ("rest_spread_max_rad", "Parameter of the rule `standstill`, not a limit by itself."),
              ("standstill_velocity_max_rad_s",
-              "Checked at each reset and start; refusals are in the configuration history."),
+              "Parameter of the rule `standstill`, not a limit by itself."),
          )),
     Rule("start", _R, None, "1", Effect.WAIT,
          "a start was given; until then the held position is sent, and no reset is needed",

@@ -5,8 +5,9 @@ holds of a callback is its number only; the function is the one of the run that 
 together with all that decides how it is compiled, stands for its machine code.
 
 JAX's settings apply: `JAX_COMPILATION_CACHE_DIR` (here else `~/.cache/robolearn/compiled`) is the folder, where JAX's
-own cache then keeps the programs without callbacks, and `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. The
-folder is as trusted as the program itself: its files are run.
+own cache then keeps the programs without callbacks; `JAX_COMPILATION_CACHE_MAX_SIZE` bounds the bytes of those kept
+here, as it does JAX's own (here else their number is bounded); `JAX_ENABLE_COMPILATION_CACHE=false` switches it off.
+The folder is as trusted as the program itself: its files are run.
 
 This rests on names of JAX that are not public. With a JAX that lacks them, each run compiles again and says so.
 """
@@ -19,6 +20,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +126,7 @@ def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]
         data = body.getvalue()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(path, hashlib.sha256(data).digest() + data, mode=0o600)
-        by_use = sorted(path.parent.glob(f"*{SUFFIX}"), key=lambda kept: kept.stat().st_mtime)
-        for old in by_use[:-KEPT]:
+        for old in _surplus(path.parent):
             old.unlink(missing_ok=True)
     except (
         OSError,
@@ -135,6 +136,17 @@ def _save(path: Path, program: Compiled, callbacks: Sequence[Callable[..., Any]]
         jax.errors.JaxRuntimeError,
     ) as error:  # the middle two by pickle as well, the last by XLA, which cannot write every program
         _compiles_again(error)
+
+
+def _surplus(folder: Path) -> list[Path]:
+    """The kept programs beyond the bound, those that were not used for longest."""
+    status = {path: path.stat() for path in folder.glob(f"*{SUFFIX}")}
+    newest_first = sorted(status, key=lambda path: status[path].st_mtime, reverse=True)
+    bytes_max = jax.config.jax_compilation_cache_max_size
+    if bytes_max < 0:
+        return newest_first[KEPT:]
+    total = accumulate(status[path].st_size for path in newest_first)
+    return [path for path, size in zip(newest_first, total, strict=True) if size > bytes_max]
 
 
 _JaxPickler: Any = getattr(jax_serialize, "_JaxPjrtPickler", pickle.Pickler)

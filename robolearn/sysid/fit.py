@@ -75,12 +75,17 @@ class FitResult:
 
     @property
     def identified(self) -> tuple[Quantity, ...]:
-        """What the data identify."""
+        """What the data identify: within 2 % with a probability of 99 %, see `quantities`."""
         return tuple(q for q in self.judged.quantities if q.status == "identified")
 
+    @property
+    def estimated(self) -> tuple[Quantity, ...]:
+        """What the model uses: what was identified, and what is wide."""
+        return tuple(q for q in self.judged.quantities if q.estimate is not None)
+
     def calibration(self, made_utc: str | None = None) -> Calibration:
-        """The overlay. Raises DataError where nothing at all was identified."""
-        if not self.identified:
+        """The overlay. Raises DataError where nothing at all was identified, nor is wide."""
+        if not self.estimated:
             why = "; ".join(f"{j.joint}: {', '.join(j.reasons)}" for j in self.joints if j.reasons)
             raise DataError(
                 "Nothing was identified, so there is no calibration to write. "

@@ -21,6 +21,7 @@ import robolearn
 from robolearn.errors import DataError
 from robolearn.sysid import svg
 from robolearn.sysid.fit import FitResult
+from robolearn.sysid.quantities import IDENTIFIED_MAX, IDENTIFIED_WITHIN, WIDE_MAX
 from robolearn.sysid.ranges import ranges_of, servo_of
 
 _SHOWN_S = 2.2  # of a held-out stretch in the overlaid traces
@@ -81,7 +82,7 @@ def write_report(result: FitResult, path: str | Path) -> Path:
         ("Held-out error", _held_out(data)),
         ("Traces", _traces(result)),
         ("Parameters", _parameters(data)),
-        ("Not identified", _not_identified(data)),
+        ("Not identified, stays nominal", _not_identified(data)),
         ("What the residual holds", _residual(data)),
         ("What to randomise", _randomize(data)),
         ("Recordings", _recordings(data)),
@@ -121,7 +122,7 @@ def _cards(data: dict[str, Any]) -> str:
     held = data["held_out"]
     nominal = float(np.sqrt(np.mean([row["nominal_rmse_rad"] ** 2 for row in held])))
     fitted = float(np.sqrt(np.mean([row["fitted_rmse_rad"] ** 2 for row in held])))
-    identified = sum(q["status"] == "identified" for q in data["quantities"])
+    identified, wide = (sum(q["status"] == s for q in data["quantities"]) for s in ("identified", "wide"))
     bad = [joint["joint"] for joint in data["joints"] if not joint["explained"]]
     verdict = "yes" if data["explained"] else "no"
     on = "every joint" if not bad else f"not on {', '.join(bad)}: do not use their numbers"
@@ -137,7 +138,7 @@ def _cards(data: dict[str, Any]) -> str:
             "good" if identified else "warn",
             "identified",
             f"{identified} of {len(data['quantities'])}",
-            "with motor effort" if data["effort"] else "without motor effort: ratios",
+            f"{wide} more are wide; " + ("with motor effort" if data["effort"] else "without effort: ratios"),
         ),
         ("", "fit", f"{data['fit_seconds']:.0f} s", f"{data['simulated']:,} simulations of the recording"),
     ]
@@ -204,12 +205,13 @@ def _traces(result: FitResult) -> str:
 def _parameters(data: dict[str, Any]) -> str:
     rows = []
     for q in data["quantities"]:
-        if q["status"] != "identified":
+        if q["interval"] is None:
             continue
         low, high = q["interval"]
+        wide = q["status"] == "wide"
         rows.append(
             [
-                _key(q["name"]),
+                _key(q["name"]) + (' <span class="chip warn">wide</span>' if wide else ""),
                 _number("" if q["nominal"] is None else f"{q['nominal']:.5g}"),
                 _number(f"{q['estimate']:.5g}"),
                 _number(f"{low:.5g} to {high:.5g}"),
@@ -218,7 +220,11 @@ def _parameters(data: dict[str, Any]) -> str:
             ]
         )
     lead = (
-        "Identified by the log, with 95 % intervals that allow autocorrelated residuals of unequal size. The bar "
+        "Fitted to the log, with 95 % intervals that allow autocorrelated residuals of unequal size. A number counts "
+        f"as identified where it is within {100 * IDENTIFIED_WITHIN:g} % of the truth with a probability of 99 %, an "
+        f"interval of {100 * IDENTIFIED_MAX:.1f} % on each side (delay, bias and centre of mass: a fixed amount). A "
+        f"wider one, up to {100 * WIDE_MAX:g} %, is marked wide: the model uses it and a training draws from its "
+        "interval, because the robot file's number is known less well, but it is not claimed. The bar "
         "shows nominal (grey) and fitted (blue, with its interval) between 0 and the larger of them."
     )
     if not rows:
@@ -229,7 +235,7 @@ def _parameters(data: dict[str, Any]) -> str:
 def _not_identified(data: dict[str, Any]) -> str:
     rows = []
     for q in data["quantities"]:
-        if q["status"] == "identified":
+        if q["interval"] is not None:
             continue
         unit = _unit(q["unit"])
         best = "" if q["best_fit"] is None else f"{q['best_fit']:.4g} {unit}, not to be used"
@@ -238,7 +244,7 @@ def _not_identified(data: dict[str, Any]) -> str:
         status = f'<span class="chip {chip}">{escape(q["status"])}</span>'
         rows.append([_key(q["name"]), status, nominal, best, escape(q["why"])])
     if not rows:
-        return _lead("All fitted parameters were identified.")
+        return _lead("All fitted parameters were identified or are wide.")
     lead = "These keep their nominal values."
     return _lead(lead) + _table(["", "", "stays", "where the fit ended", "why"], rows)
 

@@ -14,15 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.robots import Robot
-from robolearn.robots.calibration import Quantity
+from robolearn.robots.calibration import Quantity, Status
 from robolearn.sysid.diagnosis import JointDiagnosis
 from robolearn.sysid.parameters import Layout, Name, physical
 
 Array = NDArray[np.float64]
 
-Z_95 = 1.959964
-HALF_WIDTH_MAX = 0.10  # of a 95 % interval, as a share of the value: wider is not identified
-# Absolute half-widths, in the unit, that are enough whatever the value.
+Z_95, Z_99 = 1.959964, 2.575829
+IDENTIFIED_WITHIN = 0.02  # share of the value within which the 99 % interval of an identified number ends
+# The same as half of the 95 % interval. (Were that itself 2 %, one in twenty of such numbers would be off by more.)
+IDENTIFIED_MAX = IDENTIFIED_WITHIN * Z_95 / Z_99
+# Up to this a number is wide: nearer to the arm than the robot file's, so the model uses it, but not known to 2 %.
+# Beyond, it stays nominal.
+WIDE_MAX = 0.10
+# Absolute half-widths, in the unit, that are enough whatever the value: these may be 0, and are never wide.
 ENOUGH = {"delay": 5e-4, "bias": 5e-5, "payload_com": 0.01}
 RELATED = 0.98  # a correlation of more is named as the reason
 
@@ -68,7 +73,7 @@ def judge(
     found = []
     for k, item in enumerate(derived):
         half = Z_95 * float(deviations[k])
-        wide = _too_wide(item, float(estimates[k]), half)
+        status, reason = _width(item, float(estimates[k]), half)
         whole = item.joint is None or 2 * len(unexplained) >= len(names)
         bad = unexplained if whole else [j for j in unexplained if j == item.joint]
         joint = None if item.joint is None else names[item.joint]
@@ -82,14 +87,12 @@ def judge(
         if bad:
             why = "the model does not explain " + ", ".join(names[j] for j in bad)
             found.append(Quantity(**common, status="not explained", best_fit=float(estimates[k]), why=why))
-        elif wide:
-            found.append(
-                Quantity(**common, status="not identified", why=wide + _related(correlation, k, labels))
-            )
+        elif status == "not identified":
+            found.append(Quantity(**common, status=status, why=reason + _related(correlation, k, labels)))
         else:
             interval = (float(estimates[k] - half), float(estimates[k] + half))
             found.append(
-                Quantity(**common, status="identified", estimate=float(estimates[k]), interval=interval)
+                Quantity(**common, status=status, estimate=float(estimates[k]), interval=interval, why=reason)
             )
     if not effort:
         found += [_without_effort(layout.robot, j) for j in range(layout.robot.dof)]
@@ -169,20 +172,24 @@ def _slope(value: Callable[[Array], float], x: Array) -> Array:
     return np.array([(value(x + step * e) - value(x - step * e)) / (2 * step) for e in np.eye(len(x))])
 
 
-def _too_wide(item: _Derived, estimate: float, half: float) -> str:
-    """Why a number is not identified; empty where it is."""
+def _width(item: _Derived, estimate: float, half: float) -> tuple[Status, str]:
+    """The status of a number by the half-width of its 95 % interval, and why it is not identified."""
     if item.absolute is not None:
         if half <= item.absolute:
-            return ""
-        return f"its 95 % interval is {half:.2g} {item.unit} wide on each side, at most {item.absolute:g} would do"
-    if half <= HALF_WIDTH_MAX * abs(estimate):
-        return ""
+            return "identified", ""
+        return "not identified", (
+            f"its 95 % interval is {half:.2g} {item.unit} wide on each side, at most {item.absolute:g} would do"
+        )
+    if half <= IDENTIFIED_MAX * abs(estimate):
+        return "identified", ""
     if abs(estimate) <= half:
-        return f"cannot be distinguished from 0: {estimate:.2g} plus or minus {half:.2g} {item.unit}"
-    return (
-        f"its 95 % interval is {100 * half / abs(estimate):.0f} % of its value, at most "
-        f"{100 * HALF_WIDTH_MAX:.0f} % would do"
-    )
+        return "not identified", (
+            f"cannot be distinguished from 0: {estimate:.2g} plus or minus {half:.2g} {item.unit}"
+        )
+    share = f"its 95 % interval is {100 * half / abs(estimate):.1f} % of its value on each side, at most"
+    if half <= WIDE_MAX * abs(estimate):
+        return "wide", f"{share} {100 * IDENTIFIED_MAX:.1f} % is identified"
+    return "not identified", f"{share} {100 * WIDE_MAX:g} % would be used"
 
 
 def _related(correlation: Array, k: int, labels: list[str]) -> str:

@@ -1,6 +1,6 @@
 """What a training makes of a fit: the drives of the model, and randomisation from the fit's uncertainty.
 
-Where a number was identified its range is the 95 % interval over the value; where it was not, the task's own default
+Where a number was identified, or is wide, its range is the 95 % interval over the value; else the task's own default
 range stays, and says so.
 """
 
@@ -21,8 +21,8 @@ SMOOTHING_MS = 20.0  # one control period at 50 Hz: what the policy node may add
 def servo_of(
     robot: Robot, quantities: tuple[Quantity, ...], reference_inertia: NDArray[np.float64], effort: bool
 ) -> Servo:
-    """The drives from what was identified; the robot file's numbers for the rest."""
-    base, known = robot.servo, _identified(quantities)
+    """The drives from what was identified or is wide; the robot file's numbers for the rest."""
+    base, known = robot.servo, _estimated(quantities)
     kp, kv = list(base.kp_nm_rad), list(base.kv_nms_rad)
     viscous, armature = list(base.damping_nms_rad), list(base.armature_kgm2)
     friction = list(base.friction_nm) or [0.0] * robot.dof
@@ -53,7 +53,7 @@ def servo_of(
 
 
 _TERMS = {
-    # term of `randomization`: (kinds whose relative interval it takes, first one that was identified)
+    # term of `randomization`: (kinds whose relative interval it takes, first one that has one)
     "actuator_gain_scale": ("stiffness",),
     "actuator_damping_scale": ("servo_damping", "lag"),
     "joint_damping_scale": ("viscous",),
@@ -73,7 +73,7 @@ def ranges_of(
             q.joint: (q.interval[0] / q.estimate, q.interval[1] / q.estimate)
             for kind in reversed(kinds)
             for q in quantities
-            if q.kind == kind and q.joint and q.status == "identified" and q.estimate and q.interval
+            if q.kind == kind and q.joint and q.estimate and q.interval
         }
         relative = {joint: (max(low, 0.05), max(high, 0.05)) for joint, (low, high) in relative.items()}
         if term == "joint_friction_scale" and not servo.friction_nm:
@@ -104,5 +104,5 @@ def ranges_of(
     return found, origins
 
 
-def _identified(quantities: tuple[Quantity, ...]) -> dict[tuple[str, str | None], float]:
+def _estimated(quantities: tuple[Quantity, ...]) -> dict[tuple[str, str | None], float]:
     return {(q.kind, q.joint): q.estimate for q in quantities if q.estimate is not None}

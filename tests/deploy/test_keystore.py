@@ -111,6 +111,7 @@ def test_nobody_joins_without_keys_and_every_topic_is_under_control(keystore):
     ("rt/cell/commands", {"safety_node"}),
     ("rt/robolearn/policy_command", {"policy_node"}),
     ("rt/robolearn/ood_score", {"policy_node"}),
+    ("rt/robolearn/policy_inputs", {"policy_node"}),
     ("rt/cell/person", {"person_sensor", "sim_node"}),
     ("rt/robolearn/enabling_device", {"enabling_device"}),
     ("rt/robolearn/decision", {"safety_node"}),

@@ -1,6 +1,7 @@
 """Friction over the logs: what grows is found on its joint, what all joints share is not taken for wear."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from plant_session import plant_log
 
 from robolearn.data.motion import Motion, Stream
 from robolearn.data.safety_log import read_safety_log
-from robolearn.dossier.condition import Features, assess, features, gravity_torque
+from robolearn.dossier.condition import EFFORT, TRACKING, Features, assess, features, model_torques
 from robolearn.dossier.condition_page import joint_line, metrics, write_condition
 from robolearn.errors import DataError
 from robolearn.robots import load_robot
@@ -85,8 +86,9 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     time = np.arange(0, 20, 0.004)
     sent = FR3.home_rad + 0.3 * np.sin(time[:, None] * np.linspace(0.7, 1.3, 7))
     speed = np.gradient(sent, time, axis=0)
-    gravity = gravity_torque(FR3.spec(None).compile(), FR3, sent)
-    torque = HEALTHY_NM * np.tanh(speed / 0.02) + 1.5 * speed + gravity + 0.4
+    acceleration = np.gradient(speed, time, axis=0)
+    model = model_torques(FR3.spec(None).compile(), FR3, sent, speed, acceleration)
+    torque = HEALTHY_NM * np.sign(speed) + 1.5 * speed + model.inertia + model.gravity + 0.4
     rng = np.random.default_rng(0)
     measured = sent - torque / KP + rng.normal(0, 1e-5, sent.shape)
     motion = Motion(
@@ -95,7 +97,12 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     )  # fmt: skip
     found = features(motion, FR3)
     assert found.coulomb_rad * KP == pytest.approx(HEALTHY_NM, rel=0.03)
+    assert found.coulomb_nm == pytest.approx(HEALTHY_NM, rel=0.03)
     assert found.gravity[1] == pytest.approx(1.0, abs=0.02)
+    carries = torque + 2.0 * (model.weight + model.weight_inertia)
+    loaded = replace(motion, measured=Stream(time, {"position_rad": measured, "effort": carries}))
+    assert features(loaded, FR3).coulomb_nm == pytest.approx(HEALTHY_NM, rel=5e-3)  # a load is no friction
+    assert features(loaded, FR3).gravity[1] > 1.1
     assert np.isnan(found.gravity[0])  # a vertical axis carries nothing
     short = Motion(
         "short", "", tuple(FR3.joint_names), Stream(time[:9], {"position_rad": sent[:9]}),
@@ -103,6 +110,29 @@ def test_the_friction_of_a_log_is_fitted_beside_gravity_speed_and_offset():
     )  # fmt: skip
     with pytest.raises(DataError, match="too few to fit"):
         features(short, FR3)
+
+
+@pytest.mark.parametrize("sensor", ["motor", "link", "sometimes"])
+def test_what_scatters_less_is_followed_and_a_torque_sensor_that_feels_no_friction_is_not(sensor):
+    rng = np.random.default_rng(2)
+    days = months(rng, 0.05)
+    for k, day in enumerate(days):
+        felt = day.coulomb_rad * KP / (1 + rng.normal(0, 0.02, 7)) * (1 + rng.normal(0, 0.002, 7))
+        noise = rng.normal(0.0, 0.01, 7)
+        in_effort = {"motor": felt, "link": noise, "sometimes": felt if k % 2 else np.full(7, np.nan)}[sensor]
+        days[k] = Features(day.source, None, day.coulomb_rad, day.tracking_rms_rad, day.gravity, in_effort)
+    if sensor == "motor":  # the tracking error is the one that scatters
+        for k, day in enumerate(days):
+            noisy = day.coulomb_rad * (1 + rng.normal(0, 0.2, 7))
+            days[k] = Features(day.source, None, noisy, day.tracking_rms_rad, day.gravity, day.coulomb_nm)
+    result = assess(days, FR3)
+    wanted = EFFORT if sensor == "motor" else TRACKING
+    assert {joint.source for joint in result.joints} == {wanted}
+    assert [j.joint for j in result.alarms] == [FR3.joint_names[3]]
+    assert {joint.unit for joint in result.joints} == {"Nm" if sensor == "motor" else "rad"}
+    if sensor == "motor":
+        assert result.joints[3].change == pytest.approx(0.05 * 27, rel=0.15)
+        assert not any("servo is the maker's" in note for note in result.notes)
 
 
 def test_noise_around_no_friction_is_not_followed():

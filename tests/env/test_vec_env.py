@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from env_programs import programs
 from robolearn_envs.reach import Reach, ReachConfig
 
 import robolearn
@@ -19,14 +20,29 @@ def env():
     return robolearn.make("fr3/reach", num_envs=6, engine="native", config={"episode_s": 0.6})
 
 
+@pytest.fixture(scope="module")
+def reset_and_step(env):
+    return programs(env)
+
+
+@pytest.fixture
+def reset(reset_and_step):
+    return reset_and_step[0]
+
+
+@pytest.fixture
+def step(reset_and_step):
+    return reset_and_step[1]
+
+
 def actions(env, steps, seed=1):
     return jax.random.uniform(
         jax.random.key(seed), (steps, env.num_envs, env.action_size), minval=-1, maxval=1
     )
 
 
-def test_reset_gives_every_environment_an_episode_of_its_own(env):
-    state = env.reset(jax.random.key(0))
+def test_reset_gives_every_environment_an_episode_of_its_own(env, reset):
+    state = reset(jax.random.key(0))
     assert state.obs.shape == (6, env.obs_size)
     assert len(np.unique(np.asarray(state.goal["goal_position"]), axis=0)) == 6
     assert not np.asarray(state.done).any()
@@ -45,9 +61,8 @@ def test_step_is_jittable_scannable_and_deterministic(env):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def test_episode_ends_by_truncation_and_restarts_with_the_final_observation_kept(env):
-    step = jax.jit(env.step)
-    state = env.reset(jax.random.key(0))
+def test_episode_ends_by_truncation_and_restarts_with_the_final_observation_kept(env, reset, step):
+    state = reset(jax.random.key(0))
     for i, action in enumerate(actions(env, env.episode_steps)):
         before = state
         state = step(state, action)
@@ -83,7 +98,7 @@ def test_success_is_holding_the_goal_to_the_end():
     env = robolearn.make(
         "fr3/reach", num_envs=3, engine="native", config={"episode_s": 0.6, "tolerance_m": 10.0}
     )
-    step, state = jax.jit(env.step), env.reset(jax.random.key(0))
+    step, state = jax.jit(env.step), jax.jit(env.reset)(jax.random.key(0))
     for _ in range(env.episode_steps):
         assert not np.asarray(state.success).any()
         state = step(state, jnp.zeros((3, env.action_size)))
@@ -91,12 +106,12 @@ def test_success_is_holding_the_goal_to_the_end():
     assert (np.asarray(state.first_success) == env.task.hold_steps).all()
 
 
-def test_a_world_that_is_not_finite_ends_as_failed_and_the_others_go_on(env):
-    state = env.reset(jax.random.key(0))
+def test_a_world_that_is_not_finite_ends_as_failed_and_the_others_go_on(env, reset, step):
+    state = reset(jax.random.key(0))
     poisoned = state.replace(
         physics=state.physics.replace(qpos=state.physics.qpos.at[2, 0].set(jnp.nan)),
     )
-    after = jax.jit(env.step)(poisoned, jnp.zeros((6, env.action_size)))
+    after = step(poisoned, jnp.zeros((6, env.action_size)))
     failed = np.asarray(after.metrics["physics_failed"])
     np.testing.assert_array_equal(failed, [0, 0, 1, 0, 0, 0])
     np.testing.assert_array_equal(np.asarray(after.terminated), failed.astype(bool))
@@ -105,12 +120,12 @@ def test_a_world_that_is_not_finite_ends_as_failed_and_the_others_go_on(env):
         assert np.isfinite(np.asarray(leaf)).all()
 
 
-def test_the_state_is_the_whole_truth(env):
+def test_the_state_is_the_whole_truth(env, reset, step):
     """Stepping something else in between changes nothing: the engine keeps no state of its own."""
-    step, state = jax.jit(env.step), env.reset(jax.random.key(0))
+    state = reset(jax.random.key(0))
     action = actions(env, 1)[0]
     expected = step(state, action).physics.qpos
-    step(env.reset(jax.random.key(9)), -action)
+    step(reset(jax.random.key(9)), -action)
     np.testing.assert_array_equal(np.asarray(step(state, action).physics.qpos), np.asarray(expected))
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from env_programs import programs
 from scripted import Expert, ReachPoseScript, play
 
 import robolearn
@@ -34,14 +35,19 @@ def env(request):
 
 
 @pytest.fixture(scope="module")
-def step(env):
-    return jax.jit(env.step)
+def reset_and_step(env):
+    return programs(env)
 
 
 @pytest.fixture(scope="module")
-def played(env, step):
+def step(reset_and_step):
+    return reset_and_step[1]
+
+
+@pytest.fixture(scope="module")
+def played(env, reset_and_step):
     """Three rollouts of random actions: the first state, the last, every step's observation, reward and joints."""
-    reset = jax.jit(env.reset)
+    reset, step = reset_and_step
 
     def roll(key):
         key_start, key_actions = jax.random.split(key)
@@ -184,15 +190,21 @@ def test_the_joint_action_space_is_a_choice(env):
 
 
 def test_poses_are_declared_and_each_is_drawn(env):
-    task, drawn = env.task, jax.jit(jax.vmap(env.task.reset))
-    ranges, keys = task.config.randomization.pose, jax.random.split(jax.random.key(0), 16)
+    ranges, keys = env.task.config.randomization.pose, jax.random.split(jax.random.key(0), 16)
     assert ranges, "a task says where it puts things"
-    before = jax.tree.leaves(drawn(keys))
+    fixed = {}
     for pose, (low, high) in ranges.items():
         assert pose.endswith(("_m", "_rad", "_share"))
         middle = {"randomization": {"pose": {pose: (0.5 * (low + high),) * 2}}}
-        fixed = jax.tree.leaves(jax.jit(jax.vmap(load_task(task.full_name, middle).reset))(keys))
-        assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(before, fixed, strict=True)), pose
+        fixed[pose] = load_task(env.task.full_name, middle)
+
+    @jax.jit  # one program for all of them, which share most of it
+    def drawn(keys):
+        return [jax.tree.leaves(jax.vmap(task.reset)(keys)) for task in (env.task, *fixed.values())]
+
+    before, *after = drawn(keys)
+    for pose, leaves in zip(fixed, after, strict=True):
+        assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(before, leaves, strict=True)), pose
 
 
 def test_a_thing_lies_where_it_is_told_to():

@@ -13,7 +13,7 @@ from train_point import point_config
 
 from robolearn.errors import ConfigError
 from robolearn.fleet.aggregate import mean
-from robolearn.fleet.local import SiteTrainer, arrays_of, site_config, with_arrays
+from robolearn.fleet.local import SiteTrainer, arrays_of, behind, site_config, with_arrays
 from robolearn.fleet.vector import Layout
 from robolearn.learn.evaluate import evaluate
 from robolearn.learn.learner import init_learner, policy_of
@@ -93,6 +93,29 @@ def test_a_round_continues_the_schedule_and_does_not_begin_a_new_one(sites):
     site = sites[0]
     site.train(site.first_vector(), 30, LOCAL)  # of 40: after imitation
     assert int(site._state.learner.iteration) == 35
+
+
+def test_after_imitation_the_statistics_stay_common_and_the_networks_compute_what_they_did(sites):
+    site = sites[0]
+    vector = site.train(site.first_vector(), 0, LOCAL)[0]
+    own = trainer(-0.1, common_statistics=False)
+    new, averaged = site.train(vector, 30, LOCAL)[0], own.train(vector, 30, LOCAL)[0]
+    arrays = [site.layout.unflatten(one) for one in (vector, new, averaged)]
+    for name in ("obs/mean", "obs/mean_square", "critic_obs/mean", "critic_obs/mean_square"):
+        np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+        assert np.abs(arrays[0][name] - arrays[2][name]).max() > 0.0
+
+
+def test_networks_behind_other_statistics_compute_the_same(sites):
+    config = sites[0].config
+    seen = np.random.default_rng(1).normal(0.0, 1.0, (64, 4)).astype(np.float32)
+    own, common = (init_learner(config, sites[0].env, jax.random.key(seed)) for seed in (0, 1))
+    own = own._replace(normalizer=own.normalizer._replace(mean=seen[0], variance=seen[1] ** 2 + 0.5))
+    put_back = behind(own, common)
+    np.testing.assert_array_equal(put_back.normalizer.mean, common.normalizer.mean)
+    np.testing.assert_allclose(
+        policy_of(config, put_back).act(seen), policy_of(config, own).act(seen), atol=1e-5
+    )
 
 
 def test_what_a_site_keeps_comes_back_in_a_new_process(sites):

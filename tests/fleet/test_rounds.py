@@ -13,6 +13,7 @@ from robolearn.fleet.vector import Layout
 
 SITES = ["east", "north", "south"]
 LAYOUT = Layout.of({"w": np.zeros(4, np.float32)})
+PRIVACY = {"noise_multiplier": 1.0, "delta": 1e-3, "epsilon_max": 1.0}
 
 
 def federation(**changes):
@@ -131,6 +132,11 @@ def test_with_privacy_noise_is_added_epsilon_recorded_and_the_budget_kept(rounds
         ),
         ({"address": "here"}, "expected host:port"),
         ({"privacy": {"noise_multiplier": 1.0, "delta": 1e-3, "epsilon_max": 1.0}}, "needs clip_norm"),
+        (
+            {"clip_norm": 1.0, "privacy": PRIVACY | {"unit": "demonstration"}},
+            "privacy of one demonstration within a site is not there",
+        ),
+        ({"clip_norm": 1.0, "privacy": PRIVACY | {"unit": "episode"}}, "unit is 'episode', expected 'site'"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, why):

@@ -71,7 +71,7 @@ def test_a_changed_default_of_the_task_does_not_continue_the_run(tmp_path, monke
     )  # with its own config it goes on
 
 
-ITERATIONS = 150
+ITERATIONS = 60
 
 
 def command(run_dir):

@@ -14,9 +14,10 @@ HERE = Path(__file__).parent
 INSTALLED = find_spec("wandb") is not None
 POINT_MASS = [str(HERE / "train_point.py"), "RUN", "--iterations", "6", "--wandb"]
 # As a user types it: W&B is not mentioned, so it is offline where it is installed; the policy is exported at the end,
-# which loads it into ONNX Runtime.
+# which evaluates it, in short episodes here, and loads it into ONNX Runtime.
 COMMAND = [
     *("-m", "robolearn", "train", "fr3/reach", "--run", "RUN", "num_envs=16", "total_steps=512", "groups=1"),
+    *("env.episode_s=0.2", "env.success_hold_s=0.1"),
     *("ppo.rollout_steps=8", "ppo.minibatches=2", "ppo.epochs=1"),
 ]
 

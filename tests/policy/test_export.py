@@ -1,7 +1,10 @@
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import policy_standin
 import pytest
+from jax2onnx.plugins import plugin_system
 
 from robolearn.errors import BundleError
 from robolearn.policy.export import AGREEMENT_RAD, PolicyGraph, check_agreement, random_inputs
@@ -41,6 +44,13 @@ def test_a_graph_that_disagrees_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(BundleError, match="differs from JAX by .* No bundle was written"):
         policy_standin.export(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_of_jax2onnx_only_what_a_graph_needs_is_imported(bundle):
+    """Its plugins for Equinox build networks as they are imported, which takes longer than any export."""
+    assert "jax2onnx.plugins.jax.lax.scan" in sys.modules
+    assert not [name for name in sys.modules if name.startswith("jax2onnx.plugins.equinox")]
+    assert not plugin_system._already_imported_plugins  # else another conversion would lack them
 
 
 def test_memory_slots_and_fields_must_match(tmp_path):

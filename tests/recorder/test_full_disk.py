@@ -69,6 +69,7 @@ def session(tmp_path_factory) -> Session:
     return session
 
 
+@pytest.mark.slow
 def test_the_arm_is_stopped_by_the_rule_of_a_stop_request(session):
     stops = [event["fields"] for event in read_events(session.log.directory) if event["kind"] == "stop"]
     assert [[record["rule"] for record in stop["records"]] for stop in stops] == [["stop_request"]]

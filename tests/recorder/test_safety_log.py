@@ -100,6 +100,7 @@ def open_log(directory: Path, **changes) -> SafetyLog:
     return SafetyLog.open(directory, **{**arguments, **changes})
 
 
+@pytest.mark.slow
 def test_a_log_is_not_opened_where_it_could_not_be_trusted(tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("x")
@@ -227,6 +228,7 @@ def test_a_killed_writer_is_noticed_and_loses_what_was_not_flushed_only(tmp_path
     assert verdict.cycles == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 7, 300])
 def test_a_control_process_killed_at_any_moment_leaves_everything_it_pushed(tmp_path, after):
     program = f"""
@@ -255,6 +257,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert end["reason"] == "control process gone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s", [0.05, 0.21])
 def test_both_processes_killed_leave_a_log_that_verifies_up_to_there(tmp_path, after_s):
     program = f"""
@@ -290,6 +293,7 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
 def test_a_signal_does_not_end_the_writer_before_the_control_process(tmp_path, number):
     session = Session(tmp_path / "log", tmp_path / "log.pem")

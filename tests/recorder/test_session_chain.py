@@ -27,6 +27,7 @@ def chain_of(directory: Path) -> dict:
     return read_events(directory)[0]["fields"]["chain"]
 
 
+@pytest.mark.slow
 def test_sessions_are_numbered_and_name_the_last_record_of_the_one_before(tmp_path):
     folder = tmp_path / "logs"
     for name in ("b", "a", "c/safety"):

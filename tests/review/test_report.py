@@ -16,10 +16,11 @@ from browser import dump_dom, needs_chromium
 from log_sessions import story
 
 from robolearn.errors import LogError
+from robolearn.review.limits_table import limit_rows
 from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.replay import replay
 from robolearn.review.report import report_data, write_events_csv, write_report
-from robolearn.review.statistics import limit_rows, tcp_speeds
+from robolearn.review.statistics import tcp_speeds
 from robolearn.review.verify import verify
 from robolearn.robots import forward, load_robot
 from robolearn.safety.profile import SafetyProfile

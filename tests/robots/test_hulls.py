@@ -41,6 +41,7 @@ def on_surface(triangles, count=20_000, seed=1):
     return np.einsum("kc,kcx->kx", weights, triangles[rng.integers(len(triangles), size=count)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bend", [0.01, 1.0, 2.5])
 @pytest.mark.parametrize("margin_m", [0.0, 0.002, 0.01])
 def test_a_hull_contains_every_corner_by_its_margin_and_every_point_of_the_surface(bend, margin_m):
@@ -153,6 +154,7 @@ def test_all_links_and_a_second_time(meshed, capsys):
     assert len(ArmModel(load_robot(meshed), {}, None).names) == 5
 
 
+@pytest.mark.slow
 def test_round_primitives_lie_in_their_hulls(tmp_path):
     kinds = {
         "cylinder": ".05 .1",

@@ -31,6 +31,7 @@ class FakeRuntime:
         )
         self.resets, self.error, self.rehearsed = [], None, 0
         self.ood_score = None
+        self.inputs = np.zeros(2, np.float32)
 
     def rehearse(self):
         self.rehearsed += 1
@@ -96,6 +97,8 @@ def test_each_decision_hands_on_its_score_once_and_no_command_depends_on_it(driv
     strange = play(driver, range(50, 80), Go.RUN)
     np.testing.assert_array_equal(familiar, strange)
     assert driver.take_ood_scores() == [np.inf] * 3
+    assert [inputs.tolist() for inputs in driver.take_inputs()][-3:] == [[0.0, 0.0]] * 3
+    assert driver.take_inputs() == []
     assert driver.take_ood_scores() == []
 
 

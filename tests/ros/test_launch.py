@@ -173,8 +173,17 @@ def test_an_approved_bundle_is_launched_from_a_deployment_file(tmp_path):
     launched(tmp_path, "fr3.launch.py", *words, beside=arm)
 
 
-def launched(folder, name, *words, beside=None):
-    """What the nodes of a launch file say; both are up before Ctrl-C, and end in order after it."""
+@pytest.mark.ros
+@pytest.mark.parametrize("killed", ["policy_node", "safety_node", "sim_node"])
+def test_one_nodes_death_ends_the_launch(tmp_path, killed):
+    """With -s it shows after how long; what `ros2 launch` itself adds is some hundredths of a second."""
+    bundle = ros_standin.export_reaching(tmp_path)
+    words = [f"bundle:={bundle.path}", "rate_hz:=250", "log_dir:=log"]
+    launched(tmp_path, "sim_demo.launch.py", *words, killed=killed)
+
+
+def launched(folder, name, *words, beside=None, killed=None):
+    """What the nodes of a launch file say; all are up before Ctrl-C, or before one is killed."""
     environment = os.environ | {"ROS_DOMAIN_ID": str(free_domain()), "ROBOLEARN_HOME": str(folder / "home")}
     out, command = (
         folder / "launch.out",
@@ -192,10 +201,29 @@ def launched(folder, name, *words, beside=None):
             assert process.poll() is None, out.read_text()
             assert time.monotonic() < deadline, out.read_text()
             time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        assert process.wait(30.0) == 0, out.read_text()
+        if killed is None:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            assert process.wait(30.0) == 0, out.read_text()
+        else:
+            nodes = children(process.pid)
+            began = time.monotonic()
+            os.kill(nodes[killed], signal.SIGKILL)
+            assert process.wait(30.0) == signal.SIGKILL, out.read_text()
+            print(f"{killed} killed: the launch ended after {time.monotonic() - began:.2f} s")
+            assert not any(Path(f"/proc/{pid}").exists() for pid in nodes.values())
     finally:
         if other is not None:
             other.terminate()
             other.wait(10.0)
     return out.read_text()
+
+
+def children(pid):
+    """{node: process id} of a launch."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+        found |= {
+            word.removeprefix("robolearn_ros."): int(child) for word in words if "robolearn_ros." in word
+        }
+    return found

@@ -13,7 +13,7 @@ from robolearn_ros.parameters import table_markdown
 from robolearn.safety.types import State, Verdict
 
 PACKAGE = Path(__file__).parents[2] / "ros2_ws" / "src" / "robolearn_ros"
-NODES = ("sim_node", "policy_node", "safety_node", "gripper_node")
+NODES = ("sim_node", "policy_node", "safety_node", "gripper_node", "restamp_node")
 
 
 def test_the_manifest_is_valid_and_names_every_import():

@@ -11,6 +11,8 @@ from robolearn_ros.demo_driver import HELD_WITHIN_S
 
 from robolearn.deploy.exercise import exercise
 from robolearn.deploy.serving import Serving, free_domain
+from robolearn.dossier.explain_stops import explain_stops
+from robolearn.policy.bundle import PolicyBundle
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.review.ood_scores import ood_scores, ood_summary
 from robolearn.review.recorded_log import RecordedLog
@@ -108,6 +110,23 @@ def test_the_log_has_the_score_of_every_decision(session):
     cycles_scored, scores = zip(*ood_scores(events), strict=True)
     assert list(cycles_scored) == sorted(cycles_scored)
     assert 0 < min(scores) < max(scores) < 1
+
+
+def test_the_log_has_what_the_policy_read_before_a_stop_while_it_ran(session):
+    events = RecordedLog(session[4] / "safety").events
+    stops = [event["fields"]["at_cycle"] for event in events if event["kind"] == "stop"]
+    read = [event["fields"] for event in events if event["kind"] == "policy_inputs"]
+    assert len(read) >= 1
+    for fields in read:
+        assert min(abs(fields["at_cycle"] - at) for at in stops) <= 1
+        assert len(fields["cycles"]) == len(fields["values"]) > 0
+        assert fields["at_cycle"] - 2.0 * 250 < min(fields["cycles"])
+        assert max(fields["cycles"]) <= fields["at_cycle"]
+    bundle = PolicyBundle.load(session[4] / "reach-by-hand.robolearn")
+    found = explain_stops(bundle, session[4] / "safety", steps=8)
+    assert len(found.explained) >= len(read)
+    assert found.explained[0].shares["joint_velocity"] < 1e-3  # the law does not read it
+    assert found.gap_rad[0] < 1e-5
 
 
 def test_the_log_names_every_call_and_stop(session):

@@ -11,7 +11,7 @@ from variants import profile_data
 
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot
-from robolearn.safety.contact import ContactLimit, Touched, two_mass_kg
+from robolearn.safety.contact import ContactLimit, ContactSpeed, Touched, contact_speed, region, two_mass_kg
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import State, Verdict
 
@@ -31,10 +31,47 @@ LIGHT_KG, HEAVY_KG = 40.0 / 39.0, 40.0  # reduced masses of 1 kg and of 20 kg
 )
 def test_each_model_allows_its_own_speed_and_the_stricter_the_lower_of_both(model, light, heavy, floor):
     limit = ContactLimit(SHORT, model, 10.0)
-    np.testing.assert_allclose(limit.speeds(np.array([LIGHT_KG, HEAVY_KG])), [light, heavy], rtol=1e-12)
+    allowed = limit.speeds(np.array([LIGHT_KG, HEAVY_KG]))
+    assert allowed.shape == (2,)
+    np.testing.assert_allclose(allowed, [light, heavy], rtol=1e-12)
     assert limit.floor_m_s == pytest.approx(floor, rel=1e-12)
     assert limit.constant == (model == "iso_ts_15066")
     assert (limit.energy_floor_m_s, limit.two_mass_m_s) == pytest.approx((0.28, AGAINST_10_KG), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "area_cm2", "force_n", "by"),
+    [
+        ("chest", "transient", None, 280.0, "force"),
+        ("chest", "quasi_static", None, 140.0, "force"),
+        ("chest", "transient", 1.0, 240.0, "pressure"),
+        ("chest", "transient", 2.0, 280.0, "force"),
+        ("thighs_knees", "transient", 1.0, 440.0, "force"),  # 220 N and 220 N/cm2: both allow as much
+    ],
+)
+def test_the_formula_by_hand(name, kind, area_cm2, force_n, by):
+    body = region(name)
+    reduced = {"chest": 8.0, "thighs_knees": 75.0 / 8.5}[name]  # against 10 kg
+    speed = force_n / np.sqrt(reduced * {"chest": 25e3, "thighs_knees": 50e3}[name])
+    near = pytest.approx
+    assert contact_speed(body, 10.0, kind, area_cm2) == ContactSpeed(
+        name, near(force_n), by, near(reduced), near(speed)
+    )
+
+
+def test_regions_that_do_not_exist_or_must_not_be_touched_are_refused():
+    with pytest.raises(ProfileError, match=r"Unknown body region 'chist'.*Did you mean 'chest'"):
+        region("chist")
+    with pytest.raises(ProfileError, match="Contact with the region 'face' is never allowed"):
+        region("face")
+
+
+def test_the_mass_of_a_region_counts_in_which_is_the_tightest():
+    both = Touched([("chest", "transient"), ("hands_fingers", "quasi_static")], None)
+    at_1_kg, at_100_kg = both.speeds(np.array([1.0, 100.0]))
+    assert at_1_kg == pytest.approx(140.0 * np.sqrt((1.0 / 0.6 + 1.0) / 75e3))
+    assert both.tightest(at_1_kg) == ("hands_fingers", "quasi_static")
+    assert both.tightest(at_100_kg) == ("chest", "transient")
 
 
 def test_the_mass_of_the_technical_specification_is_half_of_what_moves_and_the_payload():

@@ -128,3 +128,13 @@ def test_times_between_two_calls():
     assert clock.current(49.0, LIMITS).rule == "clock"
     assert clock.now_s == 50.0
     assert CycleClock(PERIOD).current(50.0, LIMITS) is None
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.0625])
+def test_the_call_after_a_gap_agrees_with_it_up_to_the_allowed_pause(after_s):
+    clock = clock_at()
+    assert not clock.tick(80.0, LIMITS).believed
+    assert clock.tick(80.0 + after_s, LIMITS).believed
+    clock = clock_at()
+    assert not clock.tick(80.0, LIMITS).believed
+    assert not clock.tick(np.nextafter(80.0625, 81.0), LIMITS).believed

@@ -66,6 +66,7 @@ RUNS += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode", "variant"), RUNS)
 def test_an_adversary_finds_nothing(name, mode, variant):
     outcome = outcome_of(name, mode, variant)
@@ -75,6 +76,7 @@ def test_an_adversary_finds_nothing(name, mode, variant):
     assert outcome.promises > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_an_adversary_with_many_faults_finds_nothing(mode):
     outcome = outcome_of("fr3", mode, "shipped", **FAULTY)
@@ -82,6 +84,7 @@ def test_an_adversary_with_many_faults_finds_nothing(mode):
     assert all(outcome.counts[str(verdict)] > 0 for verdict in Verdict)
 
 
+@pytest.mark.slow
 def test_every_rule_acted_in_these_runs():
     outcomes = [
         outcome_of("ur5e", "automatic", "cell", seed=seed, cycles=1500) for seed in (3, 8)
@@ -97,6 +100,7 @@ def test_every_rule_acted_in_these_runs():
     assert [kind for kind in FAULTS if not faults[f"fault: {kind}"]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "mode", "texts"),
     [
@@ -115,6 +119,7 @@ def test_the_fuzzer_finds_a_monitor_that_does_not_know_a_limit(variant, mode, te
     assert [text for text in texts if not any(text in violation for violation in found)] == []
 
 
+@pytest.mark.slow
 def test_the_fuzzer_finds_a_monitor_that_takes_the_other_model_of_contact():
     known, asked = monitor_of("fr3", "automatic", "contact_energy", DT), "contact_iso"
     judge = judge_of(load_robot("fr3"), "automatic", asked)
@@ -125,7 +130,7 @@ def test_the_fuzzer_finds_a_monitor_that_takes_the_other_model_of_contact():
 
 def hold_at_once(monitor, patch):
     """Whatever a single joint state says is held after a reset, at once."""
-    patch.setattr(RestReadings, "missing", lambda *_: None)
+    patch.setattr(RestReadings, "unclear", lambda *_: None)
     patch.setattr(RestReadings, "elsewhere", lambda *_: None)
     patch.setattr(
         RestReadings, "add", lambda rest, reading, _: setattr(rest, "_newest", reading.position_rad)
@@ -185,6 +190,7 @@ FORMER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "kinds", "said"), FORMER, ids=lambda value: getattr(value, "__name__", None)
 )
@@ -214,6 +220,7 @@ def test_the_order_of_the_joints_in_a_message_changes_nothing():
     assert sent[0].tobytes() == sent[1].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(GENERATORS))
 def test_every_kind_of_stream_is_survived(kind):
     robot = load_robot("fr3")
@@ -252,6 +259,7 @@ commands = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(commands)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_commands_breaks_a_limit(sequence):

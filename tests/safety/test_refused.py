@@ -5,6 +5,7 @@ request to stop. What both decide afterwards is the same, and a reset and a star
 """
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safety_rig import DT, Rig
@@ -121,6 +122,7 @@ KEPT = {
 }  # of `kept`, what the bad input is for
 
 
+@pytest.mark.slow
 @given(BAD, st.sampled_from([0.0, 0.1, 0.2]), st.booleans(), st.sampled_from(["automatic", "manual_reduced"]))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=QUICK)
 def test_what_was_refused_changes_nothing(bad, speed, stopping, mode):

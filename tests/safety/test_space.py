@@ -322,6 +322,7 @@ def test_energies_of_a_motion_are_those_of_its_samples():
     np.testing.assert_allclose(model.kinetic_energies(path, velocity), each, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fr3", "ur5e", "iiwa14"])
 def test_at_the_contact_speed_no_point_of_a_part_is_too_fast_and_a_tenth_above_it_one_is(name):
     """Judged point by point with the mass felt there, at steps in which the arm gives way to a push as it would."""

@@ -165,7 +165,16 @@ def test_switched_off_nothing_is_kept(cache, compilations):
     assert not cache.exists()
 
 
-def test_what_was_not_used_for_longest_is_removed(cache):
+@pytest.fixture
+def bytes_max():
+    """Set JAX's own bound on the bytes that are kept, -1 for none."""
+    before = jax.config.jax_compilation_cache_max_size
+    yield lambda most: jax.config.update("jax_compilation_cache_max_size", most)
+    jax.config.update("jax_compilation_cache_max_size", before)
+
+
+def test_what_was_not_used_for_longest_is_removed(cache, bytes_max):
+    bytes_max(-1)
     cache.mkdir()
     for age in range(KEPT):
         (cache / f"{age}{SUFFIX}").write_bytes(b"")
@@ -177,6 +186,22 @@ def test_what_was_not_used_for_longest_is_removed(cache):
     assert not (cache / f"{KEPT - 1}{SUFFIX}").exists()
     assert (cache / f"{KEPT - 2}{SUFFIX}").exists()
     assert other.exists()
+
+
+def test_where_jax_has_a_bound_of_bytes_it_is_the_bound_and_not_the_number(cache, bytes_max):
+    bytes_max(10**6)
+    cache.mkdir()
+    for age in range(2 * KEPT):
+        (cache / f"{age}{SUFFIX}").write_bytes(bytes(10_000))
+        os.utime(cache / f"{age}{SUFFIX}", (1000.0 - age, 1000.0 - age))
+    compiled(lowered())
+    assert len(files(cache)) == 2 * KEPT + 1
+    program = max(file.stat().st_size for file in files(cache) if len(file.stem) > 10)
+    bytes_max(2 * program + 25_000)
+    compiled(lowered(add=2.0))
+    left = {file.name for file in files(cache)}
+    assert len(left) == 4
+    assert {f"{age}{SUFFIX}" for age in range(2)} < left
 
 
 @pytest.mark.parametrize("error", [TypeError, jax.errors.JaxRuntimeError])

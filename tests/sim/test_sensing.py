@@ -1,7 +1,11 @@
+import functools
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from env_programs import programs
 
 import robolearn
 from robolearn.errors import TaskError
@@ -9,6 +13,7 @@ from robolearn.policy.slots import Slot
 from robolearn.sim.sensing import CommandDelay, Sensing, SensingConfig
 
 PERIOD = 0.02
+ENVS = 6  # of which the plain environment's programs are those of tests/env/test_vec_env.py
 SLOTS = (
     Slot("q", (2,), "rad", "joint_state.position"),
     Slot("dq", (2,), "rad/s", "joint_state.velocity"),
@@ -21,11 +26,18 @@ def reading(t):
     return {"q": jnp.array([t, -2.0 * t]), "dq": jnp.array([1.0, -2.0]), "turn": UPRIGHT}
 
 
+@functools.cache
+def compiled(config):
+    """`start` and `measure` of a config, given as JSON, compiled once for all seeds."""
+    sensing = Sensing(SLOTS, SensingConfig.model_validate_json(config), PERIOD)
+    return jax.jit(sensing.start), jax.jit(sensing.measure)
+
+
 def run(config, steps=200, seed=0, at=lambda k: reading(k * PERIOD)):
     """What one environment measures in each period, {slot: [steps + 1, ...]}."""
-    sensing = Sensing(SLOTS, SensingConfig.model_validate(config), PERIOD)
-    state, first = sensing.start(jax.random.key(seed), at(0))
-    measure, seen = jax.jit(sensing.measure), [first]
+    start, measure = compiled(json.dumps(config))
+    state, first = start(jax.random.key(seed), at(0))
+    seen = [first]
     for k in range(1, steps + 1):
         state, measured = measure(state, at(k))
         seen.append(measured)
@@ -133,11 +145,11 @@ def test_commands_arrive_late_by_exactly_the_delay(ms):
 
 def test_the_environment_senses_and_delays_but_rewards_the_truth():
     config = {"episode_s": 0.6, "randomization": {"sensor_bias": {"joint_position": 0.05}}}
-    env = robolearn.make("fr3/reach", 4, "native", config)
-    plain = robolearn.make("fr3/reach", 4, "native", {"episode_s": 0.6})
-    key, action = jax.random.key(0), jnp.full((4, env.action_size), 0.5)
-    step, reset = jax.jit(plain.step), jax.jit(plain.reset)
-    a, b = jax.jit(env.step)(jax.jit(env.reset)(key), action), step(reset(key), action)
+    env = robolearn.make("fr3/reach", ENVS, "native", config)
+    plain = robolearn.make("fr3/reach", ENVS, "native", {"episode_s": 0.6})
+    key, action = jax.random.key(0), jnp.full((ENVS, env.action_size), 0.5)
+    (reset_sensed, step_sensed), (reset, step) = programs(env), programs(plain)
+    a, b = step_sensed(reset_sensed(key), action), step(reset(key), action)
     np.testing.assert_array_equal(np.asarray(a.reward), np.asarray(b.reward))
     np.testing.assert_array_equal(np.asarray(a.critic_obs)[:, -3:], np.asarray(b.critic_obs)[:, -3:])
     bias = np.asarray(a.obs - b.obs)[:, :7]
@@ -145,9 +157,10 @@ def test_the_environment_senses_and_delays_but_rewards_the_truth():
     assert np.abs(bias).max() <= 0.05
 
     late = robolearn.make(
-        "fr3/reach", 4, "native", {"episode_s": 0.6, "randomization": {"action_delay_ms": [30, 30]}}
+        "fr3/reach", ENVS, "native", {"episode_s": 0.6, "randomization": {"action_delay_ms": [30, 30]}}
     )
-    step_late, state, truth = jax.jit(late.step), jax.jit(late.reset)(key), reset(key)
+    reset_late, step_late = programs(late)
+    state, truth = reset_late(key), reset(key)
     moved = []
     for _ in range(3):
         truth_before, truth = truth, step(truth, action)

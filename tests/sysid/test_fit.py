@@ -6,8 +6,11 @@ from recorded import plant_in_class, record, truth
 
 from robolearn.errors import CalibrationError, DataError
 from robolearn.robots import load_robot
-from robolearn.robots.calibration import write_calibration
+from robolearn.robots.calibration import line, write_calibration
 from robolearn.sysid.fit import fit
+from robolearn.sysid.gap_report import _parameters
+from robolearn.sysid.quantities import ENOUGH, judge
+from robolearn.sysid.ranges import ranges_of, servo_of
 
 ROBOT = load_robot("ur5e")
 
@@ -66,7 +69,7 @@ def test_held_out_stretches_are_predicted_and_were_not_fitted(clean):
 def test_with_effort_and_noise_intervals_hold_the_truth(noisy):
     plant, result = noisy
     right, inside, total = truth(ROBOT, plant), 0, 0
-    for quantity in result.identified:
+    for quantity in result.estimated:
         if quantity.kind in right:
             j = 0 if quantity.joint is None else ROBOT.joint_names.index(quantity.joint)
             low, high = quantity.interval
@@ -75,6 +78,40 @@ def test_with_effort_and_noise_intervals_hold_the_truth(noisy):
     assert inside >= 0.9 * total - 1
     assert result.explained
     assert result.joints[0].noise_rad == pytest.approx(2e-4, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 16.0])
+def test_identified_is_within_two_percent_and_wide_is_used_but_not_claimed(noisy, scale):
+    _, result = noisy
+    problem = result.problem
+    judged = judge(problem.layout, result.found.x, scale * result.found.covariance, True, result.joints)
+    met = set()
+    for q, value, deviation in zip(judged.quantities, judged.estimates, judged.deviations, strict=True):
+        if q.kind in ENOUGH:
+            assert q.status in ("identified", "not identified")
+            continue
+        met.add(q.status)
+        at_99 = 2.575829 * deviation / abs(value)
+        assert (q.status == "identified") == (at_99 <= 0.02)
+        assert (q.status == "not identified") == (1.959964 * deviation > 0.10 * abs(value))
+        assert (q.estimate is None) == (q.status == "not identified")
+        assert bool(q.why) == (q.status != "identified")
+        if q.status == "wide":
+            assert q.estimate == value
+            assert line(q).endswith(f"wide: {q.why}")
+            assert "1.5 % is identified" in q.why
+    wide = next((q for q in judged.quantities if q.status == "wide" and q.kind == "stiffness"), None)
+    if scale == 16.0:
+        assert met == {"wide", "not identified"} or met == {"identified", "wide", "not identified"}
+        assert wide is not None
+        servo = servo_of(ROBOT, judged.quantities, problem.layout.reference_inertia, True)
+        assert servo.kp_nm_rad[ROBOT.joint_names.index(wide.joint)] == wide.estimate
+        low, high = ranges_of(ROBOT, judged.quantities, servo, None)[0]["actuator_gain_scale"][wide.joint]
+        assert (low, high) == pytest.approx(
+            (wide.interval[0] / wide.estimate, wide.interval[1] / wide.estimate)
+        )
+        marked = _parameters({"quantities": [q.model_dump(mode="json") for q in judged.quantities]})
+        assert marked.count(">wide</span>") == sum(q.status == "wide" for q in judged.quantities)
 
 
 def test_with_effort_nothing_is_seen_where_nothing_hangs(noisy):

@@ -5,7 +5,16 @@ from pathlib import Path
 from setuptools import setup
 
 NAME = "robolearn_ros"
-NODES = ("sim_node", "policy_node", "motion_node", "safety_node", "gripper_node", "demo_driver", "operate")
+NODES = (
+    "sim_node",
+    "policy_node",
+    "motion_node",
+    "safety_node",
+    "gripper_node",
+    "restamp_node",
+    "demo_driver",
+    "operate",
+)
 
 
 def files(folder: str) -> list[str]:

@@ -81,6 +81,9 @@ class ArmOutput:
         """Subscribers that can never hear what is sent, and why."""
         return misfits(self._node, self.topic, self.kind, self._qos, reading=False)
 
+    def end(self) -> None:
+        """Nothing more is sent: begin to end what `close` waits for."""
+
     def close(self) -> None:
         """Let another process command the arm."""
         self._claim.release()
@@ -132,6 +135,11 @@ class ForwardOutput(ArmOutput):
     def problem(self) -> str:
         """Why the guard would not brake the arm."""
         return self._guard.problem if self._guard is not None else ""
+
+    def end(self) -> None:
+        """Let the guard end, without waiting for it."""
+        if self._guard is not None:
+            self._guard.end()
 
     def close(self) -> None:
         """End the guard, and let another process command the arm."""

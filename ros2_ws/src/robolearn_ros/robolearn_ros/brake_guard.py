@@ -92,10 +92,14 @@ class BrakeGuard:
         """Let the guard brake now: the safety node runs, but can send nothing more. By the control loop's thread."""
         self._memory.unlock(brake=True)
 
-    def close(self) -> None:
-        """End the guard: the arm is at rest, or the guard has taken over."""
-        with contextlib.suppress(OSError):  # not this thread's any more, after `brake`
+    def end(self) -> None:
+        """Let the guard end, without waiting for it: the arm is at rest, or the guard has taken over."""
+        with contextlib.suppress(OSError):  # not this thread's any more, after `brake` or a first call
             self._memory.unlock()
+
+    def close(self) -> None:
+        """End the guard, and wait until it has."""
+        self.end()
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:

@@ -54,6 +54,7 @@ class PolicyDriver:
         self.computed = False  # whether the newest segment of the stream is one that this policy computed
         self.gripper_width_m: float | None = None
         self._ood_scores: list[float] = []  # since they were taken
+        self._inputs: list[NDArray[np.float32]] = []  # likewise
         self._tick_s = 1.0 / command_rate_hz
         self._period = 0  # number of the control period that the newest segment covers
         limits = manifest.limits_assumed
@@ -100,6 +101,11 @@ class PolicyDriver:
         """The out-of-distribution scores of the newest decisions, of a bundle that has them. After `settle`."""
         scores, self._ood_scores = self._ood_scores, []
         return scores
+
+    def take_inputs(self) -> list[NDArray[np.float32]]:
+        """What the newest decisions read, as `PolicyRuntime.inputs`. After `settle`."""
+        inputs, self._inputs = self._inputs, []
+        return inputs
 
     def take_over(self, other: PolicyDriver, sources: Mapping[str, Any]) -> None:
         """Go on where another driver is, moving or not: same stream, memory begun from its end.
@@ -166,6 +172,7 @@ class PolicyDriver:
         self.slow += took_ns > 1e9 / manifest.control_hz
         self._stream.push(targets["joint_position_target"], targets["joint_velocity_target"])
         self.computed = True
+        self._inputs.append(self.runtime.inputs)
         if self.runtime.ood_score is not None:
             self._ood_scores.append(self.runtime.ood_score)
         if "gripper_width_target" in targets:

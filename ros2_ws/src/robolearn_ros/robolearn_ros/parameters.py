@@ -58,7 +58,8 @@ def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
     if given.get("use_sim_time"):
         raise ConfigError(
             f"{node.get_name()}: use_sim_time is not supported: loops, ages and limits are in real time, and a "
-            "simulation that is slower or faster would be judged wrongly. Run it in real time, without use_sim_time."
+            "simulation that is slower or faster would be judged wrongly. Run it in real time, without use_sim_time; "
+            "restamp_node brings its joint states onto the system clock."
         )
     values = {}
     for parameter in table:

@@ -44,6 +44,7 @@ from robolearn_ros.node import (
 )
 from robolearn_ros.ood import OodReport
 from robolearn_ros.parameters import declare
+from robolearn_ros.policy_inputs import InputsReport
 from robolearn_ros.policy_parameters import PARAMETERS
 from robolearn_ros.sources import Sources, check_targets
 
@@ -88,6 +89,7 @@ class PolicyNode:
         self._gripper: Publisher | None = None
         self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
         self._ood = OodReport(self.node)
+        self._inputs_report = InputsReport(self.node)
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self._reporter = self.node.create_timer(1.0, self._publish_diagnostics)
         self._starter = self.node.create_timer(0.2, self._autostart)
@@ -273,6 +275,7 @@ class PolicyNode:
             return
         driver.settle()
         self._ood.publish(driver.take_ood_scores())
+        self._inputs_report.publish(driver.take_inputs(), self._bundle.digest)
         go = self._go(time.monotonic_ns(), driver)
         if self._staged is not None:
             driver, go = self._swap(driver, go)

@@ -44,6 +44,7 @@ from robolearn_ros.node import ERROR, OK, WARN, called, loop_values, run_node, s
 from robolearn_ros.ood import OodRecord
 from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import declare
+from robolearn_ros.policy_inputs import InputsRecord
 from robolearn_ros.publishers import PublisherWatch
 from robolearn_ros.safety_parameters import PARAMETERS, expected_controller, open_log
 from robolearn_ros.signals import CellSignals
@@ -113,6 +114,7 @@ class SafetyNode:
         self._wrench = WrenchInput(node, p["wrench_topic"] or topics.wrench, self.clock)
         self._gripper = GripperRelay(node, self.robot.gripper.width_max_m)
         self._ood = OodRecord(node, self._event)
+        self._inputs = InputsRecord(node, self._event, 1.0 / p["rate_hz"])
         self._sent = node.create_publisher(JointState, SENT_TOPIC, qos(10))
         self.said = NodeLog(node)
         self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
@@ -181,7 +183,9 @@ class SafetyNode:
                     joint_state(stamp, self._controller.joints, decision.command_rad, decision.velocity_rad_s)
                 )
         self._gripper.relay(self.monitor.state is State.RUNNING)
-        self._ood.take(lambda: self.loop.index if self.log is None else self.log.counts["cycles"])
+        cycle = self.loop.index if self.log is None else self.log.counts["cycles"]
+        self._ood.take(lambda: cycle)
+        self._inputs.take(cycle, self.monitor.state)
         self._record(now_s, surroundings, decision)
         self._decisions.tell(decision, self.monitor.mode, asked, now_ns)
 
@@ -361,10 +365,17 @@ class SafetyNode:
         return self.monitor.state is not State.STOPPING
 
     def close(self) -> None:
-        """End the log in order, and let another process command the arm."""
-        self.output.close()
+        """End the log in order, and let another process command the arm. Guard and log end at the same time."""
+        self.output.end()
+        try:
+            self._close_log()
+        finally:
+            self.output.close()
+
+    def _close_log(self) -> None:
         self.said.write()
         self._ood.write()
+        self._inputs.write()
         if self.log is None:
             return
         rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
@@ -426,6 +437,7 @@ class SafetyNode:
             *self.signals.polled,
             self._gripper.polled,
             self._ood.polled,
+            self._inputs.polled,
             *gates,
         )
         given = [text for topic in read for text in topic.misfits()]
@@ -434,6 +446,7 @@ class SafetyNode:
     def _publish_diagnostics(self) -> None:
         self._watch_fit()
         self._ood.write()
+        self._inputs.write()
         values = loop_values(self.loop) | {
             "mode": self.monitor.mode,
             "state": self.monitor.state,
