@@ -73,9 +73,11 @@ def test_the_state_after_each_step_is_valued_as_it_was_before_a_restart(steps, e
     truncated = count % episode_steps == 0
     went_on = ~truncated[:-1]
     final[:-1][went_on] = obs[1:][went_on]
-    rollout = Transition(*[None] * 8)._replace(
-        final_critic_obs=jnp.asarray(final), truncated=jnp.asarray(truncated)
-    )
+    whole, no = jnp.asarray(obs), jnp.zeros((steps, 5))
+    rollout = Transition(
+        obs=whole, critic_obs=whole, final_critic_obs=jnp.asarray(final), action=whole, log_prob=no, reward=no,
+        terminated=no > 0, truncated=jnp.asarray(truncated),
+    )  # fmt: skip
     weights = jnp.array([1.0, 2.0])
-    after = _values_after(lambda x: x @ weights, jnp.asarray(obs) @ weights, rollout, episode_steps)
+    after = _values_after(lambda x: x @ weights, whole @ weights, rollout, episode_steps)
     np.testing.assert_allclose(np.asarray(after), final @ [1.0, 2.0], rtol=1e-5)
