@@ -35,7 +35,7 @@ TESTS = {  # module below robolearn/safety: files of tests
     "iso_13855": ["test_intrusion"],
     "cycle_clock": ["test_cycle_clock"],
     "rest": ["test_rest", "test_cycles"],
-    "recent_faults": ["test_boot_and_reset"],
+    "recent_faults": ["test_recent_faults"],
     "monitor": ["test_monitor", "test_answers", "test_boot_and_reset", "test_cycles"],
 }
 SETTINGS = """
