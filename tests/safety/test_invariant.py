@@ -135,6 +135,8 @@ def hold_at_once(monitor, patch):
     patch.setattr(
         RestReadings, "add", lambda rest, reading, _: setattr(rest, "_newest", reading.position_rad)
     )
+    patch.setattr(RestReadings, "motion", lambda *_: None)
+    patch.setattr(RestReadings, "forget", lambda *_: None)
     patch.setattr(Inputs, "_jump", lambda *_: None)
 
 
