@@ -1,4 +1,4 @@
-"""Try arms of makers' own files: check, hulls, the expert, `reach` with the defaults.
+"""Try arms of manufacturers' own files: check, hulls, the expert, `reach` with the defaults.
 
     python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--serve] [--seconds 900] [--runs DIR]
 

@@ -1,4 +1,4 @@
-"""pick_cube with the grippers of makers: how many episodes succeed over the way that a real gripper is commanded.
+"""pick_cube with real grippers' models: how many episodes succeed over the way that such a gripper is commanded.
 
     python benchmarks/grippers.py [--grippers franka_hand ...] [--episodes 100] [--rate 500] [--bundle FILE]
 
@@ -183,11 +183,11 @@ def measure(name: str, seeds: range, rate_hz: float, bundle: Path | None, folder
 def main() -> None:
     from robolearn.robots import gripper_names
 
-    makers = [name for name in gripper_names() if name != "parallel"]
+    manufacturers = [name for name in gripper_names() if name != "parallel"]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--grippers", nargs="+", default=makers, choices=makers)
+    parser.add_argument("--grippers", nargs="+", default=manufacturers, choices=manufacturers)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first episode, to measure in parts"

@@ -241,7 +241,7 @@ def line(label: str, mine: Curve, other: Curve) -> str:
     return f"robolearn {fast:.1f} s; {label} {slow:.0f} s; {slow / fast:.1f} times"
 
 
-# name: label, maker, share of the patience
+# name: label, manufacturer, share of the patience
 LEARNERS = {"sb3_ppo": ("SB3 PPO", make_ppo, 1.0), "sb3_sac": ("SB3 SAC", make_sac, 1 / 3)}
 DASHES = {"compiled": "-", "loaded": "--"}
 LABELS = {"robolearn": "robolearn"} | {name: label for name, (label, *_) in LEARNERS.items()}

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 ROOT = Path(__file__).parent.parent
 ARMS = ROOT / "docs" / "results" / "arms.json"
 _HOW_TRIED = """\
-Model files as their makers published them; none is part of robolearn. For each, `robolearn robots draft` wrote the
+Model files as published; none is part of robolearn. For each, `robolearn robots draft` wrote the
 robot file, and figures that the model file does not state were added by hand. All files below load and compile. Where a
 column has figures, `robolearn robots hulls` fitted hulls, `robolearn train FILE/reach` trained with the defaults and
 one seed on one core (success of the exported policy over fresh episodes), and `robolearn serve --sim` in a cell of
@@ -149,7 +149,7 @@ def robots_page() -> str:
         "position_min_rad": "min rad", "position_max_rad": "max rad", "velocity_rad_s": "rad/s",
         "acceleration_rad_s2": "rad/s²", "jerk_rad_s3": "rad/s³", "torque_nm": "Nm", "torque_rate_nm_s": "Nm/s",
     }  # fmt: skip
-    parts = ["# Robots", "A dash: the maker publishes no such number, so none is used."]
+    parts = ["# Robots", "A dash: the manufacturer publishes no such number, so none is used."]
     for name in robot_names():
         robot = load_robot(name)
         rows = []
@@ -176,7 +176,7 @@ def robots_page() -> str:
 
 
 def arms_tried_page() -> str:
-    """What became of makers' own model files, from docs/results/arms.json (`benchmarks/arms.py`)."""
+    """What became of manufacturers' own model files, from docs/results/arms.json (`benchmarks/arms.py`)."""
     results: dict[str, dict[str, Any]] = json.loads(ARMS.read_text(encoding="utf-8"))
     rows, refused, asked = [], [], []
     for name, arm in results.items():
@@ -398,8 +398,8 @@ def _commands(group: Any, path: str) -> Iterable[tuple[str, Any]]:
 
 def found_rules() -> set[str]:
     """Names of rules in the code: first arguments of the functions that make a Record."""
-    makers = {"over", "under", "within", "magnitude", "age", "Record", "_missing"}
-    return _first_arguments((ROOT / "robolearn" / "safety").glob("*.py"), makers)
+    functions = {"over", "under", "within", "magnitude", "age", "Record", "_missing"}
+    return _first_arguments((ROOT / "robolearn" / "safety").glob("*.py"), functions)
 
 
 def found_events() -> set[str]:

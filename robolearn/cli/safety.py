@@ -47,7 +47,7 @@ def limits(robot: RobotName = "fr3", profile: Profile = None, mode: Mode = "auto
     rows = limits_table(arm, chosen, mode)
     out.print(f"[bold]{escape(arm.label)}[/], profile {escape(chosen.name)}, mode {mode}", highlight=False)
     _plain(f"Profile digest {chosen.digest}\nRisk assessment {chosen.risk_assessment_ref}\n")
-    table = plain_table("limit", "value", "maker", "margin", "unit")
+    table = plain_table("limit", "value", "manufacturer", "margin", "unit")
     before = ""
     for row in rows:
         if row.value is None:
@@ -56,7 +56,8 @@ def limits(robot: RobotName = "fr3", profile: Profile = None, mode: Mode = "auto
         if group and group != before:
             table.add_row(group)
         before = group
-        table.add_row(f"  {name}" if group else name, _number(row.value), _number(row.maker), _number(row.margin),
+        table.add_row(f"  {name}" if group else name, _number(row.value),
+                      _number(row.manufacturer), _number(row.margin),
                       row.unit)  # fmt: skip
     out.print(table)
     out.print()
@@ -199,10 +200,10 @@ def _print_inputs(inputs: Iterable[Input]) -> None:
 
 
 def _print_curves(arm: Robot) -> None:
-    """The maker's position-dependent speed limits."""
+    """The manufacturer's position-dependent speed limits."""
     for curve in speed_curves(arm):
         _plain(
-            f"\nThe maker's speed curve {curve.name} [{curve.trust}], which holds as well: {curve.formula}"
+            f"\nThe manufacturer's speed curve {curve.name} [{curve.trust}], which holds as well: {curve.formula}"
         )
         _plain(curve.source)
         table = plain_table("joint", "a rad/s^2", "b rad/s", "lowest rad", "highest rad")
@@ -213,7 +214,7 @@ def _print_curves(arm: Robot) -> None:
 
 
 def _print_sources(rows: Iterable[LimitRow]) -> None:
-    """Once for each limit, or region: trust, risk assessment, source, and the maker's where it is another."""
+    """Once for each limit, or region: trust, risk assessment, source, and the manufacturer's where it is another."""
     out.print("\n[bold]Sources[/]: trust, risk assessment, where from", highlight=False)
     done: set[tuple[str, str]] = set()
     for row in rows:
@@ -221,8 +222,12 @@ def _print_sources(rows: Iterable[LimitRow]) -> None:
         if key in done:
             continue
         done.add(key)
-        maker = "" if row.maker_source in ("", row.source) else f". Maker: {row.maker_source}"
-        _plain(f"{row.field}: {row.trust}; {row.risk_assessment_ref}; {row.source}{maker}")
+        manufacturer = (
+            ""
+            if row.manufacturer_source in ("", row.source)
+            else f". Manufacturer: {row.manufacturer_source}"
+        )
+        _plain(f"{row.field}: {row.trust}; {row.risk_assessment_ref}; {row.source}{manufacturer}")
 
 
 def _plain(text: str) -> None:

@@ -1,6 +1,6 @@
 """Names of one arm among several: the namespace of its nodes and topics, and the prefix of its joints.
 
-A robot file names topics and joints as its maker's driver has them for a single arm. `namespace: left` puts the arm's
+A robot file names topics and joints as the arm's driver has them for a single arm. `namespace: left` puts the arm's
 topics below `/left`, in place of a namespace that the robot file has itself (KUKA's `/lbr`), and robolearn's own nodes,
 topics and services too. `joint_prefix: left_` is what the driver puts before each joint name.
 """

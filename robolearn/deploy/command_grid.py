@@ -40,7 +40,7 @@ def check_command_grid(
 def check_shipped_controller(
     robot: Robot, profile: SafetyProfile, rate_hz: float, controller: str, controller_rate_hz: float = 0.0
 ) -> None:
-    """Raise ConfigError where a controller that arms ship with breaks a limit that the arm's maker publishes.
+    """Raise ConfigError where a controller that arms ship with breaks a limit that the arm's manufacturer publishes.
 
     By emulation: what the hardware would see of a smooth motion. controller_rate_hz: of the controller manager; 0 for
     the rate in the robot file.

@@ -47,7 +47,7 @@ def controller_parameters(
     The limits are the widest that any mode of the profile has, joint by joint: the safety node keeps to those of the
     mode it is in.  stream_rate_hz: the safety node's rate.  namespace, joint_prefix: of the arm's deployment.
     Raises ProfileError where the profile does not fit the robot; ConfigError for an unknown interface, or where
-    neither profile nor maker gives a limit that efforts need.
+    neither profile nor manufacturer gives a limit that efforts need.
     """
     if interface not in INTERFACES:
         raise ConfigError(unknown("interface", interface, INTERFACES))
@@ -144,15 +144,16 @@ def _impedance(robot: Robot, profile: SafetyProfile, modes: list[ModeLimits]) ->
 
 
 def _limit(
-    modes: list[ModeLimits], name: str, makers: Vector | None, robot: Robot, profile: SafetyProfile
+    modes: list[ModeLimits], name: str, manufacturers: Vector | None, robot: Robot, profile: SafetyProfile
 ) -> Vector:
-    """The profile's limit, widest of its modes; the maker's where a mode does not check it."""
+    """The profile's limit, widest of its modes; the manufacturer's where a mode does not check it."""
     given = [getattr(mode, name) for mode in modes]
-    stated = [makers if isinstance(limit, NotChecked) else limit.array for limit in given]
+    stated = [manufacturers if isinstance(limit, NotChecked) else limit.array for limit in given]
     values = [value for value in stated if value is not None]
     if len(values) < len(stated):
         raise ConfigError(
-            f"Effort commands need {name}: profile '{profile.name}' does not check it, and the maker of {robot.name} "
+            f"Effort commands need {name}: profile '{profile.name}' does not check it, and the "
+            f"manufacturer of {robot.name} "
             "publishes none. Set it in the profile, or use the position interface."
         )
     return np.max(values, axis=0)

@@ -236,7 +236,7 @@ def shipped_controller_problem(
 ) -> str:
     """Why an arm must not be driven through this controller, with the figures; empty where it may be.
 
-    A forward controller takes commands at the manager's own rate only. Where the arm's maker publishes acceleration
+    A forward controller takes commands at the manager's own rate only. Where the manufacturer publishes acceleration
     limits, the 99th percentile of what the hardware would see must be within them.
     """
     if controller_type in FORWARD and abs(command_rate_hz - manager_rate_hz) > 1e-6 * manager_rate_hz:
@@ -247,10 +247,10 @@ def shipped_controller_problem(
             "robolearn_controller."
         )
     found = measure(controller_type, profile, robot.home_rad, command_rate_hz, manager_rate_hz)
-    makers = robot.limits.acceleration_rad_s2
-    if makers is not None and found.p99 > float(np.min(makers)):
+    manufacturers = robot.limits.acceleration_rad_s2
+    if manufacturers is not None and found.p99 > float(np.min(manufacturers)):
         return (
-            f"{controller_type} breaks the acceleration limit of {robot.name}, {float(np.min(makers)):g} rad/s2 "
+            f"{controller_type} breaks the acceleration limit of {robot.name}, {float(np.min(manufacturers)):g} rad/s2 "
             f"(emulated: {found}). Use robolearn_controller."
         )
     return ""

@@ -267,7 +267,8 @@ def assess(
     in_nm = from_effort | servo_known
     if not in_nm[usable].all():
         notes.append(
-            "the servo is the maker's and unknown: friction terms from the tracking error are in rad, and only trends "
+            "the servo is the manufacturer's and unknown: friction terms from the tracking error are in rad, and only "
+            "trends "
             "count"
         )
     stiffness = np.where(in_nm & ~from_effort, np.asarray(robot.servo.kp_nm_rad), 1.0)

@@ -1,6 +1,6 @@
 """Worked calculations for a safety engineer: every input with its source and edition, every step, the result.
 
-`limits_table` puts a profile's numbers beside the maker's, `speed_curves` has the maker's position-dependent speed
+`limits_table` puts a profile's numbers beside the manufacturer's, `speed_curves` has its position-dependent speed
 limits; `contact_table` works power and force limiting; and `separation_sum` works speed and separation monitoring.
 They compute with the same code as the monitor. Inputs that make no sense raise ProfileError.
 """
@@ -33,7 +33,7 @@ from robolearn.safety.iso_13855 import SOURCE as ISO_13855
 from robolearn.safety.mode_schema import ModeLimits, Workspace
 from robolearn.safety.people import Contact, Sensor, Separation
 from robolearn.safety.profile import SafetyProfile
-from robolearn.safety.profile_checks import MAKER
+from robolearn.safety.profile_checks import MANUFACTURER
 from robolearn.safety.separation import PROTECTIVE_FORMULA, ProtectiveDistance, protective_distance
 
 CONTACT_FORMULA = "v = k min(F, p A) / sqrt(mu K),  mu = 1 / (1 / mH + 1 / mR),  mR = M / 2 + mL"
@@ -66,28 +66,28 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class LimitRow:
-    """One limit of one mode. where: a joint, or empty. maker: what the maker publishes, None where nothing.
+    """One limit of one mode. where: a joint, or empty. manufacturer: what it publishes, None where nothing.
 
-    value: None where the limit is not a number; then `text` has it in words.  margin: how much tighter than the maker's
-    number, in `unit`.  maker_source: where the maker's number comes from.
+    value: None where the limit is not a number; then `text` has it in words.  margin: how much tighter than what the
+    manufacturer publishes, in `unit`.  manufacturer_source: where the manufacturer's number comes from.
     """
 
     field: str
     where: str
     value: float | None
     unit: str
-    maker: float | None
+    manufacturer: float | None
     margin: float | None
     source: str
     trust: str
     risk_assessment_ref: str
-    maker_source: str = ""
+    manufacturer_source: str = ""
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedCurve:
-    """A position-dependent speed limit that the maker publishes; each value holds one number per joint."""
+    """A position-dependent speed limit that the manufacturer publishes; each value holds one number per joint."""
 
     name: str
     formula: str
@@ -145,7 +145,7 @@ def unit_of(field: str) -> str:
 
 
 def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[LimitRow, ...]:
-    """Every limit of one mode, joint by joint, beside the maker's. Raises ProfileError for an unknown mode."""
+    """Every limit of one mode, joint by joint, beside the manufacturer's. Raises ProfileError for an unknown mode."""
     rows: list[LimitRow] = []
     limits = profile.mode(mode)
     for field in ModeLimits.model_fields:
@@ -153,7 +153,9 @@ def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[Limit
         if isinstance(value, Numbers):
             rows += _joint_rows(robot, field, value)
         elif isinstance(value, Number):
-            rows.append(_row(field, "", value, _maker_speed(robot) if field == "tcp_speed_max_m_s" else None))
+            rows.append(
+                _row(field, "", value, _manufacturer_speed(robot) if field == "tcp_speed_max_m_s" else None)
+            )
         elif isinstance(value, EnablingDevice):
             rows.append(_words(field, value.value.replace("_", " "), value))
         elif isinstance(value, NotChecked):
@@ -184,7 +186,7 @@ def limits_table(robot: Robot, profile: SafetyProfile, mode: str) -> tuple[Limit
 
 
 def speed_curves(robot: Robot) -> tuple[SpeedCurve, ...]:
-    """The maker's position-dependent speed limits, all of which hold beside velocity_max_rad_s."""
+    """The manufacturer's position-dependent speed limits, all of which hold beside velocity_max_rad_s."""
     facts = robot.file.limits
     named = [(name, facts.sets[name]) for name in facts.velocity_curves]
     return tuple(
@@ -310,25 +312,25 @@ def separation_sum(
 
 
 def _joint_rows(robot: Robot, field: str, numbers: Numbers) -> list[LimitRow]:
-    published, direction = next((name, sign) for ours, name, sign in MAKER if ours == field)
-    makers = getattr(robot.limits, published)
+    published, direction = next((name, sign) for ours, name, sign in MANUFACTURER if ours == field)
+    manufacturers = getattr(robot.limits, published)
     rows = []
     for joint, name in enumerate(robot.joint_names):
         value = numbers.value[joint]
-        maker = None if makers is None else float(makers[joint])
-        margin = None if maker is None else direction * (maker - value)
+        manufacturer = None if manufacturers is None else float(manufacturers[joint])
+        margin = None if manufacturer is None else direction * (manufacturer - value)
         rows.append(
             LimitRow(
-                field, name, value, unit_of(field), maker, margin, numbers.source, numbers.trust,
-                numbers.risk_assessment_ref, "" if maker is None else robot.limits.source(published),
+                field, name, value, unit_of(field), manufacturer, margin, numbers.source, numbers.trust,
+                numbers.risk_assessment_ref, "" if manufacturer is None else robot.limits.source(published),
             )
         )  # fmt: skip
     return rows
 
 
-def _row(field: str, where: str, number: Number, maker: tuple[float, str] | None = None) -> LimitRow:
-    """maker: the maker's number and its source."""
-    published, source = maker or (None, "")
+def _row(field: str, where: str, number: Number, manufacturer: tuple[float, str] | None = None) -> LimitRow:
+    """manufacturer: the manufacturer's number and its source."""
+    published, source = manufacturer or (None, "")
     margin = None if published is None else published - number.value
     return LimitRow(
         field, where, number.value, unit_of(field), published, margin, number.source, number.trust,
@@ -388,8 +390,8 @@ def _words(field: str, text: str, origin: Assessed) -> LimitRow:
     )
 
 
-def _maker_speed(robot: Robot) -> tuple[float, str] | None:
-    """The TCP speed that the maker publishes, m/s, and its source."""
+def _manufacturer_speed(robot: Robot) -> tuple[float, str] | None:
+    """The TCP speed that the manufacturer publishes, m/s, and its source."""
     fact = robot.file.cartesian.get("tcp_speed_m_s")
     return None if fact is None or fact.value is None else (fact.value, fact.source)
 

@@ -43,7 +43,8 @@ def missing(file: RobotFile) -> list[str]:
     for key in _OPTIONAL:
         if getattr(file.limits, key) is None:
             findings.append(
-                f"limits.{key} is missing: write the maker's number with its source, or `value: null` with a note."
+                f"limits.{key} is missing: write the manufacturer's number with its source, or "
+                "`value: null` with a note."
             )
     for key, advice in _WANTED.items():
         if getattr(file, key) is None:
@@ -76,7 +77,7 @@ def _length_faults(vectors: dict[str, list[float] | None], n: int) -> list[str]:
 def _limit_faults(limits: LimitFacts, joints: list[str]) -> list[str]:
     n = len(joints)
     problems = [
-        f"limits.{key} is null: an arm without it cannot be built or served. Write the maker's figures for "
+        f"limits.{key} is null: an arm without it cannot be built or served. Write the manufacturer's figures for "
         f"{', '.join(joints)}."
         for key in _NEEDED
         if getattr(limits, key).value is None

@@ -180,7 +180,7 @@ def _limits(model: ModelFile, folder: Path, joints: list[str]) -> tuple[dict[str
                 "note": note,
             }
         elif missing:
-            note = f"the file states none for {', '.join(missing)}: write the maker's figures"
+            note = f"the file states none for {', '.join(missing)}: write the manufacturer's figures"
             block[key] = {"value": None, "source": source, "trust": "secondary", "note": note}
             remarks.append(f"limits.{key} is null: {note}.")
         else:

@@ -59,7 +59,7 @@ def questioned_torques(file: RobotFile, model: mujoco.MjModel, limits: JointLimi
     findings = [
         f"limits.torque_nm of joint '{name}' is {given:g} Nm, but holding the arm with its gripper stretched out takes "
         f"{weight:.3g} Nm against gravity: the limit, or the masses in the model, are not those of the arm. Find "
-        "the maker's figure."
+        "the manufacturer's figure."
         for name, given, weight in zip(file.joint_names, limits.torque_nm, needed, strict=True)
         if given < _HELD * weight
     ]
@@ -69,7 +69,8 @@ def questioned_torques(file: RobotFile, model: mujoco.MjModel, limits: JointLimi
         weights = ", ".join(f"{weight:.3g}" for weight in needed)
         findings.append(
             f"limits.torque_nm is {torques[0]:g} Nm for every joint, which looks like a placeholder of the model file "
-            f"(gravity alone takes up to {weights} Nm). Find the maker's figures, or state their source in a note."
+            f"(gravity alone takes up to {weights} Nm). Find the manufacturer's figures, or state their "
+            "source in a note."
         )
     return findings
 

@@ -1,4 +1,4 @@
-"""A home posture for an arm whose maker's file has none: half stretched out, the tool pointing down in front of it."""
+"""A home posture for an arm whose file has none: half stretched out, the tool pointing down in front of it."""
 
 from __future__ import annotations
 

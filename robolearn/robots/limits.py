@@ -84,7 +84,7 @@ class LimitSet:
 
 @dataclass(frozen=True)
 class JointLimits:
-    """What the joints may do. Arrays [n], read-only, in the robot's joint order; None: the maker publishes none."""
+    """What the joints may do. Arrays [n], read-only, in the robot's joint order; None: none is published."""
 
     position_min_rad: Array
     position_max_rad: Array

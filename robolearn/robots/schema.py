@@ -220,7 +220,7 @@ class VelocityCurve(Config):
 
 
 class LimitSetFacts(Sourced):
-    """One set of limits as a maker published it; a file may hold several that disagree."""
+    """One set of limits as a manufacturer published it; a file may hold several that disagree."""
 
     applies_to: Text
     position_min_rad: Numbers

@@ -9,7 +9,7 @@ from pydantic import Field
 from robolearn.config import Config
 
 # From the strongest:
-#   primary     the maker's or the standard's own publication
+#   primary     the manufacturer's or the standard's own publication
 #   secondary   someone quoting it
 #   single      one open copy, which nothing confirms
 #   computed    worked out from primary numbers

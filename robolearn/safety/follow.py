@@ -92,7 +92,8 @@ def largest_share(sent: Sent, base_rad: Vector, target_rad: Vector, limits: Limi
     ):
         left = np.where(slope > 0.0, high * BRAKING_SHARE - value, value - low * BRAKING_SHARE)
         steep = np.abs(slope)
-        share = min(share, float(np.where(steep > 0.0, left / np.maximum(steep, 1e-300), 1.0).min()))
+        with np.errstate(over="ignore"):  # of a joint that hardly moves: it bounds nothing
+            share = min(share, float(np.where(steep > 0.0, left / np.maximum(steep, 1e-300), 1.0).min()))
     return max(share, 0.0)
 
 

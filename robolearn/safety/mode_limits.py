@@ -14,7 +14,7 @@ from robolearn.safety.assessed import Assessed
 from robolearn.safety.mode_schema import ModeLimits
 from robolearn.safety.types import Vector
 
-_CELLS = 512  # per joint, of the table that bounds the maker's speed curve from below
+_CELLS = 512  # per joint, of the table that bounds the manufacturer's speed curve from below
 _ABOVE = 1.0 + 1e-12  # by more than rounding
 
 
@@ -22,8 +22,8 @@ _ABOVE = 1.0 + 1e-12  # by more than rounding
 class Limits:
     """A mode's limits for one robot. Arrays [n] are read-only and in the robot's joint order.
 
-    curve: where the maker's position-dependent speed limits need not be evaluated.
-    velocity_possible_rad_s: how fast the arm can be at all: the maker's limit, or the profile's where that is higher.
+    curve: where the manufacturer's position-dependent speed limits need not be evaluated.
+    velocity_possible_rad_s: how fast the arm can be: the manufacturer's limit, or the profile's where that is higher.
     """
 
     mode: ModeLimits
@@ -47,7 +47,7 @@ class Limits:
         return self.sources[field]
 
     def velocity_bounds(self, position_rad: Vector) -> tuple[Vector, Vector]:
-        """Lowest and highest velocity [n], [n] rad/s allowed at position_rad [n]: profile and maker's curves."""
+        """Lowest and highest velocity [n], [n] rad/s allowed at position_rad [n]: profile and manufacturer's curves."""
         low, high = self.robot.limits.velocity_bounds(position_rad)
         return np.maximum(low, -self.velocity_max_rad_s), np.minimum(high, self.velocity_max_rad_s)
 

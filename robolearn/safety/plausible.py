@@ -1,6 +1,6 @@
 """What a number of a profile can plausibly be, and why. A slip of the unit or a limit that limits nothing is refused.
 
-The ranges are wide on purpose: they are for arms a person can stand beside, of any maker. Within them the risk
+The ranges are wide on purpose: they are for arms a person can stand beside, of any manufacturer. Within them the risk
 assessment decides. Units are those of the key. A number that has no range here fails a test of the profile.
 """
 

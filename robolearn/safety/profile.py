@@ -6,7 +6,7 @@ replaces; every mode must come out complete. A number is written
     tcp_speed_max_m_s: {value: 1.0, source: ..., trust: integrator, risk_assessment_ref: RA-...}
 
 and a check that cannot be made says so: `{not_checked: why, risk_assessment_ref: ...}`. Nothing defaults to
-"unlimited". Validation refuses what is missing, contradictory, or looser than the robot's maker publishes.
+"unlimited". Validation refuses what is missing, contradictory, or looser than the robot's manufacturer publishes.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class SafetyProfile(Config):
         return self.modes[mode]
 
     def check_against(self, robot: Robot) -> None:
-        """Raise ProfileError where a limit is looser than the robot's maker publishes, or does not fit the robot.
+        """Raise ProfileError where a limit is looser than the manufacturer's, or does not fit the robot.
 
         The latter includes a cell in which the arm may not even rest at its home position.
         """

@@ -1,4 +1,4 @@
-"""What validation refuses in a profile: numbers that contradict each other, a mode, or the robot's maker."""
+"""What validation refuses in a profile: numbers that contradict each other, a mode, or the robot's manufacturer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEEDS = ("tcp_speed_max_m_s", "elbow_speed_max_m_s", "link_speed_max_m_s")
 
 
 # profile field, the robot's limit that it must not be looser than, and the looser direction
-MAKER = (
+MANUFACTURER = (
     ("position_max_rad", "position_max_rad", 1.0),
     ("position_min_rad", "position_min_rad", -1.0),
     ("velocity_max_rad_s", "velocity_rad_s", 1.0),
@@ -41,7 +41,7 @@ def check_mode(mode: str, limits: ModeLimits, where: str) -> None:
 
 
 def check_mode_against(robot: Robot, limits: ModeLimits, where: str) -> None:
-    """Raise ProfileError where a limit is looser than the robot's maker publishes, or does not fit the robot."""
+    """Raise ProfileError where a limit is looser than the robot's manufacturer publishes, or does not fit the robot."""
     _not_looser(limits, robot, where)
     if isinstance(limits.contact, Contact):
         _has_mass(limits.contact, robot, where)
@@ -111,28 +111,29 @@ def _not_looser(limits: ModeLimits, robot: Robot, where: str) -> None:
     fastest = robot.cartesian.get("tcp_speed_m_s", np.inf)
     if limits.tcp_speed_max_m_s.value > fastest:
         raise ProfileError(
-            f"{where}: tcp_speed_max_m_s is {limits.tcp_speed_max_m_s.value:g}, looser than the maker's {fastest:g}."
+            f"{where}: tcp_speed_max_m_s is {limits.tcp_speed_max_m_s.value:g}, looser than the "
+            f"manufacturer's {fastest:g}."
         )
-    for field, published, direction in MAKER:
-        ours, makers = getattr(limits, field), getattr(robot.limits, published)
+    for field, published, direction in MANUFACTURER:
+        ours, manufacturers = getattr(limits, field), getattr(robot.limits, published)
         if isinstance(ours, NotChecked):
             continue
         if len(ours.value) != robot.dof:
             raise ProfileError(
                 f"{where}: {field} has {len(ours.value)} numbers, {robot.name} has {robot.dof} joints."
             )
-        if makers is None:
+        if manufacturers is None:
             if ours.trust != "integrator":
                 raise ProfileError(
-                    f"{where}: the maker of {robot.name} publishes no {published}; "
+                    f"{where}: the manufacturer of {robot.name} publishes no {published}; "
                     f"{field} must have trust 'integrator', not '{ours.trust}'."
                 )
             continue
-        looser = direction * (ours.array - makers) > _ROUNDING * np.maximum(1.0, np.abs(makers))
+        looser = direction * (ours.array - manufacturers) > _ROUNDING * np.maximum(1.0, np.abs(manufacturers))
         if looser.any():
             joint = int(np.argmax(looser))
             raise ProfileError(
                 f"{where}: {field} of {robot.joint_names[joint]} is {ours.array[joint]:.8g}, looser than the "
-                f"maker's {makers[joint]:.8g} ({robot.limits.source(published)}). "
-                "Use the maker's number or a tighter one."
+                f"manufacturer's {manufacturers[joint]:.8g} ({robot.limits.source(published)}). "
+                "Use the manufacturer's number or a tighter one."
             )

@@ -140,7 +140,7 @@ RULES = (
     Rule("position", _T, "position_max_rad", "rad", Effect.LIMIT, "joint position", Margin.TRACE,
          parts=(("position_min_rad", ""),), also=_ON_THE_WAY),
     Rule("velocity", _T, "velocity_max_rad_s", "rad/s", Effect.LIMIT,
-         "joint speed, the maker's position-dependent curves included", Margin.AGAIN, also=_ON_THE_WAY),
+         "joint speed, the manufacturer's position-dependent curves included", Margin.AGAIN, also=_ON_THE_WAY),
     Rule("acceleration", _T, "acceleration_max_rad_s2", "rad/s^2", Effect.LIMIT,
          "joint acceleration, from the sequence that was sent", Margin.TRACE),
     Rule("jerk", _T, "jerk_max_rad_s3", "rad/s^3", Effect.LIMIT,

@@ -49,10 +49,10 @@ def test_limits_prints_every_name_number_source_and_reference(capsys, width, rob
     assert joined(profile.risk_assessment_ref) in whole
 
 
-def test_limits_prints_the_makers_speed_and_curves(capsys):
+def test_limits_prints_the_manufacturers_speed_and_curves(capsys):
     _, out, _ = run(capsys, "safety", "limits", "fr3")
     assert re.search(r"tcp_speed_max_m_s +1\.7 +3 +1\.3 +m/s", out)
-    assert joined("Maker: frankarobotics/docs 5f28326 robot_specifications.rst") in joined(out)
+    assert joined("Manufacturer: frankarobotics/docs 5f28326 robot_specifications.rst") in joined(out)
     for name in load_robot("fr3").file.limits.velocity_curves:
         assert name in out
     assert re.search(r"fr3_joint2 +2\.585 +0\.2517 +-1\.8361 +1\.8361", out)

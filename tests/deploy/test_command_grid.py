@@ -63,7 +63,7 @@ def test_a_deployment_whose_controller_repeats_samples_is_refused():
         deployment_for("fr3", changes={"controller": "joint_trajectory"})
 
 
-def test_a_shipped_controller_that_breaks_the_makers_limits_is_refused_with_its_figures():
+def test_a_shipped_controller_that_breaks_the_manufacturers_limits_is_refused_with_its_figures():
     fast = {"controller": "forward", "rate_hz": 1000.0}
     with pytest.raises(ConfigError) as refused:
         node_parameters(deployment_for("fr3", changes=fast), "b.robolearn")

@@ -55,9 +55,11 @@ def test_every_parameter_that_is_written_is_one_that_the_controller_declares():
 def test_efforts_need_limits_that_somebody_states():
     parameters = made(interface="effort")
     assert parameters["torque_max_nm"] == [87.0] * 4 + [12.0] * 3
-    assert parameters["torque_rate_max_nm_s"] == [1000.0] * 7  # the maker's, which the profile does not check
+    assert (
+        parameters["torque_rate_max_nm_s"] == [1000.0] * 7
+    )  # the manufacturer's, which the profile does not check
     assert all(value > 0.0 for value in parameters["damping_nm_s_rad"])
-    with pytest.raises(ConfigError, match=r"torque_rate_max_nm_s.*maker of ur5e publishes none"):
+    with pytest.raises(ConfigError, match=r"torque_rate_max_nm_s.*manufacturer of ur5e publishes none"):
         made("ur5e", interface="effort")
     with pytest.raises(ConfigError, match="velocity"):
         made(interface="velocity")

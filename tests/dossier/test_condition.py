@@ -132,7 +132,7 @@ def test_what_scatters_less_is_followed_and_a_torque_sensor_that_feels_no_fricti
     assert {joint.unit for joint in result.joints} == {"Nm" if sensor == "motor" else "rad"}
     if sensor == "motor":
         assert result.joints[3].change == pytest.approx(0.05 * 27, rel=0.15)
-        assert not any("servo is the maker's" in note for note in result.notes)
+        assert not any("servo is the manufacturer's" in note for note in result.notes)
 
 
 def test_noise_around_no_friction_is_not_followed():
@@ -158,7 +158,7 @@ def test_recorded_safety_logs_of_an_arm_with_friction_are_read(tmp_path, capsys)
     status, out, err = command(capsys, "condition", *logs, tmp_path / "empty", "--baseline", "3", "-o", page)
     assert (status, err) == (0, "")
     assert "not counted: No safety log in" in out
-    assert "the servo is the maker's and unknown" in out
+    assert "the servo is the manufacturer's and unknown" in out
     assert page.is_file()
 
 

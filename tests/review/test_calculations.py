@@ -179,19 +179,19 @@ def test_the_limits_table_has_every_number_with_its_margin(name, mode):
         assert row.margin is None or row.margin >= 0.0
     velocities = [row for row in rows if row.field == "velocity_max_rad_s"]
     assert [row.where for row in velocities] == list(robot.joint_names)
-    assert all(row.maker == pytest.approx(row.value) for row in velocities)
+    assert all(row.manufacturer == pytest.approx(row.value) for row in velocities)
     assert all(row.unit == "rad/s" for row in velocities)
 
 
-def test_the_makers_tcp_speed_is_in_the_table():
+def test_the_manufacturers_tcp_speed_is_in_the_table():
     rows = {row.field: row for row in limits_table(load_robot("fr3"), SafetyProfile.load("fr3"), "automatic")}
     tcp, elbow = rows["tcp_speed_max_m_s"], rows["elbow_speed_max_m_s"]
-    assert (tcp.value, tcp.maker, tcp.margin) == (1.7, 3.0, pytest.approx(1.3))
-    assert "robot_specifications" in tcp.maker_source
-    assert (elbow.maker, elbow.margin, elbow.maker_source) == (None, None, "")
-    assert "sets A and B" in rows["position_min_rad"].maker_source
+    assert (tcp.value, tcp.manufacturer, tcp.margin) == (1.7, 3.0, pytest.approx(1.3))
+    assert "robot_specifications" in tcp.manufacturer_source
+    assert (elbow.manufacturer, elbow.margin, elbow.manufacturer_source) == (None, None, "")
+    assert "sets A and B" in rows["position_min_rad"].manufacturer_source
     rows = limits_table(load_robot("iiwa14"), SafetyProfile.load("iiwa14"), "automatic")
-    assert next(row for row in rows if row.field == "tcp_speed_max_m_s").maker is None
+    assert next(row for row in rows if row.field == "tcp_speed_max_m_s").manufacturer is None
 
 
 def test_what_is_no_number_is_in_the_table_in_words():
@@ -215,7 +215,7 @@ def test_what_is_no_number_is_in_the_table_in_words():
     assert "PMC5117641" in next(row for row in automatic if row.field == "separation.edition").text
 
 
-def test_the_makers_speed_curves():
+def test_the_manufacturers_speed_curves():
     first, second = speed_curves(load_robot("fr3"))
     assert (first.name, second.name) == ("set_A_docs_2025", "set_B_legacy")
     assert first.decel_rad_s2[:2] == (6.0, 2.585)

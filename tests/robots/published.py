@@ -1,4 +1,4 @@
-"""Small URDF and MJCF files, each with one trait of the files that makers publish, and robot files for them."""
+"""Small URDF and MJCF files, each with one trait of the files that manufacturers publish, and robot files for them."""
 
 import numpy as np
 import yaml

@@ -1,4 +1,4 @@
-"""The hulls contain what the makers publish, by their margin: bounds, outermost points, at every posture."""
+"""The hulls contain what the manufacturers publish, by their margin: bounds, outermost points, at every posture."""
 
 from itertools import product
 from pathlib import Path

@@ -14,12 +14,12 @@ from robolearn.safety.profile import SafetyProfile
 OTHERS = [name for name in gripper_names() if name != "parallel"]
 
 
-def test_three_grippers_of_makers_come_with_it():
+def test_three_grippers_of_manufacturers_come_with_it():
     assert OTHERS == ["franka_hand", "robotiq_2f85", "schunk_egk40"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_every_figure_of_a_maker_names_its_source(name):
+def test_every_figure_of_a_manufacturer_names_its_source(name):
     file = load_gripper(name)
     for key in ("width_max_m", "grip_force_n", "speed_max_m_s", "tcp_z_m", "palm_mass_kg", "finger_mass_kg"):
         assert file.sources[key].source

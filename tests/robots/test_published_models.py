@@ -1,4 +1,4 @@
-"""Model files as makers publish them: each trait is used, or refused by name with the way on."""
+"""Model files as manufacturers publish them: each trait is used, or refused by name with the way on."""
 
 import mujoco
 import numpy as np

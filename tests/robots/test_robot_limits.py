@@ -62,7 +62,7 @@ def test_flat_limits_where_no_curve_is_published():
     np.testing.assert_array_equal(lower, -limits.velocity_rad_s)
 
 
-def test_what_the_makers_do_not_publish_is_none_with_a_reason():
+def test_what_the_manufacturers_do_not_publish_is_none_with_a_reason():
     ur5e, iiwa = load_robot("ur5e").limits, load_robot("iiwa14").limits
     assert ur5e.acceleration_rad_s2 is None
     assert ur5e.jerk_rad_s3 is None

@@ -1,4 +1,4 @@
-"""Grippers commanded as their makers' drivers are: gripper node and a simulated gripper as real processes."""
+"""Grippers commanded as their manufacturers' drivers are: gripper node and a simulated gripper as real processes."""
 
 import os
 import time
@@ -66,7 +66,7 @@ class Fingers:
 
 
 @pytest.mark.parametrize("gripper", GRIPPERS)
-def test_the_opening_follows_over_the_makers_own_interface(gripper, tmp_path):
+def test_the_opening_follows_over_the_manufacturers_own_interface(gripper, tmp_path):
     name = f"fr3+{gripper}"
     domain = free_domain()
     widest = load_robot(name).gripper.width_max_m

@@ -74,7 +74,7 @@ def test_the_arm_brakes_when_the_safety_node_is_killed_in_motion(controller, see
         statistics = serving.statistics()["sim_node"]
     if controller == "trajectory":
         assert statistics["largest_command_step_rad"] < 0.005
-        # One wake-up that is late by a period makes a step of speed: what the limits of FR3's maker refuse it for.
+        # One wake-up that is late by a period makes a step of speed: which FR3's published limits refuse.
         assert statistics["command_acceleration_rad_s2"]["p90"] <= 20.0
         assert statistics["refused_commands"] == 0
         return

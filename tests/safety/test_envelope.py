@@ -196,7 +196,7 @@ def test_a_speed_that_is_too_high_only_on_the_way_to_rest_is_found_there():
     assert (record.rule, record.value, record.limit) == ("velocity", velocities[first, 2], 0.55)
 
 
-def test_the_makers_curve_holds_where_it_is_tighter_than_the_profile():
+def test_the_manufacturers_curve_holds_where_it_is_tighter_than_the_profile():
     near = ROBOT.limits.position_max_rad.copy()
     position = HOME.copy()
     position[0] = near[0] - 0.08

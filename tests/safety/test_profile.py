@@ -107,7 +107,7 @@ def test_a_number_without_its_origin_is_refused(part):
         (
             ("common", "acceleration_max_rad_s2", "value"),
             [10, 10, 10, 10, 10, 10, 10.1],
-            "looser than the maker",
+            "looser than the manufacturer",
         ),
         (("common", "command_lag_max_rad", "value"), 0.01, "command_lag_max_rad must not be below"),
         (("modes", "automatic", "tcp_speed_max_m_s", "value"), 5.0, "above link_speed_max_m_s"),
@@ -245,15 +245,15 @@ def test_arrays_for_another_number_of_joints_are_refused():
         load(changed).check_against(load_robot("fr3"))
 
 
-def test_a_tcp_speed_above_the_makers_is_refused():
+def test_a_tcp_speed_above_the_manufacturers_is_refused():
     changed = data()
     for key in ("tcp_speed_max_m_s", "link_speed_max_m_s"):
         changed["modes"]["automatic"][key]["value"] = 3.5
-    with pytest.raises(ProfileError, match="looser than the maker's 3"):
+    with pytest.raises(ProfileError, match="looser than the manufacturer's 3"):
         load(changed).check_against(load_robot("fr3"))
 
 
-def test_where_the_maker_is_silent_the_number_must_be_called_a_choice():
+def test_where_the_manufacturer_is_silent_the_number_must_be_called_a_choice():
     changed = data("ur5e")
     changed["common"]["jerk_max_rad_s3"]["trust"] = "primary"
     with pytest.raises(ProfileError, match="publishes no jerk_rad_s3"):
@@ -411,7 +411,7 @@ def test_a_limit_of_six_digits_is_no_looser_than_the_same_of_ten(given, refused)
     limit["value"] = [given, *limit["value"][1:]]
     profile = load(changed, "ur5e")
     if refused:
-        with pytest.raises(ProfileError, match=r"is 6.2833, looser than the maker's 6.2831853"):
+        with pytest.raises(ProfileError, match=r"is 6.2833, looser than the manufacturer's 6.2831853"):
             profile.check_against(robot)
     else:
         profile.check_against(robot)
@@ -426,7 +426,7 @@ def test_a_number_without_a_range_is_not_judged(monkeypatch):
     assert plausible.implausible(limits) == before is None
 
 
-def test_what_a_joint_can_do_is_the_larger_of_the_makers_limit_and_the_profiles():
+def test_what_a_joint_can_do_is_the_larger_of_the_manufacturers_limit_and_the_profiles():
     robot = load_robot("fr3")
     published = robot.limits.velocity_rad_s
     mode = SafetyProfile.load("fr3").mode("automatic")

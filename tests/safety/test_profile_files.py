@@ -157,7 +157,7 @@ def test_a_whole_key_or_mode_given_twice_is_refused(tmp_path):
         ("trust: primary", "trust: model", "a limit never comes from the simulation"),
         ("trust: primary", "trust: gossip", "'primary', 'secondary'"),
         ("    source: \"chosen here: one centimetre", "    source: ' ' #", "should match pattern"),
-        ("    not_checked: \"the maker's 1000 Nm/s", "    not_checked: ' ' #", "should match pattern"),
+        ("    not_checked: \"the manufacturer's 1000 Nm/s", "    not_checked: ' ' #", "should match pattern"),
         ("title: Franka Research 3, demonstration cell", 'title: "\\e[2J\\e]0;x\\a evil"', "U+001B"),
         ("title: Franka Research 3, demonstration cell", "title: &t [*t]", "anchor"),
         ("title: Franka Research 3, demonstration cell", "title:", "Input should be a valid string"),

@@ -1,4 +1,4 @@
-"""Where the makers' meshes of two links touch, the monitor refuses the arm; which pairs it watches."""
+"""Where the manufacturers' meshes of two links touch, the monitor refuses the arm; which pairs it watches."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -14,7 +14,7 @@ from robolearn.safety.types import Record, StopReport
 
 LIMITS = compile_limits(SafetyProfile.load("fr3").mode("automatic"), load_robot("fr3"))
 STILL = LIMITS.mode.standstill_velocity_max_rad_s.value
-CAUSE = Record("torque", 90.0, 87.0, -3.0, "Nm", "maker", "joint 1", "fr3_joint1")
+CAUSE = Record("torque", 90.0, 87.0, -3.0, "Nm", "manufacturer", "joint 1", "fr3_joint1")
 PREDICTED = np.linspace(0.1, 0.7, 7)
 
 

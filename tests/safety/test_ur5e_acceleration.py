@@ -1,4 +1,4 @@
-"""The UR5e's maker publishes no acceleration. What its published torques give, and that the profile stays below."""
+"""No acceleration of the UR5e is published. What its published torques give, and that the profile stays below."""
 
 import mujoco
 import numpy as np
@@ -43,7 +43,7 @@ def test_the_profile_asks_for_less_than_the_torques_give_to_the_payload_that_it_
     asked = max(limits.acceleration_max_rad_s2.value)
     assert acceleration_of_all(limits.contact.payload_kg.value) > asked
     assert acceleration_of_all(1.5) > asked
-    assert acceleration_of_all(5.0) < asked, "with the rated payload the maker's number is needed"
+    assert acceleration_of_all(5.0) < asked, "with the rated payload the manufacturer's number is needed"
     assert "1.5 kg" in limits.acceleration_max_rad_s2.source
     assert load_robot("ur5e").limits.acceleration_rad_s2 is None
 

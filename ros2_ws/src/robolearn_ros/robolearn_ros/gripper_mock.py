@@ -1,4 +1,4 @@
-"""A simulated gripper that speaks as its maker's driver does, for `sim_node`: actions, services, finger joints."""
+"""A simulated gripper with the interface of its manufacturer's driver, for `sim_node`."""
 
 from __future__ import annotations
 

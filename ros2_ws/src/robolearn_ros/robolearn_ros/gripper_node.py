@@ -1,6 +1,6 @@
 """Between the safety node and the driver of the arm's gripper: openings in, the gripper's own commands out.
 
-Takes what the safety node lets through, commands the gripper as its maker's driver is commanded (`gripper_driver`), and
+Takes what the safety node lets through, commands the gripper through its manufacturer's driver (`gripper_driver`), and
 publishes the opening that the finger joints have, where there is no sensor for it.
 """
 
