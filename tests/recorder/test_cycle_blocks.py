@@ -12,6 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robolearn.recorder import cycle_blocks
 from robolearn.recorder.cycle_blocks import _HEAD, BlockDecoder, BlockEncoder
 from robolearn.recorder.cycle_codec import ENCAPSULATION, Layout, Wrench
 from robolearn.safety.types import Command, Decision, Measured, Record, State, Surroundings, Verdict
@@ -281,3 +282,13 @@ def test_a_damaged_block_is_refused_or_gives_the_same_cycles(data):
         return
     # Only the bytes of the head that nothing depends on can be another.
     assert zlib.crc32(b"".join(found)) == struct.unpack_from("<I", damaged, 4)[0]
+
+
+def test_holes_of_a_column_without_any_number_stay_as_they_are():
+    nan, inf = np.float64("nan"), np.float64("inf")
+    history = np.full((cycle_blocks.HISTORY, 2), nan).view(np.int64)
+    words = np.array([[nan, 1.0], [inf, nan], [nan, 3.0]]).view(np.int64)
+    holes = np.array([[True, False], [False, True], [True, False]])
+    filled = cycle_blocks._filled(history, words, holes)
+    np.testing.assert_array_equal(filled[:, 0], words[:, 0])
+    assert filled[1, 1].view(np.float64) == 2.0

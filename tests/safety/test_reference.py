@@ -1,6 +1,7 @@
 """The page of the rules: written from the table, which has every rule in the code and no other."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from robolearn.safety.rules import RULES
 @pytest.fixture(scope="module")
 def reference():
     path = Path(__file__).parents[2] / "docs" / "reference.py"
+    sys.path.insert(0, str(path.parent))  # it imports what stands beside it, as a script does
     spec = importlib.util.spec_from_file_location("reference", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(path.parent))
 
 
 def test_every_rule_in_the_code_is_in_the_table_and_no_other(reference):
