@@ -29,7 +29,7 @@ from gymnasium.vector.utils import batch_space
 from jax.stages import Compiled
 
 from robolearn.env.naming import absolute, file_stem
-from robolearn.env.packed import Packing
+from robolearn.env.packed import Packed, Packing
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv, make
 from robolearn.sim.compiled import compiled
@@ -39,9 +39,7 @@ from robolearn.sim.render import HumanView, SceneRenderer, has_display
 OBS_MAX = 100.0  # of any number that a policy sees; clipped there, so that spaces have finite bounds
 RENDER_MODES = ["rgb_array", *(["human"] if has_display() else [])]  # what can be shown here
 SEEDS = 2**31 - 1
-_PACKED_MAX = (
-    1_000_000  # bytes of a state that is kept packed: a larger one takes longer to copy than to pass
-)
+_PACKED_MAX = 1_000_000  # bytes of a state that is kept packed: a larger one takes longer to copy
 
 
 class Stepper:
@@ -60,10 +58,8 @@ class Stepper:
 
     def __init__(self, task: str, num_envs: int, engine: str, config: dict[str, Any] | None):
         self.env: VecEnv = make(task, num_envs=num_envs, engine=engine, config=config)
-        self._packing = Packing(self.env.reset, jax.random.key(0))
-        if self._packing.bytes > _PACKED_MAX:
-            self._packing = None
-        self._kept: Any = None  # the state, packed where that is worth it
+        self._packing: Packing | None = None  # known with the first state
+        self._kept: EnvState | Packed | None = None  # the state, packed where that is worth it
         self._reset: Compiled | None = None
         self._step: Compiled | None = None
         self._renderer: SceneRenderer | None = None
@@ -72,11 +68,11 @@ class Stepper:
     @property
     def state(self) -> EnvState | None:
         """The environments' state; None before the first reset."""
-        return self._kept if self._kept is None or self._packing is None else self._packing.unpack(self._kept)
+        return None if self._kept is None else self._unpacked(self._kept)
 
     @state.setter
     def state(self, state: EnvState) -> None:
-        self._kept = state if self._packing is None else self._packing.pack(state)
+        self._kept = self._packed(state)
 
     @property
     def spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
@@ -101,9 +97,7 @@ class Stepper:
         given = (self._kept, action) if waiting is None else (self._kept, action, waiting)
         if self._step is None:
             step = self._shown(self.env.step if waiting is None else self._step_others)
-            packing = self._packing
-            program = step if packing is None else lambda kept, *more: step(packing.unpack(kept), *more)
-            self._step = compiled(jit(program).lower(*given))
+            self._step = compiled(jit(lambda kept, *more: step(self._unpacked(kept), *more)).lower(*given))
         self._keep(*self._step(*given))
 
     def frame(self, index: int = 0) -> np.ndarray:
@@ -142,12 +136,23 @@ class Stepper:
             flags = [state.reward, state.terminated, state.truncated, state.success]
             seen = jnp.concatenate([state.obs, state.final_obs], axis=1)
             seen = jnp.clip(seen, -OBS_MAX, OBS_MAX)
-            kept = state if self._packing is None else self._packing.pack(state)
-            return kept, jnp.concatenate([seen, *(one[:, None].astype(jnp.float32) for one in flags)], axis=1)
+            shown = jnp.concatenate([seen, *(one[:, None].astype(jnp.float32) for one in flags)], axis=1)
+            return self._packed(state), shown
 
         return both
 
-    def _keep(self, kept: Any, shown: jax.Array) -> None:
+    def _packed(self, state: EnvState) -> EnvState | Packed:
+        if self._packing is None:
+            self._packing = Packing(state)
+        return self._packing.pack(state) if self._packing.bytes <= _PACKED_MAX else state
+
+    def _unpacked(self, kept: EnvState | Packed) -> EnvState:
+        if isinstance(kept, EnvState):
+            return kept
+        assert self._packing is not None
+        return self._packing.unpack(kept)
+
+    def _keep(self, kept: EnvState | Packed, shown: jax.Array) -> None:
         self._kept = kept
         rows, d = np.array(shown), self.env.obs_size
         self.obs, self.final_obs = rows[:, :d].copy(), rows[:, d : 2 * d].copy()

@@ -7,7 +7,6 @@ state has some fifty arrays, several times what its physics takes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,24 +19,20 @@ Packed = dict[str, Array]
 class Packing:
     """Packs trees of one structure; both ways keep every bit, inside of a program or outside."""
 
-    def __init__(self, program: Callable[..., Any], *arguments: Any):
-        """For what a program returns for arguments like these; it is traced, not run."""
-        jax.eval_shape(lambda *given: self._look(program(*given)), *arguments)
-
-    def _look(self, tree: Any) -> None:
+    def __init__(self, tree: Any):
+        """For trees like this one, of arrays or, within a program, of what stands for them."""
         leaves, self._structure = jax.tree.flatten(tree)
-        self._keys = [_is_key(leaf) for leaf in leaves]
-        raw = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+        self._impls = [jax.random.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves]
+        raw = [_raw(leaf) for leaf in leaves]
         self._raw_shapes = [tuple(leaf.shape) for leaf in raw]
         self._types = [str(leaf.dtype) for leaf in raw]
-        self._impls = [jax.random.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves]
         self.bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in raw)
 
     def pack(self, tree: Any) -> Packed:
         """By type of number, each [n]."""
         parts: dict[str, list[Array]] = {kind: [] for kind in dict.fromkeys(self._types)}
-        for leaf, kind, key in zip(self._structure.flatten_up_to(tree), self._types, self._keys, strict=True):
-            parts[kind].append(jnp.ravel(jax.random.key_data(leaf) if key else jnp.asarray(leaf)))
+        for leaf, kind in zip(self._structure.flatten_up_to(tree), self._types, strict=True):
+            parts[kind].append(jnp.ravel(_raw(leaf)))
         return {kind: jnp.concatenate(found) for kind, found in parts.items()}
 
     def unpack(self, packed: Packed) -> Any:
@@ -50,6 +45,10 @@ class Packing:
             leaf = packed[kind][first:last].reshape(shape)
             leaves.append(leaf if impl is None else jax.random.wrap_key_data(leaf, impl=impl))
         return self._structure.unflatten(leaves)
+
+
+def _raw(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _is_key(leaf: Any) -> bool:
