@@ -7,7 +7,6 @@ The page is served on this machine's loopback interface only, and loads nothing 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.errors import ConfigError, MissingDependency
-from robolearn.sim.render import GOAL_RADIUS_M, GOAL_RGBA, POSED_FIELDS, Scene, pose_model
+from robolearn.sim.render import GOAL_RADIUS_M, GOAL_RGBA, Pace, Scene, pose_model, posed_fields
 
 HOST = "127.0.0.1"
 PORT = 8080
@@ -109,8 +108,7 @@ class BrowserView:
 
     def __init__(self, env: Scene, title: str, port: int = PORT):
         """Raises like `BrowserScene`."""
-        self._scene, self._period_s = BrowserScene(env.model, title, port), 1.0 / env.control_hz
-        self._next_s = time.monotonic()
+        self._scene, self._pace = BrowserScene(env.model, title, port), Pace(1.0 / env.control_hz)
         self._ended = self._succeeded = 0
         self.address = self._scene.address
 
@@ -121,16 +119,14 @@ class BrowserView:
 
     def show(self, state: Any) -> None:
         """Show the first environment and wait for its control period to pass."""
-        fields = {name: state.fields[name][0] for name in POSED_FIELDS if name in state.fields}
-        self._scene.show(state.physics.qpos[0], fields)
+        self._scene.show(state.physics.qpos[0], posed_fields(state))
         for name, value in state.goal.items():
             if name.endswith("_position"):
                 self._scene.mark(name, value[0])
         if state.terminated[0] or state.truncated[0]:
             self._ended, self._succeeded = self._ended + 1, self._succeeded + int(state.success[0])
         self._scene.say(f"Episodes: {self._ended} ended, {self._succeeded} succeeded")
-        self._next_s = max(self._next_s + self._period_s, time.monotonic() - self._period_s)
-        time.sleep(max(0.0, self._next_s - time.monotonic()))
+        self._pace.wait()
 
     def close(self) -> None:
         """Stop serving the page."""

@@ -61,7 +61,7 @@ class SceneRenderer:
 
     def frame(self, state: Any, index: int = 0) -> np.ndarray:
         """Environment `index` as [height, width, 3] uint8."""
-        fields = {name: state.fields[name][index] for name in POSED_FIELDS if name in state.fields}
+        fields = posed_fields(state, index)
         goal = {name: value[index] for name, value in state.goal.items()}
         return self.draw(state.physics.qpos[index], fields, goal)
 
@@ -96,9 +96,8 @@ class HumanView:
     """MuJoCo's viewer on the first environment, in real time. Raises PhysicsError without a display."""
 
     def __init__(self, env: Scene):
-        self._model, self._period_s = copy.copy(env.model), 1.0 / env.control_hz
+        self._model, self._pace = copy.copy(env.model), Pace(1.0 / env.control_hz)
         self._data = mujoco.MjData(self._model)
-        self._next_s = time.monotonic()
         if not has_display():  # the viewer would end the process
             raise PhysicsError(
                 "Cannot open a window: there is no display. Use render_mode='rgb_array', or write an mp4 with "
@@ -116,15 +115,30 @@ class HumanView:
     def show(self, state: Any) -> None:
         """Show the first environment and wait for its control period to pass."""
         with self._viewer.lock():
-            fields = {name: state.fields[name][0] for name in POSED_FIELDS if name in state.fields}
-            pose_model(self._model, self._data, state.physics.qpos[0], fields)
+            pose_model(self._model, self._data, state.physics.qpos[0], posed_fields(state))
         self._viewer.sync()
-        self._next_s = max(self._next_s + self._period_s, time.monotonic() - self._period_s)
-        time.sleep(max(0.0, self._next_s - time.monotonic()))
+        self._pace.wait()
 
     def close(self) -> None:
         """Close the window."""
         self._viewer.close()
+
+
+class Pace:
+    """Control periods in real time; what is late is not made up for by more than one period."""
+
+    def __init__(self, period_s: float):
+        self._period_s, self._next_s = period_s, time.monotonic()
+
+    def wait(self) -> None:
+        """Until the present period has passed."""
+        self._next_s = max(self._next_s + self._period_s, time.monotonic() - self._period_s)
+        time.sleep(max(0.0, self._next_s - time.monotonic()))
+
+
+def posed_fields(state: Any, index: int = 0) -> dict[str, Any]:
+    """What a picture of environment `index` shows of the physics drawn for its episode."""
+    return {name: state.fields[name][index] for name in POSED_FIELDS if name in state.fields}
 
 
 def has_display() -> bool:

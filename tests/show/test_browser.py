@@ -19,6 +19,7 @@ from robolearn.show import browser
 from robolearn.show.browser import BrowserScene, BrowserView
 from robolearn.show.film import play
 from robolearn.show.view import policy_step, view
+from robolearn.sim.render import Pace
 
 SHAPES = """
 <mujoco>
@@ -38,13 +39,6 @@ SHAPES = """
   </worldbody>
 </mujoco>
 """
-
-
-@pytest.fixture
-def port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.mark.parametrize("name", ["box", "sphere", "ellipsoid", "capsule", "cylinder", "wedge"])
@@ -98,7 +92,7 @@ def test_an_environment_is_shown_with_its_goal_and_episodes_are_counted(port):
     page = BrowserView(env, "reach", port)
     try:
         states = list(islice(play(env, policy_step(env, "expert", 0), 1, 0), env.episode_steps + 1))
-        page._period_s = 0.0
+        page._pace = Pace(0.0)
         for state in states[-3:]:
             page.show(state)
         assert page._scene._text.content == "Episodes: 1 ended, 1 succeeded"
