@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from robolearn.cli.terminal import Terminal
-from robolearn.deploy.deployment import deployment_for, node_environment
+from robolearn.deploy.deployment import Deployment, deployment_for, node_environment
 from robolearn.deploy.operators import operator_key_path
 from robolearn.deploy.security import enclave_environment, require_security
 from robolearn.deploy.serving import require_ros, ros_environment
@@ -108,13 +108,13 @@ def watch(
 
     Example: robolearn operate watch
     """
+    served = _served(deploy)
     words = ["--port", str(port)]
-    if deploy:
-        served = deployment_for(deploy=deploy)
+    if served is not None:
         words += ["--robot", served.robot, f"--joint-prefix={served.joint_prefix}"]
     if robot:
         words += ["--robot", robot]
-    _run("watch", "viewer", deploy, words)
+    _run("watch", "viewer", served, words)
 
 
 @app.command(name="key")
@@ -139,13 +139,17 @@ def _ask(
     options = [] if key is None else ["--key", str(key.absolute())]
     options += ["--operator", operator] if operator else []
     options += ["--reason", reason] if reason else []
-    _run("operate", "operator", deploy, [*options, *words])
+    _run("operate", "operator", _served(deploy), [*options, *words])
 
 
-def _run(module: str, enclave: str, deploy: str, words: list[str]) -> None:
-    """Run a module as a ROS 2 process in the deployment's environment; its exit status is this command's."""
+def _served(deploy: str) -> Deployment | None:
+    """The deployment of a file; None without one."""
     require_ros()
-    deployment = deployment_for(deploy=deploy) if deploy else None
+    return deployment_for(deploy=deploy) if deploy else None
+
+
+def _run(module: str, enclave: str, deployment: Deployment | None, words: list[str]) -> None:
+    """Run a module as a ROS 2 process in the deployment's environment; its exit status is this command's."""
     changes = None if deployment is None else node_environment(deployment)
     environment = ros_environment(None, changes)
     require_security(environment, [enclave])
