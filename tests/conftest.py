@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -62,3 +63,11 @@ def own_programs(tmp_path, monkeypatch):
     yield tmp_path / "robolearn" / "compiled"
     jax.config.update("jax_compilation_cache_dir", before)
     reset_cache()
+
+
+@pytest.fixture
+def port():
+    """A port of this machine that was free a moment ago."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

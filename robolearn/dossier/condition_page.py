@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from robolearn.dossier.condition import Condition, JointCondition
 from robolearn.errors import ConfigError
+from robolearn.files.page import document
 from robolearn.files.writing import replace_file
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _CSS = """
 body { display: block; } main { margin: 0 auto; } svg text { font: 11px var(--sans); fill: #5a6675; }
 svg path { fill: none; stroke: #1f5fa8; stroke-width: 1.4; } svg path.zero { stroke: #c9d1da; }
@@ -68,7 +67,6 @@ def joint_line(found: Condition, joint: JointCondition) -> str:
 
 
 def _html(found: Condition) -> str:
-    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8") + _CSS
     grown = len(found.alarms)
     cards = (
         ("Logs", str(len(found.logs)), f"the first {found.baseline} are the baseline", ""),
@@ -94,13 +92,12 @@ def _html(found: Condition) -> str:
         f'<p class="note">from the {escape(j.source)}</p>{_chart(j, found.baseline)}'
         for j in found.joints
     )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-        f'content="{_POLICY}"><title>Condition of {escape(found.robot)}</title><style>{css}</style></head><body><main>'
+    main = (
         f"<header><h1>Condition of {escape(found.robot)}</h1></header><div class='cards'>{body}</div>"
         f"<section><h2>Friction relative to the other joints, log by log</h2>{joints}</section>"
-        f"<section><h2>Notes</h2>{_items([*found.notes, NOT_SHOWN])}</section></main></body></html>\n"
+        f"<section><h2>Notes</h2>{_items([*found.notes, NOT_SHOWN])}</section>"
     )
+    return document(f"Condition of {found.robot}", main, _CSS)
 
 
 def _chart(joint: JointCondition, baseline: int) -> str:

@@ -23,6 +23,7 @@ from robolearn.dossier.sbom import bill_of_materials
 from robolearn.dossier.sweep_chart import CSS as SWEEP_CSS
 from robolearn.dossier.sweep_chart import sweep_section
 from robolearn.errors import ConfigError, RobolearnError, unknown
+from robolearn.files.page import document
 from robolearn.files.strict_yaml import parse_yaml
 from robolearn.files.writing import replace_file
 from robolearn.learn.disparity import Stratum
@@ -37,7 +38,6 @@ BASIS = (
     "declares nothing. robolearn is a non-rated command filter and recorder, subordinate to the rated functions of the "
     "arm and the cell."
 )
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _CSS = """
 body { display: block; } main { margin: 0 auto; }
 td.what { width: 27%; color: var(--soft); } .point { margin-top: 18px; } .point h3 { margin: 0 0 6px; }
@@ -155,7 +155,6 @@ def write_dossier(path: str | Path, output: str | Path, statements: str | Path |
 
 
 def _html(data: Mapping[str, Any]) -> str:
-    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8") + _CSS + SWEEP_CSS
     bundle = data["bundle"]
     title = f"{bundle['name']}: {bundle['task']}" if bundle else f"run {Path(data['of']).name}"
     body = [
@@ -175,12 +174,8 @@ def _html(data: Mapping[str, Any]) -> str:
     ]
     if data["model_card"]:
         body.append(f"<section><h2>Model card</h2><pre>{escape(data['model_card'])}</pre></section>")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>Dossier of {escape(title)}</title>'
-        f"<style>{css} pre {{ white-space: pre-wrap; font-size: 12px; }}</style></head><body><main>"
-        f"{''.join(body)}</main></body></html>\n"
-    )
+    css = f"{_CSS}{SWEEP_CSS} pre {{ white-space: pre-wrap; font-size: 12px; }}"
+    return document(f"Dossier of {title}", "".join(body), css)
 
 
 def _cards(data: Mapping[str, Any]) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from robolearn.dossier.explain_stops import STOPS_NOT_SHOWN, ExplainedStop, ExplainedStops
 from robolearn.dossier.page import bars
 from robolearn.errors import ConfigError
+from robolearn.files.page import document
 from robolearn.files.writing import replace_file
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _CSS = "body { display: block; } main { margin: 0 auto; } svg text { font: 11px var(--sans); fill: #5a6675; }"
 DRAWN = 20  # stops with a picture; the table has all
 
@@ -46,8 +45,7 @@ def ranked(shares: Mapping[str, float]) -> str:
 
 
 def _html(found: ExplainedStops) -> str:
-    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8") + _CSS
-    name = escape(f"{found.bundle} ({found.digest[:12]})")
+    name = f"{found.bundle} ({found.digest[:12]})"
     lead = (
         f"Log {found.log}: {found.integrity} Integrated gradients of the commanded step, {found.steps} steps, relative "
         f"to the mean of the {found.baseline_decisions} decisions of this policy that the log holds; completeness gap "
@@ -60,15 +58,14 @@ def _html(found: ExplainedStops) -> str:
     )
     more = f"<p>{found.left_out} more stops are not explained here.</p>" if found.left_out else ""
     drawn = "".join(_picture(found, stop) for stop in found.explained[:DRAWN])
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-        f'content="{_POLICY}"><title>Stops of {name}</title><style>{css}</style></head><body><main>'
-        f'<header><h1>The seconds before each stop: {name}</h1></header><p class="lead">{escape(lead)}</p>'
+    main = (
+        f'<header><h1>The seconds before each stop: {escape(name)}</h1></header><p class="lead">{escape(lead)}</p>'
         f"<section><h2>What this does not show</h2>{_items(STOPS_NOT_SHOWN)}</section>"
         f"<section><h2>Stops</h2><table><tr><th>stop</th><th>time</th><th>rules</th><th>what they said</th>"
         f"<th>commands before it came from</th></tr>{rows}</table>{more}</section>"
-        f"<section><h2>Stop by stop</h2>{drawn}</section></main></body></html>\n"
+        f"<section><h2>Stop by stop</h2>{drawn}</section>"
     )
+    return document(f"Stops of {name}", main, _CSS)
 
 
 def _picture(found: ExplainedStops, stop: ExplainedStop) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import numpy as np
 
 import robolearn
 from robolearn.errors import DataError
+from robolearn.files.page import CONTENT_POLICY, stylesheet
 from robolearn.sysid import svg
 from robolearn.sysid.fit import FitResult
 from robolearn.sysid.quantities import IDENTIFIED_MAX, IDENTIFIED_WITHIN, WIDE_MAX
 from robolearn.sysid.ranges import ranges_of, servo_of
 
 _SHOWN_S = 2.2  # of a held-out stretch in the overlaid traces
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def report_data(result: FitResult) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def write_report(result: FitResult, path: str | Path) -> Path:
     """Write the page, and beside it the same as `.json`; the page's path. Raises DataError where it cannot."""
     path = Path(path)
     data = report_data(result)
-    css = (files("robolearn.review") / "page" / "page.css").read_text("utf-8")
+    css = stylesheet()
     sections = [
         ("Held-out error", _held_out(data)),
         ("Traces", _traces(result)),
@@ -109,7 +108,7 @@ def _page(data: dict[str, Any], sections: list[tuple[str, str]], css: str) -> st
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">'
         f"<title>Gap report: {label}</title><style>{css}{svg.CSS}</style></head><body>"
         f'<nav aria-label="Contents"><div class="brand">robolearn<small>gap report</small></div>{links}</nav>'
         f"<main><header><h1>{label}: simulation and log</h1><p>{escape(data['made_utc'])}, robolearn "

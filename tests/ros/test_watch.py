@@ -1,6 +1,5 @@
 """A served arm in the browser: what is on the topics is what the page shows, and nothing else."""
 
-import socket
 import time
 
 import numpy as np
@@ -12,13 +11,6 @@ from robolearn.robots import load_robot
 pytestmark = pytest.mark.ros
 
 ROBOT = load_robot("fr3")
-
-
-@pytest.fixture
-def port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def test_the_page_follows_the_topics_of_the_arm(port):

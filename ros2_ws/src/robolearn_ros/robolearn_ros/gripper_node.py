@@ -23,7 +23,7 @@ from robolearn_ros.gripper_driver import finger_width, interface_of, make_driver
 from robolearn_ros.gripper_plan import GripperPlan
 from robolearn_ros.loop import Loop
 from robolearn_ros.messages import qos
-from robolearn_ros.node import OK, PHASE, STATS_PATH, WARN, called, run_node, status
+from robolearn_ros.node import OK, PHASE, STATS_PATH, WARN, CallbackNode, called, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 
 PARAMETERS = (
@@ -37,8 +37,8 @@ PARAMETERS = (
 STATE_AGE_MAX_S = 0.5
 
 
-class GripperNode:
-    """One gripper: a target, a measured opening, and a driver. Only the executor's thread works here."""
+class GripperNode(CallbackNode):
+    """One gripper: a target, a measured opening, and a driver. At the end it keeps what it holds."""
 
     def __init__(self) -> None:
         self.node = Node("gripper_node")
@@ -62,17 +62,6 @@ class GripperNode:
         self.node.create_timer(1.0 / p["rate_hz"], self._work)
         self.node.create_timer(1.0, self._publish_diagnostics)
         self.node.get_logger().info(f"{gripper.label}, commanded by its driver '{ros.driver}'")
-
-    def tick(self, tick_ns: int) -> None:
-        """The executor's thread does the work: nothing here is as urgent as a joint."""
-
-    def rest(self, reason: str) -> bool:
-        """The gripper keeps what it holds."""
-        del reason
-        return True
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def statistics(self) -> dict[str, Any]:
         """What was commanded."""

@@ -70,6 +70,21 @@ class ControlNode(Protocol):
         ...
 
 
+class CallbackNode:
+    """A ControlNode whose executor's thread does all the work, and that leaves everything as it is at its end."""
+
+    def tick(self, tick_ns: int) -> None:
+        """The executor's thread does the work."""
+
+    def rest(self, reason: str) -> bool:
+        """Nothing of this node's moves."""
+        del reason
+        return True
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
 def run_node(make: Callable[[], ControlNode], args: list[str] | None = None) -> int:
     """Run a node until a signal asks it to end, or its supervisor has ended; what moves is brought to rest first.
 

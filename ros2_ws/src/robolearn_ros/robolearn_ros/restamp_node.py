@@ -16,7 +16,7 @@ from sensor_msgs.msg import JointState
 
 from robolearn_ros.loop import Loop, StampClock
 from robolearn_ros.messages import qos, time_message
-from robolearn_ros.node import OK, PHASE, STATS_PATH, WARN, called, run_node, status
+from robolearn_ros.node import OK, PHASE, STATS_PATH, WARN, CallbackNode, called, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 from robolearn_ros.restamping import Restamping
 
@@ -31,7 +31,7 @@ RATE_HZ = 10.0  # of the loop, which only ends the node
 QUEUE = 50
 
 
-class RestampNode:
+class RestampNode(CallbackNode):
     """One topic in, one out. Only the executor's thread works here."""
 
     def __init__(self) -> None:
@@ -45,17 +45,6 @@ class RestampNode:
         # Best effort hears every publisher.
         self.node.create_subscription(JointState, p["from_topic"], self._on_state, qos(QUEUE, reliable=False))
         self.node.create_timer(1.0, self._publish_diagnostics)
-
-    def tick(self, tick_ns: int) -> None:
-        """The executor's thread does the work."""
-
-    def rest(self, reason: str) -> bool:
-        """Nothing moves here."""
-        del reason
-        return True
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def statistics(self) -> dict[str, Any]:
         """How many states were passed on."""
