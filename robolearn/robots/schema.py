@@ -408,8 +408,8 @@ class GripperFile(Config):
     """A parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
 
     grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
-    speed_max_m_s: of the opening. latency_s: shortest and longest time from a command to the fingers' first motion, where
-    the gripper's own driver takes single commands. sources: of single numbers, in place of `facts`.
+    speed_max_m_s: of the opening. latency_s: shortest and longest time from a command to the fingers' first motion, of
+    a gripper whose driver takes single commands. sources: of single numbers, in place of `facts`.
     """
 
     schema_: Annotated[Literal["robolearn.gripper/1"], Field(alias="schema")]

@@ -351,7 +351,7 @@ class SafetyMonitor:
         """Nothing is published; a stop ends all the same once the arm is seen at standstill, or after a while."""
         report, stop = None, self._stop
         if self._state is State.STOPPING and stop is not None:
-            report = stop.standstill(usable, self._inputs.now_s, self.limits)
+            report = stop.standstill(usable, self._rest, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
         return self._nothing(record, report)
@@ -405,7 +405,7 @@ class SafetyMonitor:
         report = None
         moving_on = follower.brake()
         if self._state is State.STOPPING and self._stop is not None and not moving_on:
-            report = self._stop.standstill(reading, self._inputs.now_s, self.limits)
+            report = self._stop.standstill(reading, self._rest, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
                 self._rest_rad = follower.position_rad if reading is None else reading.position_rad

@@ -13,6 +13,7 @@ from robolearn.safety.types import Record, Vector
 
 _AWAY_PERIODS = 5.0  # after which an arm whose controller holds the last sample may have come to rest
 _AWAY_SPEEDS = 5.0  # times the speed of standstill: what was sent to move faster and rests did not follow
+_FOLLOWS = 0.25  # of the speed that was sent: an arm with less of it does not follow
 # Times the speed of standstill: a reading this fast is motion, however the others read. Of sensors whose noise is half
 # the speed of standstill it takes eight standard deviations.
 _PLAIN_MOTION = 4.0
@@ -91,6 +92,10 @@ class RestReadings:
                 return record
         return None
 
+    def still(self, reading: Reading, limits: Limits) -> bool:
+        """Whether a reading, together with the row where it is newer, shows rest."""
+        return not plainly_moving(reading, limits) and self.motion(limits, reading) is None
+
     def elsewhere(self, reading: Reading, limits: Limits) -> Record | None:
         """A reading shows the arm where they do."""
         far = float(np.abs(reading.position_rad - self._newest).max())
@@ -128,11 +133,18 @@ def plainly_moving(reading: Reading, limits: Limits) -> bool:
 def came_to_rest(
     elapsed_s: float, period_s: float, sent_rad_s: Vector, reading: Reading, limits: Limits
 ) -> Record | None:
-    """A cycle that is late finds the arm moving as it was sent to, sent_rad_s [n], and not at rest."""
+    """A cycle that is late finds the arm at rest, and not moving as it was sent to, sent_rad_s [n].
+
+    There is one reading since then. So that noise does not make motion of it, it may be as fast as a reading of a
+    resting arm may be, but no faster than a quarter of what was sent: an arm that follows late is not at rest.
+    """
     most_s = _AWAY_PERIODS * period_s
     still = limits.mode.standstill_velocity_max_rad_s.value
-    moves = not comparisons.every(np.abs(reading.velocity_rad_s) <= still)
-    if elapsed_s <= most_s or moves or np.abs(sent_rad_s).max() <= _AWAY_SPEEDS * still:
+    sent = float(np.abs(sent_rad_s).max())
+    if elapsed_s <= most_s or sent <= _AWAY_SPEEDS * still:
+        return None
+    fastest = min(_FOLLOWS * sent, _PLAIN_MOTION * still)
+    if not comparisons.every(np.abs(reading.velocity_rad_s) <= fastest):
         return None
     text = f"the arm came to rest while the monitor was away for {elapsed_s * 1e3:.1f} ms"
     return Record("cycle_gap", elapsed_s, most_s, most_s - elapsed_s, "s", "the monitor's period", text)

@@ -203,6 +203,22 @@ def test_an_arm_that_rests_after_a_pause_although_it_was_sent_on_is_found_in_ful
     assert came_to_rest(away, period, fast, reading(0), LIMITS) is None
     assert came_to_rest(np.nextafter(away, 1.0), period, fast, reading(0), LIMITS) is not None
     assert came_to_rest(0.0625, period, fast, reading(0, velocity=0.2), LIMITS) is None  # it still moves
+    quarter = 0.25 * 5.5 * still
+    assert came_to_rest(0.0625, period, fast, reading(0, velocity=quarter), LIMITS) is not None
+    assert came_to_rest(0.0625, period, fast, reading(0, velocity=-np.nextafter(quarter, 1)), LIMITS) is None
+    faster = np.full(7, 32 * still)
+    assert came_to_rest(0.0625, period, faster, reading(0, velocity=4 * still), LIMITS) is not None
+    assert came_to_rest(0.0625, period, faster, reading(0, velocity=4.001 * still), LIMITS) is None
+    assert came_to_rest(0.0625, period, faster, reading(0, velocity=np.nan), LIMITS) is None
     slow = np.full(7, 5 * still)  # an arm may come to rest from there in time
     assert came_to_rest(0.0625, period, slow, reading(0), LIMITS) is None
     assert came_to_rest(0.0625, period, np.nextafter(slow, 1.0), reading(0), LIMITS) is not None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_does_not_hide_that_the_arm_came_to_rest_in_a_pause(seed):
+    sent = np.full(7, 0.5)
+    rests = itertools.islice(noisy(seed, 0.0), 100)
+    assert all(came_to_rest(0.0625, 0.002, sent, one, PACKAGED) is not None for one in rests)
+    moves = itertools.islice(noisy(seed, 0.45), 100)
+    assert all(came_to_rest(0.0625, 0.002, sent, one, PACKAGED) is None for one in moves)

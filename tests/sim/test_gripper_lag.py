@@ -29,7 +29,9 @@ def set_points(latency_s, speed_m_s, sent, periods):
 def test_a_step_arrives_after_the_latency_and_at_the_speed(latency_s):
     found = set_points(latency_s, 0.1, lambda k: 0.03, 40)
     t = np.arange(1, len(found) + 1) * STEP
-    np.testing.assert_allclose(found, np.maximum(0.08 - 0.1 * np.maximum(t - latency_s, 0.0), 0.03), atol=1e-6)
+    np.testing.assert_allclose(
+        found, np.maximum(0.08 - 0.1 * np.maximum(t - latency_s, 0.0), 0.03), atol=1e-6
+    )
 
 
 def test_an_opening_that_is_taken_back_in_time_moves_the_fingers_back():

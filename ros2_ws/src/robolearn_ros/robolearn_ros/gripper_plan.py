@@ -48,8 +48,8 @@ class GripperPlan:
     def next(self, target_m: float, measured_m: float, now_s: float) -> Motion | None:
         """The command that the target asks for; None where the last one still serves. Then call `sent`.
 
-        A target that goes on closing well inside the fingers asks for a grasp: moves would end without force at what they
-        meet. So does one that rests there while the fingers stand still: they have met something.
+        A target that goes on closing well inside the fingers asks for a grasp: moves would end without force at what
+        they meet. So does one that rests there while the fingers stand still: they have met something.
         """
         target_m = min(max(target_m, 0.0), self._width_max_m)
         self._watch(target_m, now_s)
@@ -59,9 +59,9 @@ class GripperPlan:
             if isinstance(self._sent, Grasp):
                 return Move(target_m) if target_m > measured_m - RELEASE_M else None
             stalled = now_s - max(self._moved_s, self._sent_s) > STALLED_S
-            if (stalled or self._lowered >= CLOSING_STEPS) and target_m < measured_m - SQUEEZE_M:
-                if self._sent is not None:
-                    return Grasp()
+            closing = stalled or self._lowered >= CLOSING_STEPS
+            if closing and target_m < measured_m - SQUEEZE_M and self._sent is not None:
+                return Grasp()
         if isinstance(self._sent, Move):
             changed = abs(target_m - self._sent.width_m)
             at_end = target_m in (0.0, self._width_max_m) and changed > 0.0
