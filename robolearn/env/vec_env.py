@@ -326,7 +326,8 @@ class VecEnv:
         delay makes of the last ones; and the commands on their way.
         """
         steps, memory = self.task.substeps, state.memory
-        commands, lag = state.commands if self._lag is not None else (state.commands, ())
+        both: Any = state.commands if self._lag is not None else (state.commands, ())
+        commands, lag = both
         if self._delayed:
             commands, arm, grip = jax.vmap(self._delay.send)(commands, targets)
         else:
