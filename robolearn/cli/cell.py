@@ -16,6 +16,9 @@ out = Terminal()
 def init_cell(
     folder: Annotated[Path, typer.Argument(help="New folder for the cell's files.")],
     robot: Annotated[str, typer.Option(help="The arm: fr3, ur5e, iiwa14, or a robot YAML.")] = "",
+    gripper: Annotated[
+        str, typer.Option(help="A gripper in place of the packaged arm's own, such as franka_hand.")
+    ] = "",
     name: Annotated[str, typer.Option(help="Name of the cell in the log.")] = "",
     controller: Annotated[
         str, typer.Option(help="forward, trajectory or robolearn (default: the arm's packaged one).")
@@ -50,10 +53,12 @@ def init_cell(
     from robolearn.deploy.operators import operator_key_path
     from robolearn.errors import ConfigError
     from robolearn.keys import load_or_create_key, public_text
-    from robolearn.robots import robot_names
+    from robolearn.robots import gripper_names, robot_names
 
     if ask and sys.stdin.isatty():
         robot = robot or typer.prompt(f"Arm ({', '.join(robot_names())})", default="fr3")
+        if not gripper and robot in robot_names():
+            gripper = typer.prompt(f"Gripper ({', '.join(gripper_names())})", default="parallel")
         name = name or typer.prompt("Name of this cell in the log")
         operator = operator or typer.prompt(
             "Your pseudonym as operator; empty for none", default="", show_default=False
@@ -75,6 +80,13 @@ def init_cell(
             tcp_speed = speed or None
     if not robot or not name:
         raise ConfigError("--robot and --name are required with --no-ask.")
+    if gripper and (robot not in robot_names() or gripper not in gripper_names()):
+        raise ConfigError(
+            f"--gripper is '{gripper}' for the arm '{robot}', expected one of {', '.join(gripper_names())} for one of "
+            f"{', '.join(robot_names())}. A robot file names its gripper itself."
+        )
+    if gripper not in ("", "parallel"):
+        robot = f"{robot}+{gripper}"
     try:
         box = tuple(float(word) for word in workspace.split())
     except ValueError:
