@@ -45,8 +45,10 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     sent = own("robolearn/sent_command")
     command = tuple(dict.fromkeys((forward, controller_topic(d.controller, forward, sent))))
     controller = d.controller_name or controller_node(d.controller, forward)
-    manager = f"{controller.rpartition('/')[0]}/controller_manager"
     simulated = controller_node(FORWARD, forward)
+    # The arm's own and the simulated one's: the handshake reads both kinds with the keys of one cell.
+    controllers = tuple(dict.fromkeys((controller, simulated)))
+    managers = tuple(dict.fromkeys(f"{one.rpartition('/')[0]}/controller_manager" for one in controllers))
     trajectories = controller_topic(TRAJECTORY, forward)
     grippers = tuple(own(topic) for topic in GRIPPER_TOPICS)
     given = (arms(t) for t in (ros.raw_state_topic, ros.state_topic) if t)
@@ -74,9 +76,9 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             f"{ENCLAVES}/safety_node", "the monitor: the only process that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
             subscribe=(*states, wanted, opening, score, read, person, enabling,
-                       *wrench, *status, "/diagnostics", f"{controller}/status"),
+                       *wrench, *status, "/diagnostics", *(f"{one}/status" for one in controllers)),
             serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
-            call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
+            call=tuple(f"{one}/get_parameters" for one in (*controllers, *managers)),
         ),
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
@@ -87,9 +89,10 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         ),
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
-            publish=(*states, person, *poses, "/diagnostics", f"{simulated}/status"),
-            subscribe=(forward, *grippers, trajectories),
-            serve=(*_services(sim_node, _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
+            publish=(*states, person, *poses, "/diagnostics", *(f"{one}/status" for one in controllers)),
+            subscribe=(*command, *grippers, trajectories),
+            serve=(*_services(sim_node, _PARAMETERS),
+                   *(name for one in controllers for name in _services(one, _PARAMETERS))),
         ),
         *_gripper_rights(d, grippers),
         Rights(
