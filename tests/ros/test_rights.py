@@ -110,9 +110,10 @@ def test_the_nodes_of_a_cell_stay_within_their_rights(controller, graph, tmp_pat
 
 
 @pytest.mark.parametrize("gripper", ["franka_hand", "robotiq_2f85", "schunk_egk40"])
-def test_the_gripper_node_stays_within_its_rights(gripper, graph, tmp_path):
+def test_a_gripper_and_its_node_stay_within_their_rights(gripper, graph, tmp_path):
     with Serving(tmp_path, rate_hz=100.0, domain_id=graph.domain, robot=f"fr3+{gripper}") as serving:
+        serving.start_sim(mock_gripper=True)
         serving.start("gripper_node", robot=f"fr3+{gripper}")
-        found = settled(graph, {"gripper_node"})
+        found = settled(graph, {"gripper_node", "sim_node"})
         assert "/robolearn/gripper_width" in found["gripper_node"]["publish"]
         assert beyond(graph, deployment_for(f"fr3+{gripper}")) == []
