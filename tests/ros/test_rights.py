@@ -9,14 +9,17 @@ import os
 import time
 
 import built_interfaces
+import numpy as np
 import pytest
 import rclpy
 import ros_standin
 from rclpy.node import Node
 
+from robolearn.data.motion_file import PlannedMotion, write_motion
 from robolearn.deploy.deployment import deployment_for
 from robolearn.deploy.ros_policies import rights
 from robolearn.deploy.serving import Serving, free_domain
+from robolearn.robots import load_robot
 
 pytestmark = [
     pytest.mark.ros,
@@ -107,6 +110,20 @@ def test_the_nodes_of_a_cell_stay_within_their_rights(controller, graph, tmp_pat
         # The keys of a cell also serve its simulated arm, whose controller forwards.
         if controller == "forward":
             assert beyond(graph, deployment_for("fr3")) == []
+
+
+def test_a_motion_stays_within_the_rights_of_the_policy(graph, tmp_path):
+    robot = load_robot("fr3")
+    path = np.tile(robot.home_rad, (3, 1))
+    motion = PlannedMotion(robot.joint_names, np.array([0.0, 0.5, 1.0]), path, 0.0 * path)
+    write_motion(tmp_path / "still.mcap", motion)
+    with Serving(tmp_path, rate_hz=100.0, domain_id=graph.domain) as serving:
+        serving.start_sim()
+        serving.start_safety(log_dir=None)
+        serving.start("motion_node", robot="fr3", motion=str(tmp_path / "still.mcap"), command_rate_hz=100.0)
+        found = settled(graph, {"safety_node", "policy_node", "sim_node"})
+        assert "/robolearn/policy_command" in found["policy_node"]["publish"]
+        assert beyond(graph, deployment_for("fr3")) == []
 
 
 @pytest.mark.parametrize("gripper", ["franka_hand", "robotiq_2f85", "schunk_egk40"])
