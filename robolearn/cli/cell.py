@@ -17,7 +17,8 @@ def init_cell(
     folder: Annotated[Path, typer.Argument(help="New folder for the cell's files.")],
     robot: Annotated[str, typer.Option(help="The arm: fr3, ur5e, iiwa14, or a robot YAML.")] = "",
     gripper: Annotated[
-        str, typer.Option(help="A gripper in place of the packaged arm's own, such as franka_hand.")
+        str,
+        typer.Option(help="Gripper of a packaged arm, such as franka_hand (default: the generic one)."),
     ] = "",
     name: Annotated[str, typer.Option(help="Name of the cell in the log.")] = "",
     controller: Annotated[
@@ -49,15 +50,16 @@ def init_cell(
 
     Example: robolearn init-cell my_cell --robot fr3 --name "cell 7" --operator anna --no-ask
     """
-    from robolearn.deploy.new_cell import Cell, write_cell
+    from robolearn.deploy.new_cell import Cell, with_gripper, write_cell
     from robolearn.deploy.operators import operator_key_path
     from robolearn.errors import ConfigError
     from robolearn.keys import load_or_create_key, public_text
-    from robolearn.robots import gripper_names, robot_names
+    from robolearn.robots import is_robot_path, robot_names
+    from robolearn.robots.gripper_files import gripper_names
 
     if ask and sys.stdin.isatty():
-        robot = robot or typer.prompt(f"Arm ({', '.join(robot_names())})", default="fr3")
-        if not gripper and robot in robot_names():
+        robot = robot or typer.prompt(f"Arm ({', '.join(robot_names())}, or a robot YAML)", default="fr3")
+        if not gripper and "+" not in robot and not is_robot_path(robot):
             gripper = typer.prompt(f"Gripper ({', '.join(gripper_names())})", default="parallel")
         name = name or typer.prompt("Name of this cell in the log")
         operator = operator or typer.prompt(
@@ -67,6 +69,9 @@ def init_cell(
             approver = typer.confirm("May this account's key approve bundles?", default=False)
         person_topic = person_topic or typer.prompt(
             "Topic of the person sensor", default="robolearn/person_range"
+        )
+        wrench_topic = wrench_topic or typer.prompt(
+            "Topic of a force-torque sensor; empty for the arm's own, or none", default="", show_default=False
         )
         workspace = workspace or typer.prompt(
             "Box that the arm stays in, m: x y z x y z; empty for the packaged one",
@@ -80,20 +85,14 @@ def init_cell(
             tcp_speed = speed or None
     if not robot or not name:
         raise ConfigError("--robot and --name are required with --no-ask.")
-    if gripper and (robot not in robot_names() or gripper not in gripper_names()):
-        raise ConfigError(
-            f"--gripper is '{gripper}' for the arm '{robot}', expected one of {', '.join(gripper_names())} for one of "
-            f"{', '.join(robot_names())}. A robot file names its gripper itself."
-        )
-    if gripper not in ("", "parallel"):
-        robot = f"{robot}+{gripper}"
     try:
         box = tuple(float(word) for word in workspace.split())
     except ValueError:
         raise ConfigError(f"--workspace is '{workspace}', expected six numbers: x y z x y z, in m.") from None
     cell = Cell(
-        robot=robot, name=name, controller=controller, namespace=namespace, joint_prefix=joint_prefix,
-        person_topic=person_topic, wrench_topic=wrench_topic, workspace_m=box, tcp_speed_max_m_s=tcp_speed,
+        robot=with_gripper(robot, gripper), name=name, controller=controller, namespace=namespace,
+        joint_prefix=joint_prefix, person_topic=person_topic, wrench_topic=wrench_topic, workspace_m=box,
+        tcp_speed_max_m_s=tcp_speed,
         operators={operator: public_text(load_or_create_key(operator_key_path()))} if operator else {},
         approver_keys=(public_text(load_or_create_key()),) if approver else (),
     )  # fmt: skip
