@@ -85,7 +85,7 @@ class Again:
             _below(f"contact.{model}", "m/s", float(speeds.max()), most)
             for model, most in space.contact_speed_by_model(velocity[2], speeds).items()
         ]
-        found += _places(envelope, posture)
+        found += _places(envelope, posture, position[2])
         braking = plan_braking(
             position[2],
             velocity[2],
@@ -128,8 +128,8 @@ def _speeds(envelope: Envelope, speeds: NDArray[np.float64], contact_m_s: float)
         yield _below("contact", "m/s", float(speeds.max()), contact_m_s, part)
 
 
-def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
-    """Distances to walls, keep-out boxes and between links; posture: the one that was computed last."""
+def _places(envelope: Envelope, posture: Posture, joints_rad: NDArray[np.float64]) -> Iterator[Margin]:
+    """Distances to walls, keep-out boxes and between links; posture: the one that was computed last, at joints_rad."""
     space, arm, workspace = envelope.space, envelope.arm, envelope.limits.mode.workspace
     walls = space.wall_clearances(posture)
     faces, planes = walls[:, :6], walls[:, 6:]
@@ -143,11 +143,10 @@ def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
         yield Margin(
             f"workspace.planes: {plane.name}", "m", clearance_m, 0.0, clearance_m, arm.names[arm.part[point]]
         )
-    distances, names = space.gaps.distances(), space.gaps.names
+    names = space.gaps.names
     for box in workspace.keep_out:
         mine = [k for k, name in enumerate(names) if name.startswith(f"keep_out:{box.name} - ")]
-        least = min(mine, key=lambda k: distances[k])
-        clearance_m = float(distances[least])
+        least, clearance_m = space.gaps.nearest(np.array(mine), joints_rad)
         yield Margin(
             f"workspace.keep_out: {box.name}",
             "m",
@@ -158,6 +157,6 @@ def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
         )
     own = [k for k, name in enumerate(names) if not name.startswith("keep_out:")]
     if own:
-        least = min(own, key=lambda k: distances[k])
-        gap, needed = float(distances[least]), float(space.gaps.needed_m[least])
+        least, gap = space.gaps.nearest(np.array(own), joints_rad)
+        needed = float(space.gaps.needed_m[least])
         yield Margin("self_distance_min_m", "m", gap, needed, gap - needed, names[least])

@@ -88,6 +88,8 @@ class ArmModel:
         self._site_xpos, self._site_xmat = data.site_xpos, data.site_xmat
         self._forces = np.zeros(model.nv)
         self._inertia = np.zeros((model.nv, model.nv))
+        rows = self._dofs if isinstance(self._dofs, slice) else self._dofs[:, None]
+        self._square = rows, self._dofs  # of the joints, in a matrix of all degrees of freedom
         self._levers, self._levers_at = self.longest, np.zeros(self.dof)  # as measured last, and where
         self._boxes = [model.geom(f"keep_out:{name}").id for name in keep_out]
 
@@ -207,7 +209,7 @@ class ArmModel:
         """Joint inertia [n, n] kg m^2 at the posture computed last, rotors included."""
         mujoco.mj_makeM(self.model, self.data)
         mujoco.mj_fullM(self.model, self.data, self._inertia)
-        return self._inertia[self._dofs][:, self._dofs]
+        return self._inertia[self._square]
 
     def mobility_of_tcp(self) -> Vector:
         """[3, 3] 1/kg: J inv(M) J' of the TCP at the posture computed last, in the base frame."""

@@ -33,7 +33,7 @@ class Braking:
     sign: +1 where the motion to remove is positive.  In units mirrored by sign: speed and ramp are v and a at the
     beginning, peak the largest deceleration, t1/t2/t3 the times of jerk down, constant deceleration, jerk up.
     travel_rad: signed, of the continuous motion.  low_rad, high_rad: bounds on every position sample, the beginning
-    included.  slowest_rad_s, fastest_rad_s: lowest and highest velocity, rest included.
+    included.  slowest_rad_s, fastest_rad_s: lowest and highest velocity, rest included.  bounds: these four, [4, n].
     """
 
     position_rad: Vector
@@ -53,6 +53,7 @@ class Braking:
     high_rad: Vector
     slowest_rad_s: Vector
     fastest_rad_s: Vector
+    bounds: Vector
     duration_s: float
     period_s: float
 
@@ -96,10 +97,10 @@ def plan_braking(
         values += _plan_joint(*joint, half, eighth)
     # through bytes, which is the quickest way from numbers to an array
     table = np.frombuffer(pack(f"{len(values)}d", *values)).reshape(len(position_rad), -1)
-    rest, *others = table.T
+    columns = table.T
     return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2, rest, *others, duration_s=comparisons.largest(rest),
-        period_s=period_s,
+        position_rad, velocity_rad_s, acceleration_rad_s2, *columns, columns[-4:],
+        duration_s=comparisons.largest(columns[0]), period_s=period_s,
     )  # fmt: skip
 
 

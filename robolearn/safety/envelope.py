@@ -150,8 +150,7 @@ class Envelope:
     def _joints(self, sample: Sample) -> Record | None:
         """Joint positions and velocities until rest."""
         limits, braking = self.limits, sample.braking
-        bounds = (braking.low_rad, braking.high_rad)
-        if limits.curve.allows(*bounds, braking.slowest_rad_s, braking.fastest_rad_s):
+        if limits.curve.allows_quickly(braking.bounds):
             return None
         position, velocity = braking.trajectory
         position = np.vstack([braking.position_rad, position])
