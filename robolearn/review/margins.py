@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.robots import Robot
-from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
+from robolearn.safety.arm_model import Posture, point_speeds
 from robolearn.safety.braking import plan_braking
-from robolearn.safety.envelope import Envelope
-from robolearn.safety.mode_limits import compile_limits
+from robolearn.safety.envelope import Envelope, build_envelope
 from robolearn.safety.profile import NotChecked, SafetyProfile, Separation
 
 Columns = NDArray[np.void]
@@ -46,11 +45,7 @@ class Again:
     def _envelope(self, mode: str) -> Envelope:
         if mode not in self._envelopes:
             limits = self._profile.mode(mode)
-            boxes = {
-                box.name: (np.array(box.min_m), np.array(box.max_m)) for box in limits.workspace.keep_out
-            }
-            arm = ArmModel(self._robot, boxes, self._gripper)
-            self._envelopes[mode] = Envelope(compile_limits(limits, self._robot), arm, self._period_s)
+            self._envelopes[mode] = build_envelope(self._robot, limits, self._period_s, self._gripper)
         return self._envelopes[mode]
 
     def look(self, mode: str, three: Columns) -> list[Margin]:
