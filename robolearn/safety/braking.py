@@ -99,7 +99,7 @@ def plan_braking(
     table = np.frombuffer(pack(f"{len(values)}d", *values)).reshape(len(position_rad), -1)
     columns = table.T
     return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2, *columns, columns[-4:],
+        position_rad, velocity_rad_s, acceleration_rad_s2, *columns, bounds=columns[-4:],
         duration_s=comparisons.largest(columns[0]), period_s=period_s,
     )  # fmt: skip
 

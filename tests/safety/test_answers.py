@@ -75,7 +75,7 @@ def test_an_envelope_is_of_the_modes_limits_and_of_the_arm_among_its_boxes(monke
         SimpleNamespace(name="shelf", min_m=(6.0, 7.0, 8.0), max_m=(9.0, 10.0, 11.0)),
     ]
     mode = SimpleNamespace(workspace=SimpleNamespace(keep_out=boxes))
-    given = SimpleNamespace(name="robot")
+    given = type("Robot", (), {})()  # arms are kept by the robot that they are of
     limits, (arm, robot, corners, gripper), period_s = envelope.build_envelope(given, mode, DT, "parallel")
     assert limits == ("limits", mode, given)
     assert (arm, robot, gripper, period_s) == ("arm", given, "parallel", DT)
