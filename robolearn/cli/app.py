@@ -278,7 +278,7 @@ def serve(
     Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
     """
     from robolearn.deploy.deployment import deployment_for
-    from robolearn.deploy.serving import serve_motion, serve_until_stopped
+    from robolearn.deploy.serve_command import serve_motion, serve_until_stopped
 
     if (bundle is None) == (motion is None):
         raise ConfigError("Give either a bundle or --motion FILE.")
