@@ -130,7 +130,7 @@ def _times(axes: Axes, evaluation: Evaluation) -> None:
         axes.axvline(value, color=ORANGE, linestyle=style, label=f"{text} {value:.2f} s")
     axes.set_xlim(left=0.0)
     axes.set_ylim(top=1.25 * np.max(counts))  # room for the legend
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8, frameon=True, framealpha=1.0, edgecolor="none")
 
 
 def _readable(name: str) -> str:
