@@ -79,7 +79,8 @@ class BrowserScene:
 
     def close(self) -> None:
         """Stop serving the page."""
-        self._server.stop()
+        with redirect_stdout(StringIO()):  # it prints that it stopped
+            self._server.stop()
 
     def _pose(self) -> None:
         for geom in range(self.model.ngeom):  # sizes and places may be drawn anew for each episode
