@@ -141,6 +141,7 @@ def test_the_answers_to_a_start_and_a_reset():
     assert rig.start() == Answer(True, "Started by tester.")
     rig.cycle(None, around=rig.around(stop_requested=True))
     rig.idle(3)
+    rig.rest()
     assert rig.reset() == Answer(True, "Reset by tester: test goes on. A start is needed.")
     rig.cycle(None, around=rig.around(stop_requested=True))
     rig.cycle(None)
@@ -240,6 +241,7 @@ def test_an_arm_that_was_moved_a_little_is_held_where_it_was_sent():
     held = rig.position.copy()
     rig.push(held + 0.9 * rig.monitor.limits.mode.standstill_drift_max_rad.value)
     place = rig.position.copy()
+    rig.idle_at(place, 10)
     assert rig.reset() == Answer(True, "Reset by tester: test goes on. A start is needed.")
     for _ in range(20):  # drift counts from where it rests now
         rig.position = place
@@ -258,6 +260,7 @@ def test_an_arm_that_was_moved_further_than_a_held_joint_may_is_held_where_it_is
 
 def test_after_a_reset_another_stop_has_a_cause_of_its_own():
     rig = into(State.STOPPED)
+    rig.rest()
     assert rig.reset().accepted
     assert rig.start().accepted
     rig.move(0.2, 0.2)

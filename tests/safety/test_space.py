@@ -168,6 +168,7 @@ def test_the_arm_stops_in_front_of_a_wall_and_may_leave_it_again():
     assert np.abs(rig.velocity).max() < 0.02
     rig.monitor.check((), rig.measured(), rig.around(stop_requested=True), rig.now)
     rig.coast()
+    rig.rest()
     rig.reset()
     assert rig.start().accepted
     assert {decision.verdict for decision in rig.move(0.3, -0.3, joints=[0])} == {Verdict.PASS}
