@@ -1,6 +1,6 @@
 """Try arms of manufacturers' own files: check, hulls, the expert, `reach` with the defaults.
 
-    python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--serve] [--seconds 900] [--runs DIR]
+    python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--serve] [--pick] [--set KEY=VALUE ...]
 
 FOLDER holds the robot files (`robolearn robots draft` writes them) and `sources.json`: {name: where its model file is
 from}. Results go to docs/results/arms.json, one arm after the other, and from there into the reference. An arm that is
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,11 @@ def checked(path: Path, hulls: bool = True) -> dict[str, Any]:
     }
 
 
-def trained(path: Path, run: Path, seconds: float) -> dict[str, Any]:
-    """What `train FILE/reach` with the defaults says of an arm; without `success` where time ran out."""
-    command = [sys.executable, "-m", "robolearn", "train", f"{path}/reach", "--run", str(run)]
+def trained(
+    path: Path, run: Path, seconds: float, task: str = "reach", settings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `train FILE/TASK` says of an arm; without `success` where time ran out. settings: `key=value`."""
+    command = [sys.executable, "-m", "robolearn", "train", f"{path}/{task}", *settings, "--run", str(run)]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -135,7 +138,9 @@ def main() -> None:
             if left < _LEAST_S:
                 break
             before = results[name].get("reach", {})
-            results[name]["reach"] = before | trained(path, given.runs / name, left - _LEAST_S / 2)
+            results[name]["reach"] = before | trained(
+                path, given.runs / name, left - _LEAST_S / 2, settings=given.set
+            )
         bundles = sorted((given.runs / name).glob("*.robolearn"))
         if given.serve and bundles and not results[name].get("serve", {}).get("reached"):
             results[name]["serve"] = served(
@@ -157,6 +162,7 @@ def _arguments() -> argparse.Namespace:
         "--serve", action="store_true", help="serve what was trained; needs ROS 2 and idle processors"
     )
     parser.add_argument("--again", action="store_true", help="check again what is there")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the trainings")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--runs", type=Path, default=Path("runs/arms"))
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robolearn.errors import RobotError
 from robolearn.files.writing import replace_file
-from robolearn.robots.kinematics import forward, frames
+from robolearn.robots.kinematics import ChainStep, forward, frames
 from robolearn.robots.robot import Robot, robot_from_file
 
 Array = NDArray[np.float64]
@@ -27,10 +27,11 @@ _DRIFT = 0.1  # of the way to the middle, in each step
 
 
 class Worked(NamedTuple):
-    """What follows from a model file. home_rad [n]: None where no posture was found."""
+    """What follows from a model file. home_rad [n]: None where no posture was found. chain: from base to flange."""
 
     home_rad: list[float] | None
     moving_mass_kg: float
+    chain: tuple[ChainStep, ...]
 
 
 def work_out(document: dict[str, Any], folder: Path) -> Worked:
@@ -54,7 +55,7 @@ def work_out(document: dict[str, Any], folder: Path) -> Worked:
     found, model = home_posture(robot), robot.spec(gripper=None).compile()
     moving = np.asarray(model.body_weldid) != 0
     home = None if found is None else [round(float(q), 4) for q in found]
-    return Worked(home, round(float(model.body_mass[moving].sum()), 3))
+    return Worked(home, round(float(model.body_mass[moving].sum()), 3), robot.chain)
 
 
 def home_posture(robot: Robot) -> Array | None:
