@@ -21,9 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robolearn.errors import RobolearnError
+import numpy as np
+import yaml
+
+from robolearn.errors import RobolearnError, RobotError
 from robolearn.files.writing import replace_file
 from robolearn.robots import check_robot, load_robot
+from robolearn.robots.draft import robot_text, shortened
+from robolearn.robots.from_model_file import LIMITS
 from robolearn.robots.hulls_file import fit_hulls, write_hulls
 from robolearn.robots.watched import unwatched_links
 
@@ -34,9 +39,9 @@ _LEAST_S = 60.0  # a training is not begun with less
 
 def checked(path: Path, hulls: bool = True) -> dict[str, Any]:
     """What became of a robot file: joints, hulls, what `robots check` finds, whether the monitor can watch it."""
-    text = path.read_text(encoding="utf-8")
-    facts: dict[str, Any] = {"lines": len(re.sub(r"(?m)^hulls:\n(?:[ ].*\n)*", "", text).splitlines())}
+    facts: dict[str, Any] = {}
     try:
+        facts["lines"] = short_lines(path)
         if hulls and (fitted := fit_hulls(path)).hulls:
             write_hulls(path, fitted.hulls)
         robot = load_robot(path)
@@ -53,6 +58,30 @@ def checked(path: Path, hulls: bool = True) -> dict[str, Any]:
         "watched": not unwatched_links(model),
         "findings": check_robot(path),
     }
+
+
+def short_lines(path: Path) -> int:
+    """Lines of the shortest robot file, without hulls, that gives the arm of the one at path.
+
+    It is written, loaded and compared: model, home posture, limits and topics are the same.
+    """
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    hulls = document.pop("hulls", {})
+    text = robot_text(shortened(document, path.parent))
+    other = path.with_name(f".{path.stem}.short.yaml")
+    try:
+        other.write_text(text + robot_text({"hulls": hulls}) if hulls else text, encoding="utf-8")
+        long, short = load_robot(path), load_robot(other)
+    finally:
+        other.unlink(missing_ok=True)
+    same = long.spec().to_xml() == short.spec().to_xml() and (long.ros, list(long.home_rad), long.joint_names) == (
+        short.ros, list(short.home_rad), short.joint_names
+    )  # fmt: skip
+    for key in LIMITS:
+        same = same and np.array_equal(getattr(long.limits, key), getattr(short.limits, key))
+    if not same:
+        raise RobotError(f"The short file for {path.name} is another arm.")
+    return len(text.splitlines())
 
 
 def trained(

@@ -18,8 +18,7 @@ import yaml
 from robolearn.errors import RobotError
 from robolearn.robots.arm_in_file import name_all, named_body, path_to, tops_of
 from robolearn.robots.from_model_file import ROS, ROS2_CONTROL, driven_line, joints_on, stated_limits
-from robolearn.robots.home import work_out
-from robolearn.robots.kinematics import ChainStep
+from robolearn.robots.home import drafted_robot, work_out
 from robolearn.robots.model_file import is_mjcf, read_model
 from robolearn.robots.schema import ModelFile
 
@@ -123,26 +122,37 @@ def draft_robot(model: ModelFile, folder: Path, name: str, short: bool = False) 
     else:
         source = "robolearn's choice: half stretched out in front of the base, the tool pointing down"
         document["home_rad"] = {"value": worked.home_rad, "source": source, "trust": "model"}
-    document["ros"] = ROS if short else ROS2_CONTROL
-    return Draft(_text(_shortened(document, folder, worked.chain) if short else document), remarks)
+    document["ros"] = dict(ROS2_CONTROL)
+    return Draft(robot_text(shortened(document, folder) if short else document), remarks)
 
 
-def _shortened(document: dict[str, Any], folder: Path, chain: Sequence[ChainStep]) -> dict[str, Any]:
-    """Without what the model file states, and without the base where the file has it at the origin."""
-    open_limits = {key: fact for key, fact in document["limits"].items() if fact["value"] is None}
-    model = {key: value for key, value in document["model"].items() if key != "base_body"}
-    plain = work_out(document | {"model": model}, folder).chain
-    same = [step.type for step in plain] == [step.type for step in chain] and all(
-        np.allclose((*a.xyz, *a.rpy, *a.axis), (*b.xyz, *b.rpy, *b.axis), atol=1e-9)
-        for a, b in zip(plain, chain, strict=True)
-    )
+def shortened(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A robot file in folder without what its model file states: label, joints, those limits, and the base where it
+    is at the origin; topics that are those of ros2_control's examples by that name.
+    """
+    model = ModelFile(**document["model"])
+    stated, _ = stated_limits(model, folder, document["joint_names"])
     left_out = {"label", "joint_names", "moving_mass_kg", "limits"}
-    kept = {key: value for key, value in document.items() if key not in left_out}
-    return (
-        kept
-        | {"model": model if same else document["model"]}
-        | ({"limits": open_limits} if open_limits else {})
+    short = {key: value for key, value in document.items() if key not in left_out}
+    own = {
+        key: fact
+        for key, fact in document["limits"].items()
+        if key not in stated or fact["value"] is None or fact["value"] != stated[key]["value"]
+    }
+    if own:
+        short["limits"] = own
+    if document.get("ros") == ROS2_CONTROL:
+        short["ros"] = ROS
+    bare = {key: value for key, value in document["model"].items() if key != "base_body"}
+    as_it_is, plain = (
+        drafted_robot(document | {"model": block}, folder).chain for block in (document["model"], bare)
     )
+    if [step.type for step in as_it_is] == [step.type for step in plain] and all(
+        np.allclose((*a.xyz, *a.rpy, *a.axis), (*b.xyz, *b.rpy, *b.axis), atol=1e-9)
+        for a, b in zip(as_it_is, plain, strict=True)
+    ):
+        short["model"] = bare
+    return short
 
 
 _BLOCKS = ("model", "limits", "ros")
@@ -156,7 +166,7 @@ def _nearest_to_zero(joint: mujoco.MjsJoint) -> float:
     return float(np.clip(0.0, low, high)) if high > low else 0.0
 
 
-def _text(document: dict[str, Any]) -> str:
+def robot_text(document: dict[str, Any]) -> str:
     """One line for each fact, as in the packaged files."""
     lines = []
     for key, value in document.items():

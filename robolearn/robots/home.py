@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robolearn.errors import RobotError
 from robolearn.files.writing import replace_file
-from robolearn.robots.kinematics import ChainStep, forward, frames
+from robolearn.robots.kinematics import forward, frames
 from robolearn.robots.robot import Robot, robot_from_file
 
 Array = NDArray[np.float64]
@@ -27,18 +27,23 @@ _DRIFT = 0.1  # of the way to the middle, in each step
 
 
 class Worked(NamedTuple):
-    """What follows from a model file. home_rad [n]: None where no posture was found. chain: from base to flange."""
+    """What follows from a model file. home_rad [n]: None where no posture was found."""
 
     home_rad: list[float] | None
     moving_mass_kg: float
-    chain: tuple[ChainStep, ...]
 
 
 def work_out(document: dict[str, Any], folder: Path) -> Worked:
-    """Home posture and moving mass for the robot file that document is, to lie in folder.
+    """Home posture and moving mass for the robot file that document is, to lie in folder."""
+    robot = drafted_robot(document, folder)
+    found, model = home_posture(robot), robot.spec(gripper=None).compile()
+    moving = np.asarray(model.body_weldid) != 0
+    home = None if found is None else [round(float(q), 4) for q in found]
+    return Worked(home, round(float(model.body_mass[moving].sum()), 3))
 
-    Limits that are still null do not matter for it.
-    """
+
+def drafted_robot(document: dict[str, Any], folder: Path) -> Robot:
+    """The robot of the robot file that document is, to lie in folder; limits that are still null do not matter."""
     path = folder / f".{document['name']}.draft.yaml"
     ones = [1.0] * len(document["joint_names"])
     limits = {
@@ -47,15 +52,11 @@ def work_out(document: dict[str, Any], folder: Path) -> Worked:
     }
     replace_file(path, yaml.safe_dump(document | {"limits": limits}).encode())
     try:
-        robot = robot_from_file(path)
+        return robot_from_file(path)
     except RobotError as error:
         raise RobotError(str(error).replace(str(path), "The draft")) from None
     finally:
         path.unlink(missing_ok=True)
-    found, model = home_posture(robot), robot.spec(gripper=None).compile()
-    moving = np.asarray(model.body_weldid) != 0
-    home = None if found is None else [round(float(q), 4) for q in found]
-    return Worked(home, round(float(model.body_mass[moving].sum()), 3), robot.chain)
 
 
 def home_posture(robot: Robot) -> Array | None:
