@@ -175,6 +175,14 @@ def main() -> None:
             results[name]["serve"] = served(
                 path.resolve(), bundles[0].resolve(), given.runs / name / "served"
             )
+        if given.pick and "watched" in results[name] and "success" not in results[name].get("pick_cube", {}):
+            left = end - time.monotonic()
+            if left < _LEAST_S:
+                break
+            found = trained(path, given.runs / f"{name}_pick", left - _LEAST_S / 2, "pick_cube", given.set)
+            if found["exit"] == 2:
+                found = {"refused": found["said"]}
+            results[name]["pick_cube"] = results[name].get("pick_cube", {}) | found
         replace_file(given.results, json.dumps(dict(sorted(results.items())), indent=1) + "\n")
         print(name, {k: v for k, v in results[name].items() if k != "findings"}, flush=True)
 
@@ -190,6 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--serve", action="store_true", help="serve what was trained; needs ROS 2 and idle processors"
     )
+    parser.add_argument("--pick", action="store_true", help="train pick_cube as well")
     parser.add_argument("--again", action="store_true", help="check again what is there")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the trainings")
     parser.add_argument("--seconds", type=float, default=1e9)
