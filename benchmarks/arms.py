@@ -152,39 +152,46 @@ def main() -> None:
     end = time.monotonic() + given.seconds
     known = given.folder / "sources.json"
     sources = json.loads(known.read_text()) if known.is_file() else {}
-    results = json.loads(given.results.read_text()) if given.results.is_file() else {}
     for name in given.only or sorted(path.stem for path in given.folder.glob("*.yaml")):
-        path = given.folder / f"{name}.yaml"
-        if given.again or "watched" not in results.get(name, {}):
-            kept = {k: v for k, v in results.get(name, {}).items() if k in ("reach", "serve")}
-            results[name] = {"source": sources.get(name, "")} | checked(path, not given.no_hulls) | kept
-        left = end - time.monotonic()
-        if (
-            "watched" in results[name]
-            and not given.no_train
-            and "success" not in results[name].get("reach", {})
-        ):
-            if left < _LEAST_S:
-                break
-            before = results[name].get("reach", {})
-            results[name]["reach"] = before | trained(
-                path, given.runs / name, left - _LEAST_S / 2, settings=given.set
-            )
-        bundles = sorted((given.runs / name).glob("*.robolearn"))
-        if given.serve and bundles and not results[name].get("serve", {}).get("reached"):
-            results[name]["serve"] = served(
-                path.resolve(), bundles[0].resolve(), given.runs / name / "served"
-            )
-        if given.pick and "watched" in results[name] and "success" not in results[name].get("pick_cube", {}):
-            left = end - time.monotonic()
-            if left < _LEAST_S:
-                break
-            found = trained(path, given.runs / f"{name}_pick", left - _LEAST_S / 2, "pick_cube", given.set)
-            if found["exit"] == 2:
-                found = {"refused": found["said"]}
-            results[name]["pick_cube"] = results[name].get("pick_cube", {}) | found
+        if end - time.monotonic() < _LEAST_S:
+            break
+        before = _read(given.results).get(name, {})
+        arm = tried(name, given, before, end) | {"source": sources.get(name, before.get("source", ""))}
+        # read again: another trial may have written its own arms meanwhile
+        results = _read(given.results) | {name: arm}
         replace_file(given.results, json.dumps(dict(sorted(results.items())), indent=1) + "\n")
-        print(name, {k: v for k, v in results[name].items() if k != "findings"}, flush=True)
+        print(name, {k: v for k, v in arm.items() if k != "findings"}, flush=True)
+
+
+def tried(name: str, given: argparse.Namespace, before: dict[str, Any], end: float) -> dict[str, Any]:
+    """What is known of an arm after the parts that are asked for and not done yet."""
+    path = given.folder / f"{name}.yaml"
+    arm = dict(before)
+    if given.again or "watched" not in arm:
+        kept = {key: value for key, value in arm.items() if key in ("reach", "serve", "pick_cube")}
+        arm = checked(path, not given.no_hulls) | kept
+    if "watched" not in arm:
+        return arm
+
+    def training(task: str, run: Path) -> dict[str, Any]:
+        left = end - time.monotonic()
+        if "success" in arm.get(task, {}) or left < _LEAST_S:
+            return arm.get(task, {})
+        found = trained(path, run, left - _LEAST_S / 2, task, given.set)
+        return {"refused": found["said"]} if found["exit"] == 2 else arm.get(task, {}) | found
+
+    if not given.no_train and (reach := training("reach", given.runs / name)):
+        arm["reach"] = reach
+    bundles = sorted((given.runs / name).glob("*.robolearn"))
+    if given.serve and bundles and not arm.get("serve", {}).get("reached"):
+        arm["serve"] = served(path.resolve(), bundles[0].resolve(), given.runs / name / "served")
+    if given.pick and (pick := training("pick_cube", given.runs / f"{name}_pick")):
+        arm["pick_cube"] = pick
+    return arm
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _arguments() -> argparse.Namespace:
