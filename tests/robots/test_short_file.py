@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from published import HAND, LIMIT, mjcf, urdf
+from published import HAND, INERTIAL, LIMIT, mjcf, urdf
 from typer.testing import CliRunner
 
 from robolearn.cli.app import app
+from robolearn.env.vec_env import make
 from robolearn.errors import RobotError
+from robolearn.learn.evaluate import evaluate_expert
 from robolearn.robots import check_robot, load_robot
 from robolearn.robots.from_model_file import ROS2_CONTROL
 
@@ -119,3 +121,20 @@ def test_a_wrong_short_file_is_refused_in_words(change, message, tmp_path):
     with pytest.raises(RobotError, match=message):
         load_robot(path)
     assert message in " ".join(check_robot(path))
+
+
+def test_the_arm_of_a_short_file_is_checked_and_reaches_the_goals_of_its_task(tmp_path):
+    """Its expert goes to goals in simulation with drives, limits and task that all follow from the model file."""
+    plain = f'<link name="shoulder">{INERTIAL}</link>'
+    solid = plain.replace(
+        "</link>", f"{SOLID.replace('0.3 0.08', '0.06 0.06').replace('0.15 0 0', '0 0 0')}</link>"
+    )
+    (tmp_path / "arm.urdf").write_text(urdf(upper=SOLID, fore=SOLID).replace(plain, solid))
+    path = tmp_path / "arm.yaml"
+    said = CliRunner().invoke(
+        app, ["robots", "draft", str(tmp_path / "arm.urdf"), "--flange", "tool0", "--short", "-o", str(path)]
+    )
+    assert said.exit_code == 0, said.output
+    assert not [finding for finding in check_robot(path) if "cannot" in finding or "refuses" in finding]
+    env = make(f"{path}/reach", 32, "native")
+    assert evaluate_expert(env, 32, seed=0).success.rate >= 0.9
