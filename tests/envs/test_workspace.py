@@ -76,18 +76,21 @@ def test_the_camera_stands_as_far_off_as_the_arm_is_large(tmp_path):
     for scale in (0.4, 1.0, 2.0):
         robot = own(tmp_path, scale=scale)
         model = Reach(robot, ReachConfig()).scene().compile()
-        data = mujoco.MjData(model)
-        data.qpos[: robot.dof] = 0.0  # upright
-        mujoco.mj_forward(model, data)
-        camera = model.camera("overview").id
-        seen = (
-            data.cam_xmat[camera].reshape(3, 3).T
-            @ (np.stack([data.body("base").xpos, data.site("tcp").xpos]) - data.cam_xpos[camera]).T
-        )
-        high = seen[1] / -seen[2] / (2.0 * np.tan(np.radians(model.cam_fovy[camera]) / 2.0))
-        assert 0.4 < high[1] - high[0] < 1.0  # of the picture's height
-        assert (np.abs(high) < 0.5).all()
+        upright, home = (heights(model, q) for q in (np.zeros(robot.dof), robot.home_rad))
+        assert 0.5 < np.ptp(upright) < 1.05
+        assert (np.abs(home) < 0.5).all()
     assert view_scale(load_robot("ur5e")) == 1.0
+
+
+def heights(model, q):
+    """How far above the middle of the overview base and TCP are, in heights of the picture."""
+    data = mujoco.MjData(model)
+    data.qpos[: len(q)] = q
+    mujoco.mj_forward(model, data)
+    camera = model.camera("overview").id
+    points = np.stack([data.body("base").xpos, data.site("tcp").xpos]) - data.cam_xpos[camera]
+    seen = data.cam_xmat[camera].reshape(3, 3).T @ points.T
+    return seen[1] / -seen[2] / (2.0 * np.tan(np.radians(model.cam_fovy[camera]) / 2.0))
 
 
 def test_points_within_reach(tmp_path):
