@@ -143,7 +143,7 @@ def served(path: Path, bundle: Path, folder: Path, goals: int = 5) -> dict[str, 
     except RobolearnError as error:
         return {"goals": goals, "reached": 0, "said": str(error)[-400:]}
     reached = [goal for goal in result["goals"] if goal["reached"]]
-    return {"goals": len(result["goals"]), "reached": len(reached), "rate_hz": deployment.rate_hz}
+    return {"goals": goals, "reached": len(reached), "rate_hz": deployment.rate_hz}
 
 
 def main() -> None:
@@ -183,7 +183,8 @@ def tried(name: str, given: argparse.Namespace, before: dict[str, Any], end: flo
     if not given.no_train and (reach := training("reach", given.runs / name)):
         arm["reach"] = reach
     bundles = sorted((given.runs / name).glob("*.robolearn"))
-    if given.serve and bundles and not arm.get("serve", {}).get("reached"):
+    before = arm.get("serve", {})
+    if given.serve and bundles and ("goals" not in before or before["reached"] < before["goals"]):
         arm["serve"] = served(path.resolve(), bundles[0].resolve(), given.runs / name / "served")
     if given.pick and (pick := training("pick_cube", given.runs / f"{name}_pick")):
         arm["pick_cube"] = pick
