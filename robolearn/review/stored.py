@@ -56,7 +56,10 @@ def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None 
     except LogError:
         raise
     except (RobolearnError, ValueError) as error:
-        raise LogError(f"The robot or the profile stored in {directory} cannot be loaded: {error}") from error
+        way = "" if own_robot is not None else f" {_OWN}"
+        raise LogError(
+            f"The robot or the profile stored in {directory} cannot be loaded: {error}{way}"
+        ) from error
     if own_robot is not None and robot.digest != start["robot"]["digest"]:
         raise LogError(
             f"{own_robot} gives a robot with digest {robot.digest[:12]}, recorded was "
@@ -107,7 +110,7 @@ def _own_model(directory: Path) -> None:
             )
 
 
-_OWN = "Give your own copy of the robot file with --robot."
+_OWN = "Give your own copy of the robot file, or of its calibration, with --robot."
 _MODEL_MAX, _ELEMENTS_MAX = 4 * MIB, 20_000
 _UNBOUNDED = {"include", "hfield", "mesh", "texture", "skin", "flex", "flexcomp", "composite", "replicate", "plugin",
               "extension", "deformable", "attach", "model"}  # fmt: skip

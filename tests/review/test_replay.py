@@ -11,6 +11,7 @@ import pytest
 import yaml
 from log_sessions import QUICK, Session, story
 
+from robolearn import robots
 from robolearn.config import config_path
 from robolearn.errors import LogError
 from robolearn.recorder.cycle_codec import Layout
@@ -55,6 +56,20 @@ def test_an_arm_with_another_gripper_is_recorded_and_replayed_as_that(tmp_path, 
     assert (recorded.robot.name, recorded.robot.digest, recorded.note) == (name, session.robot.digest, "")
     assert verify(tmp_path / "log").intact
     assert replay(tmp_path / "log").agrees
+
+
+def test_a_robot_that_draws_on_a_file_outside_the_log_is_reviewed_with_the_reviewers_own_copy(tmp_path):
+    own = tmp_path / "cell"
+    own.mkdir()
+    folder = Path(robots.__file__).parent
+    shutil.copy(folder / "grippers" / "franka_hand.yaml", own / "hand.yaml")
+    (own / "fr3.yaml").write_text((folder / "fr3.yaml").read_text() + "\ngripper: hand.yaml\n")
+    session = Session(tmp_path / "log", tmp_path / "log.pem", name=str(own / "fr3.yaml"))
+    session.cycle()
+    session.log.close()
+    with pytest.raises(LogError, match=r"hand\.yaml.*Give your own copy of the robot file.*--robot"):
+        _ = RecordedLog(tmp_path / "log").made_with
+    assert RecordedLog(tmp_path / "log", own / "fr3.yaml").made_with.note == ""
 
 
 def test_odd_commands_are_replayed_as_well(tmp_path):
