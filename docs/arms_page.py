@@ -17,7 +17,12 @@ success of the exported policy over fresh episodes; 250,000 steps are the defaul
 table has fewer. *Goals served*: `robolearn serve --sim` in a cell of `robolearn init-cell`, over ROS 2. *pick_cube*:
 with robolearn's own gripper. Nothing here was tried on a real arm, and no SCARA was tried.
 `python -m benchmarks.arms` continues the table."""
-_QUESTIONS = ("limits.torque_nm of", "limits.torque_nm is", "The model file states")
+_QUESTIONS = (
+    "limits.torque_nm of",
+    "limits.torque_nm is",
+    "The model file states",
+    "The z axis of the flange",
+)
 _HEAD = (
     "arm",
     "model file",
