@@ -72,7 +72,7 @@ def model_of(
 def draft_robot(model: ModelFile, folder: Path, name: str, short: bool = False) -> Draft:
     """A robot file for a model file, to lie in folder. model: at least the file and the flange's body.
 
-    short: leave out what a robot file takes from its model file anyway (`from_model_file`), and the moving mass.
+    short: leave out what a robot file takes from its model file anyway (`from_model_file`).
 
     Joints on the way to the flange that slide are held at 0, or at the nearest end of their range; bodies with other
     joints are cut, with all that hangs on them, unless `model` says otherwise. Raises RobotError where no arm is left.
@@ -132,7 +132,7 @@ def shortened(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     model = ModelFile(**document["model"])
     stated, _ = stated_limits(model, folder, document["joint_names"])
-    left_out = {"label", "joint_names", "moving_mass_kg", "limits"}
+    left_out = {"label", "joint_names", "limits"}
     short = {key: value for key, value in document.items() if key not in left_out}
     own = {
         key: fact

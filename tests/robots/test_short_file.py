@@ -53,6 +53,7 @@ def test_a_short_draft_is_the_arm_of_a_long_one(tmp_path):
     assert brief.limits.torque_nm.tolist() == long.limits.torque_nm.tolist()
     assert brief.limits.velocity_rad_s.tolist() == long.limits.velocity_rad_s.tolist()
     assert brief.home_rad.tolist() == long.home_rad.tolist()
+    assert brief.moving_mass_kg == long.moving_mass_kg  # the profile of a cell needs it
     assert brief.ros == long.ros
     assert brief.ros is not None
     assert brief.ros.state_topic == ROS2_CONTROL["state_topic"]
