@@ -69,12 +69,17 @@ class RestReadings:
         text = f"only {count} of {least:g} readings in a row show the arm at rest in one place"
         return comparisons.under(
             "standstill", count, least, "1", limits.source("rest_readings_min"), text
-        ) or self._motion(limits, reading)
+        ) or self.motion(limits, reading)
 
-    def _motion(self, limits: Limits, reading: Reading | None) -> Record | None:
-        """The speed that the readings of a full row show together, where it is no standstill."""
+    def motion(self, limits: Limits, reading: Reading | None = None) -> Record | None:
+        """The speed that the readings of the row show together, as many as there are, where it is no standstill.
+
+        reading: one more, where it is newer. There must be one at least.
+        """
         stamp_s, position, velocity = self._stamp_s, self._position_rad, self._velocity_rad_s
-        if reading is not None and reading.stamp_s > stamp_s[-1]:
+        if reading is not None and not len(stamp_s):
+            stamp_s, position, velocity = np.array([reading.stamp_s]), *(one[None] for one in reading[:2])
+        elif reading is not None and reading.stamp_s > stamp_s[-1]:
             stamp_s = np.append(stamp_s, reading.stamp_s)
             position, velocity = np.vstack([position, reading[0]]), np.vstack([velocity, reading[1]])
         half_s = 0.5 * (stamp_s[-1] - stamp_s[0])
