@@ -69,9 +69,9 @@ class RestReadings:
         text = f"only {count} of {least:g} readings in a row show the arm at rest in one place"
         return comparisons.under(
             "standstill", count, least, "1", limits.source("rest_readings_min"), text
-        ) or self._motion(limits, reading)
+        ) or self.motion(limits, reading)
 
-    def _motion(self, limits: Limits, reading: Reading | None) -> Record | None:
+    def motion(self, limits: Limits, reading: Reading | None = None) -> Record | None:
         """The speed that the readings of the row show together, as many as there are, where it is no standstill.
 
         reading: one more, where it is newer. There must be one at least.
@@ -102,11 +102,8 @@ class RestReadings:
         return None
 
     def still(self, reading: Reading, limits: Limits) -> bool:
-        """Whether a reading, together with the row where it is newer, shows rest; the row need not be full.
-
-        For the report of a stop. A reset and a start ask for a full row (`unclear`).
-        """
-        return not plainly_moving(reading, limits) and self._motion(limits, reading) is None
+        """Whether a reading, together with the row where it is newer, shows rest."""
+        return not plainly_moving(reading, limits) and self.motion(limits, reading) is None
 
     def elsewhere(self, reading: Reading, limits: Limits) -> Record | None:
         """A reading shows the arm where they do."""
