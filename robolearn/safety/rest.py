@@ -72,9 +72,14 @@ class RestReadings:
         ) or self._motion(limits, reading)
 
     def _motion(self, limits: Limits, reading: Reading | None) -> Record | None:
-        """The speed that the readings of a full row show together, where it is no standstill."""
+        """The speed that the readings of the row show together, as many as there are, where it is no standstill.
+
+        reading: one more, where it is newer. There must be one at least.
+        """
         stamp_s, position, velocity = self._stamp_s, self._position_rad, self._velocity_rad_s
-        if reading is not None and reading.stamp_s > stamp_s[-1]:
+        if reading is not None and not len(stamp_s):
+            stamp_s, position, velocity = np.array([reading.stamp_s]), *(one[None] for one in reading[:2])
+        elif reading is not None and reading.stamp_s > stamp_s[-1]:
             stamp_s = np.append(stamp_s, reading.stamp_s)
             position, velocity = np.vstack([position, reading[0]]), np.vstack([velocity, reading[1]])
         half_s = 0.5 * (stamp_s[-1] - stamp_s[0])
@@ -97,8 +102,11 @@ class RestReadings:
         return None
 
     def still(self, reading: Reading, limits: Limits) -> bool:
-        """Whether a reading, together with the row where it is newer, shows rest."""
-        return not plainly_moving(reading, limits) and self.motion(limits, reading) is None
+        """Whether a reading, together with the row where it is newer, shows rest; the row need not be full.
+
+        For the report of a stop. A reset and a start ask for a full row (`unclear`).
+        """
+        return not plainly_moving(reading, limits) and self._motion(limits, reading) is None
 
     def elsewhere(self, reading: Reading, limits: Limits) -> Record | None:
         """A reading shows the arm where they do."""
