@@ -1,6 +1,6 @@
 """Try arms of manufacturers' own files: check, hulls, the expert, `reach` with the defaults.
 
-    python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--serve] [--seconds 900] [--runs DIR]
+    python -m benchmarks.arms FOLDER [--only NAME ...] [--no-train] [--serve] [--pick] [--set KEY=VALUE ...]
 
 FOLDER holds the robot files (`robolearn robots draft` writes them) and `sources.json`: {name: where its model file is
 from}. Results go to docs/results/arms.json, one arm after the other, and from there into the reference. An arm that is
@@ -17,12 +17,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robolearn.errors import RobolearnError
+import numpy as np
+import yaml
+
+from robolearn.errors import RobolearnError, RobotError
 from robolearn.files.writing import replace_file
 from robolearn.robots import check_robot, load_robot
+from robolearn.robots.draft import robot_text, shortened
+from robolearn.robots.from_model_file import LIMITS
 from robolearn.robots.hulls_file import fit_hulls, write_hulls
 from robolearn.robots.watched import unwatched_links
 
@@ -33,9 +39,9 @@ _LEAST_S = 60.0  # a training is not begun with less
 
 def checked(path: Path, hulls: bool = True) -> dict[str, Any]:
     """What became of a robot file: joints, hulls, what `robots check` finds, whether the monitor can watch it."""
-    text = path.read_text(encoding="utf-8")
-    facts: dict[str, Any] = {"lines": len(re.sub(r"(?m)^hulls:\n(?:[ ].*\n)*", "", text).splitlines())}
+    facts: dict[str, Any] = {}
     try:
+        facts["lines"] = short_lines(path)
         if hulls and (fitted := fit_hulls(path)).hulls:
             write_hulls(path, fitted.hulls)
         robot = load_robot(path)
@@ -54,9 +60,35 @@ def checked(path: Path, hulls: bool = True) -> dict[str, Any]:
     }
 
 
-def trained(path: Path, run: Path, seconds: float) -> dict[str, Any]:
-    """What `train FILE/reach` with the defaults says of an arm; without `success` where time ran out."""
-    command = [sys.executable, "-m", "robolearn", "train", f"{path}/reach", "--run", str(run)]
+def short_lines(path: Path) -> int:
+    """Lines of the shortest robot file, without hulls, that gives the arm of the one at path.
+
+    It is written, loaded and compared: model, home posture, limits and topics are the same.
+    """
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    hulls = document.pop("hulls", {})
+    text = robot_text(shortened(document, path.parent))
+    other = path.with_name(f".{path.stem}.short.yaml")
+    try:
+        other.write_text(text + robot_text({"hulls": hulls}) if hulls else text, encoding="utf-8")
+        long, short = load_robot(path), load_robot(other)
+    finally:
+        other.unlink(missing_ok=True)
+    same = long.spec().to_xml() == short.spec().to_xml() and (long.ros, list(long.home_rad), long.joint_names) == (
+        short.ros, list(short.home_rad), short.joint_names
+    )  # fmt: skip
+    for key in LIMITS:
+        same = same and np.array_equal(getattr(long.limits, key), getattr(short.limits, key))
+    if not same:
+        raise RobotError(f"The short file for {path.name} is another arm.")
+    return len(text.splitlines())
+
+
+def trained(
+    path: Path, run: Path, seconds: float, task: str = "reach", settings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `train FILE/TASK` says of an arm; without `success` where time ran out. settings: `key=value`."""
+    command = [sys.executable, "-m", "robolearn", "train", f"{path}/{task}", *settings, "--run", str(run)]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -111,7 +143,7 @@ def served(path: Path, bundle: Path, folder: Path, goals: int = 5) -> dict[str, 
     except RobolearnError as error:
         return {"goals": goals, "reached": 0, "said": str(error)[-400:]}
     reached = [goal for goal in result["goals"] if goal["reached"]]
-    return {"goals": len(result["goals"]), "reached": len(reached), "rate_hz": deployment.rate_hz}
+    return {"goals": goals, "reached": len(reached), "rate_hz": deployment.rate_hz}
 
 
 def main() -> None:
@@ -120,29 +152,47 @@ def main() -> None:
     end = time.monotonic() + given.seconds
     known = given.folder / "sources.json"
     sources = json.loads(known.read_text()) if known.is_file() else {}
-    results = json.loads(given.results.read_text()) if given.results.is_file() else {}
     for name in given.only or sorted(path.stem for path in given.folder.glob("*.yaml")):
-        path = given.folder / f"{name}.yaml"
-        if given.again or "watched" not in results.get(name, {}):
-            kept = {k: v for k, v in results.get(name, {}).items() if k in ("reach", "serve")}
-            results[name] = {"source": sources.get(name, "")} | checked(path, not given.no_hulls) | kept
-        left = end - time.monotonic()
-        if (
-            "watched" in results[name]
-            and not given.no_train
-            and "success" not in results[name].get("reach", {})
-        ):
-            if left < _LEAST_S:
-                break
-            before = results[name].get("reach", {})
-            results[name]["reach"] = before | trained(path, given.runs / name, left - _LEAST_S / 2)
-        bundles = sorted((given.runs / name).glob("*.robolearn"))
-        if given.serve and bundles and not results[name].get("serve", {}).get("reached"):
-            results[name]["serve"] = served(
-                path.resolve(), bundles[0].resolve(), given.runs / name / "served"
-            )
+        if end - time.monotonic() < _LEAST_S:
+            break
+        before = _read(given.results).get(name, {})
+        arm = tried(name, given, before, end) | {"source": sources.get(name, before.get("source", ""))}
+        # read again: another trial may have written its own arms meanwhile
+        results = _read(given.results) | {name: arm}
         replace_file(given.results, json.dumps(dict(sorted(results.items())), indent=1) + "\n")
-        print(name, {k: v for k, v in results[name].items() if k != "findings"}, flush=True)
+        print(name, {k: v for k, v in arm.items() if k != "findings"}, flush=True)
+
+
+def tried(name: str, given: argparse.Namespace, before: dict[str, Any], end: float) -> dict[str, Any]:
+    """What is known of an arm after the parts that are asked for and not done yet."""
+    path = given.folder / f"{name}.yaml"
+    arm = dict(before)
+    if given.again or "watched" not in arm:
+        kept = {key: value for key, value in arm.items() if key in ("reach", "serve", "pick_cube")}
+        arm = checked(path, not given.no_hulls) | kept
+    if "watched" not in arm:
+        return arm
+
+    def training(task: str, run: Path) -> dict[str, Any]:
+        left = end - time.monotonic()
+        if "success" in arm.get(task, {}) or left < _LEAST_S:
+            return arm.get(task, {})
+        found = trained(path, run, left - _LEAST_S / 2, task, given.set)
+        return {"refused": found["said"]} if found["exit"] == 2 else arm.get(task, {}) | found
+
+    if not given.no_train and (reach := training("reach", given.runs / name)):
+        arm["reach"] = reach
+    bundles = sorted((given.runs / name).glob("*.robolearn"))
+    before = arm.get("serve", {})
+    if given.serve and bundles and ("goals" not in before or before["reached"] < before["goals"]):
+        arm["serve"] = served(path.resolve(), bundles[0].resolve(), given.runs / name / "served")
+    if given.pick and (pick := training("pick_cube", given.runs / f"{name}_pick")):
+        arm["pick_cube"] = pick
+    return arm
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _arguments() -> argparse.Namespace:
@@ -156,7 +206,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--serve", action="store_true", help="serve what was trained; needs ROS 2 and idle processors"
     )
+    parser.add_argument("--pick", action="store_true", help="train pick_cube as well")
     parser.add_argument("--again", action="store_true", help="check again what is there")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the trainings")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--runs", type=Path, default=Path("runs/arms"))
     parser.add_argument("--results", type=Path, default=RESULTS)

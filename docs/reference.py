@@ -7,27 +7,17 @@ The documentation's build runs it (`docs/hooks.py`). What the table of events sa
 from __future__ import annotations
 
 import ast
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from arms_page import arms_page
 from gpu_page import gpu_page
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parent.parent
-ARMS = ROOT / "docs" / "results" / "arms.json"
-_HOW_TRIED = """\
-Model files as published; none is part of robolearn. For each, `robolearn robots draft` wrote the
-robot file, and figures that the model file does not state were added by hand. All files below load and compile. Where a
-column has figures, `robolearn robots hulls` fitted hulls, `robolearn train FILE/reach` trained with the defaults and
-one seed on one core (success of the exported policy over fresh episodes), and `robolearn serve --sim` in a cell of
-`robolearn init-cell` went to goals over ROS 2. Nothing here was tried on a real arm, and no SCARA was tried.
-`python -m benchmarks.arms` continues the table; trainings with a rate were run by
-`robolearn train` with the same settings, one seed each."""
-_QUESTIONS = ("limits.torque_nm of", "limits.torque_nm is", "The model file states")
 NODES = ROOT / "ros2_ws" / "src" / "robolearn_ros" / "robolearn_ros"
 
 EVENTS = {
@@ -72,7 +62,7 @@ def main(folder: Path) -> None:
     pages = {
         "tasks": tasks_page,
         "robots": robots_page,
-        "arms_tried": arms_tried_page,
+        "arms_tried": arms_page,
         "nodes": nodes_page,
         "config": config_page,
         "rules": rules_page,
@@ -172,40 +162,6 @@ def robots_page() -> str:
             table(("limit", "source", "trust"), sources),
             *(f"- {line}" for line in (*ros.beware, *ros.recovery)),
         ]
-    return "\n\n".join(parts) + "\n"
-
-
-def arms_tried_page() -> str:
-    """What became of manufacturers' own model files, from docs/results/arms.json (`benchmarks/arms.py`)."""
-    results: dict[str, dict[str, Any]] = json.loads(ARMS.read_text(encoding="utf-8"))
-    rows, refused, asked = [], [], []
-    for name, arm in results.items():
-        if "refused" in arm:
-            refused.append(f"- `{name}` ({arm['source']}): {arm['refused']}")
-            continue
-        reach = arm.get("reach", {})
-        rate = "not tried"
-        if "success" in reach:
-            rate = f"{reach['success']:.1%} after {reach['steps']:,} steps"
-        elif "at_the_end_of_training" in reach:
-            rate = f"{reach['at_the_end_of_training']:.1%} in training; policy not evaluated"
-        expert = f"{reach['expert']:.0%}" if "expert" in reach else "not tried"
-        hulls = f"{arm['hulls']} links, {arm['shapes']} shapes" if arm["hulls"] else "none"
-        hulls = hulls if arm["watched"] else "not fitted yet"
-        serve = arm.get("serve", {})
-        goals = f"{serve['reached']} of {serve['goals']}" if "goals" in serve else "not tried"
-        rows.append((arm["label"], arm["source"], arm["joints"], hulls, expert, rate, goals))
-        questions = [line for line in arm["findings"] if line.startswith(_QUESTIONS)]
-        asked += [f"- {arm['label']}: {line}" for line in questions]
-    parts = [
-        "# Arms tried",
-        _HOW_TRIED,
-        table(("arm", "model file", "joints", "hulls", "expert", "`reach`, success", "goals served"), rows),
-    ]
-    if refused:
-        parts += ["## Refused", "\n".join(refused)]
-    if asked:
-        parts += ["## What `robots check` questions in them", "\n".join(asked)]
     return "\n\n".join(parts) + "\n"
 
 

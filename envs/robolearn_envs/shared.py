@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import mujoco
+import numpy as np
 
 from robolearn.policy.slots import Slot
-from robolearn.robots import Robot
+from robolearn.robots import Robot, robot_names
 from robolearn.sim.randomize import Randomization
+from robolearn_envs.workspace import reach_m, shoulder_height_m
+
+_SEEN_M = 1.3  # how high a packaged arm reaches with its gripper, which the camera sees well
 
 
 def arm_slots(robot: Robot) -> tuple[Slot, ...]:
@@ -48,6 +52,13 @@ def randomization(
     )
 
 
+def view_scale(robot: Robot) -> float:
+    """How much farther off than from a packaged arm the camera stands: as an arm of one's own is larger or smaller."""
+    if robot.arm in robot_names():
+        return 1.0
+    return float((shoulder_height_m(robot) + reach_m(robot) + robot.gripper.tcp.xyz[2]) / _SEEN_M)
+
+
 def workcell(robot: Robot, gripper: str | None = "parallel", *, table_height_m: float = 0.0) -> mujoco.MjSpec:
     """The robot standing on a lit floor, or with a table height above it, where the floor is only seen."""
     spec = robot.spec(gripper)
@@ -80,6 +91,9 @@ def workcell(robot: Robot, gripper: str | None = "parallel", *, table_height_m: 
         specular=[0.0, 0.0, 0.0], castshadow=False,
     )  # fmt: skip
     spec.worldbody.add_camera(
-        name="overview", pos=[1.45, -1.2, 0.95], xyaxes=[0.670, 0.742, -0.000, -0.232, 0.210, 0.950], fovy=40
+        name="overview",
+        pos=view_scale(robot) * np.array([1.45, -1.2, 0.95]),
+        xyaxes=[0.670, 0.742, -0.000, -0.232, 0.210, 0.950],
+        fovy=40,
     )
     return spec

@@ -23,7 +23,7 @@ from robolearn.robots import Robot, robot_names
 from robolearn.robots.kinematics import forward, frames
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.rotations import quat_of, rotation_of
-from robolearn_envs.shared import arm_sensors, arm_slots, randomization, workcell
+from robolearn_envs.shared import arm_sensors, arm_slots, randomization, view_scale, workcell
 
 Vector3 = tuple[float, float, float]
 
@@ -253,7 +253,9 @@ def tabletop(robot: Robot) -> mujoco.MjSpec:
     for i, (sx, sy) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1))):
         place = (x + sx * (half_x - 0.06), y + sy * (half_y - 0.06), -0.04 - leg)
         _see_box(spec.worldbody, f"table_leg{i}", place, (0.025, 0.025, leg), "frame")
-    _look_at(spec.camera("overview"), eye=(1.78, -1.20, 0.95), point=(0.37, 0.0, 0.26))
+    scale = view_scale(robot)
+    eye, point = (1.78 * scale, -1.20 * scale, 0.95 * scale), (0.37 * scale, 0.0, 0.26 * scale)
+    _look_at(spec.camera("overview"), eye, point)
     for geom in spec.geoms:
         if (
             geom.name.startswith("gripper") and geom.conaffinity

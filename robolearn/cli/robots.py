@@ -108,6 +108,9 @@ def robots_draft(
     cut: Annotated[
         list[str] | None, typer.Option(help="A body to leave out, with all that hangs on it.")
     ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="Leave out what loading takes from the model file anyway.")
+    ] = False,
 ) -> None:
     """Write a first robot file for a model file as published: joints, limits, a home posture, what is cut.
 
@@ -122,7 +125,7 @@ def robots_draft(
     given = model_of(
         model, flange, output.parent, base, flange_rpy, package_dir or [], xacro_arg or [], cut or []
     )
-    draft = draft_robot(given, output.parent, output.stem)
+    draft = draft_robot(given, output.parent, output.stem, short)
     replace_file(output, draft.text.encode())
     for remark in draft.remarks:
         out.print(f"- {remark}", markup=False, soft_wrap=True)

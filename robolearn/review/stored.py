@@ -13,7 +13,7 @@ from robolearn.files.reading import MIB, open_regular, read_regular
 from robolearn.recorder.safety_log import PROFILE_FILE, ROBOT_FILE
 from robolearn.robots import Robot, load_robot
 from robolearn.robots.gripper_files import gripper_names, split_robot
-from robolearn.robots.robot import read_robot_file, robot_from_file
+from robolearn.robots.robot import named_model, robot_from_file
 from robolearn.safety.profile import SafetyProfile
 
 
@@ -88,7 +88,7 @@ def _own_model(directory: Path) -> None:
     MuJoCo reads whatever a model file names, endless devices too, and makes as many elements as it asks for. So such
     a file of a log may hold bodies, joints and simple geometry only. Raises LogError.
     """
-    model = read_robot_file(directory / ROBOT_FILE).model
+    model = named_model(directory / ROBOT_FILE)
     if model is None:
         return
     path = directory / str(model.mjcf or model.urdf)

@@ -17,27 +17,10 @@ import yaml
 
 from robolearn.errors import RobotError
 from robolearn.robots.arm_in_file import name_all, named_body, path_to, tops_of
-from robolearn.robots.home import work_out
+from robolearn.robots.from_model_file import ROS, ROS2_CONTROL, driven_line, joints_on, stated_limits
+from robolearn.robots.home import drafted_robot, work_out
 from robolearn.robots.model_file import is_mjcf, read_model
-from robolearn.robots.model_limits import model_bounds
 from robolearn.robots.schema import ModelFile
-
-_TURN_RAD = round(np.pi, 6)  # either way, of a joint that the file lets turn for ever
-_DIGITS = 6
-_KEYS = ("position_min_rad", "position_max_rad", "velocity_rad_s", "torque_nm")
-_ROS = {
-    "source": "names that ros2_control's examples use: compare them with those of the arm's driver",
-    "trust": "model",
-    "state_topic": "/joint_states",
-    "state_rate_hz": 100,
-    "state_qos": {"reliability": "reliable", "depth": 10},
-    "command_topic": "/forward_position_controller/commands",
-    "command_type": "std_msgs/msg/Float64MultiArray",
-    "command_rate_hz": 100,
-    "command_qos": {"reliability": "reliable", "depth": 1},
-    "controller": "forward_position_controller",
-    "controller_type": "position_controllers/JointGroupPositionController",
-}
 
 
 class Draft(NamedTuple):
@@ -86,25 +69,24 @@ def model_of(
     return ModelFile(**given)
 
 
-def draft_robot(model: ModelFile, folder: Path, name: str) -> Draft:
+def draft_robot(model: ModelFile, folder: Path, name: str, short: bool = False) -> Draft:
     """A robot file for a model file, to lie in folder. model: at least the file and the flange's body.
+
+    short: leave out what a robot file takes from its model file anyway (`from_model_file`).
 
     Joints on the way to the flange that slide are held at 0, or at the nearest end of their range; bodies with other
     joints are cut, with all that hangs on them, unless `model` says otherwise. Raises RobotError where no arm is left.
     """
     spec = read_model(model, folder, bare=True).spec
     name_all(spec)
-    line = path_to(named_body(spec, model.flange_body, "flange_body"))
-    kept = {joint.name for top in model.keep for joint in named_body(spec, top, "keep").find_all(_JOINT)}
-    on_line = [joint for body in line for joint in body.joints if joint.name not in {*model.hold, *kept}]
+    on_line = driven_line(spec, model)
     sliding = {joint.name: _nearest_to_zero(joint) for joint in on_line if joint.type != _HINGE}
     joints = [joint.name for joint in on_line if joint.name not in sliding]
-    if not joints:
-        raise RobotError(f"No hinge moves body '{model.flange_body}': name the flange of the arm.")
     gripper = set(model.gripper.finger_joints) if model.gripper else set()
-    inside_cut = {joint.name for top in model.cut for joint in named_body(spec, top, "cut").find_all(_JOINT)}
-    taken = {*(joint.name for joint in on_line), *model.hold, *kept, *gripper, *inside_cut}
+    declared = joints_on(spec, model.keep, "keep") | joints_on(spec, model.cut, "cut")
+    taken = {*(joint.name for joint in on_line), *model.hold, *gripper, *declared}
     left = [joint for joint in spec.joints if joint.name not in taken]
+    line = path_to(named_body(spec, model.flange_body, "flange_body"))
     cut = tops_of(left, {body.name for body in line})
     base = model.base_body or spec.joint(joints[0]).parent.parent.name
     changed = model.model_copy(
@@ -114,7 +96,7 @@ def draft_robot(model: ModelFile, folder: Path, name: str) -> Draft:
             "base_body": None if base == "world" else base,
         }
     )
-    limits, open_limits = _limits(changed, folder, joints)
+    limits, open_limits = stated_limits(changed, folder, joints)
     document: dict[str, Any] = {
         "schema": "robolearn.robot/1",
         "name": name,
@@ -130,24 +112,51 @@ def draft_robot(model: ModelFile, folder: Path, name: str) -> Draft:
         else []
     )
     remarks += open_limits
-    home, mass = work_out(document, folder)
-    document["moving_mass_kg"] = {
-        "value": mass,
-        "source": "the moving links of the model file, without a gripper",
-        "trust": "computed",
-    }
-    if home is None:
+    worked = work_out(document, folder)
+    fact = {"source": "the moving links of the model file, without a gripper", "trust": "computed"}
+    document["moving_mass_kg"] = {"value": worked.moving_mass_kg, **fact}
+    if worked.home_rad is None:
         remarks.append(
             "No home posture was found: the tool is hardly ever in front of the base. Write home_rad."
         )
     else:
         source = "robolearn's choice: half stretched out in front of the base, the tool pointing down"
-        document["home_rad"] = {"value": home, "source": source, "trust": "model"}
-    document["ros"] = _ROS
-    return Draft(_text(document), remarks)
+        document["home_rad"] = {"value": worked.home_rad, "source": source, "trust": "model"}
+    document["ros"] = dict(ROS2_CONTROL)
+    return Draft(robot_text(shortened(document, folder) if short else document), remarks)
 
 
-_JOINT, _HINGE = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtJoint.mjJNT_HINGE
+def shortened(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A robot file in folder without what its model file states: label, joints, those limits, and the base where it
+    is at the origin; topics that are those of ros2_control's examples by that name.
+    """
+    model = ModelFile(**document["model"])
+    stated, _ = stated_limits(model, folder, document["joint_names"])
+    left_out = {"label", "joint_names", "limits"}
+    short = {key: value for key, value in document.items() if key not in left_out}
+    own = {
+        key: fact
+        for key, fact in document["limits"].items()
+        if key not in stated or fact["value"] is None or fact["value"] != stated[key]["value"]
+    }
+    if own:
+        short["limits"] = own
+    if document.get("ros") == ROS2_CONTROL:
+        short["ros"] = ROS
+    bare = {key: value for key, value in document["model"].items() if key != "base_body"}
+    as_it_is, plain = (
+        drafted_robot(document | {"model": block}, folder).chain for block in (document["model"], bare)
+    )
+    if [step.type for step in as_it_is] == [step.type for step in plain] and all(
+        np.allclose((*a.xyz, *a.rpy, *a.axis), (*b.xyz, *b.rpy, *b.axis), atol=1e-9)
+        for a, b in zip(as_it_is, plain, strict=True)
+    ):
+        short["model"] = bare
+    return short
+
+
+_BLOCKS = ("model", "limits", "ros")
+_HINGE = mujoco.mjtJoint.mjJNT_HINGE
 
 
 def _nearest_to_zero(joint: mujoco.MjsJoint) -> float:
@@ -157,46 +166,11 @@ def _nearest_to_zero(joint: mujoco.MjsJoint) -> float:
     return float(np.clip(0.0, low, high)) if high > low else 0.0
 
 
-def _limits(model: ModelFile, folder: Path, joints: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The limits block, and which of it a person has to fill in."""
-    stated: dict[str, dict[str, float]] = {key: {} for key in _KEYS}
-    for bound in model_bounds(model, folder):
-        known = stated[bound.key].get(bound.joint)
-        tighter = max if bound.key == "position_min_rad" else min
-        stated[bound.key][bound.joint] = bound.value if known is None else tighter(known, bound.value)
-    source = f"{Path(str(model.mjcf or model.urdf)).name}, limits of the joints"
-    block: dict[str, Any] = {}
-    remarks = []
-    for key in _KEYS:
-        missing = [joint for joint in joints if joint not in stated[key]]
-        if missing and key.startswith("position"):
-            turn = -_TURN_RAD if key == "position_min_rad" else _TURN_RAD
-            stated[key].update(dict.fromkeys(missing, turn))
-            note = f"the file states no range for {', '.join(missing)}: half a turn either way was chosen"
-            block[key] = {
-                "value": _numbers(stated[key], joints),
-                "source": source,
-                "trust": "model",
-                "note": note,
-            }
-        elif missing:
-            note = f"the file states none for {', '.join(missing)}: write the manufacturer's figures"
-            block[key] = {"value": None, "source": source, "trust": "secondary", "note": note}
-            remarks.append(f"limits.{key} is null: {note}.")
-        else:
-            block[key] = {"value": _numbers(stated[key], joints), "source": source, "trust": "secondary"}
-    return block, remarks
-
-
-def _numbers(stated: dict[str, float], joints: list[str]) -> list[float]:
-    return [round(stated[joint], _DIGITS) for joint in joints]
-
-
-def _text(document: dict[str, Any]) -> str:
+def robot_text(document: dict[str, Any]) -> str:
     """One line for each fact, as in the packaged files."""
     lines = []
     for key, value in document.items():
-        if isinstance(value, dict) and key in ("model", "limits", "ros"):
+        if isinstance(value, dict) and key in _BLOCKS:
             lines.append(f"{key}:")
             lines += [f"  {_flow({k: v})}" for k, v in value.items()]
         else:

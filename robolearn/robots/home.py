@@ -34,10 +34,16 @@ class Worked(NamedTuple):
 
 
 def work_out(document: dict[str, Any], folder: Path) -> Worked:
-    """Home posture and moving mass for the robot file that document is, to lie in folder.
+    """Home posture and moving mass for the robot file that document is, to lie in folder."""
+    robot = drafted_robot(document, folder)
+    found, model = home_posture(robot), robot.spec(gripper=None).compile()
+    moving = np.asarray(model.body_weldid) != 0
+    home = None if found is None else [round(float(q), 4) for q in found]
+    return Worked(home, round(float(model.body_mass[moving].sum()), 3))
 
-    Limits that are still null do not matter for it.
-    """
+
+def drafted_robot(document: dict[str, Any], folder: Path) -> Robot:
+    """The robot of the robot file that document is, to lie in folder; limits that are still null do not matter."""
     path = folder / f".{document['name']}.draft.yaml"
     ones = [1.0] * len(document["joint_names"])
     limits = {
@@ -46,15 +52,11 @@ def work_out(document: dict[str, Any], folder: Path) -> Worked:
     }
     replace_file(path, yaml.safe_dump(document | {"limits": limits}).encode())
     try:
-        robot = robot_from_file(path)
+        return robot_from_file(path)
     except RobotError as error:
         raise RobotError(str(error).replace(str(path), "The draft")) from None
     finally:
         path.unlink(missing_ok=True)
-    found, model = home_posture(robot), robot.spec(gripper=None).compile()
-    moving = np.asarray(model.body_weldid) != 0
-    home = None if found is None else [round(float(q), 4) for q in found]
-    return Worked(home, round(float(model.body_mass[moving].sum()), 3))
 
 
 def home_posture(robot: Robot) -> Array | None:

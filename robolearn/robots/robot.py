@@ -23,13 +23,14 @@ from robolearn.robots.calibration import Calibration, is_calibration, read_calib
 from robolearn.robots.consistency import contradictions
 from robolearn.robots.digest import robot_digest
 from robolearn.robots.drives import default_servo
+from robolearn.robots.from_model_file import completed
 from robolearn.robots.gripper import Gripper, add_gripper, gripper_facts
 from robolearn.robots.gripper_files import SEPARATOR, load_gripper, split_robot
 from robolearn.robots.kinematics import ChainStep, chain_from_model
 from robolearn.robots.limits import JointLimits, joint_limits, read_only
 from robolearn.robots.model import add_drives, add_payload, add_sensors, build_arm
 from robolearn.robots.own_gripper import adopt_gripper, own_gripper_facts
-from robolearn.robots.schema import RobotFile, RosInterface, Scalar, Servo
+from robolearn.robots.schema import ModelFile, RobotFile, RosInterface, Scalar, Servo
 
 _FOLDER = Path(__file__).parent
 
@@ -145,12 +146,29 @@ def is_robot_path(name: str | Path) -> bool:
 
 
 def read_robot_file(path: Path) -> RobotFile:
-    """The parsed robot file, or the one that a calibration is for, keys and types checked. Raises RobotError."""
+    """The parsed robot file, or the one that a calibration is for, keys and types checked.
+
+    What the file leaves to its model file is taken from there. Raises RobotError.
+    """
     try:
         document = read_document(path)
         if is_calibration(document.data):
             return calibrated(path).file
-        return build(RobotFile, document.data, str(path), document.line)
+        data = completed(document.data, path.parent, str(path))
+        return build(RobotFile, data, str(path), document.line)
+    except ConfigError as error:
+        raise RobotError(str(error)) from None
+
+
+def named_model(path: Path) -> ModelFile | None:
+    """The `model` block of a robot file, without reading the model file. Raises RobotError."""
+    try:
+        data = read_document(path).data
+        if is_calibration(data):
+            return calibrated(path).file.model
+        if (model := data.get("model")) is None:
+            return None
+        return build(ModelFile, model if isinstance(model, dict) else {}, f"{path}, model")
     except ConfigError as error:
         raise RobotError(str(error)) from None
 

@@ -1,6 +1,7 @@
 """The table for arms of one's own: things lie where that arm reaches them, its gripper down."""
 
 import jax
+import mujoco
 import numpy as np
 import pytest
 import yaml
@@ -70,6 +71,31 @@ def test_things_lie_nearer_for_a_small_arm_and_the_arm_reaches_them(tmp_path):
     assert abs(float(reset.joints["cube"][0])) <= scale * AREA_M["x_m"][1]
     assert task.config.action.workspace_min_m[2] == 0.018  # the table top stays where it is
     np.testing.assert_allclose(task.config.action.workspace_max_m[0], scale * 0.76)
+
+
+def test_the_picture_shows_a_small_arm_large_and_all_of_its_places(tmp_path):
+    task = load_task(f"{small_arm(tmp_path)}/pick_cube")
+    model = task.scene().compile()
+    data = mujoco.MjData(model)
+    data.qpos[: task.robot.dof] = task.rest_rad
+    mujoco.mj_forward(model, data)
+    pose = task.config.randomization.pose
+    places = [[x, y, 0.02] for x in pose["cube_x_m"] for y in pose["cube_y_m"]]
+    high, wide = in_the_picture(model, data, [[0.0, 0.0, 0.0], data.site("tcp").xpos, *places])
+    assert (np.abs(high) < 0.5).all()
+    assert (np.abs(wide) < 0.5 * 640 / 480).all()
+    tops = in_the_picture(
+        model, data, [[0.0, 0.0, 0.0], *(data.xpos[body] for body in range(1, model.nbody - 1))]
+    )[0]
+    assert np.ptp(tops) > 0.3
+
+
+def in_the_picture(model, data, points):
+    """How far up and to the right of the middle of the overview points [k, 3] are, in heights of the picture."""
+    camera = model.camera("overview").id
+    seen = data.cam_xmat[camera].reshape(3, 3).T @ (np.array(points) - data.cam_xpos[camera]).T
+    scale = -2.0 * seen[2] * np.tan(np.radians(model.cam_fovy[camera]) / 2.0)
+    return seen[1] / scale, seen[0] / scale
 
 
 def test_what_a_person_sets_is_not_scaled(tmp_path):

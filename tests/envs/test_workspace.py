@@ -1,10 +1,12 @@
 """Goals of `reach` come from where the arm can go; a run that ends badly says what is likely wrong."""
 
 import jax
+import mujoco
 import numpy as np
 import pytest
 import yaml
 from robolearn_envs.reach import Reach, ReachConfig
+from robolearn_envs.shared import view_scale
 from robolearn_envs.workspace import reach_m, shoulder_height_m, within_reach
 
 from robolearn.cli.train import low_success
@@ -68,6 +70,27 @@ def test_an_own_arm_reaches_its_goals(tmp_path, change):
     assert len(np.unique(goals.round(4), axis=0)) > 150
     starts = jax.vmap(task.reset)(jax.random.split(jax.random.key(6), 20)).arm
     assert np.isfinite(np.asarray(starts)).all()
+
+
+def test_the_camera_stands_as_far_off_as_the_arm_is_large(tmp_path):
+    for scale in (0.4, 1.0, 2.0):
+        robot = own(tmp_path, scale=scale)
+        model = Reach(robot, ReachConfig()).scene().compile()
+        upright, home = (heights(model, q) for q in (np.zeros(robot.dof), robot.home_rad))
+        assert 0.5 < np.ptp(upright) < 1.05
+        assert (np.abs(home) < 0.5).all()
+    assert view_scale(load_robot("ur5e")) == 1.0
+
+
+def heights(model, q):
+    """How far above the middle of the overview base and TCP are, in heights of the picture."""
+    data = mujoco.MjData(model)
+    data.qpos[: len(q)] = q
+    mujoco.mj_forward(model, data)
+    camera = model.camera("overview").id
+    points = np.stack([data.body("base").xpos, data.site("tcp").xpos]) - data.cam_xpos[camera]
+    seen = data.cam_xmat[camera].reshape(3, 3).T @ points.T
+    return seen[1] / -seen[2] / (2.0 * np.tan(np.radians(model.cam_fovy[camera]) / 2.0))
 
 
 def test_points_within_reach(tmp_path):

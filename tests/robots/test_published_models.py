@@ -418,3 +418,11 @@ def test_mujoco_writes_no_log_into_the_current_folder(tmp_path, monkeypatch):
     data.qpos[0] = np.nan
     mujoco.mj_step(data.model, data)
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "back"), [([0, 0, 0], False), ([3.14159265, 0, 0], True), ([0, 1.5707963, 0], False)]
+)
+def test_a_gripper_that_points_back_into_the_arm_is_questioned(tmp_path, turn, back):
+    found = check_robot(write(tmp_path, urdf(), arm(URDF | {"flange_rpy_rad": turn})))
+    assert any("'tool0' points back into the arm" in finding for finding in found) == back
