@@ -4,7 +4,9 @@ For each log and joint a least-squares fit, over the time in which the joint mov
 direction of motion, speed, acceleration, the model's inertial and gravity torques and a constant; where effort in Nm
 was recorded, of the effort as well. The term of the direction is Coulomb friction: over the servo's stiffness, in rad,
 or in Nm. Of each joint that of the two is followed which scatters less in the first logs: an encoder's noise hides the
-friction of a stiff servo, and a torque sensor behind the gears does not feel theirs. Temperature changes the friction
+friction of a stiff servo, and a torque sensor behind the gears does not feel theirs. Direction and speed resemble each
+other, so most of what scatters in a log's friction is the other terms' error: it is held against what they were in the
+first logs, as far as they were steady there (a random-effects estimate). Temperature changes the friction
 of all joints together: each is compared with the median over the joints of the same log. What then grows is found by
 a cumulative sum (Page 1954) against the first logs. The gravity term of the effort shows a changed load, which moves
 several joints at once; friction moves one.
@@ -40,14 +42,33 @@ STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
 _TERMS = ("coulomb", "viscous", "armature", "inertia", "gravity", "offset")
+STEADY = (
+    "viscous",
+    "armature",
+    "inertia",
+)  # terms that are held against the first logs; a load changes the others
+_FRICTION = ("coulomb", *STEADY)
+_STEADY_MIN = 0.1  # of their scatter in the first logs that they are always allowed
 _EVERY = 10  # samples between two for which the model's torques are computed
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Friction and the terms beside it, `_FRICTION`, of each joint: values [n, 4] and covariances [n, 4, 4].
+
+    NaN where the joint moved too little.
+    """
+
+    values: Array
+    covariance: Array
 
 
 @dataclass(frozen=True)
 class Features:
     """One log. coulomb_rad: [n], NaN where the joint moved too little. gravity: [n], torque over the model's gravity
     torque, NaN without effort in Nm or where gravity hardly changes. tracking_rms_rad: [n]. coulomb_nm: [n], the
-    friction in the effort; NaN as those of coulomb_rad and without effort in Nm.
+    friction in the effort; NaN as those of coulomb_rad and without effort in Nm. in_tracking, in_effort: both with what
+    was fitted beside them.
     """
 
     source: str
@@ -56,6 +77,8 @@ class Features:
     tracking_rms_rad: Array
     gravity: Array
     coulomb_nm: Array | None = None
+    in_tracking: Terms | None = None
+    in_effort: Terms | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,8 @@ def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) 
     )
     effort = motion.measured.values.get("effort") if motion.effort_unit == "Nm" else None
     error, n = sent - measured, robot.dof
-    coulomb, in_effort, load = (np.full(n, np.nan) for _ in range(3))
+    load = np.full(n, np.nan)
+    in_tracking, in_effort = (_nothing(n) for _ in range(2))
     # An arm is where it was sent a lag ago: there its torques are taken, and there the direction of motion changes.
     lag = _lag(sent, error, time)
     sent = np.stack([np.interp(time - lag, time, column) for column in sent.T], 1)
@@ -146,14 +170,22 @@ def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) 
         # A load that changed is no friction: what one at the TCP would take is fitted beside it.
         carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
         both = np.hstack([terms, carried])
-        coulomb[j] = _fit(both, error[rows, j])[_TERMS.index("coulomb")]
+        in_tracking.values[j], in_tracking.covariance[j] = _friction(both, error[rows, j])
         if effort is not None:
             felt = effort[inside][rows, j]
-            in_effort[j] = _fit(both, felt)[_TERMS.index("coulomb")]
+            in_effort.values[j], in_effort.covariance[j] = _friction(both, felt)
             if gravity[:, j].std() > 0.5:
                 load[j] = _fit(terms, felt)[_TERMS.index("gravity")]
     rms = np.sqrt((error**2).mean(0))
-    return Features(motion.source, motion.start_utc, coulomb, rms, load, in_effort)
+    return Features(
+        motion.source, motion.start_utc, in_tracking.values[:, 0].copy(), rms, load, in_effort.values[:, 0].copy(),
+        in_tracking, in_effort,
+    )  # fmt: skip
+
+
+def _nothing(n: int) -> Terms:
+    size = len(_FRICTION)
+    return Terms(np.full((n, size), np.nan), np.full((n, size, size), np.nan))
 
 
 def _lag(sent: Array, error: Array, time: Array) -> float:
@@ -174,6 +206,19 @@ def _slope(values: Array, time: Array) -> Array:
 def _fit(terms: Array, values: Array) -> Array:
     scale = np.maximum(np.abs(terms).max(0), 1e-9)
     return np.linalg.lstsq(terms / scale, values, rcond=1e-8)[0] / scale
+
+
+def _friction(terms: Array, values: Array) -> tuple[Array, Array]:
+    """Least squares of values [N] on terms [N, k]: the coefficients of `_FRICTION` [4] and their covariance [4, 4]."""
+    scale = np.maximum(np.abs(terms).max(0), 1e-9)
+    left, singular, right = np.linalg.svd(terms / scale, full_matrices=False)
+    kept = singular > 1e-8 * singular[0]
+    back = (right[kept] / singular[kept, None]).T
+    found = back @ (left[:, kept].T @ values)
+    noise = np.sum((values - terms / scale @ found) ** 2) / max(len(values) - int(kept.sum()), 1)
+    at = [_TERMS.index(name) for name in _FRICTION]
+    covariance = noise * (back @ back.T) / np.outer(scale, scale)
+    return (found / scale)[at], covariance[np.ix_(at, at)]
 
 
 @dataclass(frozen=True)
@@ -306,11 +351,38 @@ def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[
     effort = np.array(
         [np.full(tracking.shape[1], np.nan) if one.coulomb_nm is None else one.coulomb_nm for one in found]
     )
+    tracking = steadied(tracking, [one.in_tracking for one in found], baseline)
+    effort = steadied(effort, [one.in_effort for one in found], baseline)
     # A joint whose effort was not recorded throughout is followed by its tracking error.
     known = np.isfinite(effort) | ~np.isfinite(tracking)
     scatter = [_scatter(values[:baseline]) for values in (tracking, effort)]
     better = known.all(0) & (scatter[1] < scatter[0])
     return np.where(better, effort, tracking), better
+
+
+def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> Array:
+    """Friction terms [D, n] without what the error of the terms beside them adds; terms: of each log, where known.
+
+    What those varied by in the first logs, beyond their own errors, they are allowed to in every log: then the friction
+    is the best linear prediction. A joint with too few first logs stays as it is.
+    """
+    result, size = coulomb.copy(), len(_FRICTION)
+    known = [one if one is not None else _nothing(coulomb.shape[1]) for one in terms]
+    values = np.array([one.values for one in known]).reshape(len(coulomb), -1, size)
+    covariances = np.array([one.covariance for one in known]).reshape(len(coulomb), -1, size, size)
+    for j in range(coulomb.shape[1]):
+        usable = np.isfinite(values[:, j]).all(1) & np.isfinite(coulomb[:, j])
+        first = np.flatnonzero(usable[:baseline])
+        if len(first) < max(3, baseline // 2):
+            continue
+        beside, errors = values[:, j, 1:], covariances[:, j, 1:, 1:]
+        spread = beside[first].var(0, ddof=1)
+        own = np.diagonal(errors[first], axis1=1, axis2=2).mean(0)
+        allowed = np.diag(np.maximum(spread - own, _STEADY_MIN * spread))
+        off = beside - beside[first].mean(0)
+        for i in np.flatnonzero(usable):
+            result[i, j] -= covariances[i, j, 0, 1:] @ np.linalg.solve(errors[i] + allowed, off[i])
+    return result
 
 
 def _scatter(values: Array) -> Array:
