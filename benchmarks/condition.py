@@ -21,7 +21,8 @@ import mujoco
 import numpy as np
 
 from robolearn.data.motion import Motion, Stream
-from robolearn.dossier.condition import assess, features
+from robolearn.dossier.condition import assess
+from robolearn.dossier.joint_friction import features
 from robolearn.robots import load_robot
 
 DAYS, WEAR_FROM, WEAR_NM, STEP_S, LENGTH_S = 60, 30, 0.05, 0.002, 30.0

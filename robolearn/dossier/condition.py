@@ -1,15 +1,12 @@
-"""Condition of an arm from its logs: friction of each joint over time, from how far it lags and from its torque.
+"""Condition of an arm from its logs: friction of each joint over time.
 
-For each log and joint a least-squares fit, over the time in which the joint moves, of the tracking error on the
-direction of motion, speed, acceleration, the model's inertial and gravity torques and a constant; where effort in Nm
-was recorded, of the effort as well. The term of the direction is Coulomb friction: over the servo's stiffness, in rad,
-or in Nm. Of each joint that of the two is followed which scatters less in the first logs: an encoder's noise hides the
-friction of a stiff servo, and a torque sensor behind the gears does not feel theirs. Direction and speed resemble each
-other, so most of what scatters in a log's friction is the other terms' error: it is held against what they were in the
-first logs, as far as they were steady there (a random-effects estimate). Temperature changes the friction
-of all joints together: each is compared with the median over the joints of the same log. What then grows is found by
-a cumulative sum (Page 1954) against the first logs. The gravity term of the effort shows a changed load, which moves
-several joints at once; friction moves one.
+Of each joint the friction in the tracking error or that in the effort is followed, whichever scatters less in the first
+logs: an encoder's noise hides the friction of a stiff servo, and a torque sensor behind the gears does not feel theirs.
+Direction and speed resemble each other, so most of what scatters in a log's friction is the error of the terms beside
+it: they are held against what they were in the first logs, as far as they were steady there (a random-effects
+estimate). Temperature changes the friction of all joints together: each is compared with the median over the joints of
+the same log. What then grows is found by a cumulative sum (Page 1954) against the first logs. The gravity term of the
+effort shows a changed load, which moves several joints at once; friction moves one.
 """
 
 from __future__ import annotations
@@ -18,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.data.motion import Motion
+from robolearn.dossier.joint_friction import FRICTION_TERMS, Features, Terms, no_terms
 from robolearn.errors import DataError
 from robolearn.robots import Robot
 
@@ -33,52 +29,10 @@ BASELINE = 15  # first logs that healthy is taken from
 # Of the cumulative sum, in standard deviations. The mean of 15 logs is itself off by a quarter of one, its spread by a
 # fifth: with the textbook slack of 0.5 one healthy arm in six had an alarm within two months.
 SLACK, LIMIT = 1.0, 9.0
-SIGN_RAD_S = (
-    0.02  # speed below which a joint does not move: at rest friction holds it anywhere within its reach
-)
-LAG_MAX_S = 0.1
-MOVING_S = 2.0  # each way, in every log: less does not tell friction from an offset
 STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
-_TERMS = ("coulomb", "viscous", "armature", "inertia", "gravity", "offset")
-STEADY = (
-    "viscous",
-    "armature",
-    "inertia",
-)  # terms that are held against the first logs; a load changes the others
-_FRICTION = ("coulomb", *STEADY)
-_STEADY_MIN = 0.1  # of their scatter in the first logs that they are always allowed
-_EVERY = 10  # samples between two for which the model's torques are computed
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Friction and the terms beside it, `_FRICTION`, of each joint: values [n, 4] and covariances [n, 4, 4].
-
-    NaN where the joint moved too little.
-    """
-
-    values: Array
-    covariance: Array
-
-
-@dataclass(frozen=True)
-class Features:
-    """One log. coulomb_rad: [n], NaN where the joint moved too little. gravity: [n], torque over the model's gravity
-    torque, NaN without effort in Nm or where gravity hardly changes. tracking_rms_rad: [n]. coulomb_nm: [n], the
-    friction in the effort; NaN as those of coulomb_rad and without effort in Nm. in_tracking, in_effort: both with what
-    was fitted beside them.
-    """
-
-    source: str
-    start_utc: str | None
-    coulomb_rad: Array
-    tracking_rms_rad: Array
-    gravity: Array
-    coulomb_nm: Array | None = None
-    in_tracking: Terms | None = None
-    in_effort: Terms | None = None
+_STEADY_MIN = 0.1  # of their scatter in the first logs that the terms beside friction are always allowed
 
 
 @dataclass(frozen=True)
@@ -127,146 +81,6 @@ class Condition:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "alarms": [joint.joint for joint in self.alarms]}
-
-
-def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) -> Features:
-    """The friction terms of one log. model: of the robot, compiled here if not given.
-
-    Raises DataError where the log lacks a joint of the arm.
-    """
-    motion = motion.for_joints(tuple(robot.joint_names))
-    model = model or robot.spec(None).compile()
-    time = motion.measured.time_s
-    inside = (time >= motion.command.time_s[0]) & (time <= motion.command.time_s[-1])
-    time, measured = time[inside], motion.measured.values["position_rad"][inside]
-    if len(time) < 100:
-        raise DataError(
-            f"{motion.source}: commands and measurements overlap in {len(time)} samples, too few to fit."
-        )
-    sent = np.stack(
-        [np.interp(time, motion.command.time_s, q) for q in motion.command.values["position_rad"].T], 1
-    )
-    effort = motion.measured.values.get("effort") if motion.effort_unit == "Nm" else None
-    error, n = sent - measured, robot.dof
-    load = np.full(n, np.nan)
-    in_tracking, in_effort = (_nothing(n) for _ in range(2))
-    # An arm is where it was sent a lag ago: there its torques are taken, and there the direction of motion changes.
-    lag = _lag(sent, error, time)
-    sent = np.stack([np.interp(time - lag, time, column) for column in sent.T], 1)
-    speed = _slope(sent, time)
-    acceleration = _slope(speed, time)
-    torques = model_torques(model, robot, sent, speed, acceleration)
-    inertia, gravity = torques.inertia, torques.gravity
-    step = np.gradient(time)
-    for j in range(n):
-        ways = [float(step[sign * speed[:, j] > SIGN_RAD_S].sum()) for sign in (1, -1)]
-        if min(ways) < MOVING_S:
-            continue
-        rows = np.abs(speed[:, j]) > SIGN_RAD_S
-        columns = (speed, acceleration, inertia, gravity)
-        terms = np.stack(
-            [np.sign(speed[rows, j]), *(column[rows, j] for column in columns), np.ones(int(rows.sum()))], 1
-        )
-        # A load that changed is no friction: what one at the TCP would take is fitted beside it.
-        carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
-        both = np.hstack([terms, carried])
-        in_tracking.values[j], in_tracking.covariance[j] = _friction(both, error[rows, j])
-        if effort is not None:
-            felt = effort[inside][rows, j]
-            in_effort.values[j], in_effort.covariance[j] = _friction(both, felt)
-            if gravity[:, j].std() > 0.5:
-                load[j] = _fit(terms, felt)[_TERMS.index("gravity")]
-    rms = np.sqrt((error**2).mean(0))
-    return Features(
-        motion.source, motion.start_utc, in_tracking.values[:, 0].copy(), rms, load, in_effort.values[:, 0].copy(),
-        in_tracking, in_effort,
-    )  # fmt: skip
-
-
-def _nothing(n: int) -> Terms:
-    size = len(_FRICTION)
-    return Terms(np.full((n, size), np.nan), np.full((n, size, size), np.nan))
-
-
-def _lag(sent: Array, error: Array, time: Array) -> float:
-    """How far an arm is behind its command, s: the median over the joints that move."""
-    speed = _slope(sent, time)
-    found = []
-    for j in np.flatnonzero(np.abs(speed).max(0) > SIGN_RAD_S):
-        rows = np.abs(speed[:, j]) > SIGN_RAD_S
-        terms = np.stack([np.sign(speed[rows, j]), speed[rows, j], np.ones(int(rows.sum()))], 1)
-        found.append(_fit(terms, error[rows, j])[1])
-    return float(np.clip(np.median(found), 0.0, LAG_MAX_S)) if found else 0.0
-
-
-def _slope(values: Array, time: Array) -> Array:
-    return np.gradient(values, time, axis=0)
-
-
-def _fit(terms: Array, values: Array) -> Array:
-    scale = np.maximum(np.abs(terms).max(0), 1e-9)
-    return np.linalg.lstsq(terms / scale, values, rcond=1e-8)[0] / scale
-
-
-def _friction(terms: Array, values: Array) -> tuple[Array, Array]:
-    """Least squares of values [N] on terms [N, k]: the coefficients of `_FRICTION` [4] and their covariance [4, 4]."""
-    scale = np.maximum(np.abs(terms).max(0), 1e-9)
-    left, singular, right = np.linalg.svd(terms / scale, full_matrices=False)
-    kept = singular > 1e-8 * singular[0]
-    back = (right[kept] / singular[kept, None]).T
-    found = back @ (left[:, kept].T @ values)
-    noise = np.sum((values - terms / scale @ found) ** 2) / max(len(values) - int(kept.sum()), 1)
-    at = [_TERMS.index(name) for name in _FRICTION]
-    covariance = noise * (back @ back.T) / np.outer(scale, scale)
-    return (found / scale)[at], covariance[np.ix_(at, at)]
-
-
-@dataclass(frozen=True)
-class Torques:
-    """Of the model, each [N, n] Nm. inertia: moves the links (Coriolis included). gravity: holds them.
-
-    weight, weight_inertia: hold a kilogram at the TCP, and move it.
-    """
-
-    inertia: Array
-    gravity: Array
-    weight: Array
-    weight_inertia: Array
-
-
-def model_torques(
-    model: mujoco.MjModel, robot: Robot, position: Array, speed: Array, acceleration: Array
-) -> Torques:
-    """The model's torques along a motion, [N, n] each. Computed at every tenth sample and interpolated between.
-
-    A kilogram is moved by how the joints accelerate; what their speeds add to it is left out.
-    """
-    data, last = mujoco.MjData(model), len(position) - 1
-    rows = np.unique(np.append(np.arange(0, len(position), _EVERY), last))
-    joints = [model.joint(name) for name in robot.joint_names]
-    at, dofs = [int(j.qposadr[0]) for j in joints], [int(j.dofadr[0]) for j in joints]
-    whole, held, weight, moved = (np.empty((len(rows), robot.dof)) for _ in range(4))
-    result, jacobian, tcp = np.zeros(model.nv), np.zeros((3, model.nv)), model.site("tcp").id
-    up = -np.asarray(model.opt.gravity)
-    for i, row in enumerate(rows):
-        data.qpos[at], data.qvel[:], data.qacc[:] = position[row], 0.0, 0.0
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_comVel(model, data)
-        mujoco.mj_rne(model, data, 0, result)
-        held[i] = result[dofs]
-        data.qvel[dofs], data.qacc[dofs] = speed[row], acceleration[row]
-        mujoco.mj_comVel(model, data)
-        mujoco.mj_rne(model, data, 1, result)
-        whole[i] = result[dofs]
-        mujoco.mj_jacSite(model, data, jacobian, None, tcp)
-        arm = jacobian[:, dofs]
-        weight[i], moved[i] = arm.T @ up, arm.T @ (arm @ acceleration[row])
-
-    def between(values: Array) -> Array:
-        return np.stack([np.interp(np.arange(len(position)), rows, column) for column in values.T], 1)
-
-    return Torques(between(whole - held), between(held), between(weight), between(moved))
 
 
 def assess(
@@ -366,8 +180,8 @@ def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> Ar
     What those varied by in the first logs, beyond their own errors, they are allowed to in every log: then the friction
     is the best linear prediction. A joint with too few first logs stays as it is.
     """
-    result, size = coulomb.copy(), len(_FRICTION)
-    known = [one if one is not None else _nothing(coulomb.shape[1]) for one in terms]
+    result, size = coulomb.copy(), len(FRICTION_TERMS)
+    known = [one if one is not None else no_terms(coulomb.shape[1]) for one in terms]
     values = np.array([one.values for one in known]).reshape(len(coulomb), -1, size)
     covariances = np.array([one.covariance for one in known]).reshape(len(coulomb), -1, size, size)
     for j in range(coulomb.shape[1]):
