@@ -30,7 +30,8 @@ class Session:
     """Drives monitor and log cycle by cycle; time is counted, never slept."""
 
     def __init__(self, directory: Path, key: Path, *, options: Options = QUICK, name: str = "fr3", **more):
-        self.robot, self.profile = load_robot(name), SafetyProfile.load(name)
+        self.robot = load_robot(name)
+        self.profile = SafetyProfile.load(self.robot.arm)
         self.monitor = SafetyMonitor(self.robot, self.profile, mode="automatic", period_s=PERIOD_S)
         session = {
             "mode": "automatic",

@@ -45,8 +45,10 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     sent = own("robolearn/sent_command")
     command = tuple(dict.fromkeys((forward, controller_topic(d.controller, forward, sent))))
     controller = d.controller_name or controller_node(d.controller, forward)
-    manager = f"{controller.rpartition('/')[0]}/controller_manager"
     simulated = controller_node(FORWARD, forward)
+    # The arm's own and the simulated one's: the handshake reads both kinds with the keys of one cell.
+    controllers = tuple(dict.fromkeys((controller, simulated)))
+    managers = tuple(dict.fromkeys(f"{one.rpartition('/')[0]}/controller_manager" for one in controllers))
     trajectories = controller_topic(TRAJECTORY, forward)
     grippers = tuple(own(topic) for topic in GRIPPER_TOPICS)
     given = (arms(t) for t in (ros.raw_state_topic, ros.state_topic) if t)
@@ -67,6 +69,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     safety_node, policy_node, sim_node = (own(name) for name in ("safety_node", "policy_node", "sim_node"))
     reach = own("robolearn/reach_goal/_action")
     frames = ("/tf", "/tf_static")
+    driver = _gripper_driver(d)
     policy = tuple(f"{policy_node}/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
     looked_at = tuple(f"{node}/{name}" for node in (safety_node, policy_node) for name in _LOOK_AT)
     return (
@@ -74,9 +77,9 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             f"{ENCLAVES}/safety_node", "the monitor: the only process that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
             subscribe=(*states, wanted, opening, score, read, person, enabling,
-                       *wrench, *status, "/diagnostics", f"{controller}/status"),
+                       *wrench, *status, "/diagnostics", *(f"{one}/status" for one in controllers)),
             serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
-            call=(f"{controller}/get_parameters", f"{manager}/get_parameters"),
+            call=tuple(f"{one}/get_parameters" for one in (*controllers, *managers)),
         ),
         Rights(
             f"{ENCLAVES}/policy_node", "the policy",
@@ -87,11 +90,13 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         ),
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
-            publish=(*states, person, *poses, "/diagnostics", f"{simulated}/status"),
-            subscribe=(forward, *grippers, trajectories),
-            serve=(*_services(sim_node, _PARAMETERS), *(f"{simulated}/{name}" for name in _PARAMETERS)),
+            publish=(*states, person, *poses, "/diagnostics", *(f"{one}/status" for one in controllers),
+                     *driver.publish),
+            subscribe=(*command, *grippers, trajectories, *driver.subscribe),
+            serve=(*_services(sim_node, _PARAMETERS), *driver.serve,
+                   *(name for one in controllers for name in _services(one, _PARAMETERS))),
         ),
-        *_gripper_rights(d, grippers),
+        *_gripper_rights(d, grippers, driver),
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: everything except robolearn's topics",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
@@ -116,26 +121,36 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     )  # fmt: skip
 
 
-def _gripper_rights(d: Deployment, openings: tuple[str, ...]) -> tuple[Rights, ...]:
-    """Of the gripper node, where the arm's gripper has a driver: that driver's topics, services and actions."""
+def _gripper_driver(d: Deployment) -> Rights:
+    """What the driver of the arm's gripper offers; nothing where it has none, or no node commands it."""
     gripper = load_robot(d.robot).gripper.file.ros
     if gripper is None or not d.gripper_node:
+        return Rights("", "")
+    command, state = (
+        in_namespace(gripper.command, d.namespace),
+        in_namespace(gripper.state_topic, d.namespace),
+    )
+    # Of an action `a`: a/_action/*; of a driver's namespace: whatever is below it.
+    below = f"{command}/*"
+    commanded = (command,) if gripper.driver == "position" else ()
+    return Rights("", "", publish=(state, below), subscribe=commanded, serve=(below,))
+
+
+def _gripper_rights(d: Deployment, openings: tuple[str, ...], driver: Rights) -> tuple[Rights, ...]:
+    """Of the gripper node, where the arm's gripper has a driver: it uses what that offers."""
+    if driver == Rights("", ""):
         return ()
 
     def own(name: str) -> str:
         return in_namespace(name, d.namespace)
 
-    command = own(gripper.command)
-    # Of an action `a`: a/_action/*; of a driver's namespace: whatever is below it.
-    below = f"{command}/*"
     return (
         Rights(
             f"{ENCLAVES}/gripper_node", "commands the gripper, as the safety node lets it",
-            publish=(own("robolearn/gripper_width"), "/diagnostics",
-                     *((command,) if gripper.driver == "position" else ())),
-            subscribe=(*openings, own(gripper.state_topic), below),
+            publish=(own("robolearn/gripper_width"), "/diagnostics", *driver.subscribe),
+            subscribe=(*openings, *driver.publish),
             serve=_services(own("gripper_node"), _PARAMETERS),
-            call=(below,),
+            call=driver.serve,
         ),
     )  # fmt: skip
 

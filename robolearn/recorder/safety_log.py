@@ -38,7 +38,9 @@ from robolearn.recorder.event_log import Options
 from robolearn.recorder.hash_chain import EVENTS_FILE, TOMBSTONES_FILE, plain
 from robolearn.recorder.session_chain import chain_fields
 from robolearn.recorder.shm_queue import Ring
-from robolearn.robots import Robot, load_robot
+from robolearn.robots import Robot
+from robolearn.robots.gripper_files import split_robot
+from robolearn.robots.robot import robot_from_file
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import Command, Decision, Measured, Surroundings
 
@@ -351,9 +353,9 @@ def _software() -> dict[str, str]:
 
 
 def _source_of_robot(robot: Robot, file: str | Path | None) -> bytes:
-    """The bytes of the robot file, which must still give the robot in use."""
+    """The bytes of the robot file, which must still give the robot in use; another gripper is in the robot's name."""
     path = Path(file) if file is not None else robot.path
-    if load_robot(path).digest != robot.digest:
+    if robot_from_file(path, split_robot(robot.name)[1]).digest != robot.digest:
         raise LogError(f"{path} differs from the robot in use: it was changed since. Load the robot again.")
     return path.read_bytes()
 

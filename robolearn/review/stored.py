@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from robolearn.errors import LogError, RobolearnError
+from robolearn.errors import LogError, RobolearnError, unknown
 from robolearn.files.printable import printable
 from robolearn.files.reading import MIB, open_regular, read_regular
 from robolearn.recorder.safety_log import PROFILE_FILE, ROBOT_FILE
 from robolearn.robots import Robot, load_robot
-from robolearn.robots.robot import read_robot_file
+from robolearn.robots.gripper_files import gripper_names, split_robot
+from robolearn.robots.robot import read_robot_file, robot_from_file
 from robolearn.safety.profile import SafetyProfile
 
 
@@ -44,7 +45,9 @@ def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None 
             open_regular(directory / name, follow=False).close()
         if own_robot is None:
             _own_model(directory)
-        robot = load_robot(own_robot or directory / ROBOT_FILE)
+        robot = (
+            load_robot(own_robot) if own_robot else robot_from_file(directory / ROBOT_FILE, _gripper(start))
+        )
         profile = SafetyProfile.load(directory / PROFILE_FILE)
     except OSError as error:
         raise LogError(
@@ -53,7 +56,10 @@ def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None 
     except LogError:
         raise
     except (RobolearnError, ValueError) as error:
-        raise LogError(f"The robot or the profile stored in {directory} cannot be loaded: {error}") from error
+        way = "" if own_robot is not None else f" {_OWN}"
+        raise LogError(
+            f"The robot or the profile stored in {directory} cannot be loaded: {error}{way}"
+        ) from error
     if own_robot is not None and robot.digest != start["robot"]["digest"]:
         raise LogError(
             f"{own_robot} gives a robot with digest {robot.digest[:12]}, recorded was "
@@ -66,6 +72,14 @@ def stored(directory: Path, start: dict[str, Any], own_robot: str | Path | None 
             f"{start['robot']['digest'][:12]}: a file that it uses (gripper, MJCF, URDF) was changed since."
         )
     return Stored(robot, profile, note)
+
+
+def _gripper(start: dict[str, Any]) -> str:
+    """The packaged gripper that the robot had in place of its file's; empty where it had none. Raises LogError."""
+    gripper = split_robot(str(start["robot"]["name"]))[1]
+    if gripper and gripper not in gripper_names():
+        raise LogError(unknown("gripper", printable(gripper)[:100], gripper_names()) + f" {_OWN}")
+    return gripper
 
 
 def _own_model(directory: Path) -> None:
@@ -96,7 +110,7 @@ def _own_model(directory: Path) -> None:
             )
 
 
-_OWN = "Give your own copy of the robot file with --robot."
+_OWN = "Give your own copy of the robot file, or of its calibration, with --robot."
 _MODEL_MAX, _ELEMENTS_MAX = 4 * MIB, 20_000
 _UNBOUNDED = {"include", "hfield", "mesh", "texture", "skin", "flex", "flexcomp", "composite", "replicate", "plugin",
               "extension", "deformable", "attach", "model"}  # fmt: skip

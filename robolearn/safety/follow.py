@@ -307,5 +307,8 @@ _WAITING = Record("waiting", 0.0, 1.0, -1.0, "1", "robolearn", "no command came 
 
 def _extrapolated(target: Target) -> Record:
     late = target.extrapolated_s
-    text = f"no new command for this cycle: the last one is extrapolated by {late * 1e3:.2f} ms"
+    if late < 0.0:
+        text = f"this cycle is before the newest command: that is extrapolated back by {-late * 1e3:.2f} ms"
+    else:
+        text = f"no new command for this cycle: the last one is extrapolated by {late * 1e3:.2f} ms"
     return Record("timing", late, 0.0, -abs(late), "s", "robolearn", text)

@@ -125,7 +125,7 @@ def test_nobody_joins_without_keys_and_every_topic_is_under_control(keystore):
     ("rq/safety_node/set_parametersRequest", set()),
     ("rq/policy_node/change_stateRequest", {"operator"}),
     ("rq/robolearn_controller/get_parametersRequest", {"safety_node", "arm_driver"}),
-    ("rr/robolearn_controller/get_parametersReply", {"arm_driver"}),
+    ("rr/robolearn_controller/get_parametersReply", {"arm_driver", "sim_node"}),
     ("rq/controller_manager/get_parametersRequest", {"safety_node", "arm_driver"}),
     ("rq/robolearn_controller/set_parametersRequest", {"arm_driver"}),
     ("rr/safety_node/operateReply", {"safety_node"}),

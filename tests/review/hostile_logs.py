@@ -145,6 +145,7 @@ def _starts() -> None:
     ):
         signed(f"start lacks {key}", lambda f, key=key: f.start.pop(key))
     signed("session null", lambda f: f.start.update(session=None))
+    signed("robot name gripper path", lambda f: f.start["robot"].update(name="fr3+/etc/passwd.yaml"))
     signed("session gripper list", lambda f: f.start["session"].update(gripper=[1]))
     signed("session gripper unknown", lambda f: f.start["session"].update(gripper="../../x"))
     signed("heartbeat 1e15", lambda f: f.start["writer"].update(heartbeat_s=1e15))

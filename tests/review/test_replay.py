@@ -11,10 +11,12 @@ import pytest
 import yaml
 from log_sessions import QUICK, Session, story
 
+from robolearn import robots
 from robolearn.config import config_path
 from robolearn.errors import LogError
 from robolearn.recorder.cycle_codec import Layout
 from robolearn.recorder.mcap_file import Chunk, TraceFile, read_trace
+from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.replay import replay
 from robolearn.review.stored import session_start
 from robolearn.review.verify import read_events, verify
@@ -40,6 +42,34 @@ def test_every_recorded_decision_comes_out_again(log):
     assert found.verdicts == found.recorded_verdicts
     assert found.summary == f"All {found.cycles} recorded decisions reproduced bit-exactly."
     assert seen[-1] == (found.cycles, found.cycles)
+
+
+@pytest.mark.parametrize("name", ["fr3+franka_hand", "ur5e+robotiq_2f85", "iiwa14+schunk_egk40"])
+def test_an_arm_with_another_gripper_is_recorded_and_replayed_as_that(tmp_path, name):
+    session = Session(tmp_path / "log", tmp_path / "log.pem", name=name)
+    session.cycle()
+    session.start()
+    session.wave(50)
+    session.rest()
+    session.log.close()
+    recorded = RecordedLog(tmp_path / "log").made_with
+    assert (recorded.robot.name, recorded.robot.digest, recorded.note) == (name, session.robot.digest, "")
+    assert verify(tmp_path / "log").intact
+    assert replay(tmp_path / "log").agrees
+
+
+def test_a_robot_that_draws_on_a_file_outside_the_log_is_reviewed_with_the_reviewers_own_copy(tmp_path):
+    own = tmp_path / "cell"
+    own.mkdir()
+    folder = Path(robots.__file__).parent
+    shutil.copy(folder / "grippers" / "franka_hand.yaml", own / "hand.yaml")
+    (own / "fr3.yaml").write_text((folder / "fr3.yaml").read_text() + "\ngripper: hand.yaml\n")
+    session = Session(tmp_path / "log", tmp_path / "log.pem", name=str(own / "fr3.yaml"))
+    session.cycle()
+    session.log.close()
+    with pytest.raises(LogError, match=r"hand\.yaml.*Give your own copy of the robot file.*--robot"):
+        _ = RecordedLog(tmp_path / "log").made_with
+    assert RecordedLog(tmp_path / "log", own / "fr3.yaml").made_with.note == ""
 
 
 def test_odd_commands_are_replayed_as_well(tmp_path):

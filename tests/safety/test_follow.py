@@ -232,16 +232,15 @@ def test_targets_inside_go_out_as_they_are_and_what_was_found_is_kept():
     np.testing.assert_array_equal(follow.velocity_rad_s, judge.steps[-1].velocity)
 
 
-def test_a_target_that_is_carried_on_goes_out_and_is_said():
+@pytest.mark.parametrize(("late_s", "text"), [
+    (0.0015, "no new command for this cycle: the last one is extrapolated by 1.50 ms"),
+    (-0.0015, "this cycle is before the newest command: that is extrapolated back by 1.50 ms"),
+])  # fmt: skip
+def test_a_target_that_is_extrapolated_goes_out_and_is_said(late_s, text):
     follow, _ = follower()
-    verdict, records = follow.follow(target(HOME, exact=False, extrapolated_s=-0.0015), None)
+    verdict, records = follow.follow(target(HOME, exact=False, extrapolated_s=late_s), None)
     assert verdict is Verdict.LIMIT
-    assert records == (
-        Record(
-            "timing", -0.0015, 0.0, -0.0015, "s", "robolearn",
-            "no new command for this cycle: the last one is extrapolated by -1.50 ms",
-        ),
-    )  # fmt: skip
+    assert records == (Record("timing", late_s, 0.0, -0.0015, "s", "robolearn", text),)
 
 
 def test_without_a_command_it_waits_at_rest():
