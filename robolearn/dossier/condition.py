@@ -159,7 +159,8 @@ def assess(
 def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[np.bool_]]:
     """The friction terms that are followed [D, n], and of which joints they are from effort [n].
 
-    What all joints share, temperature above all, is in both, so the smaller spread over the mean has less noise.
+    What all joints share, temperature above all, is in both and would hide which of them has less noise: it is taken
+    from those that scatter less at first sight, and divided out.
     """
     tracking = np.array([one.coulomb_rad for one in found])
     effort = np.array(
@@ -168,10 +169,21 @@ def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[
     tracking = steadied(tracking, [one.in_tracking for one in found], baseline)
     effort = steadied(effort, [one.in_effort for one in found], baseline)
     # A joint whose effort was not recorded throughout is followed by its tracking error.
-    known = np.isfinite(effort) | ~np.isfinite(tracking)
-    scatter = [_scatter(values[:baseline]) for values in (tracking, effort)]
-    better = known.all(0) & (scatter[1] < scatter[0])
+    known = (np.isfinite(effort) | ~np.isfinite(tracking)).all(0)
+    first = tracking[:baseline], effort[:baseline]
+    better = known & (_scatter(first[1]) < _scatter(first[0]))
+    common = _common(np.where(better, first[1], first[0]))
+    better = known & (_scatter(first[1] / common) < _scatter(first[0] / common))
     return np.where(better, effort, tracking), better
+
+
+def _common(values: Array) -> Array:
+    """What the joints of each log have in common, [D, 1]: the median of their shares of their own means."""
+    mean = np.array([np.nanmean(column) if np.isfinite(column).any() else np.nan for column in values.T])
+    common = np.ones((len(values), 1))
+    for i, row in enumerate(values / np.where(mean > 0, mean, np.nan)):
+        common[i] = np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else 1.0
+    return np.where(common > 0, common, 1.0)
 
 
 def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> Array:

@@ -136,6 +136,17 @@ def test_what_scatters_less_is_followed_and_a_torque_sensor_that_feels_no_fricti
         assert not any("servo is the manufacturer's" in note for note in result.notes)
 
 
+def test_temperature_does_not_hide_which_of_both_has_less_noise():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        days = months(rng)  # temperature +-10 %, tracking error with 3 % of noise
+        for k, day in enumerate(days):
+            warmth = np.median(day.coulomb_rad * KP / HEALTHY_NM)
+            felt = HEALTHY_NM * warmth * (1 + rng.normal(0, 0.01, 7))
+            days[k] = replace(day, coulomb_nm=felt)
+        assert {joint.source for joint in assess(days, FR3).joints} == {EFFORT}
+
+
 def _logs_of_terms(rng, days=60, varies=0.0):
     """Friction of one joint and the terms beside it, whose errors go together as those of direction and speed do."""
     size = len(FRICTION_TERMS)
