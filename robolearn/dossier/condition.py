@@ -5,7 +5,7 @@ logs: an encoder's noise hides the friction of a stiff servo, and a torque senso
 Direction and speed resemble each other, so most of what scatters in a log's friction is the error of the terms beside
 it: they are held against what they were in the first logs, as far as they were steady there (a random-effects
 estimate). Temperature changes the friction of all joints together: each is compared with the median over the joints of
-the same log. What then grows is found by a cumulative sum (Page 1954) against the first logs. The gravity term of the
+the same log. What then grows is found by a cumulative sum (Page 1954) against the logs before. The gravity term of the
 effort shows a changed load, which moves several joints at once; friction moves one.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtr
 
 from robolearn.dossier.joint_friction import FRICTION_TERMS, Features, Terms, no_terms
 from robolearn.errors import DataError
@@ -26,9 +27,10 @@ Array = NDArray[np.float64]
 
 TRACKING, EFFORT = "tracking error", "effort"
 BASELINE = 15  # first logs that healthy is taken from
-# Of the cumulative sum, in standard deviations. The mean of 15 logs is itself off by a quarter of one, its spread by a
-# fifth: with the textbook slack of 0.5 one healthy arm in six had an alarm within two months.
-SLACK, LIMIT = 1.0, 9.0
+LEARNED = 30  # logs at most that a joint's mean and spread are taken from: later ones may be worn
+# Of the cumulative sum, in standard deviations: 2 of 300 healthy arms of seven joints passed it within two months.
+SLACK, LIMIT = 1.0, 6.0
+DEVIATE_MAX = 8.0
 STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
@@ -232,16 +234,11 @@ def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:
 
 
 def _scores(relative: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
-    """Cumulative sums of growth, [D, n]; 0 in the baseline. The spread of few logs is itself uncertain: it is shared
-    with the joints' common one, and widened by that of its mean.
+    """Cumulative sums of growth, [D, n]; 0 in the baseline.
+
+    Each log is compared with those before it, the first `LEARNED` at most: a prediction from n logs is off by Student's
+    t with n - 1 degrees of freedom, which is made a standard normal deviate first (Hawkins 1987, self-starting).
     """
-    early = relative[:baseline]
-    spread = np.full(relative.shape[1], np.nan)
-    spread[usable] = np.nanstd(early[:, usable], axis=0, ddof=1)
-    pooled = float(np.sqrt(np.nanmean(spread**2)))
-    wide = np.sqrt((spread**2 + pooled**2) / 2 * (1 + 1 / baseline))
-    centre = np.full(relative.shape[1], np.nan)
-    centre[usable] = np.nanmean(early[:, usable], axis=0)
     score = np.zeros_like(relative)
     for j in range(relative.shape[1]):
         if not usable[j]:
@@ -249,10 +246,18 @@ def _scores(relative: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
             continue
         total = 0.0
         for i in range(baseline, len(relative)):
-            z = (relative[i, j] - centre[j]) / max(wide[j], 1e-6)
-            total = max(0.0, total + z - SLACK) if np.isfinite(z) else total
+            if np.isfinite(relative[i, j]):
+                before = relative[: min(i, max(LEARNED, baseline)), j]
+                total = max(0.0, total + _deviate(relative[i, j], before[np.isfinite(before)]) - SLACK)
             score[i, j] = total
     return score
+
+
+def _deviate(value: float, before: Array) -> float:
+    """The standard normal deviate of a value among those before it, [n]."""
+    n = len(before)
+    t = (value - before.mean()) / (max(before.std(ddof=1), 1e-6) * np.sqrt(1 + 1 / n))
+    return float(np.clip(np.sign(t) * -ndtri(stdtr(n - 1, -abs(t))), -DEVIATE_MAX, DEVIATE_MAX))
 
 
 def _load_change(gravity: Array, baseline: int) -> tuple[int | None, list[str]]:
