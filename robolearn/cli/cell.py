@@ -16,6 +16,10 @@ out = Terminal()
 def init_cell(
     folder: Annotated[Path, typer.Argument(help="New folder for the cell's files.")],
     robot: Annotated[str, typer.Option(help="The arm: fr3, ur5e, iiwa14, or a robot YAML.")] = "",
+    gripper: Annotated[
+        str,
+        typer.Option(help="Gripper of a packaged arm, such as franka_hand (default: the generic one)."),
+    ] = "",
     name: Annotated[str, typer.Option(help="Name of the cell in the log.")] = "",
     controller: Annotated[
         str, typer.Option(help="forward, trajectory or robolearn (default: the arm's packaged one).")
@@ -46,14 +50,17 @@ def init_cell(
 
     Example: robolearn init-cell my_cell --robot fr3 --name "cell 7" --operator anna --no-ask
     """
-    from robolearn.deploy.new_cell import Cell, write_cell
+    from robolearn.deploy.new_cell import Cell, with_gripper, write_cell
     from robolearn.deploy.operators import operator_key_path
     from robolearn.errors import ConfigError
     from robolearn.keys import load_or_create_key, public_text
-    from robolearn.robots import robot_names
+    from robolearn.robots import is_robot_path, robot_names
+    from robolearn.robots.gripper_files import gripper_names
 
     if ask and sys.stdin.isatty():
-        robot = robot or typer.prompt(f"Arm ({', '.join(robot_names())})", default="fr3")
+        robot = robot or typer.prompt(f"Arm ({', '.join(robot_names())}, or a robot YAML)", default="fr3")
+        if not gripper and "+" not in robot and not is_robot_path(robot):
+            gripper = typer.prompt(f"Gripper ({', '.join(gripper_names())})", default="parallel")
         name = name or typer.prompt("Name of this cell in the log")
         operator = operator or typer.prompt(
             "Your pseudonym as operator; empty for none", default="", show_default=False
@@ -62,6 +69,9 @@ def init_cell(
             approver = typer.confirm("May this account's key approve bundles?", default=False)
         person_topic = person_topic or typer.prompt(
             "Topic of the person sensor", default="robolearn/person_range"
+        )
+        wrench_topic = wrench_topic or typer.prompt(
+            "Topic of a force-torque sensor; empty for the arm's own, or none", default="", show_default=False
         )
         workspace = workspace or typer.prompt(
             "Box that the arm stays in, m: x y z x y z; empty for the packaged one",
@@ -80,8 +90,9 @@ def init_cell(
     except ValueError:
         raise ConfigError(f"--workspace is '{workspace}', expected six numbers: x y z x y z, in m.") from None
     cell = Cell(
-        robot=robot, name=name, controller=controller, namespace=namespace, joint_prefix=joint_prefix,
-        person_topic=person_topic, wrench_topic=wrench_topic, workspace_m=box, tcp_speed_max_m_s=tcp_speed,
+        robot=with_gripper(robot, gripper), name=name, controller=controller, namespace=namespace,
+        joint_prefix=joint_prefix, person_topic=person_topic, wrench_topic=wrench_topic, workspace_m=box,
+        tcp_speed_max_m_s=tcp_speed,
         operators={operator: public_text(load_or_create_key(operator_key_path()))} if operator else {},
         approver_keys=(public_text(load_or_create_key()),) if approver else (),
     )  # fmt: skip

@@ -357,11 +357,13 @@ def _beside(file: Path, name: str) -> str:
 
 
 def _packaged_for(robot: str) -> str:
-    if is_packaged(robot):
-        return f"deploy/{load_robot(robot).arm}.yaml"
-    template = config_dir() / "deploy" / f"{TEMPLATE}.yaml"
     if robot != TEMPLATE:
-        load_robot(robot)  # an unknown name, or a file that cannot be read, is the first thing to mend
+        loaded = load_robot(
+            robot
+        )  # an unknown name, or a file that cannot be read, is the first thing to mend
+        if is_packaged(robot) or (loaded.calibration and is_packaged(loaded.calibration.base.file)):
+            return f"deploy/{loaded.arm}.yaml"
+    template = config_dir() / "deploy" / f"{TEMPLATE}.yaml"
     raise ConfigError(
         f"No deployment file is known for the arm '{robot}'. Copy {template}, set what is yours, and name the copy: "
         "--deploy my_deploy.yaml, or in a launch deploy:=my_deploy.yaml. "

@@ -18,7 +18,8 @@ from robolearn.deploy.deployment import load_deployment, node_parameters
 from robolearn.deploy.own_cell import own_deployment_text, own_profile_text
 from robolearn.errors import ConfigError, unknown
 from robolearn.files.writing import replace_file
-from robolearn.robots import is_robot_path, load_robot, robot_names
+from robolearn.robots import is_packaged, is_robot_path, load_robot, robot_names
+from robolearn.robots.gripper_files import DEFAULT, SEPARATOR, split_robot
 from robolearn.safety.profile import SafetyProfile
 
 DEPLOYMENT, PROFILE = "cell.yaml", "profile.yaml"
@@ -29,7 +30,7 @@ _BOX = 6
 class Cell:
     """What is asked. Empty or None leaves what the packaged files have.
 
-    robot: a packaged one, or the path of a robot file.
+    robot: a packaged one, with or without another gripper (`fr3+franka_hand`), or the path of a robot file.
     operators: pseudonym: public key.  workspace_m: x, y, z of one corner, then of the other, base frame.
     tcp_speed_max_m_s: of mode automatic.
     """
@@ -49,6 +50,15 @@ class Cell:
     tcp_speed_max_m_s: float | None = None
 
 
+def with_gripper(robot: str, gripper: str) -> str:
+    """A packaged arm's name with that of another gripper. Raises ConfigError where the robot names one itself."""
+    if gripper in ("", DEFAULT):
+        return robot
+    if is_robot_path(robot) or split_robot(robot)[1]:
+        raise ConfigError(f"--gripper {gripper}: '{robot}' names its gripper itself. Leave --gripper out.")
+    return f"{robot}{SEPARATOR}{gripper}"
+
+
 def write_cell(folder: Path, cell: Cell) -> tuple[Path, Path]:
     """Write the deployment file and the profile into a new or empty folder; returns both.
 
@@ -56,8 +66,9 @@ def write_cell(folder: Path, cell: Cell) -> tuple[Path, Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty. Choose a new folder.")
-    if cell.robot not in robot_names() and not is_robot_path(cell.robot):
+    if not is_packaged(cell.robot) and not is_robot_path(cell.robot):
         raise ConfigError(unknown("arm", cell.robot, robot_names()) + " Or give the path of a robot YAML.")
+    load_robot(cell.robot)  # an unknown gripper, or a faulty file, is the first thing to mend
     texts = {DEPLOYMENT: _deployment_text(cell), PROFILE: _profile_text(cell)}
     with tempfile.TemporaryDirectory() as scratch:
         _check(Path(scratch), texts)
@@ -79,9 +90,10 @@ def _check(scratch: Path, texts: dict[str, str]) -> None:
 
 def _deployment_text(cell: Cell) -> str:
     own = is_robot_path(cell.robot)
-    packaged = config_dir() / "deploy" / f"{cell.robot}.yaml"
+    packaged = config_dir() / "deploy" / f"{split_robot(cell.robot)[0]}.yaml"
     text = own_deployment_text(load_robot(cell.robot)) if own else packaged.read_text(encoding="utf-8")
     given: dict[str, Any] = {
+        "robot": "" if own else cell.robot,
         "deployment_id": cell.name,
         "profile": PROFILE,
         "mode": cell.mode,
@@ -102,7 +114,8 @@ def _deployment_text(cell: Cell) -> str:
 
 
 def _profile_text(cell: Cell) -> str:
-    robot, packaged = load_robot(cell.robot), config_dir() / "safety" / f"{cell.robot}.yaml"
+    robot = load_robot(cell.robot)
+    packaged = config_dir() / "safety" / f"{robot.arm}.yaml"
     own = is_robot_path(cell.robot)
     text = own_profile_text(robot) if own else packaged.read_text(encoding="utf-8")
     text = _set(text, "title", f"{robot.label}, {cell.name}")

@@ -28,7 +28,7 @@ from robolearn.recorder.audit_trail import (
     AUDIT_MAX,
     AUDIT_SCHEMA,
 )
-from robolearn.recorder.hash_chain import GENESIS_PREV, open_line, signed_part
+from robolearn.recorder.hash_chain import EVENTS_FILE, GENESIS_PREV, open_line, signed_part
 from robolearn.review.verdict import Finding, gravest, place_fault
 
 _MALFORMED = (
@@ -126,6 +126,10 @@ def _read(run_dir: Path) -> bytes:
     try:
         return read_regular(path, AUDIT_MAX, follow=False)
     except FileNotFoundError:
+        if (run_dir / EVENTS_FILE).is_file():
+            raise LogError(
+                f"{run_dir} is a safety log: check it with `robolearn review {run_dir}`."
+            ) from None
         raise LogError(
             f"There is no audit trail in {run_dir} ({AUDIT_FILE}): not a run folder, a run of an "
             "earlier robolearn, or the trail was removed."

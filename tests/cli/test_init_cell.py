@@ -57,6 +57,30 @@ def test_a_cell_of_every_arm_is_ready_to_serve(robot, tmp_path):
     assert "# Hz, of the safety node" in (folder / "cell.yaml").read_text()  # the comments stay
 
 
+def test_the_gripper_is_asked_for_and_served(tmp_path):
+    words = ("--robot", "fr3", "--gripper", "franka_hand", "--name", "cell", "--no-ask")
+    assert asked(tmp_path / "cell", *words).exit_code == 0
+    deployment = load_deployment(tmp_path / "cell" / "cell.yaml")
+    assert deployment.robot == "fr3+franka_hand"
+    nodes = node_parameters(deployment, "b.robolearn")
+    assert nodes["gripper_node"]["robot"] == "fr3+franka_hand"
+    SafetyProfile.load(tmp_path / "cell" / "profile.yaml").check_against(load_robot(deployment.robot))
+    for gripper, message in (
+        ("claw", "Unknown gripper 'claw'"),
+        ("robotiq_2f85", "names its gripper itself"),
+    ):
+        words = (
+            "--robot",
+            "fr3" if gripper == "claw" else "fr3+franka_hand",
+            "--gripper",
+            gripper,
+            "--name",
+            "x",
+        )
+        assert message in str(asked(tmp_path / "other", *words).exception)
+    assert not (tmp_path / "other").exists()
+
+
 def test_without_answers_the_packaged_values_stay(tmp_path):
     deployment, profile = write_cell(tmp_path / "cell", Cell("ur5e", "bench"))
     packaged = SafetyProfile.load("ur5e")

@@ -3,7 +3,13 @@
 import pytest
 
 from robolearn.deploy import security
-from robolearn.deploy.deployment import deployment_for, load_deployment, node_environment
+from robolearn.deploy.deployment import (
+    deployment_for,
+    load_deployment,
+    motion_parameters,
+    node_environment,
+    node_parameters,
+)
 from robolearn.deploy.keystore import create_keystore
 from robolearn.deploy.ros_policies import rights
 from robolearn.deploy.security import enclave_environment, require_security, security_environment
@@ -61,6 +67,22 @@ def test_a_keystore_without_the_nodes_enclaves_is_refused(tmp_path, keystore):
         require_security(security_environment(tmp_path), NODES)
     with pytest.raises(ConfigError, match="enclave /robolearn/painter lacks identity_ca.cert.pem"):
         require_security(security_environment(keystore), ["painter"])
+
+
+def test_every_node_that_is_started_has_an_enclave(monkeypatch, tmp_path, keystore):
+    monkeypatch.setattr(security, "middleware_problem", lambda _: "")
+    deployment = deployment_for("fr3")
+    for nodes in (
+        node_parameters(deployment, "b", sim=True),
+        motion_parameters(deployment, "m.mcap", sim=True),
+    ):
+        require_security(security_environment(keystore), nodes)
+    enforced = security_environment(keystore)
+    assert enclave_environment("motion_node", enforced) == enclave_environment("policy_node", enforced)
+    grip = deployment_for("fr3+franka_hand")
+    other = create_keystore(tmp_path / "cell", rights(grip), 42)
+    assert "gripper_node" in node_parameters(grip, "b")
+    require_security(security_environment(other), node_parameters(grip, "b"))
 
 
 def test_what_the_middleware_says_is_passed_on(monkeypatch, keystore):

@@ -178,6 +178,9 @@ def test_an_error_in_the_training_stands_in_the_trail(tmp_path):
 def test_no_trail_and_no_head_are_said_plainly(run, tmp_path):
     with pytest.raises(LogError, match="There is no audit trail in .*"):
         verify_run(tmp_path)
+    (tmp_path / "events.jsonl").touch()
+    with pytest.raises(LogError, match="is a safety log: check it with `robolearn review"):
+        verify_run(tmp_path)
     with pytest.raises(LogError, match="The expected head .* cannot be read"):
         verify_run(run, expected_head=tmp_path / "none")
 

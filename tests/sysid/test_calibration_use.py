@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from robolearn.cli.app import app, main
+from robolearn.deploy.deployment import deployment_for, node_parameters
 from robolearn.env.task import load_task
 from robolearn.errors import CalibrationError, ConfigError
 from robolearn.learn.train_config import train_config
@@ -111,6 +112,15 @@ def test_a_calibration_of_another_robot_file_is_refused_everywhere(
     assert end.value.code == 2
     assert "was made with another robot file 'ur5e'" in capsys.readouterr().err.replace("\n", " ")
     assert [file.name for file in tmp_path.iterdir()] == ["other.calibration.yaml"]
+
+
+def test_a_calibrated_arm_is_served_with_the_deployment_of_its_arm(exported):
+    folder, _, _ = exported
+    path = str(folder / "ur5e.calibration.yaml")
+    served, plain = deployment_for(path), deployment_for("ur5e")
+    assert served == plain.model_copy(update={"robot": path})
+    nodes = node_parameters(served, "b.robolearn", sim=True)
+    assert {node["robot"] for node in nodes.values()} == {path}
 
 
 def test_a_robot_file_is_no_calibration(tmp_path):
