@@ -7,7 +7,7 @@ the arm carries another kilogram (its weight; its inertia is left out).
 
 Each arm's months are judged twice: with the effort in the logs, and from positions alone.
 
-    python benchmarks/condition.py [ROBOT ...] [--first-seed 0] [--seeds 1]
+    python benchmarks/condition.py [ROBOT ...] [--seeds HEALTHY WORN LOADED]
 """
 
 from __future__ import annotations
@@ -108,16 +108,19 @@ def main():
     )
     parser.add_argument("robots", nargs="*", default=["fr3", "ur5e", "iiwa14"])
     parser.add_argument(
-        "--first-seed", type=int, default=0, help="of the draws; each case has a seed of its own"
+        "--seeds",
+        type=int,
+        nargs=3,
+        default=[1, 2, 3],
+        metavar=("HEALTHY", "WORN", "LOADED"),
+        help="one of each case",
     )
-    parser.add_argument("--seeds", type=int, default=1, help="months with other draws")
     options = parser.parse_args()
     cases = (("healthy", None, 0.0), ("joint 4 wears", 3, 0.0), ("one kilogram more", None, 1.0))
-    turns = range(options.first_seed, options.first_seed + options.seeds)
-    for name, turn, (number, (what, wear, payload)) in itertools.product(
-        options.robots, turns, enumerate(cases)
+    for name, ((what, wear, payload), seed) in itertools.product(
+        options.robots, zip(cases, options.seeds, strict=True)
     ):
-        began, seed = time.monotonic(), 1000 * turn + 100 * number + len(name)
+        began = time.monotonic()
         found = months(name, wear, payload, seed)
         took = time.monotonic() - began
         for kind, logs in (("with effort", found), ("positions only", without_effort(found))):
