@@ -104,7 +104,7 @@ def assess(
             f"{len(found)} logs are too few: {baseline} for the baseline (--baseline), and at least one more."
             + "".join(f" {text}" for text in left_out[:3])
         )
-    coulomb, from_effort = _followed(found, baseline)
+    coulomb, own, from_effort = _followed(found, baseline)
     rms = np.array([one.tracking_rms_rad for one in found])
     usable = np.isfinite(coulomb[:baseline]).sum(0) >= max(3, baseline // 2)
     first = np.full(robot.dof, np.nan)
@@ -124,7 +124,7 @@ def assess(
         )
     ratio = np.where(usable, coulomb / np.where(usable, first, 1.0), np.nan)
     relative = ratio / _others(ratio, usable) - 1.0
-    score = _scores(relative, usable, baseline)
+    score = _scores(relative, own / np.where(usable, first, 1.0), usable, baseline)
     in_nm = from_effort | servo_known
     if not in_nm[usable].all():
         notes.append(
@@ -158,8 +158,8 @@ def assess(
     )
 
 
-def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[np.bool_]]:
-    """The friction terms that are followed [D, n], and of which joints they are from effort [n].
+def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The friction terms that are followed and their own errors, [D, n], and of which joints they are from effort [n].
 
     What all joints share, temperature above all, is in both and would hide which of them has less noise: it is taken
     from those that scatter less at first sight, and divided out.
@@ -168,15 +168,15 @@ def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[
     effort = np.array(
         [np.full(tracking.shape[1], np.nan) if one.coulomb_nm is None else one.coulomb_nm for one in found]
     )
-    tracking = steadied(tracking, [one.in_tracking for one in found], baseline)
-    effort = steadied(effort, [one.in_effort for one in found], baseline)
+    tracking, own_tracking = steadied(tracking, [one.in_tracking for one in found], baseline)
+    effort, own_effort = steadied(effort, [one.in_effort for one in found], baseline)
     # A joint whose effort was not recorded throughout is followed by its tracking error.
     known = (np.isfinite(effort) | ~np.isfinite(tracking)).all(0)
     first = tracking[:baseline], effort[:baseline]
     better = known & (_scatter(first[1]) < _scatter(first[0]))
     common = _common(np.where(better, first[1], first[0]))
     better = known & (_scatter(first[1] / common) < _scatter(first[0] / common))
-    return np.where(better, effort, tracking), better
+    return np.where(better, effort, tracking), np.where(better, own_effort, own_tracking), better
 
 
 def _common(values: Array) -> Array:
@@ -188,13 +188,14 @@ def _common(values: Array) -> Array:
     return np.where(common > 0, common, 1.0)
 
 
-def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> Array:
-    """Friction terms [D, n] without what the error of the terms beside them adds; terms: of each log, where known.
+def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> tuple[Array, Array]:
+    """Friction terms [D, n] without what the error of the terms beside them adds, and the standard deviations that are
+    left of their own errors (0 where unknown). terms: of each log, where known.
 
     What those varied by in the first logs, beyond their own errors, they are allowed to in every log: then the friction
     is the best linear prediction. A joint with too few first logs stays as it is.
     """
-    result, size = coulomb.copy(), len(FRICTION_TERMS)
+    result, own, size = coulomb.copy(), np.zeros_like(coulomb), len(FRICTION_TERMS)
     known = [one if one is not None else no_terms(coulomb.shape[1]) for one in terms]
     values = np.array([one.values for one in known]).reshape(len(coulomb), -1, size)
     covariances = np.array([one.covariance for one in known]).reshape(len(coulomb), -1, size, size)
@@ -205,12 +206,14 @@ def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> Ar
             continue
         beside, errors = values[:, j, 1:], covariances[:, j, 1:, 1:]
         spread = beside[first].var(0, ddof=1)
-        own = np.diagonal(errors[first], axis1=1, axis2=2).mean(0)
-        allowed = np.diag(np.maximum(spread - own, _STEADY_MIN * spread))
+        noise = np.diagonal(errors[first], axis1=1, axis2=2).mean(0)
+        allowed = np.diag(np.maximum(spread - noise, _STEADY_MIN * spread))
         off = beside - beside[first].mean(0)
         for i in np.flatnonzero(usable):
-            result[i, j] -= covariances[i, j, 0, 1:] @ np.linalg.solve(errors[i] + allowed, off[i])
-    return result
+            taken = np.linalg.solve(errors[i] + allowed, covariances[i, j, 1:, 0])
+            result[i, j] -= taken @ off[i]
+            own[i, j] = np.sqrt(max(covariances[i, j, 0, 0] - taken @ covariances[i, j, 1:, 0], 0.0))
+    return result, own
 
 
 def _scatter(values: Array) -> Array:
@@ -233,8 +236,10 @@ def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:
     return common
 
 
-def _scores(relative: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
+def _scores(relative: Array, own: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
     """Cumulative sums of growth, [D, n]; 0 in the baseline.
+
+    own: [D, n], the logs' own standard deviations of relative: one with little motion may scatter more than those before.
 
     Each log is compared with those before it, the first `LEARNED` at most: a prediction from n logs is off by Student's
     t with n - 1 degrees of freedom, which is made a standard normal deviate first (Hawkins 1987, self-starting).
@@ -248,15 +253,17 @@ def _scores(relative: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
         for i in range(baseline, len(relative)):
             if np.isfinite(relative[i, j]):
                 before = relative[: min(i, max(LEARNED, baseline)), j]
-                total = max(0.0, total + _deviate(relative[i, j], before[np.isfinite(before)]) - SLACK)
+                total = max(
+                    0.0, total + _deviate(relative[i, j], before[np.isfinite(before)], own[i, j]) - SLACK
+                )
             score[i, j] = total
     return score
 
 
-def _deviate(value: float, before: Array) -> float:
-    """The standard normal deviate of a value among those before it, [n]."""
+def _deviate(value: float, before: Array, own: float) -> float:
+    """The standard normal deviate of a value among those before it, [n], whose spread is at least the value's own."""
     n = len(before)
-    t = (value - before.mean()) / (max(before.std(ddof=1), 1e-6) * np.sqrt(1 + 1 / n))
+    t = (value - before.mean()) / (max(before.std(ddof=1), own, 1e-6) * np.sqrt(1 + 1 / n))
     return float(np.clip(np.sign(t) * -ndtri(stdtr(n - 1, -abs(t))), -DEVIATE_MAX, DEVIATE_MAX))
 
 

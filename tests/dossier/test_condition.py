@@ -163,25 +163,26 @@ def _logs_of_terms(rng, days=60, varies=0.0):
 def test_the_error_of_the_terms_beside_it_is_taken_out_of_the_friction():
     rng = np.random.default_rng(0)
     plain, terms = _logs_of_terms(rng, 400)
-    found = steadied(plain, terms, 200)
+    found, own = steadied(plain, terms, 200)
     assert plain.std() == pytest.approx(0.01, rel=0.15)
     assert found.std() < 0.65 * plain.std()  # sqrt(1 - 0.85^2) where they are wholly steady
     assert found.mean() == pytest.approx(1.0, abs=0.002)
+    assert own == pytest.approx(found.std(), rel=0.15)
     plain[200:] += 0.1  # wear
     terms[200:] = [Terms(one.values + np.array([0.1, 0, 0, 0]), one.covariance) for one in terms[200:]]
-    assert np.diff(steadied(plain, terms, 200).reshape(2, 200).mean(1)) == pytest.approx(0.1, abs=0.003)
+    assert np.diff(steadied(plain, terms, 200)[0].reshape(2, 200).mean(1)) == pytest.approx(0.1, abs=0.003)
 
 
 def test_terms_that_vary_by_themselves_are_not_taken_for_friction():
     """As viscous friction does with temperature: held to their mean they would move the friction by 0.85 of theirs."""
     plain, terms = _logs_of_terms(np.random.default_rng(0), 400, varies=0.2)
-    found = steadied(plain, terms, 200)
+    found, _ = steadied(plain, terms, 200)
     assert found.std() < 1.1 * plain.std()
-    assert steadied(plain, [None] * 400, 200) == pytest.approx(
+    assert steadied(plain, [None] * 400, 200)[0] == pytest.approx(
         plain
     )  # logs of which nothing is known beside it
     few = [Terms(np.full((1, 4), np.nan), np.full((1, 4, 4), np.nan))] * 195 + terms[195:]
-    assert steadied(plain, few, 200) == pytest.approx(plain)
+    assert steadied(plain, few, 200)[0] == pytest.approx(plain)
 
 
 def test_noise_around_no_friction_is_not_followed():
