@@ -239,7 +239,7 @@ def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:
 def _scores(relative: Array, own: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
     """Cumulative sums of growth, [D, n]; 0 in the baseline.
 
-    own: [D, n], the logs' own standard deviations of relative: one with little motion may scatter more than those before.
+    own: [D, n], the logs' own standard deviations of relative: one with little motion may scatter more than the rest.
 
     Each log is compared with those before it, the first `LEARNED` at most: a prediction from n logs is off by Student's
     t with n - 1 degrees of freedom, which is made a standard normal deviate first (Hawkins 1987, self-starting).
