@@ -40,7 +40,9 @@ _READY_Z_MIN_M, _GOAL_Z_MIN_M, _LOW_M = 0.12, 0.09, 0.03  # clear of a cube and 
 START_SPREAD_RAD = 0.05  # of the joints around the ready posture
 
 EXPERT_RATE_1_S = 6.0  # speed of an expert per metre, or radian, of the way left
-# Of an expert that grasps a cube of 4 cm.
+# Of an expert that grasps a cube.
+GRASPED_M = 0.04  # how wide it is
+AROUND_M = (0.042, 0.047)  # of the fingers: at it, and still on their way to it, whatever the command says
 HOVER_M = 0.06  # TCP above the cube's centre while the fingers are not lined up: clear of its top
 WIDE_M = 0.055  # opening from which the fingers go down around it
 HOLD_M = (0.010, 0.018)  # the command runs ahead of the fingers: by a swift closing's lag, by a grasp
@@ -149,23 +151,33 @@ class TableTask(Task[C]):
     def guide_grasp(self, readings: Readings, memory: Any, cube: str) -> tuple[Array, Array]:
         """Of an expert: the action [5] that grasps the cube of that name, and how firmly it is held, 0 to 1.
 
-        The height comes from a funnel: the worse the fingers are lined up, the higher above the cube; while they are
-        lower than that, they move up and hardly sideways. They close where the cube is between them.
+        See `grasp_advice`; the cube is as wide as GRASPED_M.
         """
         tool = rotation_of(readings["tcp_quat"])
-        centre = readings[f"{cube}_position"] + jnp.array([0.0, 0.0, GRASP_UP_M])
+        way = readings[f"{cube}_position"] - readings["tcp_position"]
         fit = square_misfit(tool, rotation_of(readings[f"{cube}_quat"]))
-        way, width = centre - readings["tcp_position"], readings["gripper_width"][0]
+        width = readings["gripper_width"][0]
+        return self.grasp_advice(way, fit, width, width - memory.command_width[0])
+
+    def grasp_advice(self, way: Array, fit: Array, width: Array, ahead: Array) -> tuple[Array, Array]:
+        """`guide_grasp` from what an observation has: way [3] m from the TCP to the cube's centre, fit [2] as
+        `square_misfit`, the fingers' width [m], and how far [m] the command is ahead of them.
+
+        The height comes from a funnel: the worse the fingers are lined up, the higher above the cube; while they are
+        lower than that, they move up and hardly sideways. They close where the cube is between them, and hold it once
+        they are no wider than it and the command is well inside it: fingers that only trail the command hold nothing.
+        """
+        way = way + jnp.array([0.0, 0.0, GRASP_UP_M])
         gap = jnp.linalg.norm(way)
         astray = jnp.linalg.norm(way[:2]) + 0.02 * (1.0 - fit[1])
         narrow = ease((WIDE_M - width) / 0.01) * ease((-way[2] - 0.02) / 0.02)
         height = HOVER_M * jnp.maximum(ease((astray - 0.010) / 0.03), narrow)
         rise = height + way[2]
         sideways = 1.0 - ease(rise / 0.04)
-        ahead = width - memory.command_width[0]
-        held = ease((ahead - HOLD_M[0]) / (HOLD_M[1] - HOLD_M[0]))
-        held *= 1.0 - ease((gap - 0.015) / 0.015)
-        closing = jnp.maximum(1.0 - ease((gap - 0.014) / 0.012), held)
+        between = 1.0 - ease((gap - 0.015) / 0.015)
+        squeezed = between * ease((ahead - HOLD_M[0]) / (HOLD_M[1] - HOLD_M[0]))
+        held = squeezed * (1.0 - ease((width - AROUND_M[0]) / (AROUND_M[1] - AROUND_M[0])))
+        closing = jnp.maximum(1.0 - ease((gap - 0.014) / 0.012), squeezed)
         move = self.guide_towards(jnp.append(sideways * way[:2], rise))
         # The tool's axis points down: a turn about it is a turn the other way about the vertical.
         turn = -jnp.clip(2.0 * fit[0], -1.0, 1.0)

@@ -94,6 +94,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             f"robolearn: '{error.name}' is not installed: pip install 'robolearn\\[{extra}]'", style="red"
         )
         sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # of no file that a user named
+            raise
+        text = f"robolearn: '{error.filename}': {error.strerror}."
+        err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         err.print("robolearn: interrupted")
         sys.exit(130)
@@ -278,7 +284,7 @@ def serve(
     Example: robolearn serve fr3-reach.robolearn --robot fr3 --sim
     """
     from robolearn.deploy.deployment import deployment_for
-    from robolearn.deploy.serving import serve_motion, serve_until_stopped
+    from robolearn.deploy.serve_command import serve_motion, serve_until_stopped
 
     if (bundle is None) == (motion is None):
         raise ConfigError("Give either a bundle or --motion FILE.")

@@ -36,10 +36,11 @@ def controller(
 ) -> None:
     """Write the parameters of robolearn's ros2_control controller from a safety profile.
 
-    Example: robolearn controller fr3 --out robolearn_controller.yaml --copy-to ~/arm_ws/src
+    Example: robolearn controller fr3 -o robolearn_controller.yaml --copy-to ~/arm_ws/src
     """
     from robolearn.deploy.controller import controller_parameters, controller_yaml, copy_source
     from robolearn.deploy.deployment import deployment_for
+    from robolearn.files.writing import replace_file
     from robolearn.robots import load_robot
     from robolearn.safety.profile import SafetyProfile
 
@@ -60,5 +61,5 @@ def controller(
     if out is None:
         sys.stdout.write(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        replace_file(out, text)
         sys.stderr.write(f"{out}: limits of profile {limits.name}, sha256 {limits.digest}\n")

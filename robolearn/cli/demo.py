@@ -26,6 +26,7 @@ from rich.table import Table
 from robolearn.deploy.exercise import Event, exercise
 from robolearn.deploy.serving import Serving, free_domain, require_ros
 from robolearn.errors import RobolearnError
+from robolearn.files.writing import replace_file
 from robolearn.policy.bundle import PolicyBundle
 from robolearn.review.review import Review, review_log
 
@@ -138,7 +139,7 @@ def run_demo(
     console.print("[bold]5/5 Review[/] verify the log, replay it, write the report")
     with _timed(summary, "review"), _cycles(console) as progress:
         summary.review = review_log(run / "safety", run / "report.html", progress=progress)
-    (run / SUMMARY).write_text(json.dumps(summary.to_json(), indent=2) + "\n", encoding="utf-8")
+    replace_file(run / SUMMARY, json.dumps(summary.to_json(), indent=2) + "\n")
     console.print()
     console.print(summary)
     return summary

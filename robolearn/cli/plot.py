@@ -36,11 +36,5 @@ def plot(
         raise ConfigError(f"--over is '{over}', expected steps or wall.")
     curves = [read_curve(run) for run in runs]
     picture = curves_figure(curves, metric or METRICS, "wall" if over == "wall" else "steps", smooth)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        picture.savefig(output, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Cannot write '{output}': {error}. Name a .png, .svg or .pdf that can be written."
-        ) from None
+    picture.write(output)
     Terminal().print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)

@@ -20,7 +20,10 @@ def note_decision(bundle: str | Path, decision: Approval) -> Iterator[str]:
     folder = Path(bundle).absolute().parent
     wanted = PolicyBundle.load(bundle).manifest.run_id
     if wanted is None or run_id(folder) != wanted:
-        yield "The run of this bundle is not in its folder: the decision is stored only beside the bundle."
+        yield (
+            "This bundle does not lie in the folder of its run: the decision is stored beside the bundle, and not in "
+            "the run's audit trail."
+        )
         return
     try:
         AuditTrail(folder, load_or_create_key()).record(

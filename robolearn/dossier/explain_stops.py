@@ -198,7 +198,8 @@ class _Graph:
     def rows(self, values: list[list[Any]]) -> Array:
         """Recorded decisions [E, D]. Raises DataError where they are not of this bundle's inputs."""
         found = np.array([[float(value) for value in row] for row in values if len(row) == self.size])
-        if not len(values) or len(found) != len(values) or not np.isfinite(found).all():
+        known = bool((np.abs(found) <= np.finfo(np.float32).max).all())  # to the graph's single precision
+        if not len(values) or len(found) != len(values) or not known:
             raise DataError(
                 f"The recorded inputs do not fit the bundle, which reads {self.size} finite numbers: "
                 f"{', '.join(self._parts)}."

@@ -26,6 +26,7 @@ from robolearn.env.task import Array, Readings, Reset, Task, load_task
 from robolearn.errors import PhysicsError, TaskError
 from robolearn.sim.constants import DRAWN
 from robolearn.sim.engines import make_physics
+from robolearn.sim.gripper_lag import gripper_lag
 from robolearn.sim.physics import ModelFields, Physics, PhysicsState, sensor_columns
 from robolearn.sim.plant import Plant, change_spec
 from robolearn.sim.randomize import Randomizer, prepare
@@ -130,6 +131,9 @@ class VecEnv:
         self._delay = CommandDelay(
             randomization.action_delay_ms, period_s, task.substeps, gripper=task.uses_gripper
         )
+        self._lag = None
+        if task.uses_gripper:
+            self._lag = gripper_lag(task.robot.gripper, randomization, period_s, task.substeps)
         self._delayed = randomization.action_delay_ms[1] > 0.0
         self._pid = os.getpid()
         shapes = jax.eval_shape(self.reset, jax.random.key(0))
@@ -287,6 +291,9 @@ class VecEnv:
         if self._sensing.active:
             sensing, measured = jax.vmap(self._sensing.start)(sensor_keys, measured)
         commands = jax.vmap(self._delay.start)(delay_keys, start.arm, width) if self._delayed else ()
+        if self._lag is not None:
+            lag_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(delay_keys)
+            commands = (commands, jax.vmap(self._lag.start)(lag_keys, width))
         obs, critic_obs = self._observe(readings, measured, memory, start.goal)
         return _Episode(
             physics,
@@ -319,8 +326,10 @@ class VecEnv:
         delay makes of the last ones; and the commands on their way.
         """
         steps, memory = self.task.substeps, state.memory
+        both: Any = state.commands if self._lag is not None else (state.commands, ())
+        commands, lag = both
         if self._delayed:
-            commands, arm, grip = jax.vmap(self._delay.send)(state.commands, targets)
+            commands, arm, grip = jax.vmap(self._delay.send)(commands, targets)
         else:
             period = 1.0 / self.task.config.control_hz
             t = (jnp.arange(1, steps + 1) * (period / steps))[None, :, None]
@@ -329,7 +338,9 @@ class VecEnv:
             arm = p0 + v0 * t + 0.5 * (v1 - v0) / period * t * t
             width = targets.get("gripper_width_target", jnp.zeros((self.num_envs, 0)))
             grip = jnp.broadcast_to(width[:, None], (*arm.shape[:2], width.shape[1]))
-            commands = ()
+        if self._lag is not None:
+            lag, grip = jax.vmap(self._lag.send)(lag, grip)
+            commands = (commands, lag)
         idle = jnp.zeros((*arm.shape[:2], 1))
         driven = jnp.concatenate([arm, grip, idle] if self.task.uses_gripper else [arm, idle], axis=2)
         order = self._actuators

@@ -37,14 +37,18 @@ def open_regular(path: str | Path, *, follow: bool = True) -> BinaryIO:
             raise OSError(errno.ELOOP, "is a symbolic link, expected a file of its own", str(path)) from None
         raise
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = next((text for test, text in _KINDS if test(mode)), "is of an unknown kind")
-            raise OSError(errno.EINVAL, f"{kind}, expected a regular file", str(path))
+        require_regular(os.fstat(descriptor).st_mode, path)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def require_regular(mode: int, path: str | Path) -> None:
+    """Raises OSError where a file's mode is not that of a regular file."""
+    if not stat.S_ISREG(mode):
+        kind = next((text for test, text in _KINDS if test(mode)), "is of an unknown kind")
+        raise OSError(errno.EINVAL, f"{kind}, expected a regular file", str(path))
 
 
 def read_regular(path: str | Path, max_bytes: int, *, follow: bool = True) -> bytes:

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robolearn.files.reading import require_regular
+
 
 def replace_file(
     path: str | Path, data: bytes | str, mode: int = 0o644, write: Callable[[int, Any], int] = os.write
 ) -> Path:
     """Write data to path by way of a new file beside it, which then takes its place; the path.
 
-    A symbolic link at `path` is replaced, not followed. mode: of the new file, less the umask. Text is UTF-8.
-    Raises OSError; the old content is then still there, and nothing else is left behind.
+    A symbolic link at `path` is replaced, not followed; a device, a folder or a socket there is refused. mode: of the
+    new file, less the umask. Text is UTF-8. Raises OSError; the old content is then still there, and nothing else is
+    left behind.
     """
     file = Path(path)
+    if os.path.lexists(file) and not file.is_symlink():
+        require_regular(os.lstat(file).st_mode, file)
     partial = file.with_name(f".{file.name[:128]}.{secrets.token_hex(8)}.partial")
     content = memoryview(data.encode("utf-8") if isinstance(data, str) else data)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

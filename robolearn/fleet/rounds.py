@@ -76,12 +76,16 @@ class Summed:
 
 @dataclass
 class Exchange:
-    """One round's traffic. sent_bytes: to all sites together. summed: instead of updates in the answers."""
+    """One round's traffic. sent_bytes: to all sites together. summed: instead of updates in the answers.
+
+    fault: why the sum could not be opened, where it is known.
+    """
 
     answers: list[Answer]
     sent_bytes: int = 0
     missing: list[str] = field(default_factory=list)
     summed: Summed | None = None
+    fault: str = ""
 
 
 Ask = Callable[[Vector, Request], Exchange]
@@ -178,7 +182,8 @@ def run_rounds(
         summed, why = exchange.summed, ""
         if federation.secure_aggregation:
             accepted, refused = {}, {one.site: one.error for one in exchange.answers if one.error}
-            why = "The sum was not opened: too few sites lasted to the end. " if summed is None else ""
+            reason = exchange.fault or "too few sites lasted to the end"
+            why = f"The sum was not opened: {reason}. " if summed is None else ""
             if summed is not None and (why := fault_of(summed, federation)):
                 summed = None
         else:

@@ -30,6 +30,7 @@ from flwr.server.workflow import SecAggPlusWorkflow
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD
 from flwr.server.workflow.constant import Key as WorkflowKey
 
+from robolearn.errors import RobolearnError
 from robolearn.fleet.messages import asked_node, wire_bytes
 from robolearn.fleet.rounds import Answer, Exchange, Request, Summed
 from robolearn.fleet.settings import SECURE_SITES_MIN, Federation
@@ -219,7 +220,7 @@ def ask_for_sum(
     The exchange's answers hold no updates, only the errors; `summed` is None where the round could not be opened.
     """
     use_own_masks()
-    wire, names = _Wire(grid), dict(nodes)
+    wire, names, fault = _Wire(grid), dict(nodes), ""
     strategy = _Strategy(sorted(names), FitIns(ndarrays_to_parameters([vector]), request.to_json()))
     if len(names) >= SECURE_SITES_MIN:
         legacy = LegacyContext(context, strategy=strategy, client_manager=strategy)  # type: ignore[arg-type]
@@ -231,17 +232,27 @@ def ask_for_sum(
             strategy.told.parameters, keep_input=True
         )
         needed = threshold(federation, len(names))
-        _Workflow(
+        workflow = _Workflow(
             1.0, needed, max_weight=1.0, clipping_range=federation.clip_norm or 0.0, quantization_range=QUANTA,
             modulus_range=MODULUS, timeout=federation.round_timeout_s,
-        )(wire, legacy)  # fmt: skip
+        )  # fmt: skip
+        try:
+            workflow(wire, legacy)
+        except RobolearnError:
+            raise
+        except Exception as error:  # Flower trusts the form of what a site sends
+            strategy.results, text = [], f"{type(error).__name__}: {error}"
+            fault = f"a site's answer does not fit the protocol ({text[:200]})"
     answers = [
         Answer(names[node], None, wire.errors.get(node, ""), size)
         for node, size in sorted(wire.received.items())
     ]
-    exchange = Exchange(answers, wire.sent)
+    exchange = Exchange(answers, wire.sent, fault=fault)
     if strategy.results:
-        [mean] = parameters_to_ndarrays(strategy.results[0][1].parameters)
+        mean, *more = parameters_to_ndarrays(strategy.results[0][1].parameters)
+        if more or mean.shape != vector.shape:
+            exchange.fault = f"the sum has shape {mean.shape}, expected {vector.shape}"
+            return exchange
         sites = sorted(names[node.node_id] for node, _ in strategy.results)
         exchange.summed = Summed(mean * len(sites), tuple(sites))
     return exchange

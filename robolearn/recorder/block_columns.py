@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from robolearn.recorder import block_numbers as numbers
 from robolearn.recorder.block_numbers import Integers, Values
-from robolearn.recorder.cycle_codec import ARRAYS, ENCAPSULATION, SCALARS, STAMPS, TAIL_BYTES, Layout
+from robolearn.recorder.cycle_codec import ENCAPSULATION, Layout
+from robolearn.recorder.cycle_schema import ARRAYS, SCALARS, STAMPS, TAIL_BYTES
 
 BITS, FIXED, NANOS = range(3)
 PAIRED = 5  # in the place of an order of differences, 0 to 4: they are from another column

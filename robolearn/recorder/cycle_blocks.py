@@ -45,7 +45,8 @@ from robolearn.recorder.block_columns import (
     columns_of,
 )
 from robolearn.recorder.block_numbers import Integers, Naturals, Values
-from robolearn.recorder.cycle_codec import ENCAPSULATION, TAIL_BYTES
+from robolearn.recorder.cycle_codec import ENCAPSULATION
+from robolearn.recorder.cycle_schema import TAIL_BYTES
 
 CYCLES_MAX = 4096  # in one block
 _ORDERS = 5  # differences of order 0 to 4

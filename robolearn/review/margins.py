@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.robots import Robot
-from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
+from robolearn.safety.arm_model import Posture, point_speeds
 from robolearn.safety.braking import plan_braking
-from robolearn.safety.envelope import Envelope
-from robolearn.safety.mode_limits import compile_limits
+from robolearn.safety.envelope import Envelope, build_envelope
 from robolearn.safety.profile import NotChecked, SafetyProfile, Separation
 
 Columns = NDArray[np.void]
@@ -46,11 +45,7 @@ class Again:
     def _envelope(self, mode: str) -> Envelope:
         if mode not in self._envelopes:
             limits = self._profile.mode(mode)
-            boxes = {
-                box.name: (np.array(box.min_m), np.array(box.max_m)) for box in limits.workspace.keep_out
-            }
-            arm = ArmModel(self._robot, boxes, self._gripper)
-            self._envelopes[mode] = Envelope(compile_limits(limits, self._robot), arm, self._period_s)
+            self._envelopes[mode] = build_envelope(self._robot, limits, self._period_s, self._gripper)
         return self._envelopes[mode]
 
     def look(self, mode: str, three: Columns) -> list[Margin]:
@@ -85,7 +80,7 @@ class Again:
             _below(f"contact.{model}", "m/s", float(speeds.max()), most)
             for model, most in space.contact_speed_by_model(velocity[2], speeds).items()
         ]
-        found += _places(envelope, posture)
+        found += _places(envelope, posture, position[2])
         braking = plan_braking(
             position[2],
             velocity[2],
@@ -128,8 +123,8 @@ def _speeds(envelope: Envelope, speeds: NDArray[np.float64], contact_m_s: float)
         yield _below("contact", "m/s", float(speeds.max()), contact_m_s, part)
 
 
-def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
-    """Distances to walls, keep-out boxes and between links; posture: the one that was computed last."""
+def _places(envelope: Envelope, posture: Posture, joints_rad: NDArray[np.float64]) -> Iterator[Margin]:
+    """Distances to walls, keep-out boxes and between links; posture: the one that was computed last, at joints_rad."""
     space, arm, workspace = envelope.space, envelope.arm, envelope.limits.mode.workspace
     walls = space.wall_clearances(posture)
     faces, planes = walls[:, :6], walls[:, 6:]
@@ -143,11 +138,10 @@ def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
         yield Margin(
             f"workspace.planes: {plane.name}", "m", clearance_m, 0.0, clearance_m, arm.names[arm.part[point]]
         )
-    distances, names = space.gaps.distances(), space.gaps.names
+    names = space.gaps.names
     for box in workspace.keep_out:
         mine = [k for k, name in enumerate(names) if name.startswith(f"keep_out:{box.name} - ")]
-        least = min(mine, key=lambda k: distances[k])
-        clearance_m = float(distances[least])
+        least, clearance_m = space.gaps.nearest(np.array(mine), joints_rad)
         yield Margin(
             f"workspace.keep_out: {box.name}",
             "m",
@@ -158,6 +152,6 @@ def _places(envelope: Envelope, posture: Posture) -> Iterator[Margin]:
         )
     own = [k for k, name in enumerate(names) if not name.startswith("keep_out:")]
     if own:
-        least = min(own, key=lambda k: distances[k])
-        gap, needed = float(distances[least]), float(space.gaps.needed_m[least])
+        least, gap = space.gaps.nearest(np.array(own), joints_rad)
+        needed = float(space.gaps.needed_m[least])
         yield Margin("self_distance_min_m", "m", gap, needed, gap - needed, names[least])

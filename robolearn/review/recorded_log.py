@@ -28,7 +28,10 @@ from robolearn.review.stored import Stored, session_start, stored
 Columns = NDArray[np.void]
 LINE_MAX = 16 * MIB
 EVENTS_MAX_BYTES = 4 * GIB
-_BLOCK, _BLOCK_BYTES = 4096, 32 * MIB  # cycles of one block, and their bytes, at most
+_BLOCK, _BLOCK_BYTES = 1024, 32 * MIB  # cycles of one block, and their bytes, at most
+_KEPT_BYTES = (
+    128 * MIB
+)  # of unpacked cycles, between the verification and the replay: three minutes at 500 Hz
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class RecordedLog:
         self.own_robot = own_robot
         self.lines: list[Line] = []
         self.budget = TimeBudget(None)
+        self._kept: dict[Path, list[Chunk | Flaw]] = {}
+        self._kept_left = _KEPT_BYTES
         try:
             with open_regular(self.directory / EVENTS_FILE, follow=False) as stream:
                 self._read(stream)
@@ -162,12 +167,20 @@ class RecordedLog:
         return sorted(self.directory.glob("trace-*.mcap"))
 
     def trace(self, path: Path) -> Iterator[Chunk | Flaw]:
-        """What is in one trace file; a Flaw where it cannot be read."""
-        try:
-            open_regular(path, follow=False).close()
-            yield from read_trace(path)
-        except OSError as error:
-            yield Flaw(0, f"cannot be read: {error.strerror}")
+        """What is in one trace file; a Flaw where it cannot be read. Unpacked once, as far as it is kept."""
+        if path in self._kept:
+            yield from self._kept[path]
+            return
+        parts: list[Chunk | Flaw] | None = []
+        left = self._kept_left
+        for part in _read(path):
+            if parts is not None:
+                parts.append(part)
+                left -= sum(map(len, part.messages)) if isinstance(part, Chunk) else len(part.text)
+                parts = parts if left >= 0 else None
+            yield part
+        if parts is not None:
+            self._kept[path], self._kept_left = parts, left
 
     def blocks(self) -> Iterator[Block]:
         """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
@@ -210,6 +223,14 @@ class RecordedLog:
 
 
 _COUNT = ("session_end", "segment", "heartbeat")
+
+
+def _read(path: Path) -> Iterator[Chunk | Flaw]:
+    try:
+        open_regular(path, follow=False).close()
+        yield from read_trace(path)
+    except OSError as error:
+        yield Flaw(0, f"cannot be read: {error.strerror}")
 
 
 def _read_line(number: int, line: bytes) -> Line:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from robolearn.config import Config
 from robolearn.robots.sourced import Sourced, Text
@@ -18,6 +18,7 @@ _METRES, _KILOGRAMS = 100.0, 1e5
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
+Latency = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Mass = Annotated[float, Field(gt=0.0, le=_KILOGRAMS, allow_inf_nan=False)]
 Point = Annotated[
     list[Annotated[float, Field(ge=-_METRES, le=_METRES, allow_inf_nan=False)]],
@@ -397,11 +398,18 @@ class GripperInterface(Sourced):
         return self
 
 
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("a latency is [shortest, longest] in s")
+    return value
+
+
 class GripperFile(Config):
     """A parallel gripper, in its own frame: z out of the flange, the fingers open along +y and -y.
 
     grip_force_n is what each finger presses with at most; finger_armature_kg is the drive's inertia as seen by one.
-    speed_max_m_s: of the opening. sources: of single numbers, in place of `facts`.
+    speed_max_m_s: of the opening. latency_s: shortest and longest time from a command to the fingers' first motion, of
+    a gripper whose driver takes single commands. sources: of single numbers, in place of `facts`.
     """
 
     schema_: Annotated[Literal["robolearn.gripper/1"], Field(alias="schema")]
@@ -423,6 +431,7 @@ class GripperFile(Config):
     pad_friction: Point
     grip_force_n: Positive
     speed_max_m_s: Positive | None = None
+    latency_s: Annotated[tuple[Latency, Latency], AfterValidator(_rising)] | None = None
     kp_n_m: Positive
     kv_ns_m: Positive
     finger_armature_kg: Positive

@@ -8,8 +8,11 @@ of the model, so that MuJoCo places them. Base frame, m.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
+from copy import copy
+from functools import cached_property
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import mujoco
 import numpy as np
@@ -20,9 +23,11 @@ from robolearn.robots import Robot
 from robolearn.robots.gripper import GRIPPER, GRIPPER_HULL
 from robolearn.robots.watched import BOX, ENDED, SOLID, unwatched_advice, unwatched_links
 from robolearn.safety.distances import Gaps
+from robolearn.safety.mode_schema import Box
 from robolearn.safety.types import Vector
 
 _SITE = "point:{}"
+_CELLS_KEPT = 8  # compiled, of one robot
 _SELF_GAP_JOINTS = 3  # links fewer joints apart are neighbours: their hulls overlap by design
 
 
@@ -31,6 +36,16 @@ class Posture(NamedTuple):
 
     points: Vector
     rotation: Vector
+
+
+class Pairs(NamedTuple):
+    """k pairs of geoms that must not touch, by name, and as `Gaps` takes them. in_cell: [k], one is a keep-out box."""
+
+    names: list[str]
+    geoms: list[tuple[int, int]]
+    reach: Vector
+    slack: Vector
+    in_cell: NDArray[np.bool_]
 
 
 class ArmModel:
@@ -42,7 +57,7 @@ class ArmModel:
     """
 
     def __init__(self, robot: Robot, keep_out: dict[str, tuple[Vector, Vector]], gripper: str | None):
-        self._robot, spec = robot, robot.spec(gripper)
+        spec, self._robot_name, self._near = robot.spec(gripper), robot.name, robot.file.self_distance
         for name, (low, high) in keep_out.items():
             spec.worldbody.add_geom(
                 name=f"keep_out:{name}",
@@ -77,19 +92,33 @@ class ArmModel:
         first = np.searchsorted(self.part, np.arange(len(cover) + 2))  # point of each part
         self.part_reach = np.maximum.reduceat(self.reach, first)
         self.model = model = _with_sites(spec, places)
-        self.data = mujoco.MjData(model)
         self._address = _span(model.jnt_qposadr[j] for j in joints)
         self._dofs = _span(model.jnt_dofadr[j] for j in joints)
         self._sites = np.array([model.site(_SITE.format(k)).id for k in range(len(places))])
+        self._joints = np.array(joints)
+        rows = self._dofs if isinstance(self._dofs, slice) else self._dofs[:, None]
+        self._square = rows, self._dofs  # of the joints, in a matrix of all degrees of freedom
+        self._boxes = [model.geom(f"keep_out:{name}").id for name in keep_out]
+        self._begin()
+
+    def _begin(self) -> None:
+        """A posture of its own, none computed yet."""
+        model, data = self.model, mujoco.MjData(self.model)
         # MuJoCo's arrays, bound once: looking up an MjData attribute costs more than the arithmetic on it.
-        data = self.data
+        self.data = data
         self._qpos, self._qvel, self._qacc = data.qpos, data.qvel, data.qacc
-        self._joints, self._anchors, self._energy = np.array(joints), data.xanchor, data.energy
+        self._anchors, self._energy = data.xanchor, data.energy
         self._site_xpos, self._site_xmat = data.site_xpos, data.site_xmat
         self._forces = np.zeros(model.nv)
         self._inertia = np.zeros((model.nv, model.nv))
         self._levers, self._levers_at = self.longest, np.zeros(self.dof)  # as measured last, and where
-        self._boxes = [model.geom(f"keep_out:{name}").id for name in keep_out]
+
+    def another(self) -> ArmModel:
+        """The same arm with a posture of its own."""
+        made = copy(self)
+        made.pairs = self.pairs  # found once for all of them
+        made._begin()
+        return made
 
     def posture(self, joints_rad: Vector) -> Posture:
         """The arm at joints_rad [n]."""
@@ -207,7 +236,7 @@ class ArmModel:
         """Joint inertia [n, n] kg m^2 at the posture computed last, rotors included."""
         mujoco.mj_makeM(self.model, self.data)
         mujoco.mj_fullM(self.model, self.data, self._inertia)
-        return self._inertia[self._dofs][:, self._dofs]
+        return self._inertia[self._square]
 
     def mobility_of_tcp(self) -> Vector:
         """[3, 3] 1/kg: J inv(M) J' of the TCP at the posture computed last, in the base frame."""
@@ -239,6 +268,13 @@ class ArmModel:
 
         Links that are neighbours are left out, but for the pairs that the robot file names under self_distance.
         """
+        pairs = self.pairs
+        needed = np.where(pairs.in_cell, 0.0, apart_m)
+        return Gaps(self.model, self.data, pairs.names, pairs.geoms, pairs.reach, pairs.slack, needed)
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """What `gaps` are between. Raises RobotError where the robot file names what it does not have."""
         model = self.model
         parts = list(enumerate(self._geoms))
         cell = [((-1, box), part) for box in self._boxes for part in parts]
@@ -252,25 +288,23 @@ class ArmModel:
             if self._depth(second[1]) - self._depth(first[1]) >= _SELF_GAP_JOINTS
             or frozenset((first[1], second[1])) in near
         ]
-        pairs, still, reach = cell + own, np.zeros(self.dof), []
+        pairs, still = cell + own, np.zeros(self.dof)
+        reach: list[Vector] = []
         for (i, _), (j, _) in pairs:
             first, second = (self.part_reach[k] if k >= 0 else still for k in (i, j))
             # a joint before both moves them together: it cannot change their distance
             reach.append(np.where((first > 0.0) & (second > 0.0), 0.0, np.maximum(first, second)))
-        return Gaps(
-            model,
-            self.data,
+        return Pairs(
             names=[f"{self._label(g)} - {self._label(h)}" for (_, g), (_, h) in pairs],
             geoms=[(g, h) for (_, g), (_, h) in pairs],
             reach=np.array(reach).reshape(-1, self.dof),
             slack=np.array([sum(float(np.linalg.norm(self._slide(g))) for _, g in pair) for pair in pairs]),
-            needed=np.array([0.0] * len(cell) + [apart_m] * len(own)),
+            in_cell=np.arange(len(pairs)) < len(cell),
         )
 
     def _near_pairs(self) -> set[frozenset[int]]:
         """Pairs of geoms of neighbouring links that can touch: those that the robot file names."""
-        named = self._robot.file.self_distance
-        pairs = named.pairs if named else []
+        pairs = self._near.pairs if self._near else []
         return {
             frozenset((g, h))
             for first, second in pairs
@@ -289,7 +323,7 @@ class ArmModel:
         found = [g for g, *both in names if name in both and self._solid(g)]
         if not found:
             raise RobotError(
-                f"Robot '{self._robot.name}': self_distance.pairs names '{name}', which is not a link, and no "
+                f"Robot '{self._robot_name}': self_distance.pairs names '{name}', which is not a link, and no "
                 f"capsule or box of one. Links: {', '.join(model.body(body).name for body in range(1, model.nbody))}."
             )
         return found
@@ -297,6 +331,26 @@ class ArmModel:
     def _label(self, geom: int) -> str:
         name = self.model.geom(geom).name
         return name or f"{self.model.body(int(self.model.geom_bodyid[geom])).name}/{geom}"
+
+
+_COMPILED: WeakKeyDictionary[Robot, dict[Hashable, ArmModel]] = WeakKeyDictionary()
+
+
+def arm_in_cell(robot: Robot, boxes: Sequence[Box], gripper: str | None) -> ArmModel:
+    """An `ArmModel` among keep-out boxes, with a posture of its own.
+
+    Compiled once for a robot, a cell and a gripper: a profile's modes, and its check at the home position, share it.
+    """
+    known = _COMPILED.setdefault(robot, {})
+    key = (gripper, *((box.name, box.min_m, box.max_m) for box in boxes))
+    if key not in known:
+        made = ArmModel(
+            robot, {box.name: (np.array(box.min_m), np.array(box.max_m)) for box in boxes}, gripper
+        )
+        if len(known) == _CELLS_KEPT:
+            del known[next(iter(known))]
+        known[key] = made
+    return known[key].another()
 
 
 def point_speeds(before: Posture, after: Posture, radius: Vector, period_s: float) -> Vector:

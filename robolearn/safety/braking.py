@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from struct import pack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,7 +33,7 @@ class Braking:
     sign: +1 where the motion to remove is positive.  In units mirrored by sign: speed and ramp are v and a at the
     beginning, peak the largest deceleration, t1/t2/t3 the times of jerk down, constant deceleration, jerk up.
     travel_rad: signed, of the continuous motion.  low_rad, high_rad: bounds on every position sample, the beginning
-    included.  slowest_rad_s, fastest_rad_s: lowest and highest velocity, rest included.
+    included.  slowest_rad_s, fastest_rad_s: lowest and highest velocity, rest included.  bounds: these four, [4, n].
     """
 
     position_rad: Vector
@@ -52,6 +53,7 @@ class Braking:
     high_rad: Vector
     slowest_rad_s: Vector
     fastest_rad_s: Vector
+    bounds: Vector
     duration_s: float
     period_s: float
 
@@ -85,37 +87,60 @@ def plan_braking(
     period_s: float,
 ) -> Braking:
     """The braking motion from a sent sample (position, velocity, acceleration: [n]) within the limits [n]."""
-    # Joint by joint in plain numbers: for some seven of them that takes half the time of arrays.
-    joints = zip(
+    # Joint by joint in plain numbers: for some seven of them that takes a fifth of the time of arrays.
+    half, eighth = 0.5 * period_s, 0.125 * period_s * period_s
+    values: list[float] = []
+    for joint in zip(
         position_rad.tolist(), velocity_rad_s.tolist(), acceleration_rad_s2.tolist(),
         acceleration_max_rad_s2.tolist(), jerk_max_rad_s3.tolist(), strict=True,
-    )  # fmt: skip
-    rest, *others = np.array([_plan_joint(*joint, period_s) for joint in joints]).T
+    ):  # fmt: skip
+        values += _plan_joint(*joint, half, eighth)
+    # through bytes, which is the quickest way from numbers to an array
+    table = np.frombuffer(pack(f"{len(values)}d", *values)).reshape(len(position_rad), -1)
+    columns = table.T
     return Braking(
-        position_rad, velocity_rad_s, acceleration_rad_s2, rest, *others, duration_s=comparisons.largest(rest),
-        period_s=period_s,
+        position_rad, velocity_rad_s, acceleration_rad_s2, *columns, bounds=columns[-4:],
+        duration_s=comparisons.largest(columns[0]), period_s=period_s,
     )  # fmt: skip
 
 
-def _plan_joint(p: float, v: float, a: float, a_max: float, j_max: float, dt: float) -> tuple[float, ...]:
-    """One joint's fields of Braking, from rest to fastest."""
+def _plan_joint(
+    p: float, v: float, a: float, a_max: float, j_max: float, half: float, eighth: float
+) -> tuple[float, ...]:
+    """One joint's fields of Braking, from rest to fastest. half, eighth: dt / 2 and dt^2 / 8.
+
+    Comparisons in place of min and max, which take as long as all the arithmetic.
+    """
     jerk = j_max * BRAKING_SHARE
+    half_jerk = 0.5 * jerk
     # its velocity's sign if only the acceleration were taken away
-    sign = -1.0 if v + 0.5 * a * abs(a) / jerk < 0.0 else 1.0
-    speed, ramp = sign * v, sign * a
-    wanted = math.sqrt(max(jerk * speed + 0.5 * ramp * ramp, 0.0))
-    peak = min(wanted, max(a_max * BRAKING_SHARE, -ramp))
-    t1 = (ramp + peak) / jerk if ramp + peak > 0.0 else 0.0
-    middle = speed + (ramp - 0.5 * jerk * t1) * t1
+    if v + 0.5 * a * abs(a) / jerk < 0.0:
+        sign, speed, ramp = -1.0, -v, -a
+    else:
+        sign, speed, ramp = 1.0, v, a
+    square = jerk * speed + 0.5 * ramp * ramp
+    wanted = math.sqrt(0.0 if square < 0.0 else square)
+    peak = a_max * BRAKING_SHARE
+    if -ramp > peak:
+        peak = -ramp
+    held = peak < wanted  # for a while, the largest deceleration
+    if not held:
+        peak = wanted
+    rise = ramp + peak
+    t1 = rise / jerk if rise > 0.0 else 0.0
+    middle = speed + (ramp - half_jerk * t1) * t1
     t3 = peak / jerk
-    t2 = max(middle - 0.5 * jerk * t3 * t3, 0.0) / peak if peak < wanted else 0.0
+    t2 = 0.0
+    if held:
+        left = middle - half_jerk * t3 * t3
+        t2 = (0.0 if left < 0.0 else left) / peak
     rest = t1 + t2 + t3
 
     down = (speed + (0.5 * ramp - jerk * t1 / 6.0) * t1) * t1
     travel = sign * (down + (middle - 0.5 * peak * t2) * t2 + jerk * t3 * t3 * t3 / 6.0)
     # The samples sum v at the end of each period: half a period of v less than the trapezoidal rule, whose error is
     # at most dt^2 / 8 times the variation of the acceleration.
-    wide = 0.5 * dt * abs(v) + 0.125 * dt * dt * (abs(ramp) + 2.0 * peak)
+    wide = half * abs(v) + eighth * (abs(ramp) + 2.0 * peak)
     if speed < 0.0:  # it passes through zero velocity on its way to rest
         wide += abs(v) * rest
     low = high = p

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from robolearn.safety import comparisons
 from robolearn.safety.types import Vector
 
 _FAR_M = 10.0  # distances are measured up to here
+_ROUNDING_M = 1e-6  # of a measured distance, more than its own
 _SOON_M = 0.01  # pairs with less clearance than this to spare are measured together
 
 
@@ -36,6 +38,7 @@ class Gaps:
         self._at = np.zeros((len(geoms), reach.shape[1]))  # joints, rad, where it was measured
         # what is left of each clearance at one posture: all of them are compared with the way from there in one go
         self._left, self._left_at = self._clearance_m.copy(), np.zeros(reach.shape[1])
+        self._seen_m, self._seen_at = self._clearance_m.copy(), self._at.copy()  # by `nearest`
 
     def distances(self) -> Vector:
         """[k] m, of every pair at the posture that the model was put in last; negative where they overlap."""
@@ -43,6 +46,23 @@ class Gaps:
             mujoco.mj_geomDistance(self._model, self._data, *pair, _FAR_M, None) for pair in self._geoms
         ]
         return np.array(measured) - (self._taken - self.needed_m)
+
+    def nearest(self, pairs: NDArray[np.intp], joints_rad: Vector) -> tuple[int, float]:
+        """Of some pairs the first of those with the least of `distances`, and that; only what can be it is measured.
+
+        joints_rad: [n], the posture that the model was put in last.
+        """
+        way = np.vecdot(self._reach[pairs], np.abs(joints_rad - self._seen_at[pairs]))
+        bounds = self._seen_m[pairs] - way - _ROUNDING_M
+        found = np.inf, -1
+        for bound, pair in sorted(zip(bounds.tolist(), pairs.tolist(), strict=True)):
+            if bound > found[0]:
+                break
+            measured = mujoco.mj_geomDistance(self._model, self._data, *self._geoms[pair], _FAR_M, None)
+            distance = measured - (self._taken[pair] - self.needed_m[pair])
+            self._seen_m[pair], self._seen_at[pair] = distance, joints_rad
+            found = min(found, (float(distance), pair))
+        return found[1], found[0]
 
     def least(self, joints_rad: Vector, swing: Vector) -> tuple[int, float] | None:
         """The pair that may come nearest to what it needs, and its distance m; None if all keep what they need.

@@ -10,7 +10,7 @@ import numpy as np
 
 from robolearn.robots import Robot
 from robolearn.safety import comparisons
-from robolearn.safety.arm_model import ArmModel, Posture, point_speeds
+from robolearn.safety.arm_model import ArmModel, Posture, arm_in_cell, point_speeds
 from robolearn.safety.assessed import NotChecked
 from robolearn.safety.braking import Braking, plan_braking
 from robolearn.safety.mode_limits import Limits, compile_limits
@@ -150,8 +150,7 @@ class Envelope:
     def _joints(self, sample: Sample) -> Record | None:
         """Joint positions and velocities until rest."""
         limits, braking = self.limits, sample.braking
-        bounds = (braking.low_rad, braking.high_rad)
-        if limits.curve.allows(*bounds, braking.slowest_rad_s, braking.fastest_rad_s):
+        if limits.curve.allows_quickly(braking.bounds):
             return None
         position, velocity = braking.trajectory
         position = np.vstack([braking.position_rad, position])
@@ -226,5 +225,5 @@ class Envelope:
 
 def build_envelope(robot: Robot, mode: ModeLimits, period_s: float, gripper: str | None) -> Envelope:
     """The envelope of one mode: its limits, and the arm among the mode's keep-out boxes."""
-    boxes = {box.name: (np.array(box.min_m), np.array(box.max_m)) for box in mode.workspace.keep_out}
-    return Envelope(compile_limits(mode, robot), ArmModel(robot, boxes, gripper), period_s)
+    arm = arm_in_cell(robot, mode.workspace.keep_out, gripper)
+    return Envelope(compile_limits(mode, robot), arm, period_s)

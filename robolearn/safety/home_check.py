@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robolearn.robots import Robot
-from robolearn.safety.arm_model import ArmModel
+from robolearn.safety.arm_model import arm_in_cell
 from robolearn.safety.mode_schema import ModeLimits
 
 
@@ -20,8 +20,7 @@ def forbidden_at_home(limits: ModeLimits, robot: Robot) -> str:
     if outside.any():
         joint = int(np.argmax(outside))
         return f"{robot.joint_names[joint]} at {home[joint]:g} rad is outside position_min_rad and position_max_rad"
-    boxes = {box.name: (np.array(box.min_m), np.array(box.max_m)) for box in limits.workspace.keep_out}
-    arm = ArmModel(robot, boxes, None)
+    arm = arm_in_cell(robot, limits.workspace.keep_out, None)
     points = arm.posture(home).points
     for name, normal, offset_m in _walls(limits):
         beyond = offset_m + arm.radius - points @ normal

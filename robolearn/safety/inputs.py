@@ -299,9 +299,11 @@ class Inputs:
 
 def _reach(reading: Reading, before: Reading, limits: Limits) -> Record | None:
     """No joint is farther from where it was than it can have moved since."""
-    elapsed = reading.stamp_s - before.stamp_s
+    elapsed, jump = reading.stamp_s - before.stamp_s, limits.mode.state_jump_max_rad.value
     far = reading.position_rad - before.position_rad
-    most = limits.velocity_possible_rad_s * elapsed + limits.mode.state_jump_max_rad.value
+    if elapsed >= 0.0 and comparisons.largest(np.abs(far)) <= jump:  # whatever time passed
+        return None
+    most = limits.velocity_possible_rad_s * elapsed + jump
     if comparisons.every(np.abs(far) <= most):
         return None
     joint = int(np.argmax(np.abs(far) - most))

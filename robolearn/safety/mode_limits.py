@@ -15,6 +15,7 @@ from robolearn.safety.mode_schema import ModeLimits
 from robolearn.safety.types import Vector
 
 _CELLS = 512  # per joint, of the table that bounds the manufacturer's speed curve from below
+_NEAR_CELLS = 8  # on either side of an answer: what is inside these and slower is answered without the table
 _ABOVE = 1.0 + 1e-12  # by more than rounding
 
 
@@ -75,6 +76,29 @@ class CurveTable:
         # The upper end itself, and what rounding could take for it, counts as off the table.
         self._lows, self._scales = np.tile(low, 2), np.concatenate((self._scale, _ABOVE * self._scale))
         self._starts = (_CELLS + 2) * np.arange(2 * len(low)) + 1
+        self._edges = edges
+        # lowest and highest position, slowest and fastest velocity [4, n] that are allowed together: none yet
+        self._least_near, self._most_near = np.full((2, 4, len(low)), [[[np.inf]], [[-np.inf]]])
+
+    def allows_quickly(self, bounds: Vector) -> bool:
+        """`allows` for bounds [4, n]: lowest and highest position, slowest and fastest velocity.
+
+        Mostly the next question lies near the last one, in a stretch of the table that is known to allow more.
+        """
+        if comparisons.every((bounds >= self._least_near) & (bounds <= self._most_near)):
+            return True
+        if not self.allows(*bounds):
+            return False
+        cells = (bounds[:2] - self._low) * self._scale
+        first = np.maximum(cells[0].astype(np.intp) - _NEAR_CELLS, 0)
+        last = np.minimum(
+            cells[1].astype(np.intp) + _NEAR_CELLS, _CELLS - 2
+        )  # the upper end is left to `allows`
+        low, high = self._edges[first, self._joints], self._edges[last + 1, self._joints]
+        slowest, fastest = self._lower[first, self._joints], self._upper[last, self._joints]
+        self._least_near = np.stack((low, low, slowest, slowest))
+        self._most_near = np.stack((high, high, fastest, fastest))
+        return True
 
     def allows(self, low_rad: Vector, high_rad: Vector, slowest: Vector, fastest: Vector) -> bool:
         """Whether all velocities in [slowest, fastest] are allowed at all positions in [low_rad, high_rad].

@@ -138,9 +138,9 @@ class SafetyMonitor:
             return Answer(False, f"No reset: {problem}.")
         text = f"Reset by {who}: {why}. A start is needed."
         if self._gap(reading) > self.limits.mode.standstill_drift_max_rad.value:
-            unclear = self._rest.unclear(self.limits) or self._rest.elsewhere(reading, self.limits)
-            if unclear:
-                return Answer(False, f"No reset: the arm was moved, and {unclear.text}.")
+            elsewhere = self._rest.elsewhere(reading, self.limits)
+            if elsewhere:
+                return Answer(False, f"No reset: the arm was moved, and {elsewhere.text}.")
             moved, outside = self._resting_at(self._rest.position_rad)
             if outside:
                 return Answer(False, f"No reset: {_outside(outside)}.")
@@ -189,8 +189,8 @@ class SafetyMonitor:
             return None, problem.text if problem else "no joint state was received"
         if plainly_moving(reading, self.limits):
             return None, f"the arm moves at {np.abs(reading.velocity_rad_s).max():.3f} rad/s"
-        moves = self._rest.motion(self.limits, reading)
-        return (None, f"the arm moves: {moves.text}") if moves else (reading, "")
+        unclear = self._rest.unclear(self.limits, reading)
+        return (None, unclear.text) if unclear else (reading, "")
 
     def _persisting(self, cause: Record) -> Record | None:
         """What still breaks the rule of a stop: around the arm in the last cycle, or in what arrived lately."""
@@ -351,7 +351,7 @@ class SafetyMonitor:
         """Nothing is published; a stop ends all the same once the arm is seen at standstill, or after a while."""
         report, stop = None, self._stop
         if self._state is State.STOPPING and stop is not None:
-            report = stop.standstill(usable, self._inputs.now_s, self.limits)
+            report = stop.standstill(usable, self._rest, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
         return self._nothing(record, report)
@@ -405,7 +405,7 @@ class SafetyMonitor:
         report = None
         moving_on = follower.brake()
         if self._state is State.STOPPING and self._stop is not None and not moving_on:
-            report = self._stop.standstill(reading, self._inputs.now_s, self.limits)
+            report = self._stop.standstill(reading, self._rest, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
                 self._rest_rad = follower.position_rad if reading is None else reading.position_rad

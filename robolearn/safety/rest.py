@@ -13,11 +13,12 @@ from robolearn.safety.types import Record, Vector
 
 _AWAY_PERIODS = 5.0  # after which an arm whose controller holds the last sample may have come to rest
 _AWAY_SPEEDS = 5.0  # times the speed of standstill: what was sent to move faster and rests did not follow
+_FOLLOWS = 0.25  # of the speed that was sent: an arm with less of it does not follow
 # Times the speed of standstill: a reading this fast is motion, however the others read. Of sensors whose noise is half
 # the speed of standstill it takes eight standard deviations.
 _PLAIN_MOTION = 4.0
-# Standard errors that a slope of position may lie above the speed of standstill before it counts as motion: the
-# scatter of the readings about the slope tells how well they know it.
+# Standard errors that a slope of position or velocity may lie above the speed of standstill before it counts as
+# motion: the scatter of the readings about the slope tells how well they know it.
 _SLOPE_ERRORS = 5.0
 
 
@@ -26,8 +27,9 @@ class RestReadings:
 
     Noise makes single readings of velocity exceed the speed of standstill: with a standard deviation of half that
     speed, 28 % of those of seven joints. So the readings decide together: their mean velocity, and the slope of their
-    positions over time, which does not depend on what the driver calls velocity. Only a reading several times faster
-    than standstill is motion by itself.
+    positions over time, which does not depend on what the driver calls velocity; and how far their velocity changes to
+    either end, because the mean of an arm that turns back is zero. Only a reading several times faster than standstill
+    is motion by itself.
     """
 
     def __init__(self) -> None:
@@ -58,30 +60,33 @@ class RestReadings:
         self._position_rad = reading.position_rad[None]
         self._velocity_rad_s = reading.velocity_rad_s[None]
 
-    def unclear(self, limits: Limits) -> Record | None:
-        """Why no position can be held yet: too few readings agree, or together they show motion."""
+    def unclear(self, limits: Limits, reading: Reading | None = None) -> Record | None:
+        """Why the arm does not count as at rest: too few readings agree, or together they show motion.
+
+        reading: one more, where it is newer.
+        """
         least, count = limits.mode.rest_readings_min.value, len(self._stamp_s)
-        text = f"only {count} of {least:g} readings in a row show it at rest in one place"
+        text = f"only {count} of {least:g} readings in a row show the arm at rest in one place"
         return comparisons.under(
             "standstill", count, least, "1", limits.source("rest_readings_min"), text
-        ) or self.motion(limits)
+        ) or self._motion(limits, reading)
 
-    def motion(self, limits: Limits, reading: Reading | None = None) -> Record | None:
-        """The speed that the readings of the row show together, as many as there are, where it is no standstill.
-
-        reading: one more, where it is newer. There must be one at least.
-        """
+    def _motion(self, limits: Limits, reading: Reading | None) -> Record | None:
+        """The speed that the readings of a full row show together, where it is no standstill."""
         stamp_s, position, velocity = self._stamp_s, self._position_rad, self._velocity_rad_s
-        if reading is not None and not len(stamp_s):
-            stamp_s, position, velocity = np.array([reading.stamp_s]), *(one[None] for one in reading[:2])
-        elif reading is not None and reading.stamp_s > stamp_s[-1]:
+        if reading is not None and reading.stamp_s > stamp_s[-1]:
             stamp_s = np.append(stamp_s, reading.stamp_s)
             position, velocity = np.vstack([position, reading[0]]), np.vstack([velocity, reading[1]])
-        mean = np.abs(velocity.mean(axis=0))
-        for speed, what in ((mean, "mean velocity"), (_least_slope(stamp_s, position), "change of position")):
+        half_s = 0.5 * (stamp_s[-1] - stamp_s[0])
+        for speed, what in (
+            (np.abs(velocity.mean(axis=0)), "mean velocity"),
+            (_least_slope(stamp_s, position), "change of position"),
+            (_least_slope(stamp_s, velocity) * half_s, "change of velocity"),
+        ):
             joint = int(np.argmax(speed))
             text = (
-                f"{limits.joint_names[joint]}: {what} {speed[joint]:.3g} rad/s over {len(stamp_s)} readings"
+                f"the arm moves: {limits.joint_names[joint]}: {what} {speed[joint]:.3g} rad/s over "
+                f"{len(stamp_s)} readings"
             )
             record = comparisons.over(
                 "standstill", float(speed[joint]), limits.mode.standstill_velocity_max_rad_s.value, "rad/s",
@@ -90,6 +95,10 @@ class RestReadings:
             if record:
                 return record
         return None
+
+    def still(self, reading: Reading, limits: Limits) -> bool:
+        """Whether a reading, together with the row where it is newer, shows rest."""
+        return not plainly_moving(reading, limits) and self.motion(limits, reading) is None
 
     def elsewhere(self, reading: Reading, limits: Limits) -> Record | None:
         """A reading shows the arm where they do."""
@@ -105,14 +114,14 @@ class RestReadings:
         return self._newest
 
 
-def _least_slope(stamp_s: Vector, position_rad: Vector) -> Vector:
-    """The least speed [n] rad/s that explains positions [k, n] over k stamps, by least squares and their scatter.
+def _least_slope(stamp_s: Vector, values: Vector) -> Vector:
+    """The least rate of change [n] per s that explains values [k, n] at k stamps, by least squares and their scatter.
 
-    Of fewer than three readings the scatter is not known: 0.
+    Of fewer than three the scatter is not known: 0.
     """
     if len(stamp_s) < 3:
-        return np.zeros(position_rad.shape[1])
-    t, x = (stamp_s - stamp_s.mean())[:, None], position_rad - position_rad.mean(axis=0)
+        return np.zeros(values.shape[1])
+    t, x = (stamp_s - stamp_s.mean())[:, None], values - values.mean(axis=0)
     size = (t * t).sum()
     slope = (t * x).sum(axis=0) / size
     error = np.sqrt(((x - t * slope) ** 2).sum(axis=0) / (len(stamp_s) - 2) / size)
@@ -128,11 +137,18 @@ def plainly_moving(reading: Reading, limits: Limits) -> bool:
 def came_to_rest(
     elapsed_s: float, period_s: float, sent_rad_s: Vector, reading: Reading, limits: Limits
 ) -> Record | None:
-    """A cycle that is late finds the arm moving as it was sent to, sent_rad_s [n], and not at rest."""
+    """A cycle that is late finds the arm at rest, and not moving as it was sent to, sent_rad_s [n].
+
+    There is one reading since then. So that noise does not make motion of it, it may be as fast as a reading of a
+    resting arm may be, but no faster than a quarter of what was sent: an arm that follows late is not at rest.
+    """
     most_s = _AWAY_PERIODS * period_s
     still = limits.mode.standstill_velocity_max_rad_s.value
-    moves = not comparisons.every(np.abs(reading.velocity_rad_s) <= still)
-    if elapsed_s <= most_s or moves or np.abs(sent_rad_s).max() <= _AWAY_SPEEDS * still:
+    sent = float(np.abs(sent_rad_s).max())
+    if elapsed_s <= most_s or sent <= _AWAY_SPEEDS * still:
+        return None
+    fastest = min(_FOLLOWS * sent, _PLAIN_MOTION * still)
+    if not comparisons.every(np.abs(reading.velocity_rad_s) <= fastest):
         return None
     text = f"the arm came to rest while the monitor was away for {elapsed_s * 1e3:.1f} ms"
     return Record("cycle_gap", elapsed_s, most_s, most_s - elapsed_s, "s", "the monitor's period", text)

@@ -212,4 +212,6 @@ def in_order(checks: dict[str, _Check], stage: Stage) -> tuple[_Check, ...]:
 
 def first_found(found: dict[Stage, Record | None]) -> Record | None:
     """The violation of the earliest stage, or None."""
+    if not any(found.values()):  # as in nearly every cycle
+        return None
     return next((record for stage in Stage if (record := found.get(stage)) is not None), None)

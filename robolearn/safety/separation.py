@@ -9,15 +9,14 @@ toward the person: this is the larger, and needs no direction from the sensor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from robolearn.safety.people import Separation
 
 PROTECTIVE_FORMULA = "Sp = Sh + Sr + Ss + C + Zd + Zr"
 
 
-@dataclass(frozen=True, slots=True)
-class ProtectiveDistance:
+class ProtectiveDistance(NamedTuple):
     """Every term of the protective separation distance, m."""
 
     human_m: float  # Sh: distance the person moves while the arm reacts and stops

@@ -6,6 +6,7 @@ import numpy as np
 
 from robolearn.safety.inputs import Reading
 from robolearn.safety.mode_limits import Limits
+from robolearn.safety.rest import RestReadings
 from robolearn.safety.types import Record, StopReport, Vector
 
 _STANDSTILL_WAIT_S = 1.0  # after the end of the braking motion, for a measurement that shows standstill
@@ -22,16 +23,18 @@ class Stop:
         self._from = reading
         self._sent_rest_s: float | None = None
 
-    def standstill(self, reading: Reading | None, now_s: float, limits: Limits) -> StopReport | None:
+    def standstill(
+        self, reading: Reading | None, rest: RestReadings, now_s: float, limits: Limits
+    ) -> StopReport | None:
         """The report once the arm is measured at rest, or was given time enough; None before.
 
-        To be called once the braking motion has been sent to its end.
+        rest: the readings before, which decide with this one, as they do over where the arm is held. To be called once
+        the braking motion has been sent to its end.
         """
         if self._sent_rest_s is None:
             self._sent_rest_s = now_s
-        still = reading is not None and bool(
-            (np.abs(reading.velocity_rad_s) <= limits.mode.standstill_velocity_max_rad_s.value).all()
-        )
+            rest.forget()  # those of the braking motion
+        still = reading is not None and rest.still(reading, limits)
         if not still and now_s - self._sent_rest_s < _STANDSTILL_WAIT_S:
             return None
         travel = np.zeros_like(self._travel)

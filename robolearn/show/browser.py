@@ -1,7 +1,8 @@
 """A scene in the browser, drawn by viser: for a machine without a display, or a served arm.
 
-The page is served on this machine's loopback interface only, and loads nothing from elsewhere. From another machine:
-`ssh -L 8080:localhost:8080 MACHINE`.
+The page is served on this machine's loopback interface only, loads nothing from elsewhere, and only looks: no request
+from a browser is carried out, and pages of other addresses, which a browser would let connect, are turned away. From
+another machine: `ssh -L 8080:localhost:8080 MACHINE`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import mujoco
 import numpy as np
@@ -21,6 +23,8 @@ from robolearn.sim.render import GOAL_RADIUS_M, GOAL_RGBA, Pace, Scene, pose_mod
 
 HOST = "127.0.0.1"
 PORT = 8080
+LOCAL_NAMES = ("localhost", HOST)  # by which the page may be opened; other names may be an attacker's
+_POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 _GROUPS = (0, 1, 2)  # of geoms, as MuJoCo's viewer shows them
 _DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # MuJoCo's, of a geom whose material gives the colour
 _FLOOR_M = 3.0  # edge of what stands for an infinite plane
@@ -75,7 +79,8 @@ class BrowserScene:
 
     def close(self) -> None:
         """Stop serving the page."""
-        self._server.stop()
+        with redirect_stdout(StringIO()):  # it prints that it stopped
+            self._server.stop()
 
     def _pose(self) -> None:
         for geom in range(self.model.ngeom):  # sizes and places may be drawn anew for each episode
@@ -146,7 +151,37 @@ def _serve(title: str, port: int) -> Any:
     if server.get_port() != port:  # viser would go on to the next
         server.stop()
         raise ConfigError(f"Port {port} is in use: choose another with --port.")
+    _only_look(server)
     return server
+
+
+def _only_look(server: Any) -> None:
+    """Let browsers look and do nothing else.
+
+    viser carries out requests of every client, a public tunnel to the page among them, and takes connections from
+    pages of any address. It has no option for either, so this reaches into it; an AttributeError if it changed.
+    """
+    sockets = server._websock_server
+    sockets._incoming_handlers.clear()  # the camera's are those of each connection
+
+    async def turn_away(client: Any) -> None:
+        connection = sockets._live_connections[client.client_id]
+        headers = connection.request.headers
+        if not same_origin(headers.get("Origin"), headers.get("Host")):
+            await connection.close(_POLICY_VIOLATION, "another origin")
+
+    sockets._client_connect_cb.insert(0, turn_away)
+    sockets.disconnect_all_clients()  # who came before; a page of ours comes again
+
+
+def same_origin(origin: str | None, host: str | None) -> bool:
+    """Whether a connection comes from the page that this server gave out, under a name of this machine."""
+    if origin is None or host is None:
+        return False
+    try:
+        return origin == f"http://{host}" and urlsplit(origin).hostname in LOCAL_NAMES
+    except ValueError:
+        return False
 
 
 def _colour(rgba: Any) -> tuple[int, int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -93,10 +95,15 @@ def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: float) -> P
     """
     target, imageio = check_video_path(path), _imageio()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory(prefix=".video-", dir=target.parent) as folder,
+        warnings.catch_warnings(),
+    ):
         # JAX warns of any fork; the encoder's process begins another program at once.
         warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-        _encode(imageio, frames, target, fps)
+        made = Path(folder) / f"video{_SUFFIX}"  # the encoder would follow a link in place of the target
+        _encode(imageio, frames, made, fps)
+        os.replace(made, target)
     return target
 
 

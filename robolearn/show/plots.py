@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robolearn.errors import MissingDependency
+from robolearn.errors import ConfigError, MissingDependency
+from robolearn.files.writing import replace_file
 
 try:
     from matplotlib import style
@@ -23,6 +25,7 @@ except ImportError:
 if TYPE_CHECKING:
     from robolearn.learn.evaluation import Evaluation, Rate
 
+_ENDINGS = (".png", ".svg", ".pdf")
 INK, BLUE, GREEN, ORANGE, RED = "#2b2f36", "#2f6db3", "#2e8b57", "#d98324", "#c0392b"
 STYLE = "robolearn.show.plots"  # plots.mplstyle beside this file
 
@@ -34,6 +37,18 @@ class Picture(Figure):
         data = io.BytesIO()
         self.savefig(data, format="png", dpi=100)
         return data.getvalue()
+
+    def write(self, path: str | Path) -> Path:
+        """Write the figure, of the kind that the path ends in; the path. Raises ConfigError where it cannot."""
+        path, data = Path(path), io.BytesIO()
+        if path.suffix.lower() not in _ENDINGS:
+            raise ConfigError(f"Cannot write '{path}': a picture's name ends in {', '.join(_ENDINGS)}.")
+        self.savefig(data, format=path.suffix[1:].lower(), dpi=150)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return replace_file(path, data.getvalue())
+        except OSError as error:
+            raise ConfigError(f"Cannot write '{path}': {error.strerror}.") from None
 
 
 def figure(columns: int = 1, width: float = 4.6, height: float = 2.9) -> tuple[Picture, list[Axes]]:
@@ -115,7 +130,7 @@ def _times(axes: Axes, evaluation: Evaluation) -> None:
         axes.axvline(value, color=ORANGE, linestyle=style, label=f"{text} {value:.2f} s")
     axes.set_xlim(left=0.0)
     axes.set_ylim(top=1.25 * np.max(counts))  # room for the legend
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8, frameon=True, framealpha=1.0, edgecolor="none")
 
 
 def _readable(name: str) -> str:

@@ -100,6 +100,4 @@ def write_picture(result: Evaluation, target: Path, prefix: str = "") -> Path:
     """Write evaluation.png into a folder; returns its path."""
     from robolearn.show.plots import evaluation_figure
 
-    picture = target / f"{prefix}evaluation.png"
-    evaluation_figure(result).savefig(picture, dpi=150)
-    return picture
+    return evaluation_figure(result).write(target / f"{prefix}evaluation.png")

@@ -32,6 +32,12 @@ def _delay(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _share(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 < value[0] <= value[1] <= 1.0:
+        raise ValueError("a share is [lowest, highest], above 0 and at most 1")
+    return value
+
+
 Delay = Annotated[tuple[float, float], AfterValidator(_delay)]
 Spread = Annotated[float, Field(ge=0.0)]
 
@@ -42,7 +48,9 @@ class SensingConfig(Config):
     sensor_noise: standard deviation of white Gaussian noise on every sample. sensor_bias: an offset that lasts an
     episode, uniform between minus and plus this number. observation_delay_ms, action_delay_ms: uniform between two
     numbers, constant over an episode. observation_drop: chance in each control period that no message of a stream
-    (joint_state, gripper, one object's pose) arrives; the policy then sees the last one.
+    (joint_state, gripper, one object's pose) arrives; the policy then sees the last one. gripper_delay_ms: from a
+    command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the gripper's file.
+    gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they follow at once.
     """
 
     sensor_noise: dict[str, Spread] = {}
@@ -50,6 +58,8 @@ class SensingConfig(Config):
     observation_delay_ms: Delay = (0.0, 0.0)
     observation_drop: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     action_delay_ms: Delay = (0.0, 0.0)
+    gripper_delay_ms: Delay | None = None
+    gripper_speed_share: Annotated[tuple[float, float], AfterValidator(_share)] = (0.8, 1.0)
 
 
 class SensingState(NamedTuple):
@@ -181,13 +191,13 @@ class CommandDelay:
         last = self._segments - 1
         segment = jnp.clip(last + jnp.floor(late / self._period).astype(jnp.int32), 0, last)
         t = (late - (segment - last) * self._period)[:, None]
-        p0, v0, v1 = (_row(rows, segment) for rows in (position[:-1], velocity[:-1], velocity[1:]))
+        p0, v0, v1 = (select_row(rows, segment) for rows in (position[:-1], velocity[:-1], velocity[1:]))
         arm = p0 + v0 * t + 0.5 * ((v1 - v0) / self._period) * t * t
-        grip = _row(width, segment) if self._gripper else width
+        grip = select_row(width, segment) if self._gripper else width
         return CommandState(state.delay, position, velocity, width), arm, grip
 
 
-def _row(values: Array, index: Array) -> Array:
+def select_row(values: Array, index: Array) -> Array:
     """values[index] by selection: a few rows cost XLA less than a gather."""
     chosen = values[-1:]
     for i in reversed(range(len(values) - 1)):

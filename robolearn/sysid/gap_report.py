@@ -19,6 +19,7 @@ import numpy as np
 import robolearn
 from robolearn.errors import DataError
 from robolearn.files.page import CONTENT_POLICY, stylesheet
+from robolearn.files.writing import replace_file
 from robolearn.sysid import svg
 from robolearn.sysid.fit import FitResult
 from robolearn.sysid.quantities import IDENTIFIED_MAX, IDENTIFIED_WITHIN, WIDE_MAX
@@ -89,8 +90,8 @@ def write_report(result: FitResult, path: str | Path) -> Path:
     page = _page(data, sections, css)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-        path.with_suffix(".json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", "utf-8")
+        replace_file(path, page)
+        replace_file(path.with_suffix(".json"), json.dumps(data, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise DataError(f"Cannot write the report '{path}': {error.strerror}.") from None
     return path

@@ -78,6 +78,7 @@ def test_the_command_writes_a_page_that_says_what_is_not_shown(bundle, log, tmp_
         ({"digest": "e" * 64}, DataError, "are of other bundles .eeeeeeeeeeee."),
         ({"values": np.zeros((3, 4))}, DataError, "do not fit the bundle, which reads"),
         ({"values": np.full((3, 999), np.nan)}, DataError, "do not fit"),
+        ({"values": np.full((3, 31), 1e300)}, DataError, "reads 31 finite numbers"),
     ],
 )
 def test_what_cannot_be_explained_is_said(bundle, tmp_path, change, error, message):

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("flwr", reason="make fleet runs this")
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
-from flwr.common import bytes_to_ndarray
+from flwr.common import bytes_to_ndarray, ndarray_to_bytes
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -200,6 +200,57 @@ def test_a_sum_that_was_not_opened_fails_the_round(tmp_path):
         run_rounds(
             rounds, settings, sorted(NODES.values()),
             lambda vector, request: secure.ask_for_sum(grid, context(), NODES, settings, vector, request),
+        )  # fmt: skip
+    assert rounds.last()[0] == 0
+
+
+def _longer(records):
+    records[Key.MASKED_PARAMETERS] = [
+        ndarray_to_bytes(np.zeros(SIZE + 5, np.int64) if one.size == SIZE else one)
+        for one in map(bytes_to_ndarray, records[Key.MASKED_PARAMETERS])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "spoil"),
+    [
+        (Stage.SETUP, lambda records: records.clear()),
+        (Stage.SHARE_KEYS, lambda records: records.clear()),
+        (Stage.COLLECT_MASKED_VECTORS, _longer),
+        (
+            Stage.COLLECT_MASKED_VECTORS,
+            lambda records: records.update({Key.MASKED_PARAMETERS: [b"no array"]}),
+        ),
+        (Stage.COLLECT_MASKED_VECTORS, lambda records: records.update({Key.MASKED_PARAMETERS: []})),
+        (
+            Stage.UNMASK,
+            lambda records: records.update({Key.SHARE_LIST: [b"x"] * len(records[Key.SHARE_LIST])}),
+        ),
+        (
+            Stage.UNMASK,
+            lambda records: records.update({Key.NODE_ID_LIST: [7] * len(records[Key.SHARE_LIST])}),
+        ),
+    ],
+)
+def test_an_answer_of_no_form_fails_the_round_in_words(tmp_path, stage, spoil):
+    """Flower's workflow adds up what comes, and raised whatever came of that in the middle of the server."""
+    settings = federation()
+
+    class Hostile(Grid):
+        def send_and_receive(self, messages, *, timeout=None):
+            replies = super().send_and_receive(messages, timeout=timeout)
+            if self.received[-1][0] == stage:
+                spoil(replies[1].content.config_records[RECORD_KEY_CONFIGS])
+            return replies
+
+    rounds = Rounds(tmp_path)
+    rounds.begin(Layout.of({"w": np.zeros(SIZE, np.float32)}), np.zeros(SIZE, np.float32))
+    with pytest.raises(
+        RoundFailed, match="Round 1: 0 sites gave .* (The sum was not opened|The sum of 4 updates)"
+    ):
+        run_rounds(
+            rounds, settings, sorted(NODES.values()),
+            lambda vector, request: secure.ask_for_sum(Hostile(settings), context(), NODES, settings, vector, request),
         )  # fmt: skip
     assert rounds.last()[0] == 0
 

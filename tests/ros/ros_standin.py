@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from robolearn_envs import table
 
 from robolearn.deploy.serving import free_domain
 from robolearn.env.task import load_task
@@ -94,21 +93,9 @@ def _pick(task: Any, observation: jax.Array) -> jax.Array:
         observation, [2 * n, 2 * n + 6, 4 * n + 6, 4 * n + 7, 4 * n + 8, 4 * n + 11, 4 * n + 14, 4 * n + 18]
     )
     width, ahead, to_cube, to_goal, fit = parts[3][0] / 10, -parts[4][0] / 10, parts[5], parts[6], parts[8]
-    way = to_cube + jnp.array([0.0, 0.0, table.GRASP_UP_M])
-    gap = jnp.linalg.norm(way)
-    astray = jnp.linalg.norm(way[:2]) + 0.02 * (1.0 - fit[1])
-    narrow = table.ease((table.WIDE_M - width) / 0.01) * table.ease((-way[2] - 0.02) / 0.02)
-    rise = table.HOVER_M * jnp.maximum(table.ease((astray - 0.010) / 0.03), narrow) + way[2]
-    sideways = 1.0 - table.ease(rise / 0.04)
-    held = table.ease((ahead - table.HOLD_M[0]) / (table.HOLD_M[1] - table.HOLD_M[0]))
-    held *= 1.0 - table.ease((gap - 0.015) / 0.015)
-    closing = jnp.maximum(1.0 - table.ease((gap - 0.014) / 0.012), held)
-    move = task.guide_towards(jnp.append(sideways * way[:2], rise))
-    turn = -jnp.clip(2.0 * fit[0], -1.0, 1.0) * (1.0 - closing)
-    closed = jnp.clip((ahead - table.GRIP_M) / 0.004, -1.0, 0.0)
-    grip = 1.0 + closing * (closed - 1.0)
+    grasp, held = task.grasp_advice(to_cube, fit, width, ahead)
     carry = task.guide_towards(to_goal)
-    return jnp.append(move + held * (carry - move), jnp.stack([turn, grip]))
+    return grasp + held * jnp.append(carry - grasp[:3], jnp.zeros(2))
 
 
 def serve_until_ctrl_c(words: Sequence[str], folder: Path) -> str:

@@ -138,14 +138,7 @@ def test_a_controller_that_is_not_active_stops_and_a_reset_before_it_is_active_a
     arm.goal(0.5, -0.3, 0.5)  # somewhere to go
     assert stop_rule(arm, "the controller is not active", began)[0] == "tracking"
     arm.wait("the end of the stop", lambda: arm.state == "stopped")
-    accepted, text = arm.call("reset")
-    for _ in range(20):  # the monitor wants readings in a row of the arm at rest
-        if accepted:
-            break
-        assert "readings in a row" in text
-        time.sleep(0.05)
-        accepted, text = arm.call("reset")
-    assert accepted, text
+    text = arm.reset()
     assert "its measured position is held now" in text
     time.sleep(0.1)
     arm.deaf = False
@@ -291,7 +284,7 @@ def test_a_start_beside_another_publisher_on_the_controller_is_refused_with_the_
             arm.run_again()
             assert arm.call("stop")[0]
             arm.wait("the end of the stop", lambda: arm.state == "stopped")
-            assert arm.call("reset")[0]
+            arm.reset()
             topic = arm.commands.topic
             intruder = arm.node.create_publisher(Float64MultiArray, topic, 1)
             serving.wait_for_output("safety_node", f"1 other publisher(s) on {topic}", 10.0)

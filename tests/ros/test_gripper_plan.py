@@ -44,6 +44,36 @@ def test_fingers_that_stand_still_outside_the_target_have_met_something_and_gras
     assert p.next(0.0385, 0.04, 0.6) == Move(0.0385)  # let go
 
 
+def test_a_target_that_goes_on_closing_inside_the_fingers_is_a_grasp_at_once():
+    """Fingers of moves that end one by one meet an object without force, and drop it when the arm leaves."""
+    p, found = plan(sent=Move(0.08)), []
+    for k in range(20):  # 0.1 m/s at 50 Hz; the fingers are 10 mm behind
+        motion = p.next(0.08 - 0.002 * k, min(0.09 - 0.002 * k, 0.08), 0.02 * k)
+        if motion is not None:
+            p.sent(motion, 0.02 * k)
+            found.append(motion)
+    assert found[-1] == Grasp()
+    assert all(isinstance(motion, Move) for motion in found[:-1])
+    assert p.next(0.042, 0.0435, 0.5) == Move(
+        0.042
+    )  # it was only to close in part: the fingers go back there
+
+
+@pytest.mark.parametrize("targets", [(0.03,) * 4, (0.05, 0.03, 0.03, 0.03), (0.03, 0.05, 0.04, 0.06)])
+def test_a_target_that_is_set_and_rests_or_rises_is_a_move(targets):
+    p = plan(sent=Move(0.08))
+    for k, target in enumerate(targets):
+        assert p.next(target, 0.08, 0.02 * k) in (None, Move(target))
+
+
+def test_a_target_that_rests_between_its_steps_is_not_closing():
+    p = plan(sent=Move(0.08))
+    for k in range(8):
+        motion = p.next(0.07 - 0.005 * k, 0.08 - 0.005 * k, 0.2 * k)
+        assert isinstance(motion, Move)
+        p.sent(motion, 0.2 * k)
+
+
 def test_without_a_command_of_its_own_a_grasp_is_a_target():
     p = plan(grasps=False, sent=Move(0.06))
     assert p.next(0.01, 0.06, 0.0) == Move(0.01)
@@ -110,6 +140,20 @@ def test_a_move_that_an_object_blocks_fails_and_a_grasp_holds_with_its_force():
     hand.begin(0.0, 0.1, 40.0, grasp=True)
     assert run(hand, blocked_at_m=0.04).outcome == "held"
     assert (0.04 - hand.set_point_m) * 2000.0 == pytest.approx(40.0)
+
+
+def test_a_grasp_that_is_commanded_again_goes_on_pressing_and_never_with_more_than_its_force():
+    hand = SimulatedHand(0.08, 0.08, 2000.0)
+    forces = []
+    for k in range(60):  # as a gripper action controller gets a goal every 0.1 s
+        hand.begin(0.03 - 0.0001 * k, 0.1, 40.0, grasp=True)
+        for _ in range(50):
+            hand.step(0.002, max(hand.set_point_m, 0.04))
+            forces.append((max(hand.set_point_m, 0.04) - hand.set_point_m) * 2000.0)
+    assert max(forces) <= 40.0 + 1e-9
+    assert min(forces[-2000:]) >= 19.0  # the set points do not go further than the target
+    hand.begin(0.08, 0.1, 40.0, grasp=True)
+    assert hand.set_point_m >= 0.04 - 0.0041  # and it lets go without a way back through its force
 
 
 @pytest.mark.parametrize("target_m", [0.0, 0.03, 0.08])

@@ -73,6 +73,29 @@ def test_states_with_stamps_of_the_system_clock_are_refused():
     assert "the stamps are of the system clock" in restamping.problem
 
 
+@pytest.mark.parametrize("held_s", [0.15, 0.3, 0.45])
+def test_states_that_waited_in_a_queue_do_not_look_fresh(held_s):
+    """A process that was held up reads the states of that time all at once."""
+    restamping = Restamping()
+    feed(restamping, 1.0, 2.0)
+    for k in range(600):
+        real_s = 52.0 + k / 200.0
+        arrival_s = max(real_s, 52.0 + held_s) + DELAY_S
+        stamp_s = restamping.stamp_s(9.0 + k / 200.0, arrival_s, SYSTEM_S + arrival_s)
+        if stamp_s is not None:
+            assert stamp_s == pytest.approx(real_s + DELAY_S, abs=0.002)
+    assert stamp_s is not None
+
+
+def test_a_recording_of_an_arm_is_refused():
+    restamping = Restamping()
+    for k in range(400):
+        arrival_s = 50.0 + k / 200.0
+        stamp_s = SYSTEM_S - 10 * 86_400.0 + arrival_s
+        assert restamping.stamp_s(stamp_s, arrival_s, SYSTEM_S + arrival_s) is None
+    assert restamping.problem.startswith("the stamps are of another day, so these states were recorded")
+
+
 @pytest.mark.ros
 def test_the_node_moves_stamps_of_a_simulators_clock(tmp_path):
     import rclpy
@@ -103,6 +126,8 @@ def test_the_node_moves_stamps_of_a_simulators_clock(tmp_path):
             stamp = seen[-1].header.stamp
             assert stamp.sec + stamp.nanosec / 1e9 == pytest.approx(time.time(), abs=5.0)
             assert (list(seen[-1].name), list(seen[-1].position)) == (["a"], [1.5])
+            node.create_publisher(JointState, "/gazebo/joint_states", 10)
+            serving.wait_for_output("restamp_node", "there are 2 publishers on /gazebo/joint_states", 20.0)
         finally:
             node.destroy_node()
             context.shutdown()

@@ -8,7 +8,7 @@ import ros_standin
 
 from robolearn.cli import app as cli
 from robolearn.config import config_path
-from robolearn.deploy import serving as serve
+from robolearn.deploy import serve_command as serve
 from robolearn.deploy.serving import NodeProcess, Serving, ServingError, free_domain
 from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile

@@ -12,7 +12,7 @@ import pytest
 import ros_standin
 
 from robolearn.cli import app as cli
-from robolearn.deploy import serving as serve
+from robolearn.deploy import serve_command as serve
 from robolearn.deploy.deployment import deployment_for
 from robolearn.deploy.keystore import create_keystore
 from robolearn.deploy.ros_policies import rights

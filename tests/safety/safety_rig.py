@@ -97,6 +97,10 @@ class Rig:
             self.cycle(None)
         self.position, self.velocity = place, np.zeros(self.robot.dof)
 
+    def rest(self):
+        """As many readings of the resting arm as a reset or a start needs: the last decision."""
+        return self.idle(round(self.monitor.limits.mode.rest_readings_min.value))
+
     def push(self, goal, speed=1.0):
         """Somebody moves the arm to goal [n] rad, whatever is sent; it rests there."""
         while not np.array_equal(self.position, goal):

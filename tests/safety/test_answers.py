@@ -8,7 +8,7 @@ from safety_rig import DT, Rig, profile_with
 
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot
-from robolearn.safety import envelope
+from robolearn.safety import arm_model, envelope
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.types import Answer, Record, State, Surroundings, Verdict
@@ -66,16 +66,19 @@ def test_without_more_it_is_of_automatic_mode_two_milliseconds_and_the_parallel_
 
 def test_an_envelope_is_of_the_modes_limits_and_of_the_arm_among_its_boxes(monkeypatch):
     monkeypatch.setattr(envelope, "compile_limits", lambda *given: ("limits", *given))
-    monkeypatch.setattr(envelope, "ArmModel", lambda *given: ("arm", *given))
+    monkeypatch.setattr(
+        arm_model, "ArmModel", lambda *given: SimpleNamespace(another=lambda: ("arm", *given))
+    )
     monkeypatch.setattr(envelope, "Envelope", lambda *given: given)
     boxes = [
         SimpleNamespace(name="table", min_m=(0.0, 1.0, 2.0), max_m=(3.0, 4.0, 5.0)),
         SimpleNamespace(name="shelf", min_m=(6.0, 7.0, 8.0), max_m=(9.0, 10.0, 11.0)),
     ]
     mode = SimpleNamespace(workspace=SimpleNamespace(keep_out=boxes))
-    limits, (arm, robot, corners, gripper), period_s = envelope.build_envelope("robot", mode, DT, "parallel")
-    assert limits == ("limits", mode, "robot")
-    assert (arm, robot, gripper, period_s) == ("arm", "robot", "parallel", DT)
+    given = type("Robot", (), {})()  # arms are kept by the robot that they are of
+    limits, (arm, robot, corners, gripper), period_s = envelope.build_envelope(given, mode, DT, "parallel")
+    assert limits == ("limits", mode, given)
+    assert (arm, robot, gripper, period_s) == ("arm", given, "parallel", DT)
     assert {name: (low.tolist(), high.tolist()) for name, (low, high) in corners.items()} == {
         "table": ([0.0, 1.0, 2.0], [3.0, 4.0, 5.0]),
         "shelf": ([6.0, 7.0, 8.0], [9.0, 10.0, 11.0]),
@@ -138,6 +141,7 @@ def test_the_answers_to_a_start_and_a_reset():
     assert rig.start() == Answer(True, "Started by tester.")
     rig.cycle(None, around=rig.around(stop_requested=True))
     rig.idle(3)
+    rig.rest()
     assert rig.reset() == Answer(True, "Reset by tester: test goes on. A start is needed.")
     rig.cycle(None, around=rig.around(stop_requested=True))
     rig.cycle(None)
@@ -237,6 +241,7 @@ def test_an_arm_that_was_moved_a_little_is_held_where_it_was_sent():
     held = rig.position.copy()
     rig.push(held + 0.9 * rig.monitor.limits.mode.standstill_drift_max_rad.value)
     place = rig.position.copy()
+    rig.idle_at(place, 10)
     assert rig.reset() == Answer(True, "Reset by tester: test goes on. A start is needed.")
     for _ in range(20):  # drift counts from where it rests now
         rig.position = place
@@ -255,6 +260,7 @@ def test_an_arm_that_was_moved_further_than_a_held_joint_may_is_held_where_it_is
 
 def test_after_a_reset_another_stop_has_a_cause_of_its_own():
     rig = into(State.STOPPED)
+    rig.rest()
     assert rig.reset().accepted
     assert rig.start().accepted
     rig.move(0.2, 0.2)

@@ -163,7 +163,7 @@ def test_an_arm_that_was_moved_and_just_rests_is_not_held_yet():
     moved = rig.position + 0.15
     rig.push(moved)
     rig.idle_at(moved, 3)
-    assert rig.reset().text.startswith("No reset: the arm was moved, and only ")
+    assert rig.reset().text.startswith("No reset: only ")
     rig.idle_at(moved, READINGS)
     assert rig.reset().accepted
 

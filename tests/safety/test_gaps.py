@@ -56,6 +56,30 @@ def test_distances_are_those_by_hand_less_the_slack():
     assert pairs.distances() == pytest.approx([0.7 - 0.2 - 0.01, np.hypot(0.1, 0.4) - 0.2 - 0.02])
 
 
+def test_the_nearest_pair_is_that_of_all_distances_though_few_are_measured(monkeypatch):
+    measured, distance = [], mujoco.mj_geomDistance
+    monkeypatch.setattr(
+        gaps.mujoco, "mj_geomDistance", lambda *arguments: measured.append(1) or distance(*arguments)
+    )
+    rng, (data, pairs), (_, apart) = np.random.default_rng(1), make(), make()
+    joints, seen, count = np.zeros(2), set(), 0
+    for cycle in range(2000):
+        goal = [-0.35, 0.0] if cycle % 1000 < 500 else [0.0, -0.35]
+        joints = joints + 0.01 * (np.array(goal) - joints) + rng.normal(0.0, 0.002, 2)
+        data.qpos[:] = apart._data.qpos[:] = joints
+        for one in (data, apart._data):
+            mujoco.mj_kinematics(_MODEL, one)
+        measured.clear()
+        pair, least = pairs.nearest(np.arange(2), joints)
+        count += len(measured)
+        every = apart.distances()
+        assert (pair, least) == (int(np.argmin(every)), every.min())
+        assert pairs.nearest(np.array([1]), joints) == (1, every[1])
+        seen.add(pair)
+    assert seen == {0, 1}
+    assert count < 1.5 * 2000
+
+
 def test_answers_do_not_depend_on_what_was_measured_when(monkeypatch):
     measured, distance = [], mujoco.mj_geomDistance
     monkeypatch.setattr(

@@ -89,6 +89,7 @@ def test_stop_is_latched_reset_is_no_start_and_both_name_who():
     assert "must name" in rig.monitor.reset(rig.now, rig.measured(), "", "x").text
     assert "reason" in rig.monitor.reset(rig.now, rig.measured(), "x", "").text
     held = rig.position.copy()
+    rig.rest()
     answer = rig.reset()
     assert answer.accepted
     assert "tester" in answer.text
@@ -117,7 +118,9 @@ def test_start_and_reset_need_a_fresh_reading_of_an_arm_at_rest():
 
 def test_no_start_while_the_arm_is_not_where_it_is_held():
     rig = Rig(profile=profile_with(standstill_drift_max_rad=1.0), start=False)
-    rig.push(rig.position + 0.15)
+    moved = rig.position + 0.15
+    rig.push(moved)
+    rig.idle_at(moved, 10)
     text = "No start: the arm is not at its held position. Check that its controller is active."
     assert rig.start().text == text
 

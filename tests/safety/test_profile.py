@@ -367,6 +367,36 @@ def test_a_cell_of_the_curve_table_by_hand():
             assert table.allows(q[0], q[0], np.full(1, v), np.full(1, v)) == allowed
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_quick_answers_along_a_way_are_those_of_the_table_or_of_the_curve(name, monkeypatch):
+    robot = load_robot(name)
+    limits = compile_limits(SafetyProfile.load(name).mode("automatic"), robot)
+    rng, asked, allows = np.random.default_rng(2), [], limits.curve.allows
+    monkeypatch.setattr(limits.curve, "allows", lambda *bounds: asked.append(1) or allows(*bounds))
+    middle = 0.5 * (limits.position_min_rad + limits.position_max_rad)
+    reach = 0.5 * (limits.position_max_rad - limits.position_min_rad)
+    allowed, refused = 0, 0
+    for k in range(4000):  # from one end to the other and beyond, at speeds around the limit
+        q = middle + 1.01 * reach * np.sin(k / 400.0 + np.arange(robot.dof))
+        low, high = limits.velocity_bounds(np.clip(q, limits.position_min_rad, limits.position_max_rad))
+        v = rng.uniform(0.0, 1.1 if k % 5 else 0.3) * np.where(rng.random(robot.dof) < 0.5, low, high)
+        bounds = np.stack((q - 1e-3, q + 1e-3, np.minimum(v, 0.0), np.maximum(v, 0.0)))
+        if limits.curve.allows_quickly(bounds):
+            allowed += 1
+            for at in bounds[:2]:
+                low, high = limits.velocity_bounds(at)
+                assert (at >= limits.position_min_rad).all()
+                assert (at <= limits.position_max_rad).all()
+                assert (bounds[2] >= low).all()
+                assert (bounds[3] <= high).all()
+        else:
+            refused += 1
+            assert not allows(*bounds)
+    assert allowed > 100
+    assert refused > 100
+    assert len(asked) - refused < 0.8 * allowed  # the others were answered without the table
+
+
 def test_limits_are_those_of_the_profile():
     mode = SafetyProfile.load("fr3").mode("automatic")
     limits = compile_limits(mode, load_robot("fr3"))

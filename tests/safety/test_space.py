@@ -1,5 +1,8 @@
 """The Cartesian rules: each is limited in time, says where, and leaves motion with room alone."""
 
+import gc
+import weakref
+
 import mujoco
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from robolearn.config import config_path
 from robolearn.errors import ProfileError
 from robolearn.robots import load_robot, watched
 from robolearn.robots.kinematics import forward
+from robolearn.robots.robot import robot_from_file
+from robolearn.safety import arm_model
 from robolearn.safety.arm_model import ArmModel, point_speeds
 from robolearn.safety.contact import REGIONS
 from robolearn.safety.profile import Box, Plane, SafetyProfile
@@ -163,6 +168,7 @@ def test_the_arm_stops_in_front_of_a_wall_and_may_leave_it_again():
     assert np.abs(rig.velocity).max() < 0.02
     rig.monitor.check((), rig.measured(), rig.around(stop_requested=True), rig.now)
     rig.coast()
+    rig.rest()
     rig.reset()
     assert rig.start().accepted
     assert {decision.verdict for decision in rig.move(0.3, -0.3, joints=[0])} == {Verdict.PASS}
@@ -410,3 +416,41 @@ def test_a_step_that_no_share_saves_brakes(monkeypatch):
     decision = rig.cycle(rig.command(rig.position + 0.05, np.zeros(7), stamp_s=rig.now + DT))
     assert decision.verdict is Verdict.LIMIT
     np.testing.assert_allclose(decision.command_rad, promised, atol=1e-9)
+
+
+def test_arms_of_one_cell_are_compiled_once_and_have_postures_of_their_own(monkeypatch):
+    robot, box = (
+        robot_from_file(load_robot("fr3").path),
+        SafetyProfile.load("fr3").mode("automatic").workspace.stay_in,
+    )
+    compiled, build = [], ArmModel.__init__
+    monkeypatch.setattr(
+        ArmModel, "__init__", lambda self, *given: compiled.append(given[1:]) or build(self, *given)
+    )
+    one, other = (arm_model.arm_in_cell(robot, [box], "parallel") for _ in range(2))
+    assert len(compiled) == 1
+    before = one.posture(robot.home_rad).points.copy()
+    torque = one.torque(np.zeros(7), np.zeros(7))
+    other.posture(robot.home_rad + 0.3)
+    np.testing.assert_array_equal(one.torque(np.zeros(7), np.zeros(7)), torque)
+    np.testing.assert_array_equal(ArmModel(robot, {}, "parallel").posture(robot.home_rad).points, before)
+    assert one.gaps(0.02).names == other.gaps(0.02).names
+    moved = box.model_copy(update={"max_m": (9.0, 9.0, 9.0)})
+    for cell, gripper in (([moved], "parallel"), ([], "parallel"), ([box], None)):
+        arm_model.arm_in_cell(robot, cell, gripper)
+    assert len(compiled) == 5
+    assert len(arm_model.arm_in_cell(robot, [], "parallel").gaps(0.02).names) < len(one.gaps(0.02).names)
+
+
+def test_no_more_cells_of_a_robot_are_kept_than_a_few():
+    robot, box = (
+        robot_from_file(load_robot("fr3").path),
+        SafetyProfile.load("fr3").mode("automatic").workspace.stay_in,
+    )
+    for k in range(arm_model._CELLS_KEPT + 2):
+        arm_model.arm_in_cell(robot, [box.model_copy(update={"name": f"box {k}"})], None)
+    assert len(arm_model._COMPILED[robot]) == arm_model._CELLS_KEPT
+    kept = weakref.ref(robot)
+    del robot
+    gc.collect()
+    assert kept() is None

@@ -3,6 +3,7 @@
 import re
 import socket
 import sys
+import threading
 import time
 import urllib.request
 from itertools import islice
@@ -64,6 +65,66 @@ def test_the_page_is_served_on_this_machine_only_and_names_nothing_elsewhere(por
         assert not scene.watched
         with pytest.raises(ConfigError, match=f"Port {port} is in use: choose another with --port"):
             BrowserScene(scene.model, "a second one", port)
+    finally:
+        scene.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "found"),
+    [
+        ("http://localhost:8080", "localhost:8080", True),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", True),
+        ("http://localhost:9000", "localhost:9000", True),  # ssh -L 9000:localhost:8080
+        ("http://localhost:3000", "localhost:8080", False),
+        ("https://elsewhere.example", "localhost:8080", False),
+        (
+            "http://elsewhere.example:8080",
+            "elsewhere.example:8080",
+            False,
+        ),  # its name resolved to this machine
+        ("http://localhost.elsewhere.example:8080", "localhost.elsewhere.example:8080", False),
+        ("http://[::1:8080", "[::1:8080", False),
+        ("null", "localhost:8080", False),
+        (None, "localhost:8080", False),
+        ("http://localhost:8080", None, False),
+    ],
+)
+def test_only_the_page_itself_may_connect(origin, host, found):
+    assert browser.same_origin(origin, host) is found
+
+
+def test_what_a_browser_asks_for_is_not_done_and_other_pages_are_turned_away(port, monkeypatch):
+    """viser would open a tunnel to its scene from the whole internet, for any page that this machine's user visits."""
+    import msgspec
+    import viser
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+    from websockets.typing import Subprotocol
+
+    asked, last = [], threading.Event()
+    monkeypatch.setattr(viser.ViserServer, "request_share_url", lambda *_, **__: asked.append("share"))
+    scene = BrowserScene(load_robot("fr3").spec().compile(), "arm", port)
+    scene.say("as it is")
+    scene._server._websock_server.register_handler(viser._messages.ShareUrlDisconnect, lambda *_: last.set())
+    share = msgspec.msgpack.encode({"type": "ShareUrlRequest"})
+    update = {"type": "GuiUpdateMessage", "uuid": scene._text._impl.uuid, "updates": {"content": "changed"}}
+
+    def visit(origin):
+        spoken = [Subprotocol(f"viser-v{viser.__version__}")]
+        return connect(f"ws://localhost:{port}", origin=origin, subprotocols=spoken, max_size=None)
+
+    try:
+        for origin in ("https://elsewhere.example", f"http://elsewhere.example:{port}", None):
+            with visit(origin) as page, pytest.raises(ConnectionClosed, match="1008 .* another origin"):
+                page.recv(timeout=20)
+        with visit(f"http://localhost:{port}") as page:
+            page.send(share)
+            page.send(msgspec.msgpack.encode(update))
+            page.send(msgspec.msgpack.encode({"type": "ShareUrlDisconnect"}))
+            assert page.recv(timeout=20)  # the scene
+            assert last.wait(20.0)  # what came before it has been read
+        assert asked == []
+        assert scene._text.content == "as it is"
     finally:
         scene.close()
 

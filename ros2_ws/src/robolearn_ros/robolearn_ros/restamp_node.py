@@ -1,7 +1,8 @@
 """Joint states of a simulator with a clock of its own, such as Gazebo, stamped with the system clock.
 
 For simulation only: it refuses states that bear stamps of the system clock, as those of an arm do, and passes on
-nothing while the simulator does not keep real time. The safety node then stops by the age of the state.
+nothing while the simulator does not keep real time, or while several publish, of which the safety node would see only
+this node. The safety node then stops by the age of the state.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ class RestampNode(CallbackNode):
         self.node = Node("restamp_node")
         p = declare(self.node, PARAMETERS)
         self.loop = Loop(RATE_HZ, p["rt_priority"], p["phase"])
-        self._clock, self._restamping, self._said = StampClock(), Restamping(), ""
+        self._clock, self._restamping, self._said, self._publishers = StampClock(), Restamping(), "", 0
         self._counts = {"passed_on": 0, "held_back": 0}
         self._out = self.node.create_publisher(JointState, p["to_topic"], qos(QUEUE))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         # Best effort hears every publisher.
-        self.node.create_subscription(JointState, p["from_topic"], self._on_state, qos(QUEUE, reliable=False))
+        self._from = self.node.create_subscription(
+            JointState, p["from_topic"], self._on_state, qos(QUEUE, reliable=False)
+        )
         self.node.create_timer(1.0, self._publish_diagnostics)
 
     def statistics(self) -> dict[str, Any]:
@@ -53,13 +56,18 @@ class RestampNode(CallbackNode):
     def _on_state(self, message: JointState) -> None:
         stamp, arrival_ns = message.header.stamp, time.monotonic_ns()
         restamped_s = self._restamping.stamp_s(stamp.sec + stamp.nanosec / 1e9, arrival_ns / 1e9, time.time())
+        if self._publishers > 1:
+            restamped_s = None
         self._counts["held_back" if restamped_s is None else "passed_on"] += 1
         if restamped_s is not None:
             message.header.stamp = time_message(self._clock, round(restamped_s * 1e9))
             self._out.publish(message)
 
     def _publish_diagnostics(self) -> None:
-        problem, factor = self._restamping.problem, self._restamping.factor
+        topic, problem, factor = self._from.topic_name, self._restamping.problem, self._restamping.factor
+        self._publishers = self.node.count_publishers(topic)
+        if self._publishers > 1:
+            problem = f"there are {self._publishers} publishers on {topic}, expected one"
         if problem != self._said:
             self._said, log = problem, self.node.get_logger()
             log.warning(f"No joint state is passed on: {problem}.") if problem else log.info("Passing on.")

@@ -11,9 +11,12 @@ from collections import deque
 
 FACTOR_TOLERANCE = 0.05
 WINDOW_S = 0.5  # of real time, over which the factor is told
-OFFSET_S = 0.1  # of real time, over which the quickest message tells the distance of the two clocks
-GAP_S = 0.5  # of either clock between two messages: the factor is told anew
+# Of real time, over which the quickest message tells the distance of the two clocks. After a longer silence that is not
+# known: what comes then may have waited in a queue, and would look fresh.
+OFFSET_S = 0.1
+GAP_S = 0.5  # of the simulator's clock between two messages: the factor is told anew
 REAL_CLOCK_S = 86_400.0  # stamps this near to the system clock are no simulator's
+SIMULATED_MAX_S = 1e8  # three years; stamps above it count from 1970
 _LEAST_STEP_S = 1e-6
 
 
@@ -39,9 +42,15 @@ class Restamping:
                 "this topic itself"
             )
             return None
+        if stamp_s > SIMULATED_MAX_S:
+            self.problem = (
+                "the stamps are of another day, so these states were recorded or their clock is wrong: a simulator's "
+                "clock begins at 0"
+            )
+            return None
         seen = self._seen
-        if seen and not (0.0 <= stamp_s - seen[-1][1] < GAP_S and arrival_s - seen[-1][0] < GAP_S):
-            seen.clear()  # paused, reset, or restarted
+        if seen and not (0.0 <= stamp_s - seen[-1][1] < GAP_S and arrival_s - seen[-1][0] < OFFSET_S):
+            seen.clear()  # paused, reset, restarted, or held up
             self.factor = None
         seen.append((arrival_s, stamp_s))
         while arrival_s - seen[0][0] > 2.0 * WINDOW_S:

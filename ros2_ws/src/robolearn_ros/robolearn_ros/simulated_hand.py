@@ -31,9 +31,7 @@ class SimulatedHand:
         self._closing = self._target_m < self.measured_m
         self._speed_m_s, self._force_n, self._grasp = speed_m_s, force_n, grasp
         self._still_s, self.outcome = 0.0, ""
-        self.set_point_m = min(
-            max(self.set_point_m, self.measured_m - BLOCKED_M), self.measured_m + BLOCKED_M
-        )
+        self.set_point_m = self._within_force(self.set_point_m)
         self.number += 1
         return self.number
 
@@ -53,7 +51,7 @@ class SimulatedHand:
             return self.set_point_m
         way = self._target_m - self.set_point_m
         step = min(abs(way), self._speed_m_s * dt_s)
-        self.set_point_m += step if way > 0 else -step
+        self.set_point_m = self._within_force(self.set_point_m + (step if way > 0 else -step))
         ahead = abs(self.set_point_m - measured_m)
         still = moved_m < 0.1 * self._speed_m_s * dt_s and ahead > BLOCKED_M
         self._still_s = self._still_s + dt_s if still else 0.0
@@ -62,6 +60,13 @@ class SimulatedHand:
         elif self._still_s >= GRASPED_S:
             self._come_to_rest()
         return self.set_point_m
+
+    def _within_force(self, set_point_m: float) -> float:
+        """A set point that presses with no more than the force: a grasp that is commanded again goes on pressing."""
+        room = 2.0 * BLOCKED_M
+        pressing = max(self._force_n / self._stiffness, room) if self._grasp else room
+        inwards, outwards = (pressing, BLOCKED_M) if self._closing else (BLOCKED_M, pressing)
+        return min(max(set_point_m, self.measured_m - inwards), self.measured_m + outwards)
 
     def _at_target(self) -> bool:
         return self.set_point_m == self._target_m and abs(self._target_m - self.measured_m) < REACHED_M
