@@ -5,7 +5,9 @@ torque limit (at least 0.5 Nm), day-to-day friction +-10 % on all joints togethe
 torque noise 0.3 Nm and a bias of 0.2 Nm. From day 30 on one joint's friction grows by 0.05 Nm a day; or from day 30 on
 the arm carries another kilogram (its weight; its inertia is left out).
 
-    python benchmarks/condition.py [ROBOT ...] [--seeds 1] [--without-effort]
+Each arm's months are judged twice: with the effort in the logs, and from positions alone.
+
+    python benchmarks/condition.py [ROBOT ...] [--seeds HEALTHY WORN LOADED]
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import mujoco
 import numpy as np
 
 from robolearn.data.motion import Motion, Stream
-from robolearn.dossier.condition import assess, features
+from robolearn.dossier.condition import assess
+from robolearn.dossier.joint_friction import features
 from robolearn.robots import load_robot
 
 DAYS, WEAR_FROM, WEAR_NM, STEP_S, LENGTH_S = 60, 30, 0.05, 0.002, 30.0
@@ -75,8 +78,8 @@ def day(robot, model, friction, payload_kg, rng, number):
     )  # fmt: skip
 
 
-def case(name, wear, payload_kg, seed, *, effort=True):
-    """Sixty days of one arm. wear: index of the joint that wears, or None. effort: whether logs have it."""
+def months(name, wear, payload_kg, seed):
+    """The features of sixty days of one arm, with effort. wear: index of the joint that wears, or None."""
     robot, rng = load_robot(name), np.random.default_rng(seed)
     model, own = robot.spec().compile(), robot.spec(None).compile()
     model.opt.timestep, healthy, found = STEP_S, friction_of(robot), []
@@ -86,8 +89,16 @@ def case(name, wear, payload_kg, seed, *, effort=True):
             friction[wear] += WEAR_NM * max(0, number - WEAR_FROM)
         carried = payload_kg if number >= WEAR_FROM else 0.0
         log = day(robot, model, friction, carried, rng, number)
-        found.append(features(log if effort else replace(log, effort_unit=None), robot, own))
-    return assess(found, robot, servo_known=True)
+        found.append(features(log, robot, own))
+    return found
+
+
+def without_effort(found):
+    """The same logs as they are read where effort was not recorded."""
+    return [
+        replace(one, coulomb_nm=None, in_effort=None, gravity=np.full_like(one.gravity, np.nan))
+        for one in found
+    ]
 
 
 def main():
@@ -96,22 +107,35 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("robots", nargs="*", default=["fr3", "ur5e", "iiwa14"])
-    parser.add_argument("--seeds", type=int, default=1, help="months with other draws")
-    parser.add_argument("--without-effort", action="store_true", help="the logs have positions only")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs=3,
+        default=[1, 2, 3],
+        metavar=("HEALTHY", "WORN", "LOADED"),
+        help="one of each case",
+    )
     options = parser.parse_args()
     cases = (("healthy", None, 0.0), ("joint 4 wears", 3, 0.0), ("one kilogram more", None, 1.0))
-    for name, turn, (what, wear, payload) in itertools.product(options.robots, range(options.seeds), cases):
-        began, seed = time.monotonic(), len(name) + 10 * int(payload) + 1000 * turn
-        result = case(name, wear, payload, seed, effort=not options.without_effort)
-        alarms = [
-            f"{j.joint} on day {j.alarm} (+{WEAR_NM * max(0, j.alarm - WEAR_FROM):.2f} Nm if it wears), change now "
-            f"{j.change:+.2f} Nm" for j in result.alarms
-        ]  # fmt: skip
-        load = "" if result.load is None else f"; load changed on day {result.load}"
+    for name, ((what, wear, payload), seed) in itertools.product(
+        options.robots, zip(cases, options.seeds, strict=True)
+    ):
+        began = time.monotonic()
+        found = months(name, wear, payload, seed)
         took = time.monotonic() - began
-        print(
-            f"{name}, {what}, seed {seed}: {', '.join(alarms) or 'no alarm'}{load} [{took:.0f} s]", flush=True
-        )
+        for kind, logs in (("with effort", found), ("positions only", without_effort(found))):
+            result = assess(logs, load_robot(name), servo_known=True)
+            print(f"{name}, {what}, seed {seed}, {kind}: {said(result)} [{took:.0f} s]", flush=True)
+
+
+def said(result):
+    """Alarms of a Condition in one line."""
+    alarms = [
+        f"{j.joint} on day {j.alarm} (+{WEAR_NM * max(0, j.alarm - WEAR_FROM):.2f} Nm if it wears), change now "
+        f"{j.change:+.2f} Nm" for j in result.alarms
+    ]  # fmt: skip
+    load = "" if result.load is None else f"; load changed on day {result.load}"
+    return f"{', '.join(alarms) or 'no alarm'}{load}"
 
 
 if __name__ == "__main__":

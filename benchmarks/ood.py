@@ -3,11 +3,12 @@
 Without a run: the time of a step of the exported graph with and without a score, FR3, reach and pick_cube, networks of
 the packaged size. Limit: 20 us. With runs: faults of sensors and drives over fresh episodes of each.
 
-    python benchmarks/ood.py [RUN ...]
+    python benchmarks/ood.py [RUN ...] [--episodes 400]
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from robolearn.policy.runtime import PolicyRuntime
 from robolearn.sim.jit import jit
 
 LIMIT_US, STEPS, ROUNDS = 20.0, 2000, 7
-EPISODES, SEED = 400, 77
+FITTED, SEED = 1000, 77  # episodes that a run without an evaluation is fitted to
 
 
 # -- what it costs --
@@ -123,24 +124,28 @@ FAULTS: dict[str, tuple[Fault, dict[str, Any]]] = {
 }
 
 
-def sees(run_dir):
+def sees(run_dir, episodes):
     """One line for each fault."""
     run = open_run(run_dir)
+    names = [name for name in FAULTS if "cube" not in name or _has_cube(run)]
+    usual = Player(run, {}, [FAULTS[name][0] for name in names])
     model = run.ood()
     if model is None:
         observations = EpisodeObservations()
-        _play(run, FAULTS["none: fresh episodes"], 1000, 1, observations.push)  # as an evaluation does
+        for seed in range(1, 1 + -(-FITTED // episodes)):  # as an evaluation does, in batches of one program
+            usual.play(0, episodes, seed, observations.push)
         model = observations.fit(run.env.episode_steps / run.env.control_hz)
     assert model is not None, "too few episodes for a score"
     print(
         f"{run_dir}: {len(model.mean)} entries, threshold {model.threshold:.2f} from {model.held_out_episodes} "
-        f"held-out episodes of {model.episode_s:g} s, {model.false_alarm_rate:g} of them above it"
+        f"held-out episodes of {model.episode_s:g} s, {model.false_alarm_rate:g} of them above it",
+        flush=True,
     )
     healthy = None
-    for name, fault in FAULTS.items():
-        if "cube" in name and "cube_position" not in {slot.name for slot in run.env.task.slots}:
-            continue
-        scores = _scores(run, fault, model)
+    for number, name in enumerate(names):
+        fault, config = FAULTS[name]
+        player = Player(run, config, [fault]) if config else usual
+        scores = _scores(player, 0 if config else number, episodes, model)
         largest = scores.max(0)
         healthy = largest if healthy is None else healthy
         found = largest > 1
@@ -148,12 +153,16 @@ def sees(run_dir):
         when = f"after {np.median(first_s):.2f} s (median)" if found.any() else ""
         auroc = mannwhitneyu(largest, healthy).statistic / len(healthy) / len(largest)
         print(
-            f"  {name:34} found in {100 * found.mean():5.1f} % of episodes, AUROC {auroc:.2f} {when}",
+            f"  {name:34} found in {100 * found.mean():5.1f} % of {episodes} episodes, AUROC {auroc:.2f} {when}",
             flush=True,
         )
 
 
-def _scores(run, fault, model):
+def _has_cube(run):
+    return "cube_position" in {slot.name for slot in run.env.task.slots}
+
+
+def _scores(player, fault, episodes, model):
     """[T, E], 0 once an episode has ended."""
     kept = []
 
@@ -161,29 +170,52 @@ def _scores(run, fault, model):
         running = np.cumsum(done, 0) - done == 0
         kept.append(np.where(running, model.score(observed), 0.0)[:, :episodes])
 
-    _play(run, fault, EPISODES, SEED, keep)
+    player.play(fault, episodes, SEED, keep)
     return np.concatenate(kept)
 
 
-def _play(run, fault, episodes: int, seed: int, take: Callable[[Any, Any, int], None]) -> None:
-    """The first episode of some environments with a fault in what the policy is given; take: observed, done, count."""
-    change, config = fault
-    task = copy.copy(load_task(run.config.task, merged(run.config.env, config)))
-    plain = task.observe
-    task.observe = lambda readings, memory, goal: plain(*change(dict(readings), memory), goal)
-    env, act = VecEnv(task, episodes, run.config.engine), run.actor()
+class Player:
+    """A run's policy in episodes with one of several faults in what it is given: one program for all of them."""
 
-    def step(state, _):
-        after = env.step(state, act(state.obs))
-        return after, (state.obs, after.done)
+    def __init__(self, run: Any, config: dict[str, Any], faults: list[Fault]):
+        self._run, self._config, self._faults = run, config, faults
+        self._programs: dict[int, Any] = {}
 
-    play = jit(lambda key: jax.lax.scan(step, env.reset(key), length=env.episode_steps)[1])
-    observed, done = play(jax.random.key(seed))
-    take(np.asarray(observed), np.asarray(done), episodes)
+    def play(self, fault: int, episodes: int, seed: int, take: Callable[[Any, Any, int], None]) -> None:
+        """The first episode of some environments; take: observed, done, count."""
+        if episodes not in self._programs:
+            self._programs[episodes] = self._program(episodes)
+        observed, done = self._programs[episodes](jax.random.key(seed), fault)
+        take(np.asarray(observed), np.asarray(done), episodes)
+
+    def _program(self, episodes: int) -> Any:
+        run = self._run
+        task = copy.copy(load_task(run.config.task, merged(run.config.env, self._config)))
+        plain, act = task.observe, run.actor()
+
+        def play(key, fault):
+            def observe(readings, memory, goal):
+                return plain(*jax.lax.switch(fault, self._faults, dict(readings), memory), goal)
+
+            def step(state, _):
+                after = env.step(state, act(state.obs))
+                return after, (state.obs, after.done)
+
+            task.observe = observe
+            return jax.lax.scan(step, env.reset(key), length=env.episode_steps)[1]
+
+        env = VecEnv(task, episodes, run.config.engine)
+        return jit(play)
 
 
-def main(runs):
+def main():
     """Print cost, then power."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, for what the score sees")
+    parser.add_argument("--episodes", type=int, default=400, help="of each fault")
+    options = parser.parse_args()
     slow = False
     for name in ("fr3/reach", "fr3/pick_cube"):
         size, plain, scored, added = cost(name)
@@ -193,10 +225,10 @@ def main(runs):
             f"{scored / plain:.2f} times as long (limit {LIMIT_US:g} us)",
             flush=True,
         )
-    for run in runs:
-        sees(run)
+    for run in options.runs:
+        sees(run, options.episodes)
     return 1 if slow else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

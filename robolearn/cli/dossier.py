@@ -355,8 +355,9 @@ def condition(
     Example: robolearn condition runs/serve --robot fr3
     """
     from robolearn.data.safety_log import read_safety_log
-    from robolearn.dossier.condition import assess, features
+    from robolearn.dossier.condition import assess
     from robolearn.dossier.condition_page import joint_line, write_condition
+    from robolearn.dossier.joint_friction import features
     from robolearn.errors import DataError
     from robolearn.recorder.session_chain import entries
     from robolearn.review.sessions import is_log_folder

@@ -1,13 +1,12 @@
-"""Condition of an arm from its logs: friction of each joint over time, from how far it lags and from its torque.
+"""Condition of an arm from its logs: friction of each joint over time.
 
-For each log and joint a least-squares fit, over the time in which the joint moves, of the tracking error on the
-direction of motion, speed, acceleration, the model's inertial and gravity torques and a constant; where effort in Nm
-was recorded, of the effort as well. The term of the direction is Coulomb friction: over the servo's stiffness, in rad,
-or in Nm. Of each joint that of the two is followed which scatters less in the first logs: an encoder's noise hides the
-friction of a stiff servo, and a torque sensor behind the gears does not feel theirs. Temperature changes the friction
-of all joints together: each is compared with the median over the joints of the same log. What then grows is found by
-a cumulative sum (Page 1954) against the first logs. The gravity term of the effort shows a changed load, which moves
-several joints at once; friction moves one.
+Of each joint the friction in the tracking error or that in the effort is followed, whichever scatters less in the first
+logs: an encoder's noise hides the friction of a stiff servo, and a torque sensor behind the gears does not feel theirs.
+Direction and speed resemble each other, so most of what scatters in a log's friction is the error of the terms beside
+it: they are held against what they were in the first logs, as far as they were steady there (a random-effects
+estimate). Temperature changes the friction of all joints together: each is compared with the median over the joints of
+the same log. What then grows is found by a cumulative sum (Page 1954) against the logs before. The gravity term of the
+effort shows a changed load, which moves several joints at once; friction moves one.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtr
 
-from robolearn.data.motion import Motion
+from robolearn.dossier.joint_friction import FRICTION_TERMS, Features, Terms, no_terms
 from robolearn.errors import DataError
 from robolearn.robots import Robot
 
@@ -28,34 +27,14 @@ Array = NDArray[np.float64]
 
 TRACKING, EFFORT = "tracking error", "effort"
 BASELINE = 15  # first logs that healthy is taken from
-# Of the cumulative sum, in standard deviations. The mean of 15 logs is itself off by a quarter of one, its spread by a
-# fifth: with the textbook slack of 0.5 one healthy arm in six had an alarm within two months.
-SLACK, LIMIT = 1.0, 9.0
-SIGN_RAD_S = (
-    0.02  # speed below which a joint does not move: at rest friction holds it anywhere within its reach
-)
-LAG_MAX_S = 0.1
-MOVING_S = 2.0  # each way, in every log: less does not tell friction from an offset
+LEARNED = 30  # logs at most that a joint's mean and spread are taken from: later ones may be worn
+# Of the cumulative sum, in standard deviations: 2 of 300 healthy arms of seven joints passed it within two months.
+SLACK, LIMIT = 1.0, 6.0
+DEVIATE_MAX = 8.0
 STANDS_OUT = 2.0  # standard deviations of the first logs' friction
 LOAD_JOINTS = 2  # whose gravity terms must move together for a load
 LOAD_SHIFT = 0.03  # share of the arm's own gravity
-_TERMS = ("coulomb", "viscous", "armature", "inertia", "gravity", "offset")
-_EVERY = 10  # samples between two for which the model's torques are computed
-
-
-@dataclass(frozen=True)
-class Features:
-    """One log. coulomb_rad: [n], NaN where the joint moved too little. gravity: [n], torque over the model's gravity
-    torque, NaN without effort in Nm or where gravity hardly changes. tracking_rms_rad: [n]. coulomb_nm: [n], the
-    friction in the effort; NaN as those of coulomb_rad and without effort in Nm.
-    """
-
-    source: str
-    start_utc: str | None
-    coulomb_rad: Array
-    tracking_rms_rad: Array
-    gravity: Array
-    coulomb_nm: Array | None = None
+_STEADY_MIN = 0.1  # of their scatter in the first logs that the terms beside friction are always allowed
 
 
 @dataclass(frozen=True)
@@ -106,124 +85,6 @@ class Condition:
         return {**asdict(self), "alarms": [joint.joint for joint in self.alarms]}
 
 
-def features(motion: Motion, robot: Robot, model: mujoco.MjModel | None = None) -> Features:
-    """The friction terms of one log. model: of the robot, compiled here if not given.
-
-    Raises DataError where the log lacks a joint of the arm.
-    """
-    motion = motion.for_joints(tuple(robot.joint_names))
-    model = model or robot.spec(None).compile()
-    time = motion.measured.time_s
-    inside = (time >= motion.command.time_s[0]) & (time <= motion.command.time_s[-1])
-    time, measured = time[inside], motion.measured.values["position_rad"][inside]
-    if len(time) < 100:
-        raise DataError(
-            f"{motion.source}: commands and measurements overlap in {len(time)} samples, too few to fit."
-        )
-    sent = np.stack(
-        [np.interp(time, motion.command.time_s, q) for q in motion.command.values["position_rad"].T], 1
-    )
-    effort = motion.measured.values.get("effort") if motion.effort_unit == "Nm" else None
-    error, n = sent - measured, robot.dof
-    coulomb, in_effort, load = (np.full(n, np.nan) for _ in range(3))
-    # An arm is where it was sent a lag ago: there its torques are taken, and there the direction of motion changes.
-    lag = _lag(sent, error, time)
-    sent = np.stack([np.interp(time - lag, time, column) for column in sent.T], 1)
-    speed = _slope(sent, time)
-    acceleration = _slope(speed, time)
-    torques = model_torques(model, robot, sent, speed, acceleration)
-    inertia, gravity = torques.inertia, torques.gravity
-    step = np.gradient(time)
-    for j in range(n):
-        ways = [float(step[sign * speed[:, j] > SIGN_RAD_S].sum()) for sign in (1, -1)]
-        if min(ways) < MOVING_S:
-            continue
-        rows = np.abs(speed[:, j]) > SIGN_RAD_S
-        columns = (speed, acceleration, inertia, gravity)
-        terms = np.stack(
-            [np.sign(speed[rows, j]), *(column[rows, j] for column in columns), np.ones(int(rows.sum()))], 1
-        )
-        # A load that changed is no friction: what one at the TCP would take is fitted beside it.
-        carried = np.stack([torques.weight[rows, j], torques.weight_inertia[rows, j]], 1)
-        both = np.hstack([terms, carried])
-        coulomb[j] = _fit(both, error[rows, j])[_TERMS.index("coulomb")]
-        if effort is not None:
-            felt = effort[inside][rows, j]
-            in_effort[j] = _fit(both, felt)[_TERMS.index("coulomb")]
-            if gravity[:, j].std() > 0.5:
-                load[j] = _fit(terms, felt)[_TERMS.index("gravity")]
-    rms = np.sqrt((error**2).mean(0))
-    return Features(motion.source, motion.start_utc, coulomb, rms, load, in_effort)
-
-
-def _lag(sent: Array, error: Array, time: Array) -> float:
-    """How far an arm is behind its command, s: the median over the joints that move."""
-    speed = _slope(sent, time)
-    found = []
-    for j in np.flatnonzero(np.abs(speed).max(0) > SIGN_RAD_S):
-        rows = np.abs(speed[:, j]) > SIGN_RAD_S
-        terms = np.stack([np.sign(speed[rows, j]), speed[rows, j], np.ones(int(rows.sum()))], 1)
-        found.append(_fit(terms, error[rows, j])[1])
-    return float(np.clip(np.median(found), 0.0, LAG_MAX_S)) if found else 0.0
-
-
-def _slope(values: Array, time: Array) -> Array:
-    return np.gradient(values, time, axis=0)
-
-
-def _fit(terms: Array, values: Array) -> Array:
-    scale = np.maximum(np.abs(terms).max(0), 1e-9)
-    return np.linalg.lstsq(terms / scale, values, rcond=1e-8)[0] / scale
-
-
-@dataclass(frozen=True)
-class Torques:
-    """Of the model, each [N, n] Nm. inertia: moves the links (Coriolis included). gravity: holds them.
-
-    weight, weight_inertia: hold a kilogram at the TCP, and move it.
-    """
-
-    inertia: Array
-    gravity: Array
-    weight: Array
-    weight_inertia: Array
-
-
-def model_torques(
-    model: mujoco.MjModel, robot: Robot, position: Array, speed: Array, acceleration: Array
-) -> Torques:
-    """The model's torques along a motion, [N, n] each. Computed at every tenth sample and interpolated between.
-
-    A kilogram is moved by how the joints accelerate; what their speeds add to it is left out.
-    """
-    data, last = mujoco.MjData(model), len(position) - 1
-    rows = np.unique(np.append(np.arange(0, len(position), _EVERY), last))
-    joints = [model.joint(name) for name in robot.joint_names]
-    at, dofs = [int(j.qposadr[0]) for j in joints], [int(j.dofadr[0]) for j in joints]
-    whole, held, weight, moved = (np.empty((len(rows), robot.dof)) for _ in range(4))
-    result, jacobian, tcp = np.zeros(model.nv), np.zeros((3, model.nv)), model.site("tcp").id
-    up = -np.asarray(model.opt.gravity)
-    for i, row in enumerate(rows):
-        data.qpos[at], data.qvel[:], data.qacc[:] = position[row], 0.0, 0.0
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_comVel(model, data)
-        mujoco.mj_rne(model, data, 0, result)
-        held[i] = result[dofs]
-        data.qvel[dofs], data.qacc[dofs] = speed[row], acceleration[row]
-        mujoco.mj_comVel(model, data)
-        mujoco.mj_rne(model, data, 1, result)
-        whole[i] = result[dofs]
-        mujoco.mj_jacSite(model, data, jacobian, None, tcp)
-        arm = jacobian[:, dofs]
-        weight[i], moved[i] = arm.T @ up, arm.T @ (arm @ acceleration[row])
-
-    def between(values: Array) -> Array:
-        return np.stack([np.interp(np.arange(len(position)), rows, column) for column in values.T], 1)
-
-    return Torques(between(whole - held), between(held), between(weight), between(moved))
-
-
 def assess(
     found: Sequence[Features],
     robot: Robot,
@@ -243,7 +104,7 @@ def assess(
             f"{len(found)} logs are too few: {baseline} for the baseline (--baseline), and at least one more."
             + "".join(f" {text}" for text in left_out[:3])
         )
-    coulomb, from_effort = _followed(found, baseline)
+    coulomb, own, from_effort = _followed(found, baseline)
     rms = np.array([one.tracking_rms_rad for one in found])
     usable = np.isfinite(coulomb[:baseline]).sum(0) >= max(3, baseline // 2)
     first = np.full(robot.dof, np.nan)
@@ -263,7 +124,7 @@ def assess(
         )
     ratio = np.where(usable, coulomb / np.where(usable, first, 1.0), np.nan)
     relative = ratio / _others(ratio, usable) - 1.0
-    score = _scores(relative, usable, baseline)
+    score = _scores(relative, own / np.where(usable, first, 1.0), usable, baseline)
     in_nm = from_effort | servo_known
     if not in_nm[usable].all():
         notes.append(
@@ -297,20 +158,62 @@ def assess(
     )
 
 
-def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, NDArray[np.bool_]]:
-    """The friction terms that are followed [D, n], and of which joints they are from effort [n].
+def _followed(found: Sequence[Features], baseline: int) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The friction terms that are followed and their own errors, [D, n], and of which joints they are from effort [n].
 
-    What all joints share, temperature above all, is in both, so the smaller spread over the mean has less noise.
+    What all joints share, temperature above all, is in both and would hide which of them has less noise: it is taken
+    from those that scatter less at first sight, and divided out.
     """
     tracking = np.array([one.coulomb_rad for one in found])
     effort = np.array(
         [np.full(tracking.shape[1], np.nan) if one.coulomb_nm is None else one.coulomb_nm for one in found]
     )
+    tracking, own_tracking = steadied(tracking, [one.in_tracking for one in found], baseline)
+    effort, own_effort = steadied(effort, [one.in_effort for one in found], baseline)
     # A joint whose effort was not recorded throughout is followed by its tracking error.
-    known = np.isfinite(effort) | ~np.isfinite(tracking)
-    scatter = [_scatter(values[:baseline]) for values in (tracking, effort)]
-    better = known.all(0) & (scatter[1] < scatter[0])
-    return np.where(better, effort, tracking), better
+    known = (np.isfinite(effort) | ~np.isfinite(tracking)).all(0)
+    first = tracking[:baseline], effort[:baseline]
+    better = known & (_scatter(first[1]) < _scatter(first[0]))
+    common = _common(np.where(better, first[1], first[0]))
+    better = known & (_scatter(first[1] / common) < _scatter(first[0] / common))
+    return np.where(better, effort, tracking), np.where(better, own_effort, own_tracking), better
+
+
+def _common(values: Array) -> Array:
+    """What the joints of each log have in common, [D, 1]: the median of their shares of their own means."""
+    mean = np.array([np.nanmean(column) if np.isfinite(column).any() else np.nan for column in values.T])
+    common = np.ones((len(values), 1))
+    for i, row in enumerate(values / np.where(mean > 0, mean, np.nan)):
+        common[i] = np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else 1.0
+    return np.where(common > 0, common, 1.0)
+
+
+def steadied(coulomb: Array, terms: Sequence[Terms | None], baseline: int) -> tuple[Array, Array]:
+    """Friction terms [D, n] without what the error of the terms beside them adds, and the standard deviations that are
+    left of their own errors (0 where unknown). terms: of each log, where known.
+
+    What those varied by in the first logs, beyond their own errors, they are allowed to in every log: then the friction
+    is the best linear prediction. A joint with too few first logs stays as it is.
+    """
+    result, own, size = coulomb.copy(), np.zeros_like(coulomb), len(FRICTION_TERMS)
+    known = [one if one is not None else no_terms(coulomb.shape[1]) for one in terms]
+    values = np.array([one.values for one in known]).reshape(len(coulomb), -1, size)
+    covariances = np.array([one.covariance for one in known]).reshape(len(coulomb), -1, size, size)
+    for j in range(coulomb.shape[1]):
+        usable = np.isfinite(values[:, j]).all(1) & np.isfinite(coulomb[:, j])
+        first = np.flatnonzero(usable[:baseline])
+        if len(first) < max(3, baseline // 2):
+            continue
+        beside, errors = values[:, j, 1:], covariances[:, j, 1:, 1:]
+        spread = beside[first].var(0, ddof=1)
+        noise = np.diagonal(errors[first], axis1=1, axis2=2).mean(0)
+        allowed = np.diag(np.maximum(spread - noise, _STEADY_MIN * spread))
+        off = beside - beside[first].mean(0)
+        for i in np.flatnonzero(usable):
+            taken = np.linalg.solve(errors[i] + allowed, covariances[i, j, 1:, 0])
+            result[i, j] -= taken @ off[i]
+            own[i, j] = np.sqrt(max(covariances[i, j, 0, 0] - taken @ covariances[i, j, 1:, 0], 0.0))
+    return result, own
 
 
 def _scatter(values: Array) -> Array:
@@ -333,17 +236,14 @@ def _others(ratio: Array, usable: NDArray[np.bool_]) -> Array:
     return common
 
 
-def _scores(relative: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
-    """Cumulative sums of growth, [D, n]; 0 in the baseline. The spread of few logs is itself uncertain: it is shared
-    with the joints' common one, and widened by that of its mean.
+def _scores(relative: Array, own: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
+    """Cumulative sums of growth, [D, n]; 0 in the baseline.
+
+    own: [D, n], the logs' own standard deviations of relative: one with little motion may scatter more than the rest.
+
+    Each log is compared with those before it, the first `LEARNED` at most: a prediction from n logs is off by Student's
+    t with n - 1 degrees of freedom, which is made a standard normal deviate first (Hawkins 1987, self-starting).
     """
-    early = relative[:baseline]
-    spread = np.full(relative.shape[1], np.nan)
-    spread[usable] = np.nanstd(early[:, usable], axis=0, ddof=1)
-    pooled = float(np.sqrt(np.nanmean(spread**2)))
-    wide = np.sqrt((spread**2 + pooled**2) / 2 * (1 + 1 / baseline))
-    centre = np.full(relative.shape[1], np.nan)
-    centre[usable] = np.nanmean(early[:, usable], axis=0)
     score = np.zeros_like(relative)
     for j in range(relative.shape[1]):
         if not usable[j]:
@@ -351,10 +251,20 @@ def _scores(relative: Array, usable: NDArray[np.bool_], baseline: int) -> Array:
             continue
         total = 0.0
         for i in range(baseline, len(relative)):
-            z = (relative[i, j] - centre[j]) / max(wide[j], 1e-6)
-            total = max(0.0, total + z - SLACK) if np.isfinite(z) else total
+            if np.isfinite(relative[i, j]):
+                before = relative[: min(i, max(LEARNED, baseline)), j]
+                total = max(
+                    0.0, total + _deviate(relative[i, j], before[np.isfinite(before)], own[i, j]) - SLACK
+                )
             score[i, j] = total
     return score
+
+
+def _deviate(value: float, before: Array, own: float) -> float:
+    """The standard normal deviate of a value among those before it, [n], whose spread is at least the value's own."""
+    n = len(before)
+    t = (value - before.mean()) / (max(before.std(ddof=1), own, 1e-6) * np.sqrt(1 + 1 / n))
+    return float(np.clip(np.sign(t) * -ndtri(stdtr(n - 1, -abs(t))), -DEVIATE_MAX, DEVIATE_MAX))
 
 
 def _load_change(gravity: Array, baseline: int) -> tuple[int | None, list[str]]:

@@ -144,10 +144,13 @@ class Evidence:
         """The judgement of the thresholds that were stated before the training."""
         found = self.evaluation.get("acceptance")
         if found is None and self.run_dir is not None and self.inputs:
+            from robolearn.learn.acceptance import NOT_EVALUATED
             from robolearn.learn.audit import judge_run
 
             try:
-                found = judge_run(self.run_dir).to_json() if self.evaluation else None
+                found = judge_run(self.run_dir).to_json()
+                if found["rows"] and not self.evaluation:
+                    found["status"] = NOT_EVALUATED
             except (RobolearnError, LookupError, TypeError, ValueError, AttributeError) as error:
                 self.problems.append(f"the thresholds cannot be judged: {error}")
         return found if isinstance(found, dict) else {}

@@ -204,7 +204,7 @@ def _cards(data: Mapping[str, Any]) -> str:
             "Thresholds",
             status,
             "stated before the training",
-            _tone(status == "passed", status == "not stated"),
+            _tone(status == "passed", status in ("not stated", "not evaluated")),
         ),
         ("Success, simulation", rate, interval, ""),
         ("Strata flagged", flagged, "worse than the rest beyond chance", tone),

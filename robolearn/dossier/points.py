@@ -188,8 +188,8 @@ def _thresholds(e: Evidence) -> list[Item]:
         head += f"; the newest of {count} evaluations of this policy"
     items = [("thresholds", head)]
     for row in rows:
-        found = "not evaluated" if row["found"] is None else f"{row['found']:.4g}"
-        items.append((row["name"], f"{row['status']}: {found}, asked {row['threshold']:g}"))
+        found = "" if row["found"] is None else f": {row['found']:.4g}"
+        items.append((row["name"], f"{row['status']}{found}, asked {row['threshold']:g}"))
     source = ((e.inputs.get("acceptance") or {}).get("thresholds") or {}).get("source")
     return [*items, ("set by", source)] if source else items
 

@@ -26,6 +26,7 @@ from robolearn.sysid.parameters import Model
 from robolearn.sysid.prediction import CHANNELS, Predictor, stretches
 from robolearn.sysid.quantities import Judged, judge
 from robolearn.sysid.ranges import ranges_of, servo_of
+from robolearn.sysid.stamps import without_jitter
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -127,7 +128,7 @@ def fit(
     began = time.monotonic()
     if robot.calibration is not None:
         raise DataError("The robot is already calibrated. Fit the nominal robot file instead.")
-    motions = [check(motion, robot) for motion in motions]
+    motions = [without_jitter(check(motion, robot)) for motion in motions]
     effort = use_effort and usable_effort(motions)
     timestep = float(np.median([motion.command.period_s for motion in motions]))
     timestep = min(max(timestep, 0.001), 0.005)

@@ -11,8 +11,9 @@ from plant_session import plant_log
 
 from robolearn.data.motion import Motion, Stream
 from robolearn.data.safety_log import read_safety_log
-from robolearn.dossier.condition import EFFORT, TRACKING, Features, assess, features, model_torques
+from robolearn.dossier.condition import EFFORT, TRACKING, assess, steadied
 from robolearn.dossier.condition_page import joint_line, metrics, write_condition
+from robolearn.dossier.joint_friction import FRICTION_TERMS, Features, Terms, features, model_torques
 from robolearn.errors import DataError
 from robolearn.robots import load_robot
 
@@ -133,6 +134,55 @@ def test_what_scatters_less_is_followed_and_a_torque_sensor_that_feels_no_fricti
     if sensor == "motor":
         assert result.joints[3].change == pytest.approx(0.05 * 27, rel=0.15)
         assert not any("servo is the manufacturer's" in note for note in result.notes)
+
+
+def test_temperature_does_not_hide_which_of_both_has_less_noise():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        days = months(rng)  # temperature +-10 %, tracking error with 3 % of noise
+        for k, day in enumerate(days):
+            warmth = np.median(day.coulomb_rad * KP / HEALTHY_NM)
+            felt = HEALTHY_NM * warmth * (1 + rng.normal(0, 0.01, 7))
+            days[k] = replace(day, coulomb_nm=felt)
+        assert {joint.source for joint in assess(days, FR3).joints} == {EFFORT}
+
+
+def _logs_of_terms(rng, days=60, varies=0.0):
+    """Friction of one joint and the terms beside it, whose errors go together as those of direction and speed do."""
+    size = len(FRICTION_TERMS)
+    errors = np.eye(size)
+    errors[0, 1] = errors[1, 0] = -0.85
+    kept = []
+    for _ in range(days):
+        right = np.array([1.0, 0.5 + varies * rng.normal(), 0.2, 0.1])
+        values = rng.multivariate_normal(right, 1e-4 * errors)
+        kept.append(Terms(values[None], 1e-4 * errors[None]))
+    return np.array([one.values[:, 0] for one in kept]), kept
+
+
+def test_the_error_of_the_terms_beside_it_is_taken_out_of_the_friction():
+    rng = np.random.default_rng(0)
+    plain, terms = _logs_of_terms(rng, 400)
+    found, own = steadied(plain, terms, 200)
+    assert plain.std() == pytest.approx(0.01, rel=0.15)
+    assert found.std() < 0.65 * plain.std()  # sqrt(1 - 0.85^2) where they are wholly steady
+    assert found.mean() == pytest.approx(1.0, abs=0.002)
+    assert own == pytest.approx(found.std(), rel=0.15)
+    plain[200:] += 0.1  # wear
+    terms[200:] = [Terms(one.values + np.array([0.1, 0, 0, 0]), one.covariance) for one in terms[200:]]
+    assert np.diff(steadied(plain, terms, 200)[0].reshape(2, 200).mean(1)) == pytest.approx(0.1, abs=0.003)
+
+
+def test_terms_that_vary_by_themselves_are_not_taken_for_friction():
+    """As viscous friction does with temperature: held to their mean they would move the friction by 0.85 of theirs."""
+    plain, terms = _logs_of_terms(np.random.default_rng(0), 400, varies=0.2)
+    found, _ = steadied(plain, terms, 200)
+    assert found.std() < 1.1 * plain.std()
+    assert steadied(plain, [None] * 400, 200)[0] == pytest.approx(
+        plain
+    )  # logs of which nothing is known beside it
+    few = [Terms(np.full((1, 4), np.nan), np.full((1, 4, 4), np.nan))] * 195 + terms[195:]
+    assert steadied(plain, few, 200)[0] == pytest.approx(plain)
 
 
 def test_noise_around_no_friction_is_not_followed():

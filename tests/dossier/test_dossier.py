@@ -130,6 +130,19 @@ def test_every_point_is_filled_from_evidence_or_open_with_what_is_missing(all_of
     assert "Anticipatory for machinery" in data["basis"]
 
 
+def test_thresholds_that_were_stated_and_not_yet_evaluated_are_shown_as_that(tmp_path):
+    made_run.begin(tmp_path / "run").end("finished", 1)
+    made_run.begin(tmp_path / "without", acceptance="").end("finished", 1)
+    data = data_of(tmp_path / "run")
+    points = {point["id"]: point for section in data["sections"] for point in section["points"]}
+    items = {item["what"]: item["value"] for item in points["2g"]["items"]}
+    assert data["problems"] == []
+    assert data["acceptance"]["status"] == "not evaluated"
+    assert items["thresholds"].startswith("not evaluated; stated 20")
+    assert items["episodes"].startswith("not evaluated, asked ")
+    assert (data_of(tmp_path / "without")["acceptance"] or {}).get("status", "not stated") == "not stated"
+
+
 def test_a_run_without_anything_is_open_almost_everywhere(tmp_path):
     made_run.begin(tmp_path / "run", acceptance="").end("stopped", 0)
     data = data_of(tmp_path / "run")
