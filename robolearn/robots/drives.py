@@ -13,11 +13,11 @@ from robolearn.robots.schema import RobotFile, Servo
 
 Array = NDArray[np.float64]
 
-NATURAL_HZ = (
-    20.0  # of a joint with the largest inertia that it can see; stiffer than that of real position drives
-)
+NATURAL_HZ = 20.0  # of a joint with the largest inertia of its links that it can see; stiffer than real position drives
 LAG_S = 0.009  # kv / kp: a smooth stream is followed this much late
+STEP_S = 0.005  # the longest physics step of the packaged tasks
 _ARMATURE_MIN_KGM2 = 0.01
+_SHARES = np.arange(0.0, 1.0, 0.05)  # of the largest inertia, tried as armature
 _POSTURES = 512
 _HELD = 1.05  # of the gravity torque, that a torque limit must exceed to move the arm at all
 
@@ -25,22 +25,28 @@ _HELD = 1.05  # of the gravity torque, that a torque limit must exceed to move t
 def default_servo(model: mujoco.MjModel, joints: Sequence[str], limits: JointLimits) -> Servo:
     """Position drives, each stiff enough for the largest inertia that its joint sees in the whole workspace.
 
-    kp = (2 pi NATURAL_HZ)^2 M_max, kv = LAG_S kp: at M_max the natural frequency is NATURAL_HZ and the damping ratio
-    LAG_S pi NATURAL_HZ; where the joint sees less inertia, both are higher.
+    kp = (2 pi NATURAL_HZ)^2 M_max, kv = LAG_S kp, with M_max of the links and the armature of the model. The armature
+    is then the least with which drives at their torque limit do not swing for ever: one physics step of STEP_S at the
+    limit must not take a joint from one end of the band in which kv brakes it to beyond the other. That is, the largest
+    eigenvalue of STEP_S M^-1 kv is below 2 in every posture, joints that move the same mass together included.
     """
     columns = [int(model.joint(name).dofadr[0]) for name in joints]
-    armature = np.maximum(model.dof_armature[columns], _ARMATURE_MIN_KGM2)
-    largest, least = np.zeros(len(columns)), np.full(len(columns), np.inf)
-    mass = np.zeros((model.nv, model.nv))
+    modelled = model.dof_armature[columns]
+    own = np.maximum(modelled, _ARMATURE_MIN_KGM2)
+    links, mass = [], np.zeros((model.nv, model.nv))
     for data in _postures(model, joints, limits):
         mujoco.mj_fullM(model, data, mass)
-        seen = np.diag(mass)[columns] - model.dof_armature[columns] + armature
-        largest, least = np.maximum(largest, seen), np.minimum(least, seen)
-    stiffness = (2.0 * np.pi * NATURAL_HZ) ** 2 * largest
-    ratio = np.sqrt(largest / least)
+        links.append(mass[np.ix_(columns, columns)] - np.diag(modelled))
+    inertia = np.array(links)
+    seen = np.diagonal(inertia, axis1=1, axis2=2)
+    stiffness = (2.0 * np.pi * NATURAL_HZ) ** 2 * (seen.max(axis=0) + own)
+    armature = _least_armature(inertia, own, LAG_S * stiffness)
+    low, high = (
+        np.sqrt(stiffness / (one + armature)) / (2.0 * np.pi) for one in (seen.max(axis=0), seen.min(axis=0))
+    )
     figures = "; ".join(
-        f"{name} {NATURAL_HZ:g} to {NATURAL_HZ * r:.3g} Hz, damping ratio {z:.2g} to {z * r:.2g}"
-        for name, r, z in zip(joints, ratio, np.full(len(columns), np.pi * LAG_S * NATURAL_HZ), strict=True)
+        f"{name} {slow:.3g} to {fast:.3g} Hz, damping ratio {np.pi * LAG_S * slow:.2g} to {np.pi * LAG_S * fast:.2g}"
+        for name, slow, fast in zip(joints, low, high, strict=True)
     )
     return Servo(
         source="computed by robolearn from the largest inertia in the whole workspace",
@@ -51,6 +57,19 @@ def default_servo(model: mujoco.MjModel, joints: Sequence[str], limits: JointLim
         armature_kgm2=armature.tolist(),
         damping_nms_rad=[0.5] * len(columns),
     )
+
+
+def _least_armature(inertia: Array, own: Array, kv: Array) -> Array:
+    """The least armature [n] of the shares tried that bounds the eigenvalues. inertia: of links, [postures, n, n]."""
+    largest = np.diagonal(inertia, axis1=1, axis2=2).max(axis=0)
+    root = np.sqrt(kv)
+    armature = own
+    for share in _SHARES:
+        armature = np.maximum(own, share * largest)
+        alike = np.linalg.inv(inertia + np.diag(armature)) * np.outer(root, root)
+        if STEP_S * np.linalg.eigvalsh(alike).max() < 2.0:
+            break
+    return armature
 
 
 def questioned_torques(file: RobotFile, model: mujoco.MjModel, limits: JointLimits) -> list[str]:
