@@ -26,16 +26,16 @@ def largest(values: Vector) -> float:
 
 def finite(values: Vector | None, what: str) -> Record | None:
     """Everything is a finite number. NaN and infinities are never clamped."""
-    if values is None or _square_is_finite(values) or all(map(math.isfinite, np.ravel(values).tolist())):
+    if values is None or all(map(math.isfinite, _numbers(values))):
         return None
     bad = int(np.count_nonzero(~np.isfinite(values)))
     return Record("finite", float(bad), 0.0, -float(bad), "1", "robolearn", f"{what}: {bad} not finite")
 
 
-def _square_is_finite(values: Vector) -> bool:
-    """Whether the sum of squares is finite, which only finite numbers have: quicker than to ask each of them."""
-    row = type(values) is np.ndarray and values.ndim == 1 and values.dtype == np.float64
-    return row and math.isfinite(values.dot(values))
+def _numbers(values: Vector) -> list[float]:
+    """All of them; a row of float64, as they come for the most part, in half of the time."""
+    row = type(values) is np.ndarray and values.ndim == 1
+    return values.tolist() if row else np.ravel(values).tolist()
 
 
 def finite_time(value: float, what: str) -> Record | None:

@@ -90,7 +90,11 @@ def test_every_rule_acted_in_these_runs():
         outcome_of("ur5e", "automatic", "cell", seed=seed, cycles=1500) for seed in (3, 8)
     ]  # near boxes, itself
     outcomes.append(outcome_of("fr3", "automatic", "torque", seed=2))
-    outcomes.append(outcome_of("fr3", "automatic", "shipped", seed=3, faults=0.01, cycles=2000, only="held"))
+    outcomes.append(outcome_of("ur5e", "automatic", "cell"))  # out of the workspace
+    for seed, cycles, only in ((3, 2000, "held"), (2, 1000, "no commands")):
+        outcomes.append(
+            outcome_of("fr3", "automatic", "shipped", seed=seed, faults=0.01, cycles=cycles, only=only)
+        )
     assert [text for outcome in outcomes for text in outcome.violations] == []
     outcomes += [outcome_of(*run) for run in RUNS]
     outcomes += [outcome_of("fr3", mode, "shipped", **FAULTY) for mode in MODES]
