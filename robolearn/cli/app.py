@@ -293,10 +293,10 @@ def serve(
     changes = {"profile": profile, "rate_hz": rate}
     deployment = deployment_for(robot, deploy, {k: v for k, v in changes.items() if v is not None})
     if motion is not None:
-        serve_motion(motion, deployment, sim=sim, plant=plant, log_dir=log, console=out)
+        serve_motion(motion, deployment, sim=sim, plant=plant, log_dir=log, deploy=deploy, console=out)
         return
     assert bundle is not None
-    serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, console=out)
+    serve_until_stopped(bundle, deployment, sim=sim, log_dir=log, deploy=deploy, console=out)
 
 
 app.command(rich_help_panel=INTEGRATOR)(controller)

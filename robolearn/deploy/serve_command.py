@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -38,11 +39,13 @@ def serve_until_stopped(
     *,
     sim: bool = False,
     log_dir: str | Path = "runs/serve",
+    deploy: str = "",
     console: Console,
 ) -> None:
     """Serve a bundle until a signal asks for the end, such as Ctrl-C. Each call logs into a new folder of log_dir.
 
     The folder is named by the time. On a simulated arm no approval is asked for, and this account may operate it.
+    deploy: the deployment's file, which the commands that are shown then name.
     This process ends last: whatever signal comes, and however often, the nodes have ended in order before it returns.
     Raises BundleError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
     itself.
@@ -66,7 +69,7 @@ def serve_until_stopped(
             try:
                 for name, parameters in nodes.items():
                     serving.start(name, **parameters)
-                _serve(serving, loaded, lines, console)
+                _serve(serving, loaded, lines, deploy, console)
             except EndAsked:
                 pass
             except OSError:  # the terminal went away together with its signal
@@ -76,7 +79,9 @@ def serve_until_stopped(
         _say(console, f"Review the log: robolearn review {folder / 'safety'}")
 
 
-def _serve(serving: Serving, bundle: PolicyBundle, lines: Sequence[str], console: Console) -> None:
+def _serve(
+    serving: Serving, bundle: PolicyBundle, lines: Sequence[str], deploy: str, console: Console
+) -> None:
     """Say when the nodes are up, and watch them. lines: to be said first, that on the limits before the others.
 
     Raises EndAsked at the end, ServingError where a node ends by itself.
@@ -92,11 +97,16 @@ def _serve(serving: Serving, bundle: PolicyBundle, lines: Sequence[str], console
     _say(console, f"{name} is active after {took_s:.1f} s; the arm is held.")
     _say(console, "Start it, and send goals, from another terminal:")
     for verb in ("start", "goal 0.5 0.2 0.4", "stop", "reset"):
-        _say(console, f"  robolearn operate {verb}")
+        _say(console, f"  {_operate(verb, deploy)}")
     _say(console, f"Safety log: {log}. Ctrl-C stops everything.")
     while True:
         serving.check()
         serving.wait(0.2)
+
+
+def _operate(verb: str, deploy: str) -> str:
+    """The command of an operator, who needs the namespace, network and keys of the deployment's file."""
+    return f"robolearn operate {verb}" + (f" --deploy {shlex.quote(deploy)}" if deploy else "")
 
 
 def _say(console: Console, text: str) -> None:
@@ -112,11 +122,13 @@ def serve_motion(
     sim: bool = False,
     plant: str = "",
     log_dir: str | Path = "runs/serve",
+    deploy: str = "",
     console: Console,
 ) -> Path:
     """Play a motion file through the safety node once, after a person's start; the folder of the safety log.
 
-    It ends by itself when the motion has been played, or with Ctrl-C or SIGTERM before. plant: see `motion_parameters`.
+    It ends by itself when the motion has been played, or with Ctrl-C or SIGTERM before. plant: see `motion_parameters`;
+    deploy: `serve_until_stopped`.
     Raises DataError, ProfileError or ConfigError before anything is started, ServingError where a node ends by
     itself.
     """
@@ -149,7 +161,7 @@ def serve_motion(
                 serving.wait_for_output("safety_node", limits, timeout_s=60.0)
                 serving.wait_for_output("motion_node", "active: ", timeout_s=60.0)
             length = f"The motion takes {planned.duration_s:g} s."
-            _say(console, f"{length} Start it from another terminal: robolearn operate start")
+            _say(console, f"{length} Start it from another terminal: {_operate('start', deploy)}")
             while not _played(serving):
                 serving.check()
                 serving.wait(0.2)

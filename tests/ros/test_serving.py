@@ -75,6 +75,7 @@ def test_an_arm_of_ones_own_is_served_and_its_profile_told_with_its_digest(tmp_p
     digest = SafetyProfile.load(cell / "my_cell.yaml").digest
     told = f"Safety profile: my_cell, mode manual_reduced, sha256 {digest}"
     assert told in said
+    assert "  robolearn operate start --deploy cell/my_deploy.yaml\n" in said
     (node,) = tmp_path.glob("runs/serve/*/safety_node.out")
     assert told in node.read_text()
     assert "Traceback" not in node.read_text()
