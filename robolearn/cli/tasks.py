@@ -81,4 +81,6 @@ def _randomization(config: Randomization) -> Iterator[tuple[str, str, str]]:
 
 
 def _range(value: Any) -> str:
+    if value is None:
+        return "as the robot's files state"
     return f"{value[0]:g} .. {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
