@@ -42,6 +42,9 @@ def operate(words, environment):
 def test_a_bundle_is_served_and_the_arm_operated_until_ctrl_c(words, tmp_path):
     ros_standin.export_reaching(tmp_path, name="fr3-reach")
     shutil.copy(config_path("safety/fr3.yaml"), tmp_path / "my_cell.yaml")
+    if "my_cell/cell.yaml" in words:
+        made = ["init-cell", "my_cell", "--robot", "fr3", "--name", "cell 7", "--no-ask"]
+        subprocess.run([sys.executable, "-m", "robolearn", *made], cwd=tmp_path, check=True, timeout=60)
     said = ros_standin.serve_until_ctrl_c(words, tmp_path)
     assert "is active after" in said
     assert "Review the log" in said
