@@ -124,7 +124,7 @@ class Evidence:
         """What `robolearn sweep` found of the run's newest policy; empty where it was not run."""
         found = self._json("sweep.json")
         evaluated = self._json("evaluation.json").get("iteration")
-        if found and found.get("iteration") != evaluated:
+        if found and evaluated is not None and found.get("iteration") != evaluated:
             self.problems.append("sweep.json is of another policy than the newest evaluation: sweep it again")
             return {}
         return found

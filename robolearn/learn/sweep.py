@@ -136,7 +136,7 @@ def region_text(one: Any, threshold: float | None) -> str:
         "as trained" if one.holds_to == one.points[0].amount else f"to {amount_text(one.holds_to, one.unit)}"
     )
     if one.ends is None:
-        return f"holds {reach}, the largest that was evaluated"
+        return f"holds {reach}, the furthest that was evaluated"
     return f"holds {reach}, no longer at {amount_text(one.ends, one.unit)}"
 
 

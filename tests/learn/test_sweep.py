@@ -114,7 +114,7 @@ def test_without_a_threshold_every_amount_is_played():
     assert (found.holds_to, found.ends) == (None, None)
     assert region_text(found, None) == "no threshold stated; evaluated to 160 ms"
     found, _ = latency(Policy(), 0.0)
-    assert region_text(found, 0.0) == "holds to 160 ms, the largest that was evaluated"
+    assert region_text(found, 0.0) == "holds to 160 ms, the furthest that was evaluated"
 
 
 def test_names_and_amounts():
