@@ -358,9 +358,8 @@ def _beside(file: Path, name: str) -> str:
 
 def _packaged_for(robot: str) -> str:
     if robot != TEMPLATE:
-        loaded = load_robot(
-            robot
-        )  # an unknown name, or a file that cannot be read, is the first thing to mend
+        # An unknown name, or a file that cannot be read, is the first thing to mend.
+        loaded = load_robot(robot)
         if is_packaged(robot) or (loaded.calibration and is_packaged(loaded.calibration.base.file)):
             return f"deploy/{loaded.arm}.yaml"
     template = config_dir() / "deploy" / f"{TEMPLATE}.yaml"

@@ -18,7 +18,7 @@ from robolearn.errors import ConfigError
 
 ENABLE, STRATEGY, KEYSTORE = "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY", "ROS_SECURITY_KEYSTORE"
 ENCLAVE = "ROS_SECURITY_ENCLAVE_OVERRIDE"
-SAME_ENCLAVE = {"motion_node": "policy_node"}  # has its name and topics, and takes its place
+_SAME_ENCLAVE = {"motion_node": "policy_node"}  # has its name and topics, and takes its place
 DOMAIN_MAX = 232  # the UDP ports of a higher one would lie beyond 65535 (DDSI-RTPS 9.6.1.1)
 PROBE_TIMEOUT_S = 60.0  # the first import of rclpy on a slow disk
 _PROBE = """
@@ -43,7 +43,7 @@ def security_environment(keystore: str | Path) -> dict[str, str]:
 
 def enclave_environment(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The variable that puts a node into its enclave; none where SROS 2 is not enabled in environment."""
-    return {ENCLAVE: f"/robolearn/{SAME_ENCLAVE.get(name, name)}"} if enabled(environment) else {}
+    return {ENCLAVE: f"/robolearn/{_SAME_ENCLAVE.get(name, name)}"} if enabled(environment) else {}
 
 
 def enabled(environment: Mapping[str, str]) -> bool:
@@ -93,7 +93,7 @@ def require_security(environment: Mapping[str, str], nodes: Iterable[str]) -> No
             f"{ENABLE} is true, but {STRATEGY} is {whole.get(STRATEGY, '')!r}: a node without keys would start "
             "without security. Set it to Enforce, or `security_keystore` in the deployment file, which does."
         )
-    names = [SAME_ENCLAVE.get(name, name) for name in nodes]
+    names = [_SAME_ENCLAVE.get(name, name) for name in nodes]
     problems = check_keystore(whole.get(KEYSTORE, ""), names)
     problem = "; ".join(problems) or middleware_problem(
         {**whole, **enclave_environment(names[0], environment)}

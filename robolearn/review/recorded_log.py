@@ -29,9 +29,8 @@ Columns = NDArray[np.void]
 LINE_MAX = 16 * MIB
 EVENTS_MAX_BYTES = 4 * GIB
 _BLOCK, _BLOCK_BYTES = 1024, 32 * MIB  # cycles of one block, and their bytes, at most
-_KEPT_BYTES = (
-    128 * MIB
-)  # of unpacked cycles, between the verification and the replay: three minutes at 500 Hz
+# Of unpacked cycles, kept between the verification and the replay: three minutes at 500 Hz.
+_KEPT_BYTES = 128 * MIB
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class RecordedLog:
             self._kept[path], self._kept_left = parts, left
 
     def blocks(self) -> Iterator[Block]:
-        """Every readable cycle in order, in blocks of some thousands. Raises LogError when time is up."""
+        """Every readable cycle in order, in blocks of about a thousand. Raises LogError when time is up."""
         waiting: list[bytes] = []
         size = 0
         for path in self.trace_files:

@@ -64,6 +64,7 @@ def _least_armature(inertia: Array, own: Array, kv: Array) -> Array:
     largest = np.diagonal(inertia, axis1=1, axis2=2).max(axis=0)
     root = np.sqrt(kv)
     armature = own
+    # The largest always does: links only add to the armature, and kv STEP_S is 0.7 of the largest inertia.
     for share in _SHARES:
         armature = np.maximum(own, share * largest)
         alike = np.linalg.inv(inertia + np.diag(armature)) * np.outer(root, root)
