@@ -3,8 +3,9 @@
     python -m benchmarks.gpu [--small] [--engine warp] [--only PART ...] [--minutes 8] [--out FILE]
 
 Each part is a process of its own with a time limit. What it has found is written at once, so that a part that fails, or
-runs out of time, leaves what it had, says why, and the others still run. --small: minutes on a CPU, to see that it
-works; its figures mean nothing. The documentation's table is made of docs/results/gpu.json (`docs/gpu_page.py`).
+runs out of time, leaves what it had, says why, and the others still run. Where JAX sees no GPU it ends after the first
+part. --small: a dry run on a CPU; its figures mean nothing, and it does not write to the file of the measured ones. The
+documentation's table is made of docs/results/gpu.json (`docs/gpu_page.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SMALL_RESULTS = ROOT / "build" / "gpu-small.json"
 
 # name: (seconds it may take, what it finds). What matters most comes first: the last ones get what time is left.
 PARTS: dict[str, tuple[float, str]] = {
-    "device": (30, "the device, its driver, versions"),
+    "device": (50, "the device, its driver, versions"),
     "kernels": (120, "seconds to compile warp's kernels for the three tasks"),
     "steps": (100, "physics steps/s of bare mujoco_warp and of our engine, by number of simulations"),
     "train_pick_cube": (75, "control steps/s of PPO, all in, and where the time goes"),
@@ -45,11 +46,16 @@ PARTS: dict[str, tuple[float, str]] = {
     "memory": (90, "peak memory of the device by number of environments"),
     "graphs": (60, "our engine by the way that warp makes CUDA graphs"),
 }
+GPUS = ("gpu", "cuda", "rocm")  # as JAX names its platforms
 ENDINGS = ("finished", "failed", "out of time", "not begun")
 Command = Callable[[str, Path, str, bool], list[str]]
 LAST_LINES = 25  # of what a part printed that did not finish
 _LEAST_S = 8.0  # a part with less time than this would only have started Python
-_SMALL = 8.0  # times the limits: a CPU that others use, too, compiles and runs slowly
+_SMALL_S = 1200.0  # for a part of a dry run: a CPU that others use, too, compiles and runs slowly
+
+
+class NoGpu(Exception):
+    """JAX has no GPU to measure."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,8 +69,15 @@ def main(arguments: list[str] | None = None) -> int:
         run_part(options.part, options.into, options.engine, small=options.small)
         return 0
     out = options.out or (SMALL_RESULTS if options.small else RESULTS)
-    minutes = options.minutes or (60.0 if options.small else 8.0)
-    report = run(options.only, out, engine=options.engine, minutes=minutes, small=options.small)
+    if options.small and out.resolve() == RESULTS.resolve():
+        raise SystemExit(f"{out} is for what a GPU does. Give another --out for a dry run.")
+    minutes = options.minutes or (120.0 if options.small else 8.0)
+    names = options.only if options.small else ["device", *(n for n in options.only if n != "device")]
+    try:
+        report = run(names, out, engine=options.engine, minutes=minutes, small=options.small)
+    except NoGpu as error:
+        print(error, file=sys.stderr)
+        return 2
     print(f"Written to {out}.")
     return 0 if all(part["ending"] == "finished" for part in report["parts"].values()) else 1
 
@@ -76,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--small", action="store_true", help="a dry run on a CPU")
     parser.add_argument("--engine", choices=("warp", "jax"), default="warp")
     parser.add_argument("--only", nargs="*", choices=[*PARTS], default=[*PARTS], metavar="PART")
-    parser.add_argument("--minutes", type=float, help="for all parts together (8; with --small 60)")
+    parser.add_argument("--minutes", type=float, help="for all parts together (8; with --small 120)")
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="say what parts there are")
     parser.add_argument("--part", choices=[*PARTS], help=argparse.SUPPRESS)
@@ -107,7 +120,7 @@ def run(
     engine: str,
     minutes: float,
     small: bool,
-    command: Command = part_command,
+    command: Command | None = None,
 ) -> dict[str, Any]:
     """Run the named parts one after another; the report is on disk after each of them, and while they run."""
     deadline = time.monotonic() + 60.0 * minutes
@@ -120,7 +133,7 @@ def run(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with _ended_by_sigterm():
-        _run_parts(names, report, out, deadline, command)
+        _run_parts(names, report, out, deadline, command or part_command)
     return report
 
 
@@ -129,15 +142,25 @@ def _run_parts(
 ) -> None:
     small, begun = report["small"], time.monotonic()
     for name in names:
-        limit = PARTS[name][0] * (_SMALL if small else 1.0)
-        limit = min(limit, deadline - time.monotonic())
+        limit = min(_SMALL_S if small else PARTS[name][0], deadline - time.monotonic())
         if limit < _LEAST_S:
             used = f"the time was used up after {time.monotonic() - begun:.0f} s"
             report["parts"][name] = {"ending": "not begun", "why": used}
         else:
             _run_part(name, limit, report, out, command)
-        _write(out, report)
         print(_line(name, report["parts"][name]), flush=True)
+        if name == "device" and not small:
+            _require_gpu(report["parts"][name].get("found", {}))
+        _write(out, report)
+
+
+def _require_gpu(device: Mapping[str, Any]) -> None:
+    """Raises NoGpu before eight minutes are spent on a CPU, and a file of measured figures is lost to them."""
+    if (platform := device.get("platform")) not in (None, *GPUS):
+        raise NoGpu(
+            f"JAX {device.get('versions', {}).get('jax', '')} runs on '{platform}' and sees no GPU (nvidia-smi says: "
+            f"{device.get('nvidia_smi', 'nothing')}). Name a Python whose JAX has CUDA (PYTHON of gpu.sh), or --small."
+        )
 
 
 @contextmanager
@@ -177,7 +200,8 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
                     time.sleep(0.2)
                     if (now := _read(into)) != part["found"]:
                         part["found"] = now
-                        _write(out, report)
+                        if name != "device":  # it says first whether there is anything to measure
+                            _write(out, report)
                 ended = process.poll() is not None
             finally:
                 if process.poll() is None:  # whatever it started ends with it

@@ -2,7 +2,9 @@
 # `benchmarks/gpu.py` on a machine with a GPU and no network: install what its image lacks from a folder, and run.
 #   gpu.sh WHEELS [FOLDER] [-- ARGUMENT ...]
 # WHEELS: *.whl, in it or below; a wheel too large to be carried may be cut into NAME.whl.part-aa, -ab, ...: they are joined.
-# FOLDER: where they are installed (build/gpu); what the image has stays as it is. ARGUMENT: of benchmarks/gpu.py.
+# FOLDER: where they are installed (build/gpu), beside the kernels that warp compiles, which are kept from run to run; what
+# the image has stays as it is. ARGUMENT: of benchmarks/gpu.py, such as --out FILE. Installing takes under a minute, the
+# measurement at most eight: where a command has 10 minutes, start it with nothing else before it.
 # PYTHON names the interpreter (python3): one with JAX for the device.
 set -euo pipefail
 usage='usage: gpu.sh WHEELS [FOLDER] [-- ARGUMENT ...]'
@@ -20,8 +22,15 @@ if [ $# -gt 0 ]; then
 fi
 python=${PYTHON:-python3}
 [ -d "$wheels" ] || { echo "gpu.sh: '$wheels' is no folder. Give the one with the wheels." >&2; exit 2; }
+wheels=$(realpath "$wheels")
+folder=$(realpath -m "$folder")
+case $wheels/ in "$folder"/site/* | "$folder"/joined/*)
+  echo "gpu.sh: '$wheels' lies where they would be installed, '$folder'. Give another FOLDER." >&2
+  exit 2
+  ;;
+esac
 
-rm -rf "$folder"
+rm -rf "$folder/joined" "$folder/site"
 mkdir -p "$folder/joined" "$folder/site"
 find "$wheels" -name '*.whl.part-aa' | while read -r first; do
   whole=$folder/joined/$(basename "${first%.part-aa}")

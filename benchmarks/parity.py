@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from mujoco import mjx
+from scipy.stats import t as student
 
 import robolearn
 from benchmarks.gpu_physics import holding
@@ -28,7 +29,7 @@ from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.files.writing import replace_file
 from robolearn.sim.mjx import MjxPhysics, _with
 
-# How far the means of two engines may be apart: chosen, not derived.
+# How far the means of two engines may be apart: chosen. Whether they are is derived: see `parted`.
 SUCCESS_APART = 0.10  # share of the environments
 FORCE_APART = 0.10  # of native's mean
 FORCE_APART_LEAST = 0.2  # N or Nm, whichever is more
@@ -48,11 +49,21 @@ class Played(NamedTuple):
 
 
 class Parted(NamedTuple):
-    """The means of two engines, and what does not agree."""
+    """Two engines beside each other. native, other: means. difference: the 95 % interval of other - native. wrong: what
+    does not agree. open: what may or may not, since the interval reaches beyond what is allowed.
+    """
 
     native: dict[str, float]
     other: dict[str, float]
+    difference: dict[str, tuple[float, float]]
     wrong: tuple[str, ...]
+    open: tuple[str, ...]
+
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.wrong:
+            return "; ".join(self.wrong)
+        return f"not decided: {', '.join(self.open)}" if self.open else "agrees"
 
 
 def play(task: str, engine: str, num_envs: int, periods: int, key: jax.Array | None = None) -> Played:
@@ -145,21 +156,32 @@ def _numpy(function: Any) -> Any:
 
 
 def parted(native: Played, other: Played) -> Parted:
-    """The means of both, and which of them are farther apart than they may be."""
-    a, b = _means(native), _means(other)
+    """Both engines, environment by environment: starts and draws are the same, so differences are paired."""
+    means, others = _means(native), _means(other)
     limits = {
         "achieved": SUCCESS_APART,
-        "force": max(FORCE_APART * a["force"], FORCE_APART_LEAST),
-        "moved": max(0.1 * a["moved"], MOVED_APART_M),
+        "force": max(FORCE_APART * means["force"], FORCE_APART_LEAST),
+        "moved": max(0.1 * means["moved"], MOVED_APART_M),
     }
-    wrong = [
-        f"{name}: native {a[name]:.4g}, the other {b[name]:.4g}, at most {limit:.3g} apart"
-        for name, limit in limits.items()
-        if not abs(a[name] - b[name]) <= limit
-    ]
+    difference, wrong, undecided = {}, [], []
+    for name, limit in limits.items():
+        low, high = difference[name] = interval(getattr(native, name), getattr(other, name))
+        if not (low <= limit and high >= -limit):
+            wrong.append(
+                f"{name}: {low:+.3g} to {high:+.3g} from native's {means[name]:.4g}, {limit:.3g} allowed"
+            )
+        elif not (-limit <= low and high <= limit):
+            undecided.append(name)
     wrong += [f"{name} in {int(getattr(other, name).sum())} environments" for name in ("failed", "overflow")
               if getattr(other, name).any()]  # fmt: skip
-    return Parted(a, b, tuple(wrong))
+    return Parted(means, others, difference, tuple(wrong), tuple(undecided))
+
+
+def interval(native: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of other - native, [N] each: Student's t of the paired differences."""
+    apart = np.asarray(other, float) - np.asarray(native, float)
+    half = student.ppf(0.975, apart.size - 1) * apart.std(ddof=1) / np.sqrt(apart.size)
+    return float(apart.mean() - half), float(apart.mean() + half)
 
 
 def _means(played: Played) -> dict[str, float]:
@@ -182,7 +204,7 @@ def main() -> None:
         print(f"{task:18s} native {_means(native)}", flush=True)
         for engine in options.engines:
             found = parted(native, play(task, engine, options.envs, periods))
-            print(f"{'':18s} {engine:6s} {found.other} {'; '.join(found.wrong) or 'agrees'}", flush=True)
+            print(f"{'':18s} {engine:6s} {found.other} {found.verdict()}", flush=True)
             if options.out:
                 keep(options.out, f"{task} {engine} {options.envs}", found, options)
 

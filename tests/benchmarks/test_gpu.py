@@ -31,7 +31,8 @@ PARTS = {
 
 def stand_in(name, into, engine, small):
     """A part that writes numbers, and then does what PARTS says."""
-    head = f"import os\ndef write(n): open({str(into)!r}, 'w').write('{{\"n\": %d}}' % n)\n"
+    head = f"import os\ndef write(n, path={str(into)!r}):\n"
+    head += "    open(path + '+', 'w').write('{\"n\": %d}' % n)\n    os.replace(path + '+', path)\n"  # as parts do
     return [sys.executable, "-c", head + PARTS[name]]
 
 
@@ -65,9 +66,10 @@ def test_what_is_found_is_on_disk_while_the_part_runs_and_sigterm_ends_both(tmp_
     out = tmp_path / "gpu.json"
     text = (
         "from pathlib import Path; from benchmarks import gpu\n"
-        "code = 'import sys, time; open(sys.argv[1], \"w\").write(\\'{\"n\": 7}\\'); time.sleep(61.25)'\n"
+        'code = \'import os, sys, time; at = sys.argv[1]; open(at + "+", "w").write(\\\'{"n": 7}\\\'); \'\n'
+        "code += 'os.replace(at + \"+\", at); time.sleep(61.25)'\n"
         "command = lambda name, into, engine, small: ['python3', '-c', code, str(into)]\n"
-        f"gpu.run(['device'], Path({str(out)!r}), engine='warp', minutes=1, small=False, command=command)\n"
+        f"gpu.run(['memory'], Path({str(out)!r}), engine='warp', minutes=1, small=False, command=command)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -75,12 +77,29 @@ def test_what_is_found_is_on_disk_while_the_part_runs_and_sigterm_ends_both(tmp_
     while not found and time.monotonic() < deadline:
         time.sleep(0.1)
         if out.exists():
-            found = json.loads(out.read_text())["parts"].get("device", {}).get("found", {})
+            found = json.loads(out.read_text())["parts"].get("memory", {}).get("found", {})
     process.terminate()
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert found == {"n": 7}
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in listed.splitlines() if str(tmp_path) in line or "61.25" in line]
+
+
+def test_without_a_gpu_it_ends_after_the_first_part_and_a_measured_file_stays(tmp_path, monkeypatch, capsys):
+    text = '{"platform": "cpu", "versions": {"jax": "0.11.2"}, "nvidia_smi": "none"}'
+    code = f"import sys; open(sys.argv[1], 'w').write({text!r})"
+    monkeypatch.setattr(gpu, "part_command", lambda name, into, *_: [sys.executable, "-c", code, str(into)])
+    measured = tmp_path / "gpu.json"
+    measured.write_text("measured")
+    assert gpu.main(["--only", "steps", "--out", str(measured)]) == 2
+    assert "JAX 0.11.2 runs on 'cpu' and sees no GPU" in capsys.readouterr().err
+    assert measured.read_text() == "measured"
+
+
+def test_a_dry_run_does_not_write_to_the_file_of_measured_figures(monkeypatch):
+    monkeypatch.setattr(gpu, "run", None)
+    with pytest.raises(SystemExit, match="for what a GPU does"):
+        gpu.main(["--small", "--out", str(gpu.RESULTS)])
 
 
 def test_when_the_time_is_used_up_the_rest_is_not_begun(tmp_path, monkeypatch):
@@ -224,9 +243,20 @@ def test_the_page_shows_engines_through_contact(tmp_path):
 
     options = argparse.Namespace(envs=8, seconds=2.0)
     means = {"achieved": 1.0, "force": 4.0, "moved": 0.1}
-    for engine, force in (("warp", 4.1), ("jax", 5.0)):
-        found = parity.Parted(means, means | {"force": force}, ("force: apart",) if force > 4.4 else ())
+    apart = {"achieved": (0.0, 0.0), "force": (-0.25, 0.5), "moved": (0.0, 0.0)}
+    for engine, force, wrong, undecided in (
+        ("warp", 4.1, (), ()), ("jax", 5.0, ("force: apart",), ()), ("other", 4.2, (), ("force",)),
+    ):  # fmt: skip
+        found = parity.Parted(means, means | {"force": force}, apart, wrong, undecided)
         parity.keep(tmp_path / "parity.json", f"fr3/push {engine} 8", found, options)
-    text = page(tmp_path, None)
-    assert "| fr3/push | jax | 8 | 1 / 1 | 4 / 5 | 0.1 / 0.1 | force: apart |" in text
-    assert "| fr3/push | warp | 8 | 1 / 1 | 4 / 4.1 | 0.1 / 0.1 | yes |" in text
+    lines = page(tmp_path, None).splitlines()
+    still = "0.1 / 0.1 (+0 to +0)"
+    for engine, force, verdict in (
+        ("jax", "5", "force: apart"),
+        ("other", "4.2", "not decided: force"),
+        ("warp", "4.1", "yes"),
+    ):
+        assert (
+            f"| fr3/push | {engine} | 8 | 1 / 1 (+0 to +0) | 4 / {force} (-0.25 to +0.5) | {still} | {verdict} |"
+            in lines
+        )

@@ -13,9 +13,9 @@ from robolearn.env.task import task_classes
 IN_CONTACT = sorted(set(task_classes()) - {"reach", "reach_pose"})
 
 
-def played(achieved=0.5, force=4.0, moved=0.1, failed=0, overflow=0):
-    ones = np.ones(8)
-    flags = [np.arange(8) < n for n in (8 * achieved, failed, overflow)]
+def played(achieved=0.5, force=4.0, moved=0.1, failed=0, overflow=0, num_envs=80):
+    ones = np.ones(num_envs)
+    flags = [np.arange(num_envs) < n for n in (num_envs * achieved, failed, overflow)]
     return Played(flags[0], force * ones, moved * ones, flags[1], flags[2])
 
 
@@ -39,6 +39,17 @@ def test_what_is_too_far_apart_is_named(changes, wrong):
     else:
         assert len(found) == 1
         assert found[0].startswith(wrong)
+
+
+def test_a_difference_is_wrong_only_where_its_interval_lies_outside_of_what_is_allowed():
+    def with_one_object_in_eight_knocked_away(num_envs):
+        knocked = played(force=np.where(np.arange(num_envs) % 8 == 0, 10.0, 4.0), num_envs=num_envs)
+        return parted(played(num_envs=num_envs), knocked)
+
+    found = [*map(with_one_object_in_eight_knocked_away, (8, 800)), parted(played(), played())]
+    assert [(bool(one.wrong), one.open) for one in found] == [(False, ("force",)), (True, ()), (False, ())]
+    assert found[0].difference["force"] == pytest.approx((0.75 - 2.365 * 0.75, 0.75 + 2.365 * 0.75), abs=1e-3)
+    assert [one.verdict()[:11] for one in found] == ["not decided", "force: +0.6", "agrees"]
 
 
 @pytest.mark.slow
