@@ -249,7 +249,11 @@ def test_the_page_shows_engines_through_contact(tmp_path):
     ):  # fmt: skip
         found = parity.Parted(means, means | {"force": force}, apart, wrong, undecided)
         parity.keep(tmp_path / "parity.json", f"fr3/push {engine} 8", found, options)
+    rows = json.loads((tmp_path / "parity.json").read_text())
+    rows["fr3/stack warp 8"] = {"envs": 8, "native": means, "other": means}  # as they were kept before
+    (tmp_path / "parity.json").write_text(json.dumps(rows))
     lines = page(tmp_path, None).splitlines()
+    assert "| fr3/stack | warp | 8 | 1 / 1 | 4 / 4 | 0.1 / 0.1 | means only |" in lines
     still = "0.1 / 0.1 (+0 to +0)"
     for engine, force, verdict in (
         ("jax", "5", "force: apart"),
