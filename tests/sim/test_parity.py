@@ -43,8 +43,9 @@ def test_what_is_too_far_apart_is_named(changes, wrong):
 
 def test_a_difference_is_wrong_only_where_its_interval_lies_outside_of_what_is_allowed():
     def with_one_object_in_eight_knocked_away(num_envs):
-        knocked = played(force=np.where(np.arange(num_envs) % 8 == 0, 10.0, 4.0), num_envs=num_envs)
-        return parted(played(num_envs=num_envs), knocked)
+        native = played(num_envs=num_envs)
+        force = np.where(np.arange(num_envs) % 8 == 0, 10.0, 4.0)
+        return parted(native, native._replace(force=force))
 
     found = [*map(with_one_object_in_eight_knocked_away, (8, 800)), parted(played(), played())]
     assert [(bool(one.wrong), one.open) for one in found] == [(False, ("force",)), (True, ()), (False, ())]
