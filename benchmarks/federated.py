@@ -85,6 +85,7 @@ class Recipe:
     common: normalisers stay common after imitation (`SiteTrainer.common_statistics`). imitation: fraction of the
     training that imitates; the task's own without. clip, noise: norm bound of an update, and standard deviation of the
     noise on the sum of the sites' updates over that bound.
+    personal: parts of the vector that west, which differs most, keeps for itself.
     """
 
     local: int
@@ -98,6 +99,7 @@ class Recipe:
     imitation: float | None = None
     clip: float = 1e9
     noise: float = 0.0
+    personal: tuple[str, ...] = ()
 
 
 RECIPES = {
@@ -114,6 +116,7 @@ RECIPES = {
     "data-4": Recipe(4),
     "momentum-4": Recipe(4, weights="equal", momentum=0.5),
     "median-4": Recipe(4, weights="equal", rule="median"),
+    "personal-4": Recipe(4, weights="equal", personal=("actor/3",)),
     "imitation-central": Recipe(4, imitation=1.0),
     "imitation-4": Recipe(4, weights="equal", imitation=1.0),
     **{f"noise-{z}": Recipe(4, weights="equal", clip=CLIP, noise=z) for z in (0.0, 0.003, 0.01, 0.03, 0.1)},
@@ -198,6 +201,7 @@ class SimulatedSite(SiteTrainer):
         self.env, self._mesh, self._key = program.env, program.mesh, jax.random.key(1000 * seed + number)
         self._learner = program.learner_of(seed)._replace(key=self._key)
         self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, False, False, True
+        self.personal: tuple[str, ...] = ()
         self._step = lambda state, _: program.iterate(*state, self.logits)
         self._state = self._fresh = self._episodes(-1)
 
@@ -274,6 +278,7 @@ def run(
     for trainer in trainers:
         trainer._state, trainer.keep_adam = trainer._fresh, recipe.keep_adam
         trainer.common_statistics = recipe.common
+    trainers[-1].personal = recipe.personal
     if state.is_file():
         with np.load(state) as kept:
             done, vector, own, norms = (
@@ -284,7 +289,7 @@ def run(
             )
             server.velocity = kept["velocity"] if recipe.momentum else None
             for i, trainer in enumerate(trainers):
-                trainer.restore([kept[f"kept/{i}/{j}"] for j in range(len(trainer.kept()))])
+                trainer.restore([kept[f"kept/{i}/{j}"] for j in range(len(kept)) if f"kept/{i}/{j}" in kept])
     while done < total:
         if time.monotonic() > until_s:
             return None
@@ -372,7 +377,8 @@ def main() -> int:
                 return UNFINISHED
             judge = judge or Judge(config, trainers[0])
             own, norms = found
-            rates = [judge(own[i % len(own)], i) for i in range(len(SITES))]
+            own = [trainers[i % len(own)].own_policy(own[i % len(own)]) for i in range(len(SITES))]
+            rates = [judge(own[i], i) for i in range(len(SITES))]
             result = {
                 "recipe": asdict(recipe),
                 "envs": shares,

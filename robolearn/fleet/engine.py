@@ -37,6 +37,7 @@ LINK = "federation"  # what Flower's own config calls the server
 _ENDING_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _NOT_ACTIVATED = "Exit Code: 305"  # of a SuperNode that cannot activate
+_INTERRUPTED = "SuperNode terminated gracefully"  # by itself, when the server answers 401
 _QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 _APP = Path(__file__).parent / "app"
 
@@ -218,6 +219,11 @@ def start_site(folder: Folder, more: Mapping[str, str] | None = None, retries: i
 def refused_by_server(process: FlowerProcess) -> bool:
     """Whether a node that has ended did so because the server was not there, or does not know its key."""
     return _NOT_ACTIVATED in process.tail(60)
+
+
+def clock_refused(process: FlowerProcess) -> bool:
+    """Whether a node that has ended did so because the server refused the time that it signed; Flower's status is 0."""
+    return process.status == 0 and _INTERRUPTED in process.tail(60)
 
 
 def write_config(home: Path, address: str, ca: Path) -> None:

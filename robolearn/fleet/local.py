@@ -8,6 +8,9 @@ While an expert is imitated the normalisers are averaged like the rest. Afterwar
 were trained behind different statistics have no common mean. A site's statistics still move while it trains, and its
 networks with them (`normalize.compensated`); before they leave they are put back behind the common statistics, where
 they compute the same.
+
+A site may keep personal layers (Arivazhagan et al. 2019, arXiv:1912.00818): it trains its own values of them, and its
+update is zero there.
 """
 
 from __future__ import annotations
@@ -101,7 +104,8 @@ class SiteTrainer:
     config: of `site_config`. keep_adam: whether Adam's moments and the learning rate last from round to round; else
     each round begins with fresh ones. keep_env: whether the environments go on where they were, as in a simulation
     in one process; else each round begins new episodes. common_statistics: whether the normalisers stay common after
-    imitation; without it they are averaged in every round (for comparison).
+    imitation; without it they are averaged in every round (for comparison). personal: parts of the vector that the site
+    keeps for itself, as of `Layout.mask`.
     """
 
     config: TrainConfig
@@ -110,6 +114,8 @@ class SiteTrainer:
     keep_env: bool = True
     common_statistics: bool = True
     compile_now: bool = True
+    personal: tuple[str, ...] = ()
+    _own: Vector | None = field(init=False, default=None)
     _state: TrainState = field(init=False)
     _step: Any = field(init=False)
 
@@ -133,11 +139,20 @@ class SiteTrainer:
         """What the training begins with: fresh parameters, and normalisers from the first observations."""
         return self.layout.flatten(arrays_of(self._fresh.learner))
 
+    def own_policy(self, vector: Vector) -> Vector:
+        """The vector with the site's personal parts in place; before it has trained, the vector itself."""
+        if self._own is None:
+            return vector
+        own = vector.copy()
+        own[self.layout.mask(self.personal)] = self._own
+        return own
+
     def train(self, vector: Vector, iteration: int, count: int) -> tuple[Vector, dict[str, float]]:
         """Train `count` iterations from the global vector; the new vector, and the last iteration's metrics.
 
-        iteration: how many iterations of the schedule are over.
+        iteration: how many iterations of the schedule are over. Personal parts come back as they were in `vector`.
         """
+        asked, vector = vector, self.own_policy(vector)
         old = self._state.learner if self.keep_adam else self._fresh.learner
         samples = self.config.num_envs * (1 + iteration * self.config.ppo.rollout_steps)
         learner = with_arrays(old, self.layout.unflatten(vector), samples)
@@ -154,22 +169,37 @@ class SiteTrainer:
             state = state._replace(learner=behind(state.learner, common))
         self._state = state
         found = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        return self.layout.flatten(arrays_of(state.learner)), found
+        new = self.layout.flatten(arrays_of(state.learner))
+        if self.personal:
+            mask = self.layout.mask(self.personal)
+            self._own = new[mask]
+            new[mask] = asked[mask]
+        return new, found
 
     def kept(self) -> list[np.ndarray]:
-        """Adam's moments and the learning rate, in the order that `restore` takes."""
+        """Adam's moments, the learning rate, and the personal parts if any, in the order that `restore` takes."""
         learner = self._state.learner
-        return [np.asarray(leaf) for leaf in jax.tree.leaves((learner.optimizer, learner.learning_rate))]
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((learner.optimizer, learner.learning_rate))]
+        return leaves if self._own is None else [*leaves, self._own]
 
     def restore(self, leaves: list[np.ndarray]) -> None:
         """Continue with what an earlier process kept. Raises ConfigError where it is of another network."""
         learner = self._state.learner
         like = (learner.optimizer, learner.learning_rate)
         old, tree = jax.tree.flatten(like)
+        own = leaves[len(old) :]
+        leaves = leaves[: len(old)]
         if [x.shape for x in old] != [x.shape for x in leaves]:
             raise ConfigError(
                 "What the site kept from its last round is of another network. Remove training.npz."
             )
+        count, found = int(self.layout.mask(self.personal).sum()), sum(x.size for x in own)
+        if len(own) > 1 or found not in (0, count):
+            raise ConfigError(
+                f"The site kept {found} personal numbers, and `personal` in site.yaml names {count}. Put it back as it "
+                "was, or remove training.npz."
+            )
+        self._own = np.asarray(own[0], np.float32) if own else None
         optimizer, rate = jax.tree.unflatten(
             tree, [jnp.asarray(x, y.dtype) for x, y in zip(leaves, old, strict=True)]
         )
