@@ -85,7 +85,8 @@ class Recipe:
     common: normalisers stay common after imitation (`SiteTrainer.common_statistics`). imitation: fraction of the
     training that imitates; the task's own without. clip, noise: norm bound of an update, and standard deviation of the
     noise on the sum of the sites' updates over that bound.
-    personal: parts of the vector that west, which differs most, keeps for itself.
+    personal: parts of the vector that west, which differs most, keeps for itself. new_episodes: each round begins with
+    new episodes, instead of going on where the last one ended.
     """
 
     local: int
@@ -100,6 +101,7 @@ class Recipe:
     clip: float = 1e9
     noise: float = 0.0
     personal: tuple[str, ...] = ()
+    new_episodes: bool = False
 
 
 RECIPES = {
@@ -116,6 +118,7 @@ RECIPES = {
     "data-4": Recipe(4),
     "momentum-4": Recipe(4, weights="equal", momentum=0.5),
     "median-4": Recipe(4, weights="equal", rule="median"),
+    "new-episodes-4": Recipe(4, weights="equal", new_episodes=True),
     "personal-4": Recipe(4, weights="equal", personal=("actor/3",)),
     "imitation-central": Recipe(4, imitation=1.0),
     "imitation-4": Recipe(4, weights="equal", imitation=1.0),
@@ -200,7 +203,7 @@ class SimulatedSite(SiteTrainer):
         self.program, self.logits, self.config = program, jnp.asarray(logits, jnp.float32), program.config
         self.env, self._mesh, self._key = program.env, program.mesh, jax.random.key(1000 * seed + number)
         self._learner = program.learner_of(seed)._replace(key=self._key)
-        self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, False, False, True
+        self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, True, False, True
         self.personal: tuple[str, ...] = ()
         self._step = lambda state, _: program.iterate(*state, self.logits)
         self._state = self._fresh = self._episodes(-1)
@@ -277,7 +280,7 @@ def run(
     own, norms = [vector] * len(trainers), []
     for trainer in trainers:
         trainer._state, trainer.keep_adam = trainer._fresh, recipe.keep_adam
-        trainer.common_statistics = recipe.common
+        trainer.common_statistics, trainer.keep_env = recipe.common, not recipe.new_episodes
     trainers[-1].personal = recipe.personal
     if state.is_file():
         with np.load(state) as kept:
@@ -289,7 +292,8 @@ def run(
             )
             server.velocity = kept["velocity"] if recipe.momentum else None
             for i, trainer in enumerate(trainers):
-                trainer.restore([kept[f"kept/{i}/{j}"] for j in range(len(kept)) if f"kept/{i}/{j}" in kept])
+                start = f"kept/{i}/"
+                trainer.restore({name[len(start) :]: kept[name] for name in kept if name.startswith(start)})
     while done < total:
         if time.monotonic() > until_s:
             return None
@@ -313,7 +317,7 @@ def run(
             f"  {done}/{total} iterations: {rates} while training, {time.monotonic() - begun:.0f} s",
             flush=True,
         )
-        kept = {f"kept/{i}/{j}": x for i, one in enumerate(trainers) for j, x in enumerate(one.kept())}
+        kept = {f"kept/{i}/{name}": x for i, one in enumerate(trainers) for name, x in one.kept().items()}
         if recipe.momentum:
             kept["velocity"] = server.velocity
         state.parent.mkdir(parents=True, exist_ok=True)

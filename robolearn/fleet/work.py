@@ -1,6 +1,6 @@
 """The work of a site in a round; what it keeps between rounds stays in its folder. Imports JAX when it trains.
 
-training.npz   Adam's moments, the learning rate and the personal parts, from round to round
+training.npz   Adam's moments, the learning rate, the episodes and the personal parts, from round to round
 rounds.jsonl   the site's own record: success on its own arm while it trained; never sent
 """
 
@@ -69,13 +69,12 @@ def trainer_of(folder: Folder, *, compile_now: bool = True) -> Any:
         changes["calibration"] = site.calibration
     trainer = SiteTrainer(
         site_config(common_config(federation), federation.iterations, changes),
-        keep_env=False,
         personal=site.personal,
         compile_now=compile_now,
     )
     if (folder / STATE_FILE).is_file():
         with np.load(folder / STATE_FILE) as kept:
-            trainer.restore([kept[name] for name in kept.files])
+            trainer.restore(dict(kept))
     return trainer
 
 
@@ -91,7 +90,7 @@ def train_round(folder: Folder, vector: Vector, request: Request) -> Vector:
         )
     new, metrics = trainer.train(vector, request.iteration, request.count)
     data = BytesIO()
-    np.savez(data, *trainer.kept())
+    np.savez(data, **trainer.kept())
     replace_file(folder / STATE_FILE, data.getvalue(), mode=0o600)
     own = {
         "utc": utc_now(),

@@ -105,7 +105,7 @@ def test_a_sites_own_bundle_acts_with_its_personal_parts(tmp_path):
     trainer = trainer_of(north, compile_now=False)
     trainer._own = np.full(trainer.layout.mask(["actor/1"]).sum(), 0.5, np.float32)
     data = BytesIO()
-    np.savez(data, *trainer.kept())
+    np.savez(data, **trainer.kept())
     (north / "training.npz").write_bytes(data.getvalue())
     common = trainer.first_vector()
     Rounds(coordinator.path).begin(trainer.layout, common)
@@ -116,7 +116,7 @@ def test_a_sites_own_bundle_acts_with_its_personal_parts(tmp_path):
     assert (told["site"], told["personal"]) == ("north", ["actor/1"])
     assert told["vector_sha256"] == vector_sha256(common)
     pinned_env = bundle.manifest.training["config"]["env"]
-    assert pinned_env["randomization"]["joint_damping_scale"] == {"fr3_*": [2.0, 2.1]}
+    assert pinned_env["randomization"]["joint_damping_scale"]["fr3_*"] == [2.0, 2.1]
     held = [numpy_helper.to_array(one) for one in onnx.load_from_string(bundle.onnx_bytes).graph.initializer]
     arrays = trainer.layout.unflatten(common)
     assert any(np.array_equal(arrays["actor/0/kernel"], one) for one in held)

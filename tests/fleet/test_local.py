@@ -123,10 +123,24 @@ def test_what_a_site_keeps_comes_back_in_a_new_process(sites):
     site.train(site.first_vector(), 0, 1)
     other = trainer(seed=5, compile_now=False)
     other.restore(site.kept())
-    for old, new in zip(site.kept(), other.kept(), strict=True):
+    for old, new in zip(site.kept().values(), other.kept().values(), strict=True):
         np.testing.assert_array_equal(old, new)
-    with pytest.raises(ConfigError, match="of another network"):
-        other.restore(site.kept()[:-1])
+    with pytest.raises(ConfigError, match="of another network, task or num_envs"):
+        other.restore({name: np.ravel(value)[:1] for name, value in site.kept().items()})
+
+
+def test_episodes_go_on_over_a_restart_so_that_short_rounds_see_whole_ones():
+    whole, first = trainer(0.1), trainer(0.1)
+    vector = whole.first_vector()
+    expected, _ = whole.train(vector, 0, 1)
+    expected, _ = whole.train(expected, 1, 1)
+    half, _ = first.train(vector, 0, 1)
+    again = trainer(0.1)
+    again.restore(first.kept())
+    found, _ = again.train(half, 1, 1)
+    np.testing.assert_array_equal(found, expected)
+    steps = np.asarray(again._state.env.step_count)
+    assert (steps > np.asarray(first._state.env.step_count)).mean() > 0.5  # not begun anew
 
 
 def test_personal_parts_are_trained_kept_over_a_restart_and_never_sent():
