@@ -312,6 +312,12 @@ def run_status(folder: Folder, run: str) -> str:
     return str(flwr(folder, "list", LINK, "--run-id", run)["runs"][0]["status"])
 
 
+def unfinished_runs(folder: Folder) -> list[str]:
+    """Flower's ids of runs that have not ended; one whose server was killed counts as running for ever."""
+    runs = flwr(folder, "list", LINK)["runs"]
+    return [str(run["run-id"]) for run in runs if not run["status"].startswith("finished")]
+
+
 def stop_run(folder: Folder, run: str) -> None:
     """End a run at the server."""
     flwr(folder, "stop", run, LINK)

@@ -1,17 +1,19 @@
 """A site that poisons its update, and clocks that are wrong, with real processes over TLS.
 
-Runs where Flower is installed: `make fleet`.
+`make proofs` runs this where Flower is.
 """
 
 import numpy as np
 import pytest
 
-pytest.importorskip("flwr", reason="make fleet runs this")
+pytest.importorskip("flwr", reason="make proofs runs this where Flower is")
 
 from flower_rig import PYTHONPATH, make_federation, make_site, running, train, wait_for
 
 from robolearn.fleet.engine import clock_refused, ended, start_site
 from robolearn.fleet.rounds import Rounds
+
+pytestmark = pytest.mark.proof
 
 ADD = {"north": 0.01, "east": 0.02, "south": 0.03, "west": -2.5}  # west's is within norm_max, and poison
 LATE_S, AHEAD_S = -120.0, 60.0  # Flower takes a signature from 305 s ago to 5 s ahead
