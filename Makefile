@@ -39,8 +39,9 @@ quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, unde
 jax-next:  ## test sim and learn with JAX 0.11 in a separate environment; needs Python 3.12 or 3.13 (PYTHON_NEXT)
 	@PYTHON_NEXT="$(PYTHON_NEXT)" .ci/jax_next
 
-proofs: $(READY)  ## long tests, minutes each
+proofs: $(READY) $(FLEET_READY)  ## long tests, minutes each
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m proof
+	@$(FLEET)/bin/python -m pytest --noconftest -m proof tests/fleet/test_server_restart.py tests/fleet/test_flower_faults.py
 
 docs: $(READY)  ## build the documentation into build/docs, run every command that it shows and every notebook
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -23,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
-from scipy.special import log_ndtr
 
+from benchmarks.federated_tables import read_results, with_run, write_page
 from robolearn.config import merged
 from robolearn.env.task import load_task
 from robolearn.env.vec_env import VecEnv, make
@@ -41,12 +40,8 @@ from robolearn.sim.jit import jit
 from robolearn.sim.randomize import Randomizer
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results" / "federated.json"
-PAGE = ROOT / "docs" / "howto" / "federated.md"
-MARKS = "<!-- federated: written by `python benchmarks/federated.py --table` -->", "<!-- /federated -->"
-NOISE_MARKS = MARKS[0].replace("federated:", "noise:", 1), "<!-- /noise -->"
 EPISODES = 256  # at each site
-CLIP, DELTA = 5.0, 1e-3  # of the recipes with noise: norm of an update, and the delta of their epsilon
+CLIP = 5.0  # of the recipes with noise: norm of an update
 UNFINISHED = 3  # exit status after --stop-after
 
 # What differs: viscous friction of the joints, stiffness of the drives, mass on the flange, tilt of the base.
@@ -85,6 +80,8 @@ class Recipe:
     common: normalisers stay common after imitation (`SiteTrainer.common_statistics`). imitation: fraction of the
     training that imitates; the task's own without. clip, noise: norm bound of an update, and standard deviation of the
     noise on the sum of the sites' updates over that bound.
+    personal: parts of the vector that west, which differs most, keeps for itself. new_episodes: each round begins with
+    new episodes, instead of going on where the last one ended.
     """
 
     local: int
@@ -98,6 +95,8 @@ class Recipe:
     imitation: float | None = None
     clip: float = 1e9
     noise: float = 0.0
+    personal: tuple[str, ...] = ()
+    new_episodes: bool = False
 
 
 RECIPES = {
@@ -114,6 +113,11 @@ RECIPES = {
     "data-4": Recipe(4),
     "momentum-4": Recipe(4, weights="equal", momentum=0.5),
     "median-4": Recipe(4, weights="equal", rule="median"),
+    "new-episodes-central": Recipe(4, new_episodes=True),
+    "new-episodes-averaged-data-4": Recipe(4, common=False, new_episodes=True),
+    "new-episodes-averaged-4": Recipe(4, weights="equal", common=False, new_episodes=True),
+    "new-episodes-4": Recipe(4, weights="equal", new_episodes=True),
+    "personal-4": Recipe(4, weights="equal", personal=("actor/3",)),
     "imitation-central": Recipe(4, imitation=1.0),
     "imitation-4": Recipe(4, weights="equal", imitation=1.0),
     **{f"noise-{z}": Recipe(4, weights="equal", clip=CLIP, noise=z) for z in (0.0, 0.003, 0.01, 0.03, 0.1)},
@@ -197,7 +201,8 @@ class SimulatedSite(SiteTrainer):
         self.program, self.logits, self.config = program, jnp.asarray(logits, jnp.float32), program.config
         self.env, self._mesh, self._key = program.env, program.mesh, jax.random.key(1000 * seed + number)
         self._learner = program.learner_of(seed)._replace(key=self._key)
-        self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, False, False, True
+        self.keep_adam, self.keep_env, self.compile_now, self.common_statistics = True, True, False, True
+        self.personal: tuple[str, ...] = ()
         self._step = lambda state, _: program.iterate(*state, self.logits)
         self._state = self._fresh = self._episodes(-1)
 
@@ -273,7 +278,8 @@ def run(
     own, norms = [vector] * len(trainers), []
     for trainer in trainers:
         trainer._state, trainer.keep_adam = trainer._fresh, recipe.keep_adam
-        trainer.common_statistics = recipe.common
+        trainer.common_statistics, trainer.keep_env = recipe.common, not recipe.new_episodes
+    trainers[-1].personal = recipe.personal
     if state.is_file():
         with np.load(state) as kept:
             done, vector, own, norms = (
@@ -284,7 +290,8 @@ def run(
             )
             server.velocity = kept["velocity"] if recipe.momentum else None
             for i, trainer in enumerate(trainers):
-                trainer.restore([kept[f"kept/{i}/{j}"] for j in range(len(trainer.kept()))])
+                start = f"kept/{i}/"
+                trainer.restore({name[len(start) :]: kept[name] for name in kept if name.startswith(start)})
     while done < total:
         if time.monotonic() > until_s:
             return None
@@ -308,7 +315,7 @@ def run(
             f"  {done}/{total} iterations: {rates} while training, {time.monotonic() - begun:.0f} s",
             flush=True,
         )
-        kept = {f"kept/{i}/{j}": x for i, one in enumerate(trainers) for j, x in enumerate(one.kept())}
+        kept = {f"kept/{i}/{name}": x for i, one in enumerate(trainers) for name, x in one.kept().items()}
         if recipe.momentum:
             kept["velocity"] = server.velocity
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -372,7 +379,8 @@ def main() -> int:
                 return UNFINISHED
             judge = judge or Judge(config, trainers[0])
             own, norms = found
-            rates = [judge(own[i % len(own)], i) for i in range(len(SITES))]
+            own = [trainers[i % len(own)].own_policy(own[i % len(own)]) for i in range(len(SITES))]
+            rates = [judge(own[i], i) for i in range(len(SITES))]
             result = {
                 "recipe": asdict(recipe),
                 "envs": shares,
@@ -381,83 +389,9 @@ def main() -> int:
                 "update_norms": np.round(norms, 3).tolist(),
             }
             print(key, json.dumps(result["success"]), f"mean {result['mean']:.3f}", flush=True)
-            RESULTS.write_text(json.dumps(with_run(key, result), indent=1) + "\n")
+            with_run(key, result, SITES, EPISODES)
             write_page()
     return 0
-
-
-def epsilon(noise: float, rounds: int, delta: float = DELTA) -> float:
-    """Of the Gaussian mechanism over so many rounds (Balle and Wang 2018, theorem 8), also in the thousands."""
-    if not noise:
-        return math.inf
-    shift = math.sqrt(rounds) / noise
-
-    def too_much(value: float) -> bool:
-        near, far = shift / 2 - value / shift, -shift / 2 - value / shift
-        return math.exp(log_ndtr(near)) - math.exp(value + log_ndtr(far)) > delta
-
-    low, high = 0.0, shift**2 / 2 + 40 * shift
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if too_much(middle) else (low, middle)
-    return high
-
-
-def noise_table() -> str:
-    """Success against epsilon as Markdown; sites: how many would give the same noise on the mean with noise 1."""
-    lines = [
-        f"| noise | on each number of the mean | epsilon at delta {DELTA:g} | success, mean | sites for noise 1 |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for key, found in read_results()["runs"].items():
-        recipe, iterations = found["recipe"], int(key.split()[1].partition("x")[0])
-        if not key.split()[2].startswith("noise-"):
-            continue
-        std = recipe["noise"] * recipe["clip"] / len(SITES)
-        spent = epsilon(recipe["noise"], math.ceil(iterations / recipe["local"]))
-        sites = f"{recipe['clip'] / std:,.0f}" if std else "any"
-        told = f"{spent:,.0f}" if math.isfinite(spent) else "none"
-        lines.append(f"| {recipe['noise']:g} | {std:.4f} | {told} | {found['mean']:.1%} | {sites} |")
-    return "\n".join(lines) if len(lines) > 2 else "Nothing is measured yet."
-
-
-def table() -> str:
-    """The results as Markdown, one row a run."""
-    lines = [
-        f"| task, iterations x environments | recipe | {' | '.join(SITES)} | mean |",
-        f"| --- | --- |{' --- |' * len(SITES)} --- |",
-    ]
-    for key, found in read_results()["runs"].items():
-        task, size, name, _, seed = key.split()
-        if name.startswith("noise-"):
-            continue
-        rates = " | ".join(f"{found['success'][site]:.1%}" for site in SITES)
-        lines.append(f"| `{task}`, {size} | {name}, seed {seed} | {rates} | {found['mean']:.1%} |")
-    return "\n".join(lines)
-
-
-def write_page() -> None:
-    """Put the tables between their marks."""
-    text = PAGE.read_text()
-    for marks, made in ((MARKS, table()), (NOISE_MARKS, noise_table())):
-        before, _, rest = text.partition(marks[0])
-        _, found, after = rest.partition(marks[1])
-        if not found:
-            raise SystemExit(f"{PAGE} has no marks '{marks[0]}' and '{marks[1]}'.")
-        text = f"{before}{marks[0]}\n{made}\n{marks[1]}{after}"
-    PAGE.write_text(text)
-
-
-def read_results() -> dict[str, Any]:
-    """What is measured already."""
-    empty = {"sites": SITES, "episodes_per_site": EPISODES, "runs": {}}
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else empty
-
-
-def with_run(key: str, result: dict[str, Any]) -> dict[str, Any]:
-    """The results with one more."""
-    results = read_results()
-    return results | {"runs": results["runs"] | {key: result}}
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def site_command(
 
     Example: robolearn federate site north
     """
-    from robolearn.fleet.engine import ended, refused_by_server, start_site
+    from robolearn.fleet.engine import clock_refused, ended, refused_by_server, start_site
 
     opened = _folder(folder)
     settings = opened.site()
@@ -122,14 +122,18 @@ def site_command(
             with ended(start_site(opened)) as process:
                 while process.status is None:
                     time.sleep(0.5)
-                if not refused_by_server(process):
+                clock = clock_refused(process)
+                if not clock and not refused_by_server(process):
                     _ended_by_itself(process)
             if time.monotonic() > until:
-                out.print(
-                    f"No server at {opened.federation().address} that knows this site's key. Start the server, and "
-                    f"give the coordinator {folder / 'node.pub'} for sites/{settings.name}.pub.",
-                    style="red", markup=False, soft_wrap=True,
-                )  # fmt: skip
+                why = (
+                    f"The server at {opened.federation().address} refused the time that this node signed. Set this "
+                    "machine's clock: at most 5 s ahead of the server's, at most 300 s behind."
+                    if clock
+                    else f"No server at {opened.federation().address} that knows this site's key. Start the server, "
+                    f"and give the coordinator {folder / 'node.pub'} for sites/{settings.name}.pub."
+                )
+                out.print(why, style="red", markup=False, soft_wrap=True)
                 raise typer.Exit(1)
             time.sleep(2.0)
 
@@ -188,9 +192,10 @@ def status(folder: Where, as_json: Json = False) -> None:
                     one["round"],
                     f"{one['bytes']:,}",
                     one["sha256"][:16],
-                    _text(one["holds"]),
+                    _text(one["holds"]) + _kept(one.get("personal", [])),
                 )
             out.print(table)
+            _own_record(Rounds(opened.path).records())
         return
     opened.federation()
     records = Rounds(opened.path).records()
@@ -211,26 +216,44 @@ def bundle(
     name: Annotated[str | None, typer.Option(help="Its name (default: the federation's).")] = None,
     key: Annotated[Path | None, typer.Option(help="Signing key (default: yours).")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes of the evaluation.", min=1)] = 1000,
+    vector: Annotated[
+        Path | None, typer.Option(help="Of a site: a file of the coordinator's rounds/, such as the last.")
+    ] = None,
 ) -> None:
-    """Write the global policy as a signed bundle. Each site evaluates and approves it for itself.
+    """Write the global policy as a signed bundle, or of a site its own. Each site evaluates and approves it for itself.
 
     Example: robolearn federate bundle federation
     """
-    from robolearn.fleet.global_bundle import export_global
+    from robolearn.fleet.global_bundle import export_global, export_own
 
-    made = export_global(_folder(folder), output, name=name, key_path=key, episodes=episodes)
+    opened = _folder(folder)
+    options: dict[str, Any] = {"name": name, "key_path": key, "episodes": episodes}
+    if opened.is_site and vector is None:
+        raise ConfigError(
+            "A site's own policy needs --vector: a file of the coordinator's rounds/, such as the last."
+        )
+    if vector is not None:
+        made = export_own(opened, vector, output, **options)
+    else:
+        made = export_global(opened, output, **options)
     told, success = made.manifest.training["federation"], made.manifest.evaluation["success"]
+    written = output or folder / (made.manifest.name + ".robolearn")
+    rate = f"{success['rate']:.1%} of {success['episodes']:,} episodes"
+    if vector is not None:
+        personal = ", ".join(told["personal"]) or "none"
+        _say(f"{written}: round {told['rounds']} with the personal parts of {told['site']} ({personal}).")
+        _say(f"Success in the simulation of the site's arm: {rate}.")
+        return
     sites = ", ".join(f"{site} ({count} rounds)" for site, count in told["sites"].items())
     spent = told["privacy"]["epsilon"]
-    _say(f"{output or folder / (made.manifest.name + '.robolearn')}: {told['rounds']} rounds of {sites}.")
+    _say(f"{written}: {told['rounds']} rounds of {sites}.")
     _say(
         "Epsilon: not accounted."
         if spent is None
         else f"Epsilon: {spent:.3f} at delta {told['privacy']['delta']:g}."
     )
     _say(
-        f"Success in the task's own simulation: {success['rate']:.1%} of {success['episodes']:,} episodes. On a site's "
-        "arm: robolearn eval BUNDLE --plant PLANT.yaml"
+        f"Success in the task's own simulation: {rate}. On a site's arm: robolearn eval BUNDLE --plant PLANT.yaml"
     )
 
 
@@ -253,8 +276,28 @@ def _row(record: dict[str, Any]) -> str:
     return text
 
 
+def _own_record(records: list[dict[str, Any]]) -> None:
+    """A site's success on its own arm while it trained, which is never sent."""
+    if not records:
+        return
+    table = plain_table("round", "success while training", "built in", "trained in")
+    for one in records:
+        table.add_row(
+            str(one["round"]),
+            f"{one['success_while_training']:.1%}",
+            f"{one['build_s']:.0f} s",
+            f"{one['train_s']:.0f} s",
+        )
+    out.print("Of this site only, never sent:")
+    out.print(table)
+
+
 def _text(holds: dict[str, Any]) -> str:
     return "; ".join(f"{name}: {', '.join(map(str, value.values()))}" for name, value in holds.items())
+
+
+def _kept(personal: list[str]) -> str:
+    return f"; personal, sent as 0: {', '.join(personal)}" if personal else ""
 
 
 def _folder(path: Path) -> Folder:

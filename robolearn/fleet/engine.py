@@ -37,6 +37,7 @@ LINK = "federation"  # what Flower's own config calls the server
 _ENDING_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _NOT_ACTIVATED = "Exit Code: 305"  # of a SuperNode that cannot activate
+_INTERRUPTED = "SuperNode terminated gracefully"  # by itself, when the server answers 401
 _QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 _APP = Path(__file__).parent / "app"
 
@@ -220,6 +221,11 @@ def refused_by_server(process: FlowerProcess) -> bool:
     return _NOT_ACTIVATED in process.tail(60)
 
 
+def clock_refused(process: FlowerProcess) -> bool:
+    """Whether a node that has ended did so because the server refused the time that it signed; Flower's status is 0."""
+    return process.status == 0 and _INTERRUPTED in process.tail(60)
+
+
 def write_config(home: Path, address: str, ca: Path) -> None:
     """Flower's own config: one server, the federation's."""
     text = (
@@ -304,6 +310,12 @@ def start_run(folder: Folder) -> str:
 def run_status(folder: Folder, run: str) -> str:
     """Such as `running` or `finished:completed`."""
     return str(flwr(folder, "list", LINK, "--run-id", run)["runs"][0]["status"])
+
+
+def unfinished_runs(folder: Folder) -> list[str]:
+    """Flower's ids of runs that have not ended; one whose server was killed counts as running for ever."""
+    runs = flwr(folder, "list", LINK)["runs"]
+    return [str(run["run-id"]) for run in runs if not run["status"].startswith("finished")]
 
 
 def stop_run(folder: Folder, run: str) -> None:

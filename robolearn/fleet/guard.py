@@ -59,7 +59,10 @@ def guard(runtime: Any, folder: Folder) -> None:
         if message.has_error():
             message = _without_text(message, asked)
         refused = message.has_error()
-        policy.sending(asked["run"], asked["round"], wire_bytes(message), holds(message), answers=not refused)
+        policy.sending(
+            asked["run"], asked["round"], wire_bytes(message), holds(message),
+            answers=not refused, personal=settings.personal,
+        )  # fmt: skip
         return push(client, message, context)
 
     runtime.pull_task_input, runtime.install_from_fab, runtime.push_message = pulled, installed, pushed

@@ -2,16 +2,21 @@
 
 Imports JAX. A round continues the schedule of the whole training: iteration r * L of n, where the site trains L
 iterations in each round; so imitation, noise and learning rate go on where the last round ended. Adam's moments and
-the adapted learning rate stay at the site and are kept from round to round.
+the adapted learning rate stay at the site and are kept from round to round, and so do the episodes: a round is shorter
+than an episode of most tasks, and whoever begins anew in each sees only how episodes begin.
 
 While an expert is imitated the normalisers are averaged like the rest. Afterwards they stay as they are: weights that
 were trained behind different statistics have no common mean. A site's statistics still move while it trains, and its
 networks with them (`normalize.compensated`); before they leave they are put back behind the common statistics, where
 they compute the same.
+
+A site may keep personal layers (Arivazhagan et al. 2019, arXiv:1912.00818): it trains its own values of them, and its
+update is zero there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +28,7 @@ from robolearn.config import merged
 from robolearn.errors import ConfigError
 from robolearn.fleet.vector import Layout, Vector
 from robolearn.learn.calibrated import calibrated_config
+from robolearn.learn.checkpoint import flatten, unflatten
 from robolearn.learn.distributed import data_mesh, first_state, per_device
 from robolearn.learn.iteration import make_iteration
 from robolearn.learn.learner import Env, LearnerState, TrainState
@@ -30,6 +36,8 @@ from robolearn.learn.networks import Layer, PolicyParams
 from robolearn.learn.normalize import Normalizer, compensated
 from robolearn.learn.train_config import TrainConfig
 from robolearn.sim.compiled import compiled
+
+PERSONAL = "personal"
 
 
 def site_config(config: TrainConfig, iterations: int, changes: dict[str, Any]) -> TrainConfig:
@@ -99,9 +107,10 @@ class SiteTrainer:
     """One site's environments, compiled iteration and what it keeps between rounds.
 
     config: of `site_config`. keep_adam: whether Adam's moments and the learning rate last from round to round; else
-    each round begins with fresh ones. keep_env: whether the environments go on where they were, as in a simulation
-    in one process; else each round begins new episodes. common_statistics: whether the normalisers stay common after
-    imitation; without it they are averaged in every round (for comparison).
+    each round begins with fresh ones. keep_env: whether the episodes go on where they were; else each round begins new
+    ones, and a site never sees more of an episode than a round is long (for comparison). common_statistics: whether the
+    normalisers stay common after imitation; without it they are averaged in every round (for comparison). personal:
+    parts of the vector that the site keeps for itself, as of `Layout.mask`.
     """
 
     config: TrainConfig
@@ -110,6 +119,8 @@ class SiteTrainer:
     keep_env: bool = True
     common_statistics: bool = True
     compile_now: bool = True
+    personal: tuple[str, ...] = ()
+    _own: Vector | None = field(init=False, default=None)
     _state: TrainState = field(init=False)
     _step: Any = field(init=False)
 
@@ -133,11 +144,20 @@ class SiteTrainer:
         """What the training begins with: fresh parameters, and normalisers from the first observations."""
         return self.layout.flatten(arrays_of(self._fresh.learner))
 
+    def own_policy(self, vector: Vector) -> Vector:
+        """The vector with the site's personal parts in place; before it has trained, the vector itself."""
+        if self._own is None:
+            return vector
+        own = vector.copy()
+        own[self.layout.mask(self.personal)] = self._own
+        return own
+
     def train(self, vector: Vector, iteration: int, count: int) -> tuple[Vector, dict[str, float]]:
         """Train `count` iterations from the global vector; the new vector, and the last iteration's metrics.
 
-        iteration: how many iterations of the schedule are over.
+        iteration: how many iterations of the schedule are over. Personal parts come back as they were in `vector`.
         """
+        asked, vector = vector, self.own_policy(vector)
         old = self._state.learner if self.keep_adam else self._fresh.learner
         samples = self.config.num_envs * (1 + iteration * self.config.ppo.rollout_steps)
         learner = with_arrays(old, self.layout.unflatten(vector), samples)
@@ -154,26 +174,44 @@ class SiteTrainer:
             state = state._replace(learner=behind(state.learner, common))
         self._state = state
         found = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        return self.layout.flatten(arrays_of(state.learner)), found
+        new = self.layout.flatten(arrays_of(state.learner))
+        if self.personal:
+            mask = self.layout.mask(self.personal)
+            self._own = new[mask]
+            new[mask] = asked[mask]
+        return new, found
 
-    def kept(self) -> list[np.ndarray]:
-        """Adam's moments and the learning rate, in the order that `restore` takes."""
-        learner = self._state.learner
-        return [np.asarray(leaf) for leaf in jax.tree.leaves((learner.optimizer, learner.learning_rate))]
+    def kept(self) -> dict[str, np.ndarray]:
+        """What the next round goes on with, by name: Adam's moments, learning rate, episodes, personal parts."""
+        kept = {name: np.asarray(value) for name, value in flatten(self._lasting()).items()}
+        return kept if self._own is None else kept | {PERSONAL: self._own}
 
-    def restore(self, leaves: list[np.ndarray]) -> None:
-        """Continue with what an earlier process kept. Raises ConfigError where it is of another network."""
-        learner = self._state.learner
-        like = (learner.optimizer, learner.learning_rate)
-        old, tree = jax.tree.flatten(like)
-        if [x.shape for x in old] != [x.shape for x in leaves]:
+    def restore(self, kept: Mapping[str, np.ndarray]) -> None:
+        """Continue with what an earlier process kept. Raises ConfigError where it is of another network or task."""
+        like = self._lasting()
+        old = {name: value.shape for name, value in flatten(like).items()}
+        if old != {name: value.shape for name, value in kept.items() if name != PERSONAL}:
             raise ConfigError(
-                "What the site kept from its last round is of another network. Remove training.npz."
+                "What the site kept from its last round is of another network, task or num_envs, or of an older "
+                "robolearn. Remove training.npz."
             )
-        optimizer, rate = jax.tree.unflatten(
-            tree, [jnp.asarray(x, y.dtype) for x, y in zip(leaves, old, strict=True)]
+        count = int(self.layout.mask(self.personal).sum())
+        if (own := kept.get(PERSONAL)) is not None and own.shape != (count,):
+            raise ConfigError(
+                f"The site kept {own.size} personal numbers, and `personal` in site.yaml names {count}. Put it back as "
+                "it was, or remove training.npz."
+            )
+        found = unflatten(like, {name: jnp.asarray(value) for name, value in kept.items()})
+        learner = self._state.learner._replace(
+            optimizer=found["optimizer"], learning_rate=found["learning_rate"]
         )
-        self._state = self._state._replace(learner=learner._replace(optimizer=optimizer, learning_rate=rate))
+        episodes = (found["env"], found["episode_return"]) if self.keep_env else self._state[1:]
+        self._state, self._own = TrainState(learner, *episodes), own
+
+    def _lasting(self) -> dict[str, Any]:
+        state = self._state
+        last = {"optimizer": state.learner.optimizer, "learning_rate": state.learner.learning_rate}
+        return last | ({"env": state.env, "episode_return": state.episode_return} if self.keep_env else {})
 
     def _episodes(self, iteration: int) -> TrainState:
         """New episodes, of this round's own seed."""

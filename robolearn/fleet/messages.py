@@ -67,16 +67,22 @@ def wire_bytes(message: Message) -> bytes:
 
 
 def holds(message: Message) -> dict[str, Any]:
-    """What a message holds, record by record: kinds, shapes and sizes; of an error its code and text."""
+    """What a message holds, record by record: kinds, shapes, sizes and zeros; of an error its code and text."""
     if message.has_error():
         return {"error": {"code": int(message.error.code), "reason": str(message.error.reason)}}
     told: dict[str, Any] = {}
     for name, record in message.content.array_records.items():
-        told[name] = {key: f"{array.dtype} {list(array.shape)}" for key, array in record.items()}
+        told[name] = {key: _shape(array.numpy()) for key, array in record.items()}
     for records in (message.content.config_records, message.content.metric_records):
         for name, record in records.items():
             told[name] = {key: _kind(value) for key, value in record.items()}
     return told
+
+
+def _shape(array: np.ndarray) -> str:
+    """Type and shape, and how many numbers are 0: of an update those that the site did not change, or does not tell."""
+    zeros = array.size - int(np.count_nonzero(array))
+    return f"{array.dtype} {list(array.shape)}" + (f", {zeros} zeros" if zeros else "")
 
 
 def _kind(value: Any) -> str:

@@ -54,10 +54,15 @@ def _connected(folder: Folder) -> set[str]:
 
 
 def follow(folder: Folder, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Start the run and report each round; how it ended, as `server.py` wrote it."""
+    """Start the run and report each round; how it ended, as `server.py` wrote it.
+
+    A run that was left unfinished is ended first: two would work on the same rounds.
+    """
     rounds = Rounds(folder.path)
     seen = len(rounds.records())
     (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    for left in engine.unfinished_runs(folder):
+        engine.stop_run(folder, left)
     run = engine.start_run(folder)
     looked_s = time.monotonic()
     try:
@@ -66,12 +71,12 @@ def follow(folder: Folder, progress: Callable[[dict[str, Any]], None]) -> dict[s
             for record in records[seen:]:
                 progress(record)
             seen = len(records)
-            if (folder / OUTCOME_FILE).is_file():
-                return json.loads((folder / OUTCOME_FILE).read_text(encoding="utf-8"))
+            if (outcome := _outcome(folder)).get("run") == run:
+                return outcome
             if time.monotonic() - looked_s > 10.0:  # an app that cannot start writes nothing
                 looked_s = time.monotonic()
                 status = engine.run_status(folder, run)
-                if status.startswith("finished") and not (folder / OUTCOME_FILE).is_file():
+                if status.startswith("finished") and _outcome(folder).get("run") != run:
                     return {
                         "run": run,
                         "outcome": "failed",
@@ -81,3 +86,9 @@ def follow(folder: Folder, progress: Callable[[dict[str, Any]], None]) -> dict[s
     except KeyboardInterrupt:
         engine.stop_run(folder, run)
         raise
+
+
+def _outcome(folder: Folder) -> dict[str, Any]:
+    """What the last run to end wrote; empty before."""
+    path = folder / OUTCOME_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

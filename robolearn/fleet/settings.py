@@ -116,7 +116,8 @@ class SiteSettings(Config):
 
     num_envs, seed, env, calibration: its simulation or arm, merged into the common training config. work: the function
     that trains, MODULE:NAME. allowed_apps: SHA-256 digests of the apps that the site runs; any other is refused.
-    rounds_max: the site answers no more rounds than this. port: of the node's own interface, loopback only.
+    rounds_max: the site answers no more rounds than this. port: of the node's own interface, loopback only. personal:
+    parts of the vector that the site trains and keeps for itself, such as actor/3; its update is zero there.
     """
 
     schema_: Annotated[Literal["robolearn.site/1"], Field(alias="schema")]
@@ -128,6 +129,7 @@ class SiteSettings(Config):
     work: str = "robolearn.fleet.work:train_round"
     allowed_apps: tuple[Digest, ...] = ()
     rounds_max: PositiveInt = 100
+    personal: tuple[str, ...] = ()
     port: Port = 18100
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 
 from robolearn.config import build
@@ -49,7 +50,13 @@ def new_site(path: str | Path, source: str | Path, name: str, port: int) -> Fold
             raise ConfigError(f"'{shared.path}' holds no {needed}, which the coordinator hands out.")
         shutil.copyfile(shared / needed, folder / needed)
     make_node_key(folder.path, name)
-    told = {"schema": "robolearn.site/1", "name": name, "port": port, "allowed_apps": [app_digest()]}
+    told = {
+        "schema": "robolearn.site/1",
+        "name": name,
+        "seed": zlib.crc32(name.encode()) >> 1,  # of its own: sites with one seed draw the same noise
+        "port": port,
+        "allowed_apps": [app_digest()],
+    }
     site = build(SiteSettings, told, str(folder / SITE_FILE))
     replace_file(folder / SITE_FILE, to_yaml(site))
     return folder

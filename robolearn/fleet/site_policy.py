@@ -1,7 +1,8 @@
 """A site's veto, and its log of every message that left: which app may run, how many rounds, what was sent.
 
 messages.jsonl has one JSON object a line: seq, utc, run, round, bytes, sha256, holds (each record by name, with shapes
-and sizes), prev (the SHA-256 of the line before). `check_messages` finds a line that was changed or taken out.
+and sizes), personal (the parts that the site keeps for itself, where there are any), prev (the SHA-256 of the line
+before). `check_messages` finds a line that was changed or taken out.
 """
 
 from __future__ import annotations
@@ -61,7 +62,14 @@ class SitePolicy:
         return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
 
     def sending(
-        self, run: str, number: str, data: bytes, holds: Mapping[str, Any], *, answers: bool = True
+        self,
+        run: str,
+        number: str,
+        data: bytes,
+        holds: Mapping[str, Any],
+        *,
+        answers: bool = True,
+        personal: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Record a message before it leaves. data: its content as sent. answers: False for a refusal or an error."""
         lines = self._path.read_bytes().splitlines() if self._path.is_file() else []
@@ -74,6 +82,7 @@ class SitePolicy:
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
             "holds": dict(holds),
+            **({"personal": list(personal)} if personal else {}),
             "prev": hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST,
         }
         append_line(self._path, rfc8785.dumps(entry), mode=0o600)

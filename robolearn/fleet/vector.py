@@ -7,7 +7,7 @@ another policy, or another robolearn.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 import rfc8785
 from numpy.typing import NDArray
 
-from robolearn.errors import RobolearnError
+from robolearn.errors import ConfigError, RobolearnError
 
 Vector = NDArray[np.float32]
 
@@ -63,6 +63,25 @@ class Layout:
         if Layout.of({name: np.asarray(value) for name, value in arrays.items()}) != self:
             raise UpdateRefused("The arrays have other names or shapes than the layout.")
         return np.concatenate([np.asarray(value, np.float32).ravel() for value in arrays.values()])
+
+    def mask(self, prefixes: Sequence[str]) -> NDArray[np.bool_]:
+        """Which numbers of the vector [size] are of these parts: `actor/3` is `actor/3/kernel` and `actor/3/bias`.
+
+        Raises ConfigError where a prefix names no part.
+        """
+        found = np.zeros(self.size, bool)
+        for prefix in prefixes:
+            start, before = 0, found.sum()
+            for part in self.parts:
+                if f"{part.name}/".startswith(f"{prefix}/"):
+                    found[start : start + part.size] = True
+                start += part.size
+            if found.sum() == before:
+                names = ", ".join(part.name for part in self.parts)
+                raise ConfigError(
+                    f"personal: '{prefix}' names no other part of the vector, which has {names}."
+                )
+        return found
 
     def unflatten(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of a vector [size], float32. Raises UpdateRefused for another length."""

@@ -1,6 +1,6 @@
 """The work of a site in a round; what it keeps between rounds stays in its folder. Imports JAX when it trains.
 
-training.npz   Adam's moments and the learning rate, from round to round
+training.npz   Adam's moments, the learning rate, the episodes and the personal parts, from round to round
 rounds.jsonl   the site's own record: success on its own arm while it trained; never sent
 """
 
@@ -57,8 +57,8 @@ def first_vector(federation: Federation) -> tuple[Layout, Vector]:
     return trainer.layout, trainer.first_vector()
 
 
-def trainer_of(folder: Folder) -> Any:
-    """The SiteTrainer of a site, with what it kept from its last round."""
+def trainer_of(folder: Folder, *, compile_now: bool = True) -> Any:
+    """The SiteTrainer of a site, with what it kept from its last round. compile_now: False where it will not train."""
     from robolearn.fleet.local import SiteTrainer, site_config
 
     federation, site = folder.federation(), folder.site()
@@ -68,11 +68,13 @@ def trainer_of(folder: Folder) -> Any:
     if site.calibration:
         changes["calibration"] = site.calibration
     trainer = SiteTrainer(
-        site_config(common_config(federation), federation.iterations, changes), keep_env=False
+        site_config(common_config(federation), federation.iterations, changes),
+        personal=site.personal,
+        compile_now=compile_now,
     )
     if (folder / STATE_FILE).is_file():
         with np.load(folder / STATE_FILE) as kept:
-            trainer.restore([kept[name] for name in kept.files])
+            trainer.restore(dict(kept))
     return trainer
 
 
@@ -88,7 +90,7 @@ def train_round(folder: Folder, vector: Vector, request: Request) -> Vector:
         )
     new, metrics = trainer.train(vector, request.iteration, request.count)
     data = BytesIO()
-    np.savez(data, *trainer.kept())
+    np.savez(data, **trainer.kept())
     replace_file(folder / STATE_FILE, data.getvalue(), mode=0o600)
     own = {
         "utc": utc_now(),

@@ -92,11 +92,24 @@ def test_status_of_a_site_shows_what_left_or_that_its_log_was_changed(tmp_path, 
     status, shown, _ = run(capsys, "federate", "status", tmp_path)
     assert status == 0
     assert "float32 [3]" in shown
+    policy.sending("1", "3", b"x", {"update": {"update": "float32 [3], 2 zeros"}}, personal=["actor/3"])
+    own = {"round": 1, "success_while_training": 0.25, "episodes": 8, "build_s": 20.0, "train_s": 30.0}
+    (tmp_path / "rounds.jsonl").write_text(json.dumps(own) + "\n")
+    _, shown, _ = run(capsys, "federate", "status", tmp_path)
+    assert "personal, sent as 0: actor/3" in " ".join(shown.split())
+    assert "25.0%" in shown.partition("Of this site only, never sent:")[2]
     log = tmp_path / MESSAGES_FILE
     log.write_text(log.read_text().replace('"bytes":3', '"bytes":4', 1))
     status, shown, _ = run(capsys, "federate", "status", tmp_path)
     assert status == 1
     assert "line 2 does not follow" in shown.replace("\n", " ")
+
+
+def test_a_sites_own_bundle_needs_the_vector_of_a_round(tmp_path, capsys):
+    (tmp_path / "site.yaml").write_text(json.dumps(SITE))
+    status, _, said = run(capsys, "federate", "bundle", tmp_path)
+    assert status == 2
+    assert "needs --vector: a file of the coordinator's rounds/" in said
 
 
 def test_a_folder_that_is_neither_is_refused(tmp_path, capsys):

@@ -1,5 +1,9 @@
 """The global policy as a bundle: what was averaged is what acts, and the manifest names rounds, pseudonyms, epsilon."""
 
+import json
+import shutil
+from io import BytesIO
+
 import jax
 import numpy as np
 import onnx
@@ -8,13 +12,13 @@ from onnx import numpy_helper
 
 from robolearn.env.vec_env import make
 from robolearn.errors import ConfigError
-from robolearn.fleet.global_bundle import export_global
+from robolearn.fleet.global_bundle import export_global, export_own
 from robolearn.fleet.local import arrays_of
 from robolearn.fleet.rounds import Rounds
-from robolearn.fleet.settings import Federation
+from robolearn.fleet.settings import Federation, Folder
 from robolearn.fleet.setup import new_federation
 from robolearn.fleet.vector import Layout, vector_sha256
-from robolearn.fleet.work import common_config
+from robolearn.fleet.work import common_config, trainer_of
 from robolearn.learn.learner import init_learner
 from robolearn.learn.trainer import pinned
 from robolearn.policy.bundle import PolicyBundle
@@ -87,3 +91,35 @@ def test_without_a_round_there_is_nothing_to_export(learnt, tmp_path):
     Rounds(folder.path).begin(layout, layout.flatten(arrays))
     with pytest.raises(ConfigError, match="no round yet"):
         export_global(folder, episodes=8)
+
+
+def test_a_sites_own_bundle_acts_with_its_personal_parts(tmp_path):
+    coordinator = new_federation(tmp_path / "federation", federation())
+    north = Folder(tmp_path / "north")
+    north.path.mkdir()
+    shutil.copy(coordinator / "federation.yaml", north / "federation.yaml")
+    env = {"randomization": {"joint_damping_scale": {"fr3_*": [2.0, 2.1]}}}
+    (north / "site.yaml").write_text(
+        json.dumps({"schema": "robolearn.site/1", "name": "north", "env": env, "personal": ["actor/1"]})
+    )
+    trainer = trainer_of(north, compile_now=False)
+    trainer._own = np.full(trainer.layout.mask(["actor/1"]).sum(), 0.5, np.float32)
+    data = BytesIO()
+    np.savez(data, **trainer.kept())
+    (north / "training.npz").write_bytes(data.getvalue())
+    common = trainer.first_vector()
+    Rounds(coordinator.path).begin(trainer.layout, common)
+    last = coordinator / "rounds" / "000000.npz"
+    made = export_own(north, last, key_path=tmp_path / "key.pem", episodes=8)
+    bundle = PolicyBundle.load(made.path)
+    told = bundle.manifest.training["federation"]
+    assert (told["site"], told["personal"]) == ("north", ["actor/1"])
+    assert told["vector_sha256"] == vector_sha256(common)
+    pinned_env = bundle.manifest.training["config"]["env"]
+    assert pinned_env["randomization"]["joint_damping_scale"]["fr3_*"] == [2.0, 2.1]
+    held = [numpy_helper.to_array(one) for one in onnx.load_from_string(bundle.onnx_bytes).graph.initializer]
+    arrays = trainer.layout.unflatten(common)
+    assert any(np.array_equal(arrays["actor/0/kernel"], one) for one in held)
+    assert any(one.shape == arrays["actor/1/kernel"].shape and (one == 0.5).all() for one in held)
+    with pytest.raises(ConfigError, match=r"holds no vector of a round .* rounds/000008.npz"):
+        export_own(north, tmp_path / "none.npz", episodes=8)

@@ -123,7 +123,54 @@ def test_what_a_site_keeps_comes_back_in_a_new_process(sites):
     site.train(site.first_vector(), 0, 1)
     other = trainer(seed=5, compile_now=False)
     other.restore(site.kept())
-    for old, new in zip(site.kept(), other.kept(), strict=True):
+    for old, new in zip(site.kept().values(), other.kept().values(), strict=True):
         np.testing.assert_array_equal(old, new)
-    with pytest.raises(ConfigError, match="of another network"):
-        other.restore(site.kept()[:-1])
+    with pytest.raises(ConfigError, match="of another network, task or num_envs"):
+        other.restore({name: np.ravel(value)[:1] for name, value in site.kept().items()})
+
+
+def test_episodes_go_on_over_a_restart_so_that_short_rounds_see_whole_ones():
+    whole, first = trainer(0.1), trainer(0.1)
+    vector = whole.first_vector()
+    expected, _ = whole.train(vector, 0, 1)
+    expected, _ = whole.train(expected, 1, 1)
+    half, _ = first.train(vector, 0, 1)
+    again = trainer(0.1)
+    again.restore(first.kept())
+    found, _ = again.train(half, 1, 1)
+    np.testing.assert_array_equal(found, expected)
+    steps = np.asarray(again._state.env.step_count)
+    assert (steps > np.asarray(first._state.env.step_count)).mean() > 0.5  # not begun anew
+
+
+def test_personal_parts_are_trained_kept_over_a_restart_and_never_sent():
+    site = trainer(0.1, personal=("actor/2", "log_std"))
+    mask, vector = site.layout.mask(site.personal), site.first_vector()
+    assert 0 < mask.sum() < len(vector)
+    np.testing.assert_array_equal(site.own_policy(vector), vector)  # before it has trained
+    new, _ = site.train(vector, 0, 1)
+    np.testing.assert_array_equal(new[mask], vector[mask])
+    assert (new[~mask] != vector[~mask]).mean() > 0.5
+    own = site.own_policy(new)
+    np.testing.assert_array_equal(own[~mask], new[~mask])
+    assert (own[mask] != vector[mask]).mean() > 0.5
+    other = trainer(0.1, personal=("actor/2", "log_std"), compile_now=False)
+    other.restore(site.kept())
+    np.testing.assert_array_equal(other.own_policy(new), own)
+    without = trainer(0.1, compile_now=False)
+    with pytest.raises(
+        ConfigError, match=f"kept {mask.sum()} personal numbers, and `personal` in site.yaml names 0"
+    ):
+        without.restore(site.kept())
+
+
+def test_a_round_begins_with_the_personal_parts_of_the_last(sites):
+    site = trainer(0.1, personal=("actor/2",))
+    mask = site.layout.mask(site.personal)
+    vector, _ = site.train(site.first_vector(), 0, 1)
+    own = site.own_policy(vector)[mask]
+    shared = vector.copy()
+    shared[mask] = 100.0  # of the others' mean, which this site does not take
+    new, _ = site.train(shared, 1, 1)
+    np.testing.assert_array_equal(new[mask], shared[mask])
+    assert np.abs(site.own_policy(new)[mask] - own).max() < 1.0

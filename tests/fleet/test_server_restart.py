@@ -1,4 +1,4 @@
-"""A server that is killed in the middle of a round, and a site that is: the run goes on. `make fleet` has Flower."""
+"""A server that is killed in the middle of a round, and a site that is: the run goes on. `make proofs` runs this."""
 
 import json
 import threading
@@ -6,12 +6,12 @@ import threading
 import numpy as np
 import pytest
 
-pytest.importorskip("flwr", reason="make fleet runs this")
+pytest.importorskip("flwr", reason="make proofs runs this where Flower is")
 
 from flower_rig import PYTHONPATH, make_federation, make_site, running, train, wait_for
 
 from robolearn.errors import RobolearnError
-from robolearn.fleet.engine import ended, holders, start_server, wait_for_port
+from robolearn.fleet.engine import LINK, ended, flwr, holders, start_server, wait_for_port
 from robolearn.fleet.rounds import Rounds
 
 pytestmark = pytest.mark.proof
@@ -40,11 +40,21 @@ def test_a_run_goes_on_after_its_server_was_killed(tmp_path):
         assert holders(server.token) == []
         done = rounds.last()[0]
         assert 1 <= done < 3
+        known = (federation / "nodes.json").read_text()
         with ended(start_server(federation, {"PYTHONPATH": PYTHONPATH})) as again:
             settings = federation.federation()
             wait_for_port(again, settings.host, settings.port)
-            outcome = train(federation)
+            outcome = train(federation)  # no site is registered again: the keys are in the server's database
+            runs = flwr(federation, "list", LINK)["runs"]
     assert outcome["outcome"] == "done", outcome
+    assert (federation / "nodes.json").read_text() == known
+    statuses = {str(run["run-id"]): run["status"] for run in runs}
+    assert (
+        len(statuses) == 2
+    )  # the database knows the run that was cut off; it was ended before the other began
+    assert statuses.pop(outcome["run"]) in ("running", "finished:completed")
+    assert list(statuses.values()) == ["finished:stopped"]
+    assert [one["round"] for one in rounds.records() if one["outcome"] == "done"] == [1, 2, 3]
     number, vector, _ = rounds.last()
     assert number == 3
     np.testing.assert_allclose(vector, 0.03, atol=1e-6)  # no round counted twice, none lost

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from robolearn.errors import ConfigError
 from robolearn.fleet.vector import Layout, UpdateRefused, check_update, clipped
 
 ARRAYS = {
@@ -19,6 +20,17 @@ def test_arrays_come_back_from_the_vector():
     assert list(back) == list(ARRAYS)
     for name, value in ARRAYS.items():
         np.testing.assert_array_equal(back[name], value)
+
+
+def test_a_prefix_names_whole_parts_of_the_vector():
+    layout = Layout.of({**ARRAYS, "actor/01/bias": np.zeros(2, np.float32)})
+    assert layout.mask(["actor/0"]).tolist() == [True] * 6 + [False] * 3
+    assert layout.mask(["log_std", "actor/01/bias"]).tolist() == [False] * 6 + [True] * 3
+    assert not layout.mask([]).any()
+    with pytest.raises(
+        ConfigError, match="'actor/9' names no other part of the vector, which has actor/0/kernel"
+    ):
+        layout.mask(["log_std", "actor/9"])
 
 
 def test_another_name_shape_or_order_is_another_digest():
