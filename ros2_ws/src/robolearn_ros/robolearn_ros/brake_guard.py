@@ -30,8 +30,9 @@ from std_msgs.msg import Float64MultiArray
 
 from robolearn.deploy.ending import ENDING_SIGNALS
 from robolearn.safety.braking import Braking, plan_braking
+from robolearn_ros.clocks import sleep_until_ns
 from robolearn_ros.guard_memory import ENDED, FAILED, READY, STARTING, GuardMemory, Plan
-from robolearn_ros.loop import request_real_time, sleep_until_ns
+from robolearn_ros.loop import request_real_time
 from robolearn_ros.messages import qos
 
 Vector = NDArray[np.float64]
