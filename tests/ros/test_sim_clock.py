@@ -68,7 +68,7 @@ class Operator(Observer):
 def session(request, tmp_path_factory):
     """(simulator's time over real time, Hz in its time, folder, what the safety node wrote, exit codes)."""
     factor, folder = request.param, tmp_path_factory.mktemp("sim_clock")
-    rate_hz, domain = {0.5: 250.0, 2.0: 125.0}[factor], free_domain()
+    rate_hz, domain = {0.5: 250.0, 2.0: 150.0}[factor], free_domain()
     bundle = ros_standin.export_reaching(folder)
     with Serving(folder, rate_hz=rate_hz, domain_id=domain) as serving:
         serving.start_sim(person_sensor=False, clock_rate=factor)

@@ -198,6 +198,32 @@ def test_a_scaled_clock_runs_at_its_rate_and_stands_while_paused(monkeypatch):
     assert clock.monotonic_s(*clock.stamp(3_500_000_000)) == 3.5
 
 
+def test_a_message_that_was_held_up_counts_as_of_when_it_was_sent():
+    time, apart_ns, random = (
+        SimTime(),
+        3_000 * NS,
+        np.random.default_rng(3),
+    )  # between the clocks of two machines
+    for k in range(200):
+        wall_ns = k * 5 * MS
+        late_ns = round((0.2 if k % 20 == 7 else random.uniform(1.0, 5.0)) * MS)
+        time.add(wall_ns + late_ns, 2 * wall_ns, wall_ns + apart_ns)
+        time.look(wall_ns + late_ns)
+    assert time.problem == ""
+    assert time.now_ns(NS) == pytest.approx(2 * NS - 0.4 * MS, abs=0.05 * MS)
+    time.add(NS + 5 * MS, 2 * NS, NS)
+    assert "publisher of /clock has changed" in time.problem
+
+
+def test_too_few_messages_to_judge_change_nothing():
+    simulator = Simulator(1.0, hz=25.0).run(1.0)
+    assert simulator.time.problem == ""
+    simulator.time._seen.clear()
+    simulator.time.add(simulator.wall_ns + MS, round(simulator.sim_ns) + MS)
+    simulator.time.look(simulator.wall_ns + 30 * MS)
+    assert simulator.time.problem == ""
+
+
 def test_stamps_of_another_clock_are_named():
     real, simulated = StampClock(), ScaledClock(1.0)
     assert other_clock("the newest command", 0.3, real) == ""

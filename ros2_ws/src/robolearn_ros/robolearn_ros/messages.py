@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -113,14 +113,13 @@ class Polled(Generic[M]):
 
     def take_numbered(self) -> list[Numbered[M]]:
         """The same, each with the number that the middleware gave it: per publisher, one higher with each message."""
-        return self._take("publication_sequence_number")
+        return [
+            (info["publication_sequence_number"] or 0, message) for info, message in self.take_with_info()
+        ]
 
-    def take_timed(self) -> list[Numbered[M]]:
-        """The same, each with the system time at which the middleware received it, ns."""
-        return self._take("received_timestamp")
-
-    def _take(self, key: str) -> list[Numbered[M]]:
-        messages: list[Numbered[M]] = []
+    def take_with_info(self) -> list[tuple[Mapping[str, Any], M]]:
+        """The same, each with what the middleware tells of it."""
+        messages: list[tuple[Mapping[str, Any], M]] = []
         handle = self._subscription.handle
         with handle:
             while len(messages) < self.depth:
@@ -128,7 +127,7 @@ class Polled(Generic[M]):
                 if taken is None:
                     break
                 message, info = taken
-                messages.append((info[key] or 0, message))
+                messages.append((info, message))
         return messages
 
 

@@ -17,7 +17,7 @@ TOPIC = "/clock"
 QUEUE = 1000
 _NAP_NS = 5_000_000
 _COUNT_EVERY_NS = NS // 2
-_ARRIVAL_MAX_NS = NS  # ago; anything else is no moment of reception
+_ARRIVAL_MAX_NS = NS  # ago; anything else is no moment of arrival
 
 
 def node_clock(node: Node) -> Clock:
@@ -51,15 +51,17 @@ class SimClock:
         return divmod(time_ns - self._time.base_ns, NS)
 
     def take(self) -> None:
-        """Every message that came since the last call. Its moment of reception counts, not that of this call."""
+        """Every message that came since the last call. What counts is when it was sent, not when this is called."""
         now_ns = time.monotonic_ns()
-        messages = self._polled.take_timed()
+        messages = self._polled.take_with_info()
         offset_ns = system_offset_ns() if messages else 0
-        for received_ns, message in messages:
-            arrival_ns = received_ns - offset_ns
+        for info, message in messages:
+            arrival_ns = (info["received_timestamp"] or 0) - offset_ns
             if not 0 <= now_ns - arrival_ns <= _ARRIVAL_MAX_NS:
                 arrival_ns = now_ns
-            self._time.add(arrival_ns, message.clock.sec * NS + message.clock.nanosec)
+            self._time.add(
+                arrival_ns, message.clock.sec * NS + message.clock.nanosec, info["source_timestamp"] or None
+            )
         self._time.look(now_ns)
         if now_ns - self._counted_ns > _COUNT_EVERY_NS:
             self._counted_ns = now_ns

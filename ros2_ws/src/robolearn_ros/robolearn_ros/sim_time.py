@@ -1,9 +1,11 @@
 """A simulator's time between and beyond the messages on /clock: an estimate of its rate and offset. No ROS here.
 
-Messages come late by an unknown time, never early: the estimate is the line that the quickest of the last half second
-lie on. It is followed by at most 10 % faster or slower than the simulator runs, so that time neither jumps nor runs
-backwards. What cannot be followed so, a pause, a jump, a reset, a rate out of range, is named, and time stands until
-the simulator has run evenly for a while. After a reset `base_ns` is added to its times: this node's never go back.
+Messages come late by an unknown time, never early. Where the middleware tells when each was sent, only the quickest of
+the last hundreds tells how long that takes; whether the two ends have one clock does not matter. The estimate is the
+line on which the earliest of the last half second lie. It is followed by at most 10 % faster or slower than the
+simulator runs, so that time neither jumps nor runs backwards. What cannot be followed so, a pause, a jump, a reset, a
+rate out of range, is named, and time stands until the simulator has run evenly for a while. After a reset `base_ns` is
+added to its times: this node's never go back.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ SIMULATED_MAX_NS = 10**8 * NS  # three years; times above it count from 1970
 WINDOW_NS = NS // 2  # all times here are of real time, where nothing else is said
 ACQUIRE_NS = 3 * NS // 10
 MESSAGES_MIN = 6
+TRANSITS = 500  # messages of which the quickest tells how long a message takes
 SILENT_NS = NS // 10
 FIT_EVERY_NS = 20_000_000
 CORRECT_NS = NS // 4  # over which an error of the followed time is taken away
@@ -43,8 +46,10 @@ class SimTime:
             None  # real time, this node's time then, rate from there on
         )
         self._stands_ns = 0  # this node's time while there is no line
-        self._seen: deque[tuple[int, int]] = deque(maxlen=5000)  # (arrival, simulator's time)
-        self._last_ns: int | None = None  # newest simulator's time, and when it came
+        self._seen: deque[tuple[int, int]] = deque(maxlen=5000)  # (when it was sent, simulator's time)
+        self._transits: deque[int] = deque(maxlen=TRANSITS)
+        self._quickest_ns = 0
+        self._last_ns: int | None = None  # newest simulator's time
         self._fitted_ns = 0
 
     def now_ns(self, wall_ns: int) -> int:
@@ -59,8 +64,19 @@ class SimTime:
         line = self._line
         return None if line is None else line[0] + round((time_ns - line[1]) / line[2])
 
-    def add(self, arrival_ns: int, time_ns: int) -> None:
-        """One message, in order. arrival_ns: real time.  time_ns: the simulator's."""
+    def add(self, arrival_ns: int, time_ns: int, sent_ns: int | None = None) -> None:
+        """One message, in order. arrival_ns: real time.  time_ns: the simulator's.
+
+        sent_ns: when it was sent, on any clock of the rate of real time; None where that is not known.
+        """
+        sent_ns = arrival_ns if sent_ns is None else sent_ns
+        transits = self._transits
+        if transits and abs(arrival_ns - sent_ns - transits[-1]) > NS:
+            transits.clear()
+            self.lose("the publisher of /clock has changed, or a system clock was set", arrival_ns)
+        transits.append(arrival_ns - sent_ns)
+        self._quickest_ns = min(transits)
+        arrival_ns = sent_ns + self._quickest_ns
         if not 0 <= time_ns <= SIMULATED_MAX_NS:
             self.lose(
                 f"the time on /clock is {time_ns / NS:.0f} s, expected a simulator's, which begins at 0: it is the "
@@ -85,8 +101,8 @@ class SimTime:
                     arrival_ns,
                 )
         seen = self._seen
-        seen.append((arrival_ns, time_ns))
-        while arrival_ns - seen[0][0] > WINDOW_NS:
+        seen.append((sent_ns, time_ns))
+        while sent_ns - seen[0][0] > WINDOW_NS:
             seen.popleft()
 
     def look(self, wall_ns: int) -> None:
@@ -94,19 +110,23 @@ class SimTime:
         seen = self._seen
         if not seen:
             return
-        if wall_ns - seen[-1][0] > SILENT_NS:
+        if wall_ns - seen[-1][0] - self._quickest_ns > SILENT_NS:
             at_s = (self._last_ns or 0) / NS
             self.lose(f"the simulator is paused, or has ended: /clock has stood at {at_s:.3f} s", wall_ns)
         elif self._line is None:
-            if seen[-1][0] - seen[0][0] >= ACQUIRE_NS and len(seen) >= MESSAGES_MIN:
+            if self._enough:
                 self._begin(wall_ns)
-        elif wall_ns - self._fitted_ns >= FIT_EVERY_NS:
+        elif wall_ns - self._fitted_ns >= FIT_EVERY_NS and self._enough:
             self._follow(wall_ns)
 
     def lose(self, problem: str, wall_ns: int) -> None:
         """The time is not known from now on; it stands. problem: why."""
         self._stands_ns, self._line, self.problem = self.now_ns(wall_ns), None, problem
         self._seen.clear()
+
+    @property
+    def _enough(self) -> bool:
+        return len(self._seen) >= MESSAGES_MIN and self._seen[-1][0] - self._seen[0][0] >= ACQUIRE_NS
 
     def _fit(self, wall_ns: int) -> tuple[float, int]:
         """The simulator's rate and its time at wall_ns, by the quickest message of each half of the window."""
@@ -117,7 +137,7 @@ class SimTime:
         early = time - rough * wall
         a, b = int(np.argmax(early[:half])), half + int(np.argmax(early[half:]))
         rate = (time[b] - time[a]) / (wall[b] - wall[a]) if wall[b] - wall[a] > wall[-1] / 4 else rough
-        newest = rate * (wall_ns - first_wall) + (time - rate * wall).max()
+        newest = rate * (wall_ns - self._quickest_ns - first_wall) + (time - rate * wall).max()
         return float(rate), first_time + round(float(newest))
 
     def _in_range(self, rate: float, wall_ns: int) -> bool:
