@@ -250,6 +250,19 @@ def test_stamps_of_another_clock_are_named_before_a_start(safety, monkeypatch):
     assert "this node is on system time" in said
 
 
+def test_an_end_waits_for_a_standstill_that_can_be_seen_and_no_longer(safety):
+    safety.monitor._state, safety._heard_ns = State.STOPPING, time.monotonic_ns() - 10**9
+    assert safety._sent_to_rest  # nothing was sent
+    assert safety.rest("SIGINT")
+    safety._heard_ns = time.monotonic_ns() + 10**10
+    assert not safety.rest("SIGINT")
+    safety._heard_ns, safety._sent_to_rest = 0, False
+    assert not safety.rest("SIGINT")
+    safety._sent_to_rest, safety.monitor._state = True, State.RUNNING
+    assert not safety.rest("SIGINT")
+    safety.monitor._state = State.HOLDING
+
+
 def test_a_clock_that_stands_asks_for_a_stop_and_answers_requests(safety):
     safety.monitor._state, reply = State.RUNNING, queue.SimpleQueue()
     safety._requests.put((safety._stop, reply))

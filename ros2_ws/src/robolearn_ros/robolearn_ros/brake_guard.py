@@ -99,8 +99,11 @@ class BrakeGuard:
             self._memory.unlock()
 
     def close(self) -> None:
-        """End the guard, and wait until it has."""
+        """End the guard, and wait until it has; one that is still starting, which takes seconds, is killed."""
+        starting = self._memory.status == STARTING and not self._memory.gid
         self.end()
+        if starting:  # it has no order to brake, and would only end
+            self._process.kill()
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:

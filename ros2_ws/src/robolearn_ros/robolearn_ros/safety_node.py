@@ -57,6 +57,7 @@ SERVICE_WAIT_S = 1.0
 NOT_WRITTEN = "the safety log is not written"
 SIMULATED = "use_sim_time: every time is a simulator's, by /clock; nothing here is evidence about a real arm"
 LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
+SILENT_S = 0.2  # without a joint state: at this node's end the arm's standstill will not be seen any more
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
 
@@ -96,6 +97,8 @@ class SafetyNode:
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
+        self._heard_ns = 0  # when the newest joint state was taken
+        self._sent_to_rest = True  # the newest sample was sent with no velocity, or none was
         self._problems: dict[str, str] = {}
         self.check_time = Samples()
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
@@ -198,6 +201,7 @@ class SafetyNode:
                 self._sent.publish(
                     joint_state(stamp, self._controller.joints, decision.command_rad, decision.velocity_rad_s)
                 )
+        self._sent_to_rest = not (decision.publish and decision.velocity_rad_s.any())
         self._gripper.relay(self.monitor.state is State.RUNNING)
         cycle = self.loop.index if self.log is None else self.log.counts["cycles"]
         self._ood.take(lambda: cycle)
@@ -210,7 +214,7 @@ class SafetyNode:
         self._measured_new, self._arrived = False, []
         for message in self._states.take():
             self._measured = measured_on_grid(self._reader.measured(message))
-            self._measured_new = True
+            self._measured_new, self._heard_ns = True, self.clock.now_ns()
         if self._reader.derived is not self._derived:
             self._derived = self._reader.derived
             how = (
@@ -384,7 +388,12 @@ class SafetyNode:
         if self.monitor.state is State.RUNNING:
             self._stop_because(f"the safety node is ending ({reason})")
             return False
-        return self.monitor.state is not State.STOPPING
+        return self.monitor.state is not State.STOPPING or self._unseen_rest
+
+    @property
+    def _unseen_rest(self) -> bool:
+        """A stop was sent to its end, and no joint state comes that could show the arm's standstill."""
+        return self._sent_to_rest and self.clock.now_ns() - self._heard_ns > SILENT_S * 1e9
 
     def close(self) -> None:
         """End the log in order, and let another process command the arm. Guard and log end at the same time."""
@@ -400,8 +409,11 @@ class SafetyNode:
         self._inputs.write()
         if self.log is None:
             return
-        rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
-        how = "the arm was sent to rest" if rest else "the arm was not sent to rest"
+        how = "the arm was sent to rest"
+        if self.monitor.state is State.RUNNING or not self._sent_to_rest:
+            how = "the arm was not sent to rest"
+        elif self.monitor.state is State.STOPPING:
+            how += ", and its standstill was not seen"
         # A log that is not well is given less time: the process that waits for this one has a limit too.
         wait_s = UNWELL_LOG_WAIT_S if self.log.problem else LOG_WAIT_S
         self.log.close(f"the safety node was ended: {self._ending or 'an error'}; {how}", wait_s)
