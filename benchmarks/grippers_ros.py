@@ -160,7 +160,7 @@ class Cell:
 
         observer = Observer(self._task.robot)
         poses = Polled(observer.node, PoseStamped, "robolearn/pose/cube", qos(50))
-        observer.goal, observer.person_m = goal, None
+        observer.goal, observer.publishes_person = goal, False
         began_s, config = self._begin(serving, observer), self._task.config
         poses.take()
         seen: list[tuple[float, float]] = []
@@ -263,6 +263,9 @@ def main() -> int:
     except RobolearnError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 1
     return 0
 
 

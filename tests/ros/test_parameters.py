@@ -1,6 +1,8 @@
 """What `ros2 param` gets of a running node: every value, every range."""
 
 import importlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,7 +14,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from robolearn.deploy.serving import Serving, free_domain
+from robolearn.deploy.serving import Serving, free_domain, ros_environment
 
 pytestmark = pytest.mark.ros
 
@@ -71,6 +73,17 @@ def test_a_dump_holds_every_parameter_and_a_description_its_range(name, tmp_path
             (r.from_value, r.to_value) for r in (*descriptor.floating_point_range, *descriptor.integer_range)
         ]
         assert ranges == ([] if parameter.low is None else [(parameter.low, parameter.high)])
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "100.0", "-0.5"])
+def test_a_rate_of_no_use_is_refused(number):
+    command = [sys.executable, "-m", "robolearn_ros.sim_node", "--ros-args", "-p", f"clock_rate:={number}"]
+    done = subprocess.run(
+        command, env=ros_environment(free_domain()), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "sim_node: parameter 'clock_rate'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("name", "given", "message"), [

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import rclpy
 import ros_standin
+from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
 from robolearn_ros.observer import Observer
+from robolearn_ros.sim_clock import SimClock
+from rosgraph_msgs.msg import Clock
 
 from robolearn.deploy.serving import Serving, free_domain
 from robolearn.recorder.cycle_codec import Layout
@@ -164,3 +168,30 @@ def test_log_and_review_say_that_the_time_was_simulated(session):
     assert "No evidence about a real arm" in found.rest_text().plain
     assert "use_sim_time: every time is a simulator's" in session[4]
     assert "The arm was a simulator" in found.report.read_text()
+
+
+def test_two_publishers_of_a_clock_are_never_followed():
+    rclpy.init(domain_id=free_domain())
+    node = Node("follower")
+    try:
+        clock, outs = SimClock(node), [node.create_publisher(Clock, "/clock", 10)]
+        began = time.monotonic()
+
+        def look(seconds):
+            end, states = time.monotonic() + seconds, []
+            while time.monotonic() < end:
+                now_ns = round((time.monotonic() - began) * 1e9)
+                for out in outs:
+                    out.publish(Clock(clock=Time(sec=now_ns // 10**9, nanosec=now_ns % 10**9)))
+                clock.take()
+                states.append(clock.fault)
+                time.sleep(0.005)
+            return states
+
+        assert "" in look(3.0)
+        outs.append(node.create_publisher(Clock, "/clock", 10))
+        look(1.5)
+        assert set(look(1.5)) == {"there are 2 publishers on /clock, expected one"}
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()

@@ -74,7 +74,7 @@ class Observer:
         self._goal_out = self.node.create_publisher(PointStamped, "robolearn/goal", qos(1))
         self._person_out = self.node.create_publisher(Range, "robolearn/person_range", qos(10))
         self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
-        self.person_m: float | None = 5.0  # None: another sensor publishes
+        self.person_m, self.publishes_person = 5.0, True  # false: another sensor does
         self.person_told: list[tuple[float, float]] = []  # when, and which distance, was published
         self.goal: Vector | None = None
         self.track: list[Seen] = []
@@ -101,9 +101,9 @@ class Observer:
             )
         for message in self._policy.take():
             self.policy_command, self.policy_seen_s = message, now
-        if self.person_m is not None and now >= self._person_due_s:
+        if self.publishes_person and now >= self._person_due_s:
             self._person_due_s = now + PERSON_PERIOD_S
-            self._publish_person(self.person_m)
+            self._publish_person()
         if self.goal is not None and now >= self._goal_due_s:
             self._publish_goal(self.goal, now)
         time.sleep(STEP_S)
@@ -159,9 +159,9 @@ class Observer:
         message.point.x, message.point.y, message.point.z = (float(x) for x in goal)
         self._goal_out.publish(message)
 
-    def _publish_person(self, distance_m: float) -> None:
+    def _publish_person(self) -> None:
         message = self.message(Range)
         message.header.frame_id = "base"
-        message.radiation_type, message.max_range, message.range = Range.INFRARED, 20.0, float(distance_m)
-        self.person_told.append((time.monotonic(), float(distance_m)))
+        message.radiation_type, message.max_range, message.range = Range.INFRARED, 20.0, float(self.person_m)
+        self.person_told.append((time.monotonic(), float(self.person_m)))
         self._person_out.publish(message)

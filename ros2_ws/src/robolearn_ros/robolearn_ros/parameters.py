@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,10 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
             f"{node.get_name()}: parameter '{parameter.name}' must lie in {parameter.range} {parameter.unit}".rstrip()
             + "."
         ) from error
+    if isinstance(value, float) and not math.isfinite(value):  # rclpy finds NaN inside every range
+        raise ConfigError(
+            f"{node.get_name()}: parameter '{parameter.name}' is {value}, expected a finite number."
+        )
     if parameter.choices and value not in parameter.choices:
         raise ConfigError(f"{node.get_name()}: " + unknown(parameter.name, str(value), parameter.choices))
     return [text for text in value or () if text] if isinstance(parameter.default, list) else value

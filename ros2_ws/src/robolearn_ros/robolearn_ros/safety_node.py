@@ -50,7 +50,7 @@ from robolearn_ros.publishers import PublisherWatch
 from robolearn_ros.safety_parameters import PARAMETERS, check_clock, expected_controller, open_log
 from robolearn_ros.signals import CellSignals
 from robolearn_ros.sim_clock import SimClock, node_clock
-from robolearn_ros.status_gates import StatusGates
+from robolearn_ros.status_gates import StatusGates, real_driver
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
@@ -337,6 +337,7 @@ class SafetyNode:
         """What a start lacks that is not for the monitor to judge; empty where it lacks nothing."""
         return (
             self._lasting()
+            or (real_driver(self.node, self.robot) if self.clock.simulated else "")
             or self.publishers.deaf
             or self._other_clock(now_s)
             or self._unheard(now_s)

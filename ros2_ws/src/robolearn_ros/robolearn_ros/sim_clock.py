@@ -36,7 +36,7 @@ class SimClock:
     def __init__(self, node: Node):
         self._node, self._time = node, SimTime()
         self._polled = Polled(node, ClockMessage, TOPIC, qos(QUEUE, reliable=False))
-        self._counted_ns = 0
+        self._counted_ns = self._publishers = 0
 
     def now_ns(self) -> int:
         """The simulator's time now, as estimated."""
@@ -54,6 +54,9 @@ class SimClock:
         """Every message that came since the last call. What counts is when it was sent, not when this is called."""
         now_ns = time.monotonic_ns()
         messages = self._polled.take_with_info()
+        if self._others(now_ns):
+            self._time.lose(f"there are {self._publishers} publishers on /clock, expected one", now_ns)
+            return
         offset_ns = system_offset_ns() if messages else 0
         for info, message in messages:
             arrival_ns = (info["received_timestamp"] or 0) - offset_ns
@@ -63,11 +66,12 @@ class SimClock:
                 arrival_ns, message.clock.sec * NS + message.clock.nanosec, info["source_timestamp"] or None
             )
         self._time.look(now_ns)
+
+    def _others(self, now_ns: int) -> bool:
+        """Whether several publish, by a look every half second."""
         if now_ns - self._counted_ns > _COUNT_EVERY_NS:
-            self._counted_ns = now_ns
-            publishers = self._node.count_publishers(TOPIC)
-            if publishers > 1:
-                self._time.lose(f"there are {publishers} publishers on /clock, expected one", now_ns)
+            self._counted_ns, self._publishers = now_ns, self._node.count_publishers(TOPIC)
+        return self._publishers > 1
 
     def sleep_until_ns(self, deadline_ns: int) -> bool:
         """Sleep until the simulator's time is deadline_ns; False while it is not known."""

@@ -21,6 +21,7 @@ SIMULATED_MAX_NS = 10**8 * NS  # three years; times above it count from 1970
 WINDOW_NS = NS // 2  # all times here are of real time, where nothing else is said
 ACQUIRE_NS = 3 * NS // 10
 MESSAGES_MIN = 6
+NOTHING = "nothing has come on /clock"
 TRANSITS = 500  # messages of which the quickest tells how long a message takes
 SILENT_NS = NS // 10
 FIT_EVERY_NS = 20_000_000
@@ -39,7 +40,7 @@ class SimTime:
     """
 
     def __init__(self) -> None:
-        self.problem = "nothing has come on /clock"
+        self.problem = NOTHING
         self.rate = float("nan")
         self.base_ns = 0
         self._line: tuple[int, int, float] | None = (
@@ -116,6 +117,8 @@ class SimTime:
         elif self._line is None:
             if self._enough:
                 self._begin(wall_ns)
+            elif self.problem == NOTHING:
+                self.problem = "/clock was not seen for long enough yet: it is expected at 20 Hz or more"
         elif wall_ns - self._fitted_ns >= FIT_EVERY_NS and self._enough:
             self._follow(wall_ns)
 
