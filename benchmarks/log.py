@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -144,6 +145,35 @@ def sizes(folder: Path, seconds: float) -> None:
         print(f"{name:44} {trace:8.1f} {day_gb:7.2f} {trace / layout.fixed_bytes:6.3f}")
 
 
+def reviewed(folder: Path, seconds: float) -> None:
+    """What a review of a realistic session takes, beside the time that was recorded: the command, on one core."""
+    from benchmarks import log_session
+
+    log_session.record(folder / "log", seconds, log_session.Data(effort_noise_nm=0.0))
+    command = [
+        sys.executable,
+        "-m",
+        "robolearn",
+        "review",
+        str(folder / "log"),
+        "-o",
+        str(folder / "report.html"),
+    ]
+    cores = sorted(os.sched_getaffinity(0))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    try:
+        os.sched_setaffinity(0, cores[:1])
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    finally:
+        os.sched_setaffinity(0, cores)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"review of {seconds:g} s at 500 Hz, command and report: {took:.1f} s of one core, {took / seconds:.3f} of the "
+        f"recorded time; {after.ru_maxrss / 1024:.0f} MiB at most"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -152,10 +182,16 @@ def main() -> None:
     parser.add_argument("--hz", type=float, default=1000.0)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--session-seconds", type=float, default=12.0)
+    parser.add_argument("--review-seconds", type=float, default=60.0, help="of the session that is reviewed")
+    parser.add_argument("--review-only", action="store_true", help="measure the review alone")
     parser.add_argument("--until-killed", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.until_killed is not None:
         log_until_killed(arguments.until_killed, arguments.hz)
+    with tempfile.TemporaryDirectory() as folder:
+        reviewed(Path(folder), arguments.review_seconds)
+    if arguments.review_only:
+        return
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "log"
         log, cost, writer_cpu, own_cpu, close_s = sustained(directory, arguments.seconds, arguments.hz)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from robolearn.recorder.hash_chain import plain
 from robolearn.review.margins import Again
 from robolearn.review.statistics import Statistics, Worst
@@ -13,6 +15,7 @@ from robolearn.safety.contact import MODELS
 from robolearn.safety.profile import Assessed, Contact, ModeLimits, SafetyProfile
 from robolearn.safety.rules import RULES
 
+_AT_ONCE = 256  # cycles that are looked at together
 _WHOLE = {"separation.edition": "separation", "contact.edition": "contact"}
 BY_MODEL = ("contact.kinetic_energy", "contact.iso_ts_15066")
 _ACTED = " Stops and spells of limiting by the rule {rule}: {count}."
@@ -27,11 +30,22 @@ _INSTEAD = {
 
 def look_again(statistics: Statistics, again: Again, check_time: Callable[[], None]) -> None:
     """Adds the margins that take the monitor's own code, of the cycles that were chosen for it."""
-    for mode, three in statistics.looks:
-        check_time()
-        cycle = int(three["cycle"][-1])
-        for found in again.look(mode, three):
-            statistics.keep(mode, Worst(**vars(found), cycle=cycle, every=statistics.looks_every))
+    for mode in dict.fromkeys(mode for mode, _ in statistics.looks):
+        chosen = [three for its, three in statistics.looks if its == mode and len(three) == 3]
+        for first in range(0, len(chosen), _AT_ONCE):
+            check_time()
+            three = np.stack(chosen[first : first + _AT_ONCE])
+            used, margins = again.look(mode, three, least_only=True)
+            for found in margins:
+                at = found.least()
+                if at is not None:
+                    value, limit, margin = (
+                        float(numbers[at]) for numbers in (found.value, found.limit, found.margin)
+                    )
+                    cycle = int(three["cycle"][used[at], -1])
+                    worst = Worst(found.key, found.unit, value, limit, margin, found.where(at), cycle)
+                    worst.every = statistics.looks_every
+                    statistics.keep(mode, worst)
 
 
 def limit_tables(

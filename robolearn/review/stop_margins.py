@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.review.margins import Again, Margin
+from robolearn.review.margins import Again, Margins
 from robolearn.review.statistics import Window
 
 Columns = NDArray[np.void]
+Array = NDArray[np.float64]
 LOOKS, LOOKS_ALL = 120, 6000  # cycles looked at around one stop, and around all stops of a log
 _KINDS = {
     "walls": ("workspace.stay_in", "workspace.planes"),
@@ -29,26 +30,34 @@ def nearness(window: Window, drawn: Columns, mode: str, again: Again, most: int)
     rows = np.concatenate(window.parts)
     step = max(1, -(-len(rows) // most))
     at = int(np.searchsorted(rows["cycle"], window.at_cycle))
-    times: dict[str, list[float]] = {}
-    found: dict[str, list[Margin]] = {}
-    for k in range(at % step, len(rows), step):
-        margins = again.look(mode, rows[k - 2 : k + 1]) if k >= 2 else []
-        for kind, keys in _KINDS.items():
-            mine = [margin for margin in margins if margin.key.partition(":")[0] in keys]
-            if mine:
-                times.setdefault(kind, []).append(float(rows["now_s"][k]))
-                found.setdefault(kind, []).append(min(mine, key=lambda margin: margin.margin))
+    looked = np.arange(at % step, len(rows), step)
+    looked = looked[looked >= 2]
+    used, margins = again.look(mode, rows[looked[:, None] + [-2, -1, 0]])
+    times = rows["now_s"][looked[used]]
     series = {}
-    for kind, margins in found.items():
-        worst = min(margins, key=lambda margin: margin.margin)
-        series[kind] = {
-            "value": _along(drawn, times[kind], [margin.value for margin in margins]),
-            "limit": _along(drawn, times[kind], [margin.limit for margin in margins]),
-            "least": {"margin": worst.margin, "where": worst.where},
-        }
-    return {"every": step, "series": series}
+    for kind, keys in _KINDS.items():
+        mine = [found for found in margins if found.key.partition(":")[0] in keys]
+        if mine:
+            series[kind] = _nearest(mine, times, drawn)
+    return {"every": step, "series": {kind: found for kind, found in series.items() if found}}
 
 
-def _along(drawn: Columns, times: list[float], values: list[float]) -> NDArray[np.float64]:
+def _nearest(mine: list[Margins], times: Array, drawn: Columns) -> dict[str, Any]:
+    """Of several limits the one with the least room, in each cycle, and in all of them; empty where there is none."""
+    margin = np.array([np.where(np.isnan(found.margin), np.inf, found.margin) for found in mine])
+    which, known = margin.argmin(axis=0), np.isfinite(margin).any(axis=0)
+    if not known.any():
+        return {}
+    rows = np.arange(len(times))
+    value, limit = (
+        np.array([getattr(found, key) for found in mine])[which, rows] for key in ("value", "limit")
+    )
+    cycle = int(margin.min(axis=0).argmin())
+    least = {"margin": float(margin[:, cycle].min()), "where": mine[which[cycle]].where(cycle)}
+    along = (_along(drawn, times[known], numbers[known]) for numbers in (value, limit))
+    return dict(zip(("value", "limit"), along, strict=True)) | {"least": least}
+
+
+def _along(drawn: Columns, times: Array, values: Array) -> Array:
     """Values at the drawn cycles; none before the first and after the last that was looked at."""
     return np.interp(drawn["now_s"], times, values, left=np.nan, right=np.nan)

@@ -232,6 +232,24 @@ class ArmModel:
         mujoco.mj_rne(self.model, self.data, 0, self._forces)
         return np.abs(self._forces[self._dofs]) + np.abs(self._mass_matrix()) @ acceleration_max_rad_s2
 
+    def motion(
+        self, path_rad: Vector, velocity_rad_s: Vector, acceleration_rad_s2: Vector, change_max_rad_s2: Vector
+    ) -> tuple[Posture, Vector, Vector]:
+        """`postures`, `torque` [m, n] and `torque_bound` [m, n] at each sample of a motion; all [m, n]."""
+        points, rotation = (
+            np.empty((len(path_rad), len(self.radius), 3)),
+            np.empty((len(path_rad), len(self.radius), 9)),
+        )
+        torques, bounds = np.empty_like(path_rad), np.empty_like(path_rad)
+        for k, joints_rad in enumerate(path_rad):
+            self._qpos[self._address] = joints_rad
+            mujoco.mj_kinematics(self.model, self.data)
+            self._site_xpos.take(self._sites, axis=0, out=points[k])
+            self._site_xmat.take(self._sites, axis=0, out=rotation[k])
+            torques[k] = self.torque(velocity_rad_s[k], acceleration_rad_s2[k])
+            bounds[k] = self.torque_bound(change_max_rad_s2[k])
+        return Posture(points, rotation), torques, bounds
+
     def _mass_matrix(self) -> Vector:
         """Joint inertia [n, n] kg m^2 at the posture computed last, rotors included."""
         mujoco.mj_makeM(self.model, self.data)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.safety import comparisons
 from robolearn.safety.types import Vector
+
+if TYPE_CHECKING:
+    from robolearn.safety.arm_model import ArmModel
 
 _FAR_M = 10.0  # distances are measured up to here
 _ROUNDING_M = 1e-6  # of a measured distance, more than its own
@@ -47,22 +52,26 @@ class Gaps:
         ]
         return np.array(measured) - (self._taken - self.needed_m)
 
-    def nearest(self, pairs: NDArray[np.intp], joints_rad: Vector) -> tuple[int, float]:
-        """Of some pairs the first of those with the least of `distances`, and that; only what can be it is measured.
+    def nearest(
+        self, pairs: NDArray[np.intp], joints_rad: Vector, below_m: float = np.inf
+    ) -> tuple[int, float] | None:
+        """Of some pairs the first of those with the least of `distances`, and that; None if it is not below below_m.
 
-        joints_rad: [n], the posture that the model was put in last.
+        Only what can be it is measured.  joints_rad: [n], the posture that the model was put in last.
         """
         way = np.vecdot(self._reach[pairs], np.abs(joints_rad - self._seen_at[pairs]))
         bounds = self._seen_m[pairs] - way - _ROUNDING_M
-        found = np.inf, -1
-        for bound, pair in sorted(zip(bounds.tolist(), pairs.tolist(), strict=True)):
-            if bound > found[0]:
+        found = below_m, -1
+        for at in np.argsort(bounds, kind="stable").tolist():
+            if bounds[at] > found[0]:
                 break
+            pair = int(pairs[at])
             measured = mujoco.mj_geomDistance(self._model, self._data, *self._geoms[pair], _FAR_M, None)
-            distance = measured - (self._taken[pair] - self.needed_m[pair])
+            distance = float(measured - (self._taken[pair] - self.needed_m[pair]))
             self._seen_m[pair], self._seen_at[pair] = distance, joints_rad
-            found = min(found, (float(distance), pair))
-        return found[1], found[0]
+            if distance < found[0] or (distance == found[0] and pair < found[1]):
+                found = distance, pair
+        return (found[1], found[0]) if found[1] >= 0 else None
 
     def least(self, joints_rad: Vector, swing: Vector) -> tuple[int, float] | None:
         """The pair that may come nearest to what it needs, and its distance m; None if all keep what they need.
@@ -87,3 +96,20 @@ class Gaps:
         if clearance_m[worst] >= 0.0:
             return None
         return worst, float(clearance_m[worst] + self.needed_m[worst])
+
+    def clear_along(self, arm: ArmModel, path_rad: Vector, swing: Vector) -> NDArray[np.bool_]:
+        """[m]: where `least` finds none along a path [m, n] with a swing [m, n] at each sample; some may be left out.
+
+        arm: the one that these are the gaps of; it is put in some of the postures.
+        """
+        clear = np.zeros(len(path_rad), dtype=bool)
+        at = 0
+        while at < len(path_rad):
+            arm.posture(path_rad[at])
+            clear[at] = self.least(path_rad[at], swing[at]) is None
+            way = np.abs(path_rad[at + 1 :] - self._left_at) + swing[at + 1 :]
+            enough = np.all(self._left >= way @ self._reach.T + _ROUNDING_M, axis=1)
+            stretch = int(np.argmin([*enough, False]))  # up to the first that it does not reach
+            clear[at + 1 : at + 1 + stretch] = True
+            at += 1 + stretch
+        return clear

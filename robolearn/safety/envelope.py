@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from robolearn.safety.rules import Stage, in_order
 from robolearn.safety.space import Space
 from robolearn.safety.types import Record, Vector
 
+if TYPE_CHECKING:
+    from robolearn.safety.foresight import Foresight
+
 # How much of its limit a joint torque may change by per radian of motion of all joints together: gravity and inertia
 # of a stretched arm, about 100 Nm/rad against 87 Nm on the FR3's shoulder.
-_TORQUE_CHANGE_PER_RAD = 1.5
+TORQUE_CHANGE_PER_RAD = 1.5
 
 
 class Step(NamedTuple):
@@ -70,14 +73,19 @@ class Assessment(NamedTuple):
 
 
 class Envelope:
-    """Checks samples of one arm against one mode's limits."""
+    """Checks samples of one arm against one mode's limits.
+
+    torque_max_nm, torque_rate_max_nm_s: [n], None where they are not checked.  foresight: of a replay.
+    """
+
+    foresight: Foresight | None = None
 
     def __init__(self, limits: Limits, arm: ArmModel, period_s: float):
         self.limits, self.arm, self.period_s = limits, arm, period_s
         self.space = Space(limits, arm, period_s)
         torque, rate = limits.mode.torque_max_nm, limits.mode.torque_rate_max_nm_s
-        self._torque_max = None if isinstance(torque, NotChecked) else torque.array
-        self._rate_max = None if isinstance(rate, NotChecked) else rate.array
+        self.torque_max_nm = None if isinstance(torque, NotChecked) else torque.array
+        self.torque_rate_max_nm_s = None if isinstance(rate, NotChecked) else rate.array
         self._checks = in_order(self._by_rule(), Stage.MOTION)
 
     def _by_rule(self) -> dict[str, Callable[[Sample], Record | None]]:
@@ -178,12 +186,12 @@ class Envelope:
         """
         braking, torque, before = sample.braking, sample.torque_nm, sample.torque_before_nm
         found = self._torque(torque) or self._torque_rate(torque, before)
-        largest, rate = self._torque_max, self._rate_max
+        largest, rate = self.torque_max_nm, self.torque_rate_max_nm_s
         if found or (largest is None and rate is None):
             return found
         if largest is not None and rate is None:
             bound = self.arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
-            share = 1.0 - _TORQUE_CHANGE_PER_RAD * float(sample.swing_rad.sum())
+            share = 1.0 - TORQUE_CHANGE_PER_RAD * float(sample.swing_rad.sum())
             if comparisons.every(bound <= share * largest):
                 return None
         path, velocity = braking.trajectory
@@ -202,21 +210,21 @@ class Envelope:
         return self._torque(torque) or self._torque_rate(torque, before)
 
     def _torque(self, torque: Vector) -> Record | None:
-        if self._torque_max is None:
+        if self.torque_max_nm is None:
             return None
         limits = self.limits
         return comparisons.magnitude(
-            "torque", torque, self._torque_max, "Nm", limits.source("torque_max_nm"), limits.joint_names
+            "torque", torque, self.torque_max_nm, "Nm", limits.source("torque_max_nm"), limits.joint_names
         )
 
     def _torque_rate(self, torque: Vector, before: Vector) -> Record | None:
-        if self._rate_max is None:
+        if self.torque_rate_max_nm_s is None:
             return None
         limits, rate = self.limits, (torque - before) / self.period_s
         return comparisons.magnitude(
             "torque_rate",
             rate,
-            self._rate_max,
+            self.torque_rate_max_nm_s,
             "Nm/s",
             limits.source("torque_rate_max_nm_s"),
             limits.joint_names,

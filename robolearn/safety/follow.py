@@ -191,7 +191,11 @@ class CommandFilter:
 
     def assess(self, step: Step, person_m: float | None) -> Assessment:
         """What sending a step next would mean."""
-        sent, arm = self.sent, self.envelope.arm
+        sent, arm, foresight = self.sent, self.envelope.arm, self.envelope.foresight
+        if foresight is not None:
+            found = foresight.find(sent.position, sent.velocity, sent.acceleration, step.position)
+            if found is not None:
+                return found._replace(record=self.envelope.space.person(found.person_min_m, person_m))
         if self._posture is None:
             self._posture = arm.posture(sent.position)
             self._torque = arm.torque(sent.velocity, sent.acceleration)

@@ -110,6 +110,13 @@ class CurveTable:
         least = self._least.take(self._starts + cells)
         return comparisons.every(np.concatenate((slowest, -fastest)) >= least)
 
+    def allows_all(self, bounds: Vector) -> NDArray[np.bool_]:
+        """[m]: `allows` for many bounds [4, m, n] at once."""
+        cells = (np.concatenate((bounds[0], bounds[1]), axis=1) - self._lows) * self._scales
+        cells = np.floor(np.fmin(np.fmax(cells, -1.0), _CELLS)).astype(np.intp)
+        least = self._least.take(self._starts + cells)
+        return np.all(np.concatenate((bounds[2], -bounds[3]), axis=1) >= least, axis=1)
+
     def allows_each(self, position_rad: Vector, velocity_rad_s: Vector) -> NDArray[np.bool_]:
         """[m]: whether each velocity [m, n] is allowed at its position [m, n] in range; False as above."""
         cell = ((position_rad - self._low) * self._scale).astype(np.intp).clip(0, _CELLS - 1)

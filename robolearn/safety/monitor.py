@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
@@ -25,6 +26,7 @@ from robolearn.safety.braking import Braking
 from robolearn.safety.cycle_clock import CycleClock, Tick
 from robolearn.safety.envelope import build_envelope
 from robolearn.safety.follow import CommandFilter
+from robolearn.safety.foresight import Foresight
 from robolearn.safety.inputs import Inputs, Reading, Selection
 from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import SafetyProfile
@@ -103,6 +105,16 @@ class SafetyMonitor:
     def braking(self) -> tuple[Braking, int] | None:
         """The braking motion after the last sample, and how many of its samples were sent; None if none was."""
         return None if self._filter is None else self._filter.braking
+
+    def foresee(self, sent_rad: Vector, followed: NDArray[np.bool_]) -> None:
+        """For a replay: positions [m, n] rad that the next cycles send if they go as recorded, NaN where none is sent.
+
+        followed: [m], where commands are followed. Changes no decision: see `foresight`.
+        """
+        envelope = self._envelope
+        if envelope.foresight is None:
+            envelope.foresight = Foresight(envelope)
+        envelope.foresight.take(sent_rad, followed)
 
     # -- calls by a person --
 

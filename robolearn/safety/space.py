@@ -39,7 +39,7 @@ class Space:
             self._floor_m_s, self._energy_floor_m_s = self.touch.floor_m_s, self.touch.energy_floor_m_s
             self._payload_kg = mode.contact.payload_kg.value
         self._tightest_m_s = mode.tightest_speed_m_s
-        self._careful_m_s = min(self._tightest_m_s, self._floor_m_s)
+        self.careful_m_s = min(self._tightest_m_s, self._floor_m_s)
         self._normals, self._offsets = np.array(normals), np.array(offsets) + arm.radius[:, None]
         faces = [f"{box.name} {axis}_{side}" for side in ("min", "max") for axis in "xyz"]
         self.regions = [*faces, *[p.name for p in mode.workspace.planes]]
@@ -51,16 +51,16 @@ class Space:
         swing: [n] rad, how far each joint may go.
         """
         fastest = np.maximum(-braking.slowest_rad_s, braking.fastest_rad_s)
-        if self.arm.longest @ fastest <= self._careful_m_s:
+        if self.arm.longest @ fastest <= self.careful_m_s:
             return None
         kept = self.arm.kept_levers(braking.position_rad, swing)
-        if kept @ fastest <= self._careful_m_s * _KEPT_SHARE:
+        if kept @ fastest <= self.careful_m_s * _KEPT_SHARE:
             return None
         levers = self.arm.levers(posture, swing)
-        if levers @ fastest <= self._careful_m_s:
+        if levers @ fastest <= self.careful_m_s:
             return None
         positions, velocities = braking.trajectory
-        fast = np.flatnonzero(np.abs(velocities) @ levers > self._careful_m_s)
+        fast = np.flatnonzero(np.abs(velocities) @ levers > self.careful_m_s)
         if not len(fast):
             return None
         path = np.vstack([braking.position_rad, positions[: int(fast[-1]) + 1]])
@@ -68,7 +68,7 @@ class Space:
         before = Posture(along.points[:-1], along.rotation[:-1])
         after = Posture(along.points[1:], along.rotation[1:])
         every = point_speeds(before, after, self.arm.radius, self.period_s)
-        fast = np.flatnonzero(~(every <= self._careful_m_s).all(axis=1))
+        fast = np.flatnonzero(~(every <= self.careful_m_s).all(axis=1))
         allowed = self.contact_speeds(path[1:][fast], velocities[fast], every[fast])
         self.arm.posture(braking.position_rad)  # as the caller left it: distances are measured there next
         found = (
@@ -263,6 +263,18 @@ class Space:
             return 0.0
         needed = protective_distance(numbers, speed_m_s, stopping_time_s, travel_m)
         return self.extent_m(posture) + needed.total_m
+
+    def person_mins(self, posture: Posture, speed_m_s: Vector, time_s: Vector, travel_m: Vector) -> Vector:
+        """`person_min` [m] of many postures at once: bit for bit the same."""
+        numbers = self.limits.mode.separation
+        if not isinstance(numbers, Separation):
+            return np.zeros(len(speed_m_s))
+        x, y = posture.points[..., 0], posture.points[..., 1]
+        extent = (np.sqrt(x * x + y * y) + self.arm.radius).max(axis=1)
+        return extent + [
+            protective_distance(numbers, *each).total_m
+            for each in zip(speed_m_s.tolist(), time_s.tolist(), travel_m.tolist(), strict=True)
+        ]
 
     def person(self, person_min_m: float, person_m: float | None) -> Record | None:
         """A person is at least person_min_m from the base; person_m None where separation is not checked."""

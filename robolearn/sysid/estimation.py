@@ -33,6 +33,8 @@ _POOR, _SLOW, _AGED = (
 )  # gain of a step that asks for a new Jacobian; of one that is that many steps old
 _STUCK = 3e-6  # less gain than this ends a fit
 _SMALL = 0.1  # a step of fewer standard deviations ends a fit
+_FAR = 2.5  # standard deviations of a last step that say that the fit had not ended
+_MORE = 3  # last steps, at most
 _LAG_S = 0.25  # how long a disturbance may last and still be one of the noise
 
 
@@ -131,9 +133,15 @@ def estimate(problem: Problem, progress: Progress | None = None) -> Estimate:
         x, slope = _minimise(problem, x, sigma, slope, progress, turn)
         residual = problem.predict(x[None])[0] - problem.measured
         sigma = np.maximum(sigma, np.sqrt((residual**2).mean(axis=1)))
-    full = problem.full_jacobian(x)
-    x, covariance = _covariance(problem, x, _own_rows(layout, full), full, residual, sigma)
-    return Estimate(x, covariance, residual, sigma, full, problem.groups, problem.evaluations)
+    for left in reversed(range(_MORE)):
+        full = problem.full_jacobian(x)
+        last, covariance, off = _covariance(problem, x, _own_rows(layout, full), full, residual, sigma)
+        if off < _FAR or not left:
+            break
+        # It ended by a Jacobian that was too old, in a valley of delay and damping: on from here with this one.
+        x, _ = _minimise(problem, x, sigma, full, progress, 1)
+        residual = problem.predict(x[None])[0] - problem.measured
+    return Estimate(last, covariance, residual, sigma, full, problem.groups, problem.evaluations)
 
 
 def _own_rows(layout: Layout, full: Array) -> Array:
@@ -212,8 +220,11 @@ def _cost(problem: Problem, predicted: Array, x: Array, weight: Array, prior: Ar
 
 def _covariance(
     problem: Problem, x: Array, partial: Array, full: Array, residual: Array, sigma: Array
-) -> tuple[Array, Array]:
-    """The last Newton step on the joints' own equations, and the covariance of its solution, [p, p]."""
+) -> tuple[Array, Array, float]:
+    """The last Newton step on the joints' own equations, the covariance of its solution, [p, p], and how far it went.
+
+    That is the largest share of a standard deviation of coordinates that are at no bound.
+    """
     layout, p = problem.layout, problem.layout.size
     weight = 1.0 / sigma[:, None, :] ** 2
     prior = np.diag(1.0 / layout.prior_deviation() ** 2)
@@ -222,11 +233,13 @@ def _covariance(
     scores = np.einsum("pcmn,cmn->mp", partial * weight, residual)
     step = np.linalg.solve(bread, scores.sum(axis=0) + prior @ x)
     low, high = layout.bounds()
-    x = np.clip(x - np.clip(step, -0.1, 0.1), low, high)
+    after = np.clip(x - np.clip(step, -0.1, 0.1), low, high)
     meat = long_run_covariance(scores, problem.lags, problem.groups)
     inverse = np.linalg.inv(bread)
     noise = weighted @ partial.reshape(p, -1).T  # what white noise of this size would give
     covariance = inverse @ meat @ inverse.T
     floor = inverse @ (noise + prior) @ inverse.T
     scale = np.sqrt(np.maximum(np.diag(floor) / np.maximum(np.diag(covariance), 1e-300), 1.0))
-    return x, covariance * np.outer(scale, scale)
+    covariance = covariance * np.outer(scale, scale)
+    off = np.abs(step) / np.sqrt(np.diag(covariance))
+    return after, covariance, float(off[(after > low) & (after < high)].max(initial=0.0))

@@ -42,6 +42,15 @@ def separation_stop(log) -> dict:
     return next(stop for stop in stops if stop["records"][0]["rule"] == "separation")
 
 
+def look(
+    rows: np.ndarray, profile: SafetyProfile | None = None
+) -> dict[str, tuple[float, float, float, str]]:
+    """Value, limit, margin and place of every margin in the last of three cycles."""
+    used, found = again(profile).look("automatic", rows[None])
+    assert len(used) in (0, 1)
+    return {m.key: (float(m.value[0]), float(m.limit[0]), float(m.margin[0]), m.where(0)) for m in found}
+
+
 def again(profile: SafetyProfile | None = None) -> Again:
     return Again(load_robot("fr3"), profile or SafetyProfile.load("fr3"), PERIOD_S, "parallel")
 
@@ -49,13 +58,14 @@ def again(profile: SafetyProfile | None = None) -> Again:
 def test_the_distance_needed_to_a_person_comes_out_as_the_monitor_had_it(rows, separation_stop):
     """The stop's record holds what was needed at the sample before it."""
     at = int(np.searchsorted(rows["cycle"], separation_stop["at_cycle"]))
-    margins = {margin.key: margin for margin in again().look("automatic", rows[at - 3 : at])}
+    margins = look(rows[at - 3 : at])
     record = separation_stop["records"][0]
-    assert margins["separation"].limit == pytest.approx(record["limit"], abs=1e-9)
-    assert margins["separation"].value == pytest.approx(record["value"] + 0.022, abs=1e-9)
-    velocity = margins["velocity_max_rad_s"]
-    joint = load_robot("fr3").joint_names.index(velocity.where)
-    assert velocity.value == abs(rows["sent_velocity_rad_s"][at - 1, joint])
+    value, limit, *_ = margins["separation"]
+    assert limit == pytest.approx(record["limit"], abs=1e-9)
+    assert value == pytest.approx(record["value"] + 0.022, abs=1e-9)
+    value, _, _, where = margins["velocity_max_rad_s"]
+    joint = load_robot("fr3").joint_names.index(where)
+    assert value == abs(rows["sent_velocity_rad_s"][at - 1, joint])
 
 
 def test_walls_planes_and_boxes_are_measured(rows, tmp_path):
@@ -67,22 +77,49 @@ def test_walls_planes_and_boxes_are_measured(rows, tmp_path):
     far = {"name": "crate", "min_m": [5.0, -0.1, 0.0], "max_m": [5.2, 0.1, 1.0], **origin}
     workspace.update(planes=[floor], keep_out=[far])
     (tmp_path / "cell.yaml").write_text(yaml.safe_dump(data))
-    margins = {
-        margin.key: margin
-        for margin in again(SafetyProfile.load(tmp_path / "cell.yaml")).look("automatic", rows[100:103])
-    }
-    walls = margins["workspace.stay_in: cell"]
-    assert walls.where.endswith("z_min")
-    assert margins["workspace.planes: table"].margin == pytest.approx(walls.margin + 0.1)
-    assert 5.0 - high[0] < margins["workspace.keep_out: crate"].margin < 5.0
+    margins = look(rows[100:103], SafetyProfile.load(tmp_path / "cell.yaml"))
+    _, _, walls, where = margins["workspace.stay_in: cell"]
+    assert where.endswith("z_min")
+    assert margins["workspace.planes: table"][2] == pytest.approx(walls + 0.1)
+    assert 5.0 - high[0] < margins["workspace.keep_out: crate"][2] < 5.0
 
 
 def test_cycles_that_are_not_in_a_row_have_no_margins(rows):
-    assert again().look("automatic", rows[[100, 101, 103]]) == []
-    assert again().look("automatic", rows[:2]) == []
+    assert look(rows[[100, 101, 103]]) == {}
     blank = rows[100:103].copy()
     blank["sent_position_rad"][1] = np.nan
-    assert again().look("automatic", blank) == []
+    assert look(blank) == {}
+
+
+def test_many_cycles_together_have_the_margins_that_each_has_alone(rows):
+    three = np.stack([rows[k - 2 : k + 1] for k in range(60, len(rows), 37)])
+    seen, (used, together) = again(), again().look("automatic", three)
+    assert 20 < len(used) <= len(three)
+    for k, at in enumerate(used.tolist()):
+        alone = {m.key: m for m in seen.look("automatic", three[at : at + 1])[1]}
+        for margins in together:
+            found = alone.get(margins.key)
+            if found is None:
+                assert margins.key == "separation"
+                assert np.isnan(margins.value[k])
+                continue
+            assert found.value[0] == pytest.approx(margins.value[k], rel=1e-9, abs=1e-12, nan_ok=True)
+            assert found.margin[0] == pytest.approx(margins.margin[k], rel=1e-9, abs=1e-12, nan_ok=True)
+            assert found.where(0) == margins.where(k)
+
+
+def test_the_least_margins_are_the_same_when_only_they_are_wanted(rows):
+    three = np.stack([rows[k - 2 : k + 1] for k in range(60, len(rows), 11)])
+    _, every = again().look("automatic", three)
+    _, some = again().look("automatic", three, least_only=True)
+    left_out = 0
+    for whole, part in zip(every, some, strict=True):
+        assert whole.key == part.key
+        at = whole.least()
+        assert at == part.least()
+        assert at is None or (whole.margin[at], whole.where(at)) == (part.margin[at], part.where(at))
+        left_out += int(np.isnan(part.margin).sum() - np.isnan(whole.margin).sum())
+    assert left_out > len(three)
 
 
 def test_the_timeline_of_a_stop_has_distances_and_their_limits(log, separation_stop):

@@ -76,8 +76,37 @@ def test_the_nearest_pair_is_that_of_all_distances_though_few_are_measured(monke
         assert (pair, least) == (int(np.argmin(every)), every.min())
         assert pairs.nearest(np.array([1]), joints) == (1, every[1])
         seen.add(pair)
+        assert pairs.nearest(np.arange(2), joints, every.min()) is None
+        assert pairs.nearest(np.arange(2), joints, every.min() + 1e-9) == (pair, least)
     assert seen == {0, 1}
     assert count < 1.5 * 2000
+
+
+class Placed:
+    """What `clear_along` asks of an arm."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def posture(self, joints):
+        self.data.qpos[:] = joints
+        mujoco.mj_kinematics(_MODEL, self.data)
+
+
+def test_a_path_is_clear_where_each_of_its_samples_is(monkeypatch):
+    measured, distance = [], mujoco.mj_geomDistance
+    monkeypatch.setattr(
+        gaps.mujoco, "mj_geomDistance", lambda *arguments: measured.append(1) or distance(*arguments)
+    )
+    rng, (data, pairs) = np.random.default_rng(2), make()
+    path = np.clip(np.cumsum(rng.normal(0.0, 0.008, (3000, 2)), axis=0), -0.42, 0.1)
+    swing = rng.uniform(0.0, 0.03, (3000, 2))
+    clear = pairs.clear_along(Placed(data), path, swing)
+    assert len(measured) < 3000
+    expected = np.array([by_hand(*each) is None for each in zip(path, swing, strict=True)])
+    assert not clear[~expected].any()
+    assert 500 < expected.sum() < 2500
+    assert clear[expected].mean() > 0.99
 
 
 def test_answers_do_not_depend_on_what_was_measured_when(monkeypatch):

@@ -346,6 +346,12 @@ def test_the_curve_table_answers_for_each_of_many(name):
     found = limits.curve.allows_each(q, v)
     alone = [limits.curve.allows(at, at, speed, speed) for at, speed in zip(q, v, strict=True)]
     np.testing.assert_array_equal(found[2:], alone[2:])
+    low, high = np.minimum(v, 0.0), np.maximum(v, 0.0)
+    wide = np.stack((q - 0.01, q + 0.01, low, high))
+    wide[:, 3] = np.nan
+    together = limits.curve.allows_all(wide)
+    np.testing.assert_array_equal(together, [limits.curve.allows(*wide[:, k]) for k in range(len(q))])
+    assert 0 < together.sum() < 390
     assert (~found | ((v >= bounds[:, 0]) & (v <= bounds[:, 1])).all(axis=1)).all()
     assert 90 < found.sum() < 390
 

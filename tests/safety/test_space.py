@@ -384,7 +384,7 @@ def test_a_braking_motion_beyond_a_joint_limit_is_found():
 def test_torque_may_be_left_unchecked_only_by_saying_so():
     why = SafetyProfile.load("fr3").mode("automatic").torque_rate_max_nm_s
     rig = Rig(profile=profile_with(torque_max_nm=why))
-    assert rig.monitor._envelope._torque_max is None
+    assert rig.monitor._envelope.torque_max_nm is None
     assert {decision.verdict for decision in rig.move(0.2, 0.2)} == {Verdict.PASS}
 
 

@@ -7,6 +7,7 @@ from recorded import plant_in_class, record, truth
 from robolearn.errors import CalibrationError, DataError
 from robolearn.robots import load_robot
 from robolearn.robots.calibration import line, write_calibration
+from robolearn.sysid import estimation
 from robolearn.sysid.fit import fit
 from robolearn.sysid.gap_report import _parameters
 from robolearn.sysid.quantities import ENOUGH, judge
@@ -78,6 +79,27 @@ def test_with_effort_and_noise_intervals_hold_the_truth(noisy):
     assert inside >= 0.9 * total - 1
     assert result.explained
     assert result.joints[0].noise_rad == pytest.approx(2e-4, rel=0.1)
+
+
+def test_a_fit_that_ended_too_early_goes_on(noisy, monkeypatch):
+    """As when its Jacobian has become too old in the valley of delay and damping."""
+    plant, ended = noisy
+    minimise, ends = estimation._minimise, []
+
+    def too_early(problem, x, sigma, slope, progress, turn):
+        x, slope = minimise(problem, x, sigma, slope, progress, turn)
+        ends.append(turn)
+        if len(ends) == 2:  # of the two fits
+            kinds = {"delay": 0.3, "lag": -0.03}
+            x = x + [kinds.get(name.kind, 0.0) for name in problem.layout.names]
+        return x, slope
+
+    monkeypatch.setattr(estimation, "_minimise", too_early)
+    result = fit([record(plant, effort=True)], ROBOT)
+    assert len(ends) > 2
+    for found, right in zip(result.estimated, ended.estimated, strict=True):
+        deviation = (right.interval[1] - right.interval[0]) / 3.92
+        assert found.estimate == pytest.approx(right.estimate, abs=deviation), found.name
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 16.0])
