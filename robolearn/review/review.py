@@ -96,7 +96,9 @@ class Review:
         """What follows after the verdict."""
         lines = []
         if self.simulated_time:
-            lines.append(_line("Clock", "simulated: the arm was a simulator. No evidence about a real arm.", "red"))
+            lines.append(
+                _line("Clock", "simulated: the arm was a simulator. No evidence about a real arm.", "red")
+            )
         if self.replayed is not None:
             lines.append(_line("Replay", self.replayed.summary, _style(self.replayed.agrees)))
         lines += [_line("Policy", _ran(policy)) for policy in self.policies]

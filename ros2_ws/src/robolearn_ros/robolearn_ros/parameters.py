@@ -127,7 +127,7 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
             f"{node.get_name()}: parameter '{parameter.name}' must lie in {parameter.range} {parameter.unit}".rstrip()
             + "."
         ) from error
-    if isinstance(value, float) and not math.isfinite(value):  # rclpy finds NaN inside every range
+    if parameter.type == "double" and not _finite(value):
         raise ConfigError(
             f"{node.get_name()}: parameter '{parameter.name}' is {value}, expected a finite number."
         )
@@ -138,3 +138,8 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
 
 def _overrides(node: Node) -> Any:
     return ((name, value) for name, value in node._parameter_overrides.items())
+
+
+def _finite(value: Any) -> bool:
+    """rclpy finds NaN inside every range."""
+    return math.isfinite(value)
