@@ -39,7 +39,10 @@ JUDGED_S = 0.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """One episode. late: how often it was played again.  stop: the rule of a stop that counts; empty for none."""
+    """One episode. late: how often it was played again.  stop: the rule of a stop that counts; empty for none.
+
+    distance_m: of the cube from the goal, the largest in the last half second, or at a stop.
+    """
 
     episode: int
     success: bool
@@ -135,7 +138,7 @@ class Cell:
         return np.asarray(start.goal["goal_position"], float)
 
     def _once(self, number: int, goal: np.ndarray, folder: Path) -> tuple[str, float, bool, int]:
-        """The rule of a stop, the last distance in m, whether it succeeded, commands to the gripper."""
+        """The rule of a stop, the distance in m, whether it succeeded, commands to the gripper."""
         import rclpy
 
         from robolearn.deploy.serving import Serving
@@ -175,8 +178,8 @@ class Cell:
         stops = [
             one.rule for one in observer.told if one.time_s > began_s and one.state in ("stopping", "stopped")
         ]
-        success = bool(last) and not stops and max(last) < config.tolerance_m
-        return stops[0] if stops else "", seen[-1][1] if seen else float("nan"), success
+        farthest = max(last, default=seen[-1][1] if seen else float("nan"))
+        return stops[0] if stops else "", farthest, bool(last) and not stops and farthest < config.tolerance_m
 
     def _begin(self, serving: Any, observer: Any) -> float:
         """Start the arm once everything is there; when that was, s."""
