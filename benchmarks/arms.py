@@ -209,7 +209,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pick", action="store_true", help="train pick_cube as well")
     parser.add_argument("--again", action="store_true", help="check again what is there")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the trainings")
-    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--seconds", type=float, default=1e6)
     parser.add_argument("--runs", type=Path, default=Path("runs/arms"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mujoco
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _TILT, _EDGE = (
     0.15,
 )  # what a radian of tilt weighs against a reach of distance; room to the joints' ends, as a share
 _GOOD = 0.02
+_LOW = 0.05  # of the reach, that a joint may be lower than in other postures
 _DRIFT = 0.1  # of the way to the middle, in each step
 
 
@@ -79,6 +81,10 @@ def home_posture(robot: Robot) -> Array | None:
         tcp_near, turn_near = forward(robot, near)
         cost = _cost(tcp_near, turn_near, goal, reach)
         close = np.flatnonzero(cost < cost.min() + 0.01)
+        lowest = _lowest_joint(robot, near[close])
+        close = close[
+            lowest > lowest.max() - _LOW * reach
+        ]  # the elbow is up, away from what the arm stands on
         # of those as good, the least bent one: an arm with a joint too many then lies in one plane
         best = close[int(np.argmin(np.abs(near[close] - (low + high) / 2.0).sum(axis=1)))]
         if cost[best] < _GOOD:
@@ -95,6 +101,18 @@ def _cost(tcp: Array, turn: Array, goal: Array, reach: float) -> Array:
     # the fingers open sideways: the arm sees no difference between the two ways
     yaw = 1.0 - np.abs(turn[:, 1, 1])
     return np.linalg.norm(tcp - goal, axis=1) / reach + _TILT * tilt + 0.02 * yaw
+
+
+def _lowest_joint(robot: Robot, q: Array) -> Array:
+    """Height [k] m above the base of the lowest joint after the first, in each posture [k, n]."""
+    model = robot.spec(gripper=None).compile()
+    data, joints = mujoco.MjData(model), [model.joint(name).id for name in robot.joint_names]
+    found = np.empty(len(q))
+    for k, posture in enumerate(q):
+        data.qpos[model.jnt_qposadr[joints]] = posture
+        mujoco.mj_kinematics(model, data)
+        found[k] = data.xanchor[joints[1:], 2].min(initial=np.inf)
+    return found
 
 
 def _settle(robot: Robot, q: Array, goal: Array, low: Array, high: Array) -> Array:

@@ -1,5 +1,6 @@
 """`robolearn robots draft`: a robot file from a model file, with what the file states and nothing else."""
 
+import mujoco
 import numpy as np
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from robolearn.cli.app import app
 from robolearn.robots import check_robot, forward, load_robot
+from robolearn.robots.home import home_posture
 
 
 def drafted(folder, text, *words, model="arm.urdf", flange="tool0"):
@@ -98,3 +100,15 @@ def test_a_robot_file_that_is_there_is_not_overwritten(tmp_path):
     said, path = drafted(tmp_path, urdf())
     assert "is there already" in str(said.exception or said.output)
     assert path.read_text() == "mine"
+
+
+def test_the_elbow_of_a_home_posture_is_up():
+    """An arm with its elbow on the table reaches half of its goals."""
+    robot = load_robot("ur5e")
+    home = home_posture(robot)
+    model = robot.spec(gripper=None).compile()
+    data = mujoco.MjData(model)
+    data.qpos[: robot.dof] = home
+    mujoco.mj_kinematics(model, data)
+    _, shoulder, elbow, *_ = data.xanchor[:, 2]
+    assert elbow > shoulder + 0.1
