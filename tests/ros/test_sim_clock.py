@@ -34,7 +34,7 @@ class Operator(Observer):
 
     def __init__(self):
         super().__init__(load_robot("fr3"), sim_time=True)
-        self.refusals = set()
+        self.refusals, self.publishes_person = set(), False  # the simulated cell has its own
         self._set = self.node.create_client(SetParameters, "/sim_node/set_parameters")
 
     def run(self, timeout_s=60.0):
@@ -75,7 +75,7 @@ def session(request, tmp_path_factory):
     rate_hz, domain = {0.5: 250.0, 2.0: 150.0}[factor], free_domain()
     bundle = ros_standin.export_reaching(folder)
     with Serving(folder, rate_hz=rate_hz, domain_id=domain) as serving:
-        serving.start_sim(person_sensor=False, clock_rate=factor)
+        serving.start_sim(clock_rate=factor)
         serving.start_safety(log_dir=folder / "safety", log_key=folder / "log.pem", use_sim_time=True)
         serving.start_policy(bundle.path, use_sim_time=True)
         serving.wait_until_active(60.0)
