@@ -76,7 +76,7 @@ def test_a_quick_arm_with_few_commands_may_lag_by_as_much_as_they_jump(tmp_path)
     slow = ROS | {"command_rate_hz": 50, "state_rate_hz": 50}
     _, profile = cell_of(robot_file(tmp_path / "arm", ros=slow), tmp_path / "cell")
     mode = profile.mode("automatic")
-    assert mode.command_jump_max_rad.value == pytest.approx(4.0 * 6 / 50)
+    assert mode.command_jump_max_rad.value == pytest.approx(4.0 * 5 / 50)
     assert mode.command_lag_max_rad.value == mode.command_jump_max_rad.value
     assert mode.command_lag_max_rad.trust == "integrator"
 
