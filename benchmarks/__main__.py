@@ -9,7 +9,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 NOT_SPEED = {
     "__init__", "__main__", "calibrated_policies", "fuzz_monitor", "gpu", "gpu_parts", "gpu_physics", "gpu_trace",
-    "paper", "parity", "room", "solve", "sysid",
+    "grippers_ros", "paper", "parity", "room", "solve", "sysid",
 }  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def send(rate_hz, seconds, priority, kind):
     """The sender, a process of its own: ends by SIGKILL at a peak of the speed after `seconds`."""
     import rclpy
     from rclpy.node import Node
-    from robolearn_ros.loop import Loop, StampClock
+    from robolearn_ros.clocks import StampClock
+    from robolearn_ros.loop import Loop
     from robolearn_ros.messages import joint_state, qos, time_message
     from sensor_msgs.msg import JointState
     from std_msgs.msg import Float64MultiArray

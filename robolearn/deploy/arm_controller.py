@@ -30,7 +30,7 @@ class ExpectedController:
     """The controller as the deployment has it. node: full name; joints: as its driver calls them, in order.
 
     rate_hz: at which it takes commands; 0 where any rate will do. stream_rate_hz, profile_digest, topic: of
-    robolearn's controller only.
+    robolearn's controller only. sim_time: whether this side follows /clock.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class ExpectedController:
     rate_hz: float = 0.0
     stream_rate_hz: float = 0.0
     profile_digest: str = ""
+    sim_time: bool = False
 
     @property
     def name(self) -> str:
@@ -50,9 +51,9 @@ class ExpectedController:
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that are compared."""
         if self.kind == TRAJECTORY:
-            return ("joints", "command_interfaces", "update_rate")
+            return ("joints", "command_interfaces", "update_rate", "use_sim_time")
         own = ("topic", "stream_rate_hz", "profile_digest") if self.kind == ROBOLEARN else ()
-        return ("joints", "interface_name", "update_rate", *own)
+        return ("joints", "interface_name", "update_rate", "use_sim_time", *own)
 
 
 def controller_topic(kind: str, command_topic: str, sent_topic: str = SENT_TOPIC) -> str:
@@ -74,7 +75,12 @@ def controller_node(kind: str, command_topic: str) -> str:
 
 def controller_problems(expected: ExpectedController, found: Mapping[str, Any]) -> list[str]:
     """What of a live controller is not as expected, each in words. found: its parameters; None is one that it lacks."""
-    problems = [_joints(expected, found.get("joints")), _interface(expected, found), _rate(expected, found)]
+    problems = [
+        _joints(expected, found.get("joints")),
+        _interface(expected, found),
+        _rate(expected, found),
+        _clock(expected, bool(found.get("use_sim_time"))),
+    ]
     if expected.kind == ROBOLEARN:
         problems += _stream(expected, found)
     return [problem for problem in problems if problem]
@@ -127,6 +133,18 @@ def _rate(expected: ExpectedController, found: Mapping[str, Any]) -> str:
     if abs(float(live) - expected.rate_hz) <= _SAME_RATE * expected.rate_hz:
         return ""
     return f"update_rate is {live:g} Hz, expected {expected.rate_hz:g} Hz"
+
+
+def _clock(expected: ExpectedController, sim_time: bool) -> str:
+    """Commands of a forward controller have no stamps: a simulator's may come from nodes on system time."""
+    if expected.sim_time and not sim_time:
+        return (
+            "use_sim_time is false, so it is not a simulator's: a real arm is never driven on simulated time. Take "
+            "use_sim_time out of the deployment"
+        )
+    if sim_time and not expected.sim_time and expected.kind != FORWARD:
+        return "use_sim_time is true, and these nodes are on system time: set use_sim_time in the deployment"
+    return ""
 
 
 def _stream(expected: ExpectedController, found: Mapping[str, Any]) -> list[str]:

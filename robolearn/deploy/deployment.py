@@ -106,6 +106,11 @@ class Deployment(Config):
     operators: dict[str, str] = Field(
         {}, description="who may start, reset and change the mode: pseudonym: public key or key id"
     )
+    use_sim_time: bool = Field(
+        False,
+        description="the arm is a simulator that publishes /clock, and every time is its time; refused by the "
+        "controller of a real arm",
+    )
     rt_priority: int = Field(40, ge=0, le=95, description="SCHED_FIFO priority, 0 for none")
     discovery_range: Range = Field(
         "LOCALHOST",
@@ -204,11 +209,17 @@ def node_parameters(
         "approver_keys": list(d.approver_keys),
         "approvals_needed": d.approvals_needed,
     }
+    if d.use_sim_time and not d.check_controller:
+        raise ConfigError(
+            "use_sim_time needs check_controller: only the controller's own use_sim_time tells a simulator from a real "
+            "arm, which is never driven on simulated time."
+        )
+    follows = {"use_sim_time": True} if d.use_sim_time else {}
     nodes = {"sim_node": {**shared, **_simulated(d)}} if sim else {}
-    nodes |= {"safety_node": safety}
+    nodes |= {"safety_node": safety | follows}
     if d.gripper_node and not sim and robot.gripper.file.ros is not None:
-        nodes["gripper_node"] = {"robot": d.robot}
-    nodes["policy_node"] = policy
+        nodes["gripper_node"] = {"robot": d.robot} | follows
+    nodes["policy_node"] = policy | follows
     return {node: {k: v for k, v in given.items() if v != []} for node, given in nodes.items()}
 
 
@@ -234,7 +245,7 @@ def motion_parameters(
         "motion": str(motion),
         "command_rate_hz": deployment.rate_hz,
         "state_topic": deployment.state_topic,
-    }
+    } | ({"use_sim_time": True} if deployment.use_sim_time else {})
     if sim:
         nodes["sim_node"] |= {"effort": True, "plant": plant}
     return nodes
@@ -378,7 +389,7 @@ def _simulated(d: Deployment) -> dict[str, Any]:
         "command_topic": d.command_topic,
         "person_topic": d.person_topic,
         "base_frame": d.base_frame,
-    }
+    } | ({"clock_rate": 1.0} if d.use_sim_time else {})
 
 
 def _reads_slow_states(d: Deployment) -> bool:

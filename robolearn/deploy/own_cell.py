@@ -80,6 +80,10 @@ def own_profile_text(robot: Robot) -> str:
         f"chosen here: {_PERIODS} periods of the fastest joint",
         "integrator",
     )
+    lag = re.search(r"^  command_lag_max_rad:\n    value: (.*)\n", text, flags=re.MULTILINE)
+    if lag and float(lag[1]) < jump:
+        source = "chosen here: no less than command_jump_max_rad"
+        text = _replace(text, "command_lag_max_rad", jump, source, "integrator")
     low, high = _box(robot)
     box = r"name: cell\n      min_m: .*\n      max_m: .*\n      source: .*\n"
     new = (

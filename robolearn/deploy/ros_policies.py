@@ -91,7 +91,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
             publish=(*states, person, *poses, "/diagnostics", *(f"{one}/status" for one in controllers),
-                     *driver.publish),
+                     *driver.publish, *(("/clock",) if d.use_sim_time else ())),
             subscribe=(*command, *grippers, trajectories, *driver.subscribe),
             serve=(*_services(sim_node, _PARAMETERS), *driver.serve,
                    *(name for one in controllers for name in _services(one, _PARAMETERS))),

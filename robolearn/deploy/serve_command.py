@@ -178,6 +178,8 @@ def _played(serving: Serving) -> bool:
 def _graph_lines(deployment: Deployment, changes: Mapping[str, str]) -> Iterator[str]:
     """With whom the nodes speak, and how that is protected."""
     d = deployment
+    if d.use_sim_time:
+        yield "Simulated time: every time is that of /clock. The log is no evidence about a real arm."
     yield f"ROS 2: {describe(d.discovery_range, d.static_peers, d.interface)}; " + (
         "SROS 2 enforced" if enabled(changes) else "SROS 2 off: every process in this ROS domain may publish"
     )

@@ -64,6 +64,7 @@ class Session(_Fields):
     """What identifies the session."""
 
     gripper: Word | None = None
+    clock: Word | None = None
 
 
 class Start(_Fields):

@@ -41,6 +41,7 @@ from robolearn.review.verify import Verdict, verify
 from robolearn.robots import Robot
 from robolearn.safety.profile import ModeLimits, SafetyProfile
 
+SIMULATED = "simulated"  # `clock` of a session whose times are a simulator's, by /clock
 _BEFORE_S, _AFTER_S, _AFTER_MOST_S = 1.0, 0.5, 3.0
 _SAMPLES, _SAMPLES_ALL = 600, 120_000
 _LEFT_OUT = {"ood_score": ("cycles", "scores"), "policy_inputs": ("cycles", "values")}  # long, per decision
@@ -159,6 +160,7 @@ def report_data(
             "robot": {"label": robot.label, "joints": list(robot.joint_names), "note": made_with.note},
             "profile": {"title": profile.title, "ref": profile.risk_assessment_ref},
             "start": start,
+            "simulated_time": start["session"].get("clock") == SIMULATED,
             "verdict": _verdict(verdict),
             "sources": {"listed": listed(statistics.sources, events), "total": statistics.sources.total},
             "replay": None if replayed is None else _replay(replayed),

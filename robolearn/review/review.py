@@ -28,6 +28,7 @@ class Review:
     """What was found and where it was written. `other`: the replay through another profile, if one was asked for.
 
     sources: who gave commands, as the page lists them.  ood: `ood_summary`, where the policy gave scores.
+    simulated_time: the times are a simulator's, by /clock: nothing was measured on a real arm.
     not_done: what this log does not allow, and why; such parts are None.
     """
 
@@ -39,6 +40,7 @@ class Review:
     sources: list[dict[str, Any]] = field(default_factory=list)
     ood: dict[str, Any] | None = None
     not_done: dict[str, str] = field(default_factory=dict)
+    simulated_time: bool = False
 
     @property
     def passed(self) -> bool:
@@ -76,6 +78,7 @@ class Review:
             "head_checked": self.verdict.head_expected,
             "findings": [vars(finding) for finding in self.verdict.findings],
             "not_shown": self.verdict.not_shown,
+            "simulated_time": self.simulated_time,
             "policies": self.policies,
             "ood": None if self.ood is None else {k: v for k, v in self.ood.items() if k != "course"},
             "replay_agrees": self.replayed is not None and self.replayed.agrees,
@@ -92,6 +95,10 @@ class Review:
     def rest_text(self) -> Text:
         """What follows after the verdict."""
         lines = []
+        if self.simulated_time:
+            lines.append(
+                _line("Clock", "simulated: the arm was a simulator. No evidence about a real arm.", "red")
+            )
         if self.replayed is not None:
             lines.append(_line("Replay", self.replayed.summary, _style(self.replayed.agrees)))
         lines += [_line("Policy", _ran(policy)) for policy in self.policies]
@@ -154,7 +161,8 @@ def review_log(
     out_csv = Path(report or log.directory / "report.html").with_suffix(".csv")
     table = run.stage("events", lambda: write_events_csv(log, out_csv))
     sources, ood = ([], None) if data is None else (data["sources"]["listed"], data["ood"])
-    return Review(verdict, replayed, again, page, table, sources, ood, run.not_done)
+    simulated = data is not None and data["simulated_time"]
+    return Review(verdict, replayed, again, page, table, sources, ood, run.not_done, simulated)
 
 
 class _Stages:

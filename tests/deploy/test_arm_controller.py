@@ -54,6 +54,29 @@ def test_a_controller_that_is_as_expected_has_no_problem(expected, found):
     assert set(found) <= set(expected.parameters)
 
 
+@pytest.mark.parametrize("kind", [FORWARD, TRAJECTORY, ROBOLEARN])
+@pytest.mark.parametrize("live", [None, False])
+def test_the_controller_of_a_real_arm_is_refused_on_simulated_time(kind, live):
+    found = {**GOOD, **PLAYS, **FILTERS, "joints": ["a", "b", "c"]}
+    found |= {} if live is None else {"use_sim_time": live}
+    (said,) = controller_problems(replace(kind, sim_time=True, rate_hz=0.0), found)
+    assert (
+        "use_sim_time is false, so it is not a simulator's: a real arm is never driven on simulated time"
+        in said
+    )
+    assert (
+        controller_problems(replace(kind, sim_time=True, rate_hz=0.0), found | {"use_sim_time": True}) == []
+    )
+
+
+def test_a_simulators_controller_that_compares_stamps_is_refused_on_system_time():
+    found = {**PLAYS, **FILTERS, "use_sim_time": True}
+    for expected in (TRAJECTORY, ROBOLEARN):
+        (said,) = controller_problems(expected, found)
+        assert "use_sim_time is true, and these nodes are on system time" in said
+    assert controller_problems(FORWARD, GOOD | {"use_sim_time": True}) == []  # its commands have no stamps
+
+
 @pytest.mark.parametrize(
     ("expected", "found", "said"),
     [

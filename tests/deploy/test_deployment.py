@@ -11,6 +11,7 @@ from robolearn.deploy import serving as serve
 from robolearn.deploy.deployment import (
     deployment_for,
     load_deployment,
+    motion_parameters,
     node_environment,
     node_parameters,
     require_operators,
@@ -176,3 +177,23 @@ def test_the_simulated_arm_speaks_as_the_deployment_expects(cell):
     slow = node_parameters(deployment_for("fr3", changes={"state_topic": "/joint_states"}), "b", sim=True)
     assert slow["sim_node"]["raw_state_topic"] == ""
     assert slow["policy_node"]["state_rate_hz"] == 0.0  # the robot file's
+
+
+def test_simulated_time_is_given_to_every_node_and_the_simulated_arm_publishes_it():
+    simulator = deployment_for("", "deploy/ur5e.yaml", {"use_sim_time": True, "robot": "ur5e+robotiq_2f85"})
+    given = node_parameters(simulator, "b")
+    assert {name: p.get("use_sim_time") for name, p in given.items()} == dict.fromkeys(
+        ("safety_node", "gripper_node", "policy_node"), True
+    )
+    given = node_parameters(simulator, "b", sim=True)
+    assert given["sim_node"]["clock_rate"] == 1.0
+    assert "use_sim_time" not in given["sim_node"]
+    assert motion_parameters(simulator, "m")["motion_node"]["use_sim_time"] is True
+    plain = node_parameters(deployment_for("ur5e"), "b", sim=True)
+    assert not any({"use_sim_time", "clock_rate"} & set(p) for p in plain.values())
+
+
+def test_simulated_time_is_refused_for_an_arm_that_cannot_be_asked_whether_it_is_simulated():
+    changes = {"use_sim_time": True, "check_controller": False}
+    with pytest.raises(ConfigError, match="use_sim_time needs check_controller"):
+        node_parameters(deployment_for("ur5e", changes=changes), "b")

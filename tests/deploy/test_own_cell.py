@@ -72,6 +72,15 @@ def test_the_cell_has_the_arms_limits_and_its_rate(tmp_path):
     assert node_parameters(deployment, "b.robolearn")["safety_node"]["profile"].endswith("profile.yaml")
 
 
+def test_a_quick_arm_with_few_commands_may_lag_by_as_much_as_they_jump(tmp_path):
+    slow = ROS | {"command_rate_hz": 50, "state_rate_hz": 50}
+    _, profile = cell_of(robot_file(tmp_path / "arm", ros=slow), tmp_path / "cell")
+    mode = profile.mode("automatic")
+    assert mode.command_jump_max_rad.value == pytest.approx(4.0 * 5 / 50)
+    assert mode.command_lag_max_rad.value == mode.command_jump_max_rad.value
+    assert mode.command_lag_max_rad.trust == "integrator"
+
+
 def test_what_the_robot_file_does_not_state_is_a_choice_of_the_cell(tmp_path):
     _, profile = cell_of(robot_file(tmp_path / "arm"), tmp_path / "cell")
     acceleration = profile.mode("automatic").acceleration_max_rad_s2

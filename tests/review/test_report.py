@@ -19,7 +19,7 @@ from robolearn.errors import LogError
 from robolearn.review.limits_table import limit_rows
 from robolearn.review.recorded_log import RecordedLog
 from robolearn.review.replay import replay
-from robolearn.review.report import report_data, write_events_csv, write_report
+from robolearn.review.report import report_data, write_events_csv, write_page, write_report
 from robolearn.review.statistics import tcp_speeds
 from robolearn.review.verify import verify
 from robolearn.robots import forward, load_robot
@@ -244,3 +244,21 @@ def test_tcp_speeds_are_those_of_the_robots_own_kinematics():
             )
             assert speeds[i] == pytest.approx(np.linalg.norm(ahead - behind) / (2.0 * step_s), rel=1e-5)
     assert np.isnan(tcp_speeds(robot, np.full((1, 7), np.nan), qd[:1])).all()
+
+
+def test_a_log_on_simulated_time_is_no_evidence_about_a_real_arm(log, data, page, tmp_path):
+    assert data["simulated_time"] is False
+    assert '"simulated_time":false' in page.read_text("utf-8")
+    opened = RecordedLog(log)
+    opened.start["session"]["clock"] = "simulated"
+    assert report_data(opened, verify(log))["simulated_time"] is True
+
+
+@needs_chromium
+def test_the_page_of_simulated_time_says_so_first(data, tmp_path):
+    shown = dump_dom(
+        write_page(data | {"simulated_time": True}, tmp_path / "r.html").as_uri(), tmp_path / "browser"
+    )
+    text = shown.stdout if isinstance(shown.stdout, str) else shown.stdout.decode()
+    assert "The arm was a simulator. This log is no evidence about a real arm." in text
+    assert text.index('id="simulated"') < text.index("Integrity</div>")

@@ -180,3 +180,9 @@ def test_the_guard_says_how_it_is():
     memory.unlock()
     assert memory.ended() is False
     assert time.monotonic() > 0
+
+
+def test_a_guard_that_is_still_starting_is_not_waited_for():
+    guard = brake_guard.BrakeGuard("/forward_position_controller/commands", N, PERIOD_S, 0)
+    guard.close()
+    assert guard._process.returncode == -signal.SIGKILL

@@ -4,14 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from robolearn_ros.clocks import StampClock, sleep_until_ns
 from robolearn_ros.loop import (
     MIDDLEWARE_BELOW,
     Loop,
     RealTime,
     Samples,
-    StampClock,
     request_real_time,
-    sleep_until_ns,
 )
 
 

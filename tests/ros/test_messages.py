@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rclpy.context import Context
 from rclpy.node import Node
-from robolearn_ros.loop import StampClock
+from robolearn_ros.clocks import StampClock
 from robolearn_ros.messages import JointReader, Polled, command, distance_m, misfits, qos
 from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64

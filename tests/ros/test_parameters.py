@@ -1,6 +1,8 @@
 """What `ros2 param` gets of a running node: every value, every range."""
 
 import importlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,7 +14,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from robolearn.deploy.serving import Serving, free_domain
+from robolearn.deploy.serving import Serving, free_domain, ros_environment
 
 pytestmark = pytest.mark.ros
 
@@ -73,8 +75,24 @@ def test_a_dump_holds_every_parameter_and_a_description_its_range(name, tmp_path
         assert ranges == ([] if parameter.low is None else [(parameter.low, parameter.high)])
 
 
-def test_a_simulations_clock_is_refused_and_not_taken_for_real_time(tmp_path):
+@pytest.mark.parametrize("number", [".nan", ".inf", "100.0", "-0.5"])
+def test_a_rate_of_no_use_is_refused(number):
+    command = [sys.executable, "-m", "robolearn_ros.sim_node", "--ros-args", "-p", f"clock_rate:={number}"]
+    done = subprocess.run(
+        command, env=ros_environment(free_domain()), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "sim_node: parameter 'clock_rate'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "given", "message"), [
+    ("sim_node", {}, "sim_node: use_sim_time is refused: it is the simulator; with clock_rate it publishes /clock"),
+    ("restamp_node", {}, "restamp_node: use_sim_time is refused: it brings a simulator's joint states onto the system"),
+    ("safety_node", {"controller_rate_hz": 500.0, "check_controller": False}, "use_sim_time needs check_controller"),
+])  # fmt: skip
+def test_a_simulators_clock_is_refused_where_it_would_be_mixed_with_another(name, given, message, tmp_path):
     with Serving(tmp_path, domain_id=free_domain(), rt_priority=0) as serving:
-        node = serving.start("sim_node", use_sim_time=True)
+        node = serving.start(name, use_sim_time=True, **given)
         assert node.wait(30.0) == 2
-        assert "sim_node: use_sim_time is not supported" in node.last_words()
+        assert message in node.last_words()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.parameter import Parameter
 from robolearn_ros.messages import joint_state, qos, time_message
 from robolearn_ros.safety_node import SafetyNode
@@ -233,3 +234,39 @@ def test_no_parameter_changes_while_the_node_runs(safety):
     for name, value in (("operator", "chief"), ("use_sim_time", True), ("mode", "collaborative")):
         (result,) = safety.node.set_parameters([Parameter(name, value=value)])
         assert not result.successful
+
+
+def test_stamps_of_another_clock_are_named_before_a_start(safety, monkeypatch):
+    assert safety._other_clock(time.monotonic()) == ""
+    home = safety.robot.home_rad
+    message = joint_state(
+        Time(sec=12), safety.robot.joint_names, home, 0.0 * home
+    )  # as of a policy on a /clock
+    monkeypatch.setattr(safety._commands, "take", lambda: [message])
+    safety._take()
+    monkeypatch.setattr(safety.publishers, "_node", Listened(safety.node))
+    said = safety._unready(time.monotonic())
+    assert "the newest command on /robolearn/policy_command is stamped with another clock" in said
+    assert "this node is on system time" in said
+
+
+def test_an_end_waits_for_a_standstill_that_can_be_seen_and_no_longer(safety):
+    safety.monitor._state, safety._heard_ns = State.STOPPING, time.monotonic_ns() - 10**9
+    assert safety._sent_to_rest  # nothing was sent
+    assert safety.rest("SIGINT")
+    safety._heard_ns = time.monotonic_ns() + 10**10
+    assert not safety.rest("SIGINT")
+    safety._heard_ns, safety._sent_to_rest = 0, False
+    assert not safety.rest("SIGINT")
+    safety._sent_to_rest, safety.monitor._state = True, State.RUNNING
+    assert not safety.rest("SIGINT")
+    safety.monitor._state = State.HOLDING
+
+
+def test_a_clock_that_stands_asks_for_a_stop_and_answers_requests(safety):
+    safety.monitor._state, reply = State.RUNNING, queue.SimpleQueue()
+    safety._requests.put((safety._stop, reply))
+    safety.stand("the simulator is paused")
+    assert reply.get_nowait().text == "Nothing is decided now: the simulator is paused."
+    assert safety._stop_asked == "the simulator is paused"
+    assert safety._problems["clock"] == "the simulator is paused"

@@ -118,3 +118,27 @@ def test_a_closed_gate_stops_refuses_reset_and_start_and_ends_the_stream(monkeyp
         safety.close()
         safety.node.destroy_node()
         rclpy.shutdown()
+
+
+def test_on_simulated_time_the_driver_of_a_real_arm_refuses_a_start(monkeypatch):
+    given = ("robot:=ur5e", "use_sim_time:=true", "status_gates:=false")
+    rclpy.init(args=["--ros-args", *(word for one in given for word in ("-p", one))], domain_id=free_domain())
+    safety = SafetyNode()
+    try:
+        assert safety.clock.simulated
+        assert safety.output.guard_gid is None  # its grid would be in real time
+        assert "real arm" not in safety._unready(1.0)
+        topic = next(
+            one.topic for one in safety.robot.ros.status_topics.values() if one.type == "std_msgs/msg/Bool"
+        )
+        safety.node.create_publisher(Bool, topic, 1)
+        deadline = time.monotonic() + 10.0
+        while not safety.node.count_publishers(topic) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        said = safety._unready(1.0)
+        assert f"{topic} is published, as the driver of a real arm does" in said
+        assert "never driven on simulated time" in said
+    finally:
+        safety.close()
+        safety.node.destroy_node()
+        rclpy.shutdown()

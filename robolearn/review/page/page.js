@@ -45,6 +45,7 @@ function summaryCards() {
   const replay = D.replay, nearest = S.nearest, stops = D.stops.length;
   const card = (label, big, small, tone) => el("div", {cls: `card ${tone || ""}`}, el("div", {cls: "label"}, label), el("b", {}, big), el("span", {}, small));
   return el("div", {cls: "cards"},
+    D.simulated_time ? card("Clock", "simulated", "not a real arm: every time is a simulator's, by /clock", "bad") : null,
     card("Integrity", V.status, V.status === "intact" ? "unmodified, closed properly" : count(V.findings.filter(f => f.weight !== "note").length, "finding"), TONE[V.status]),
     card("Replay", replay ? (replay.agrees ? "agrees" : count(replay.total, "difference")) : "not made", replay ? `${count(replay.cycles, "cycle")} decided again` : "run robolearn review", replay ? (replay.agrees ? "good" : "bad") : "warn"),
     card("Recorded", duration(S.duration_s), `${count(S.cycles, "cycle")}, ${count(V.events, "event")}`),
@@ -286,6 +287,7 @@ section("Open items", "What this page leaves for a person to settle.", () => {
   for (const f of V.findings) if (f.weight !== "note") items.push(`Integrity: ${f.where}: ${f.text}`);
   if (!V.key_expected) items.push("Integrity: give the public key of the log writer (robolearn review --key FILE), so that the signatures say who wrote it.");
   if (!V.head_expected) items.push("Integrity: keep copies of head.json on another machine and compare them (robolearn review --head FILE).");
+  if (D.simulated_time) items.push("Simulated time: record the same on the real arm; nothing here was measured on one.");
   if (D.robot.note) items.push(`Robot file: ${D.robot.note}`);
   if (!D.replay) items.push("Replay: not made."); else if (!D.replay.agrees) items.push("Replay: explain each difference.");
   const unmeasured = D.stops.filter(s => !s.report).length;
@@ -304,7 +306,7 @@ section("Sign-off", "By signing, the reviewer states to have read this page and,
   document.title = `Safety log review · ${START.deployment_id} · ${START.session_id.slice(0, 8)}`;
   const main = document.getElementById("page"), nav = document.getElementById("contents");
   nav.append(el("div", {cls: "brand"}, "Safety log review", el("small", {}, `session ${START.session_id.slice(0, 8)}`)));
-  main.replaceChildren(el("header", {}, el("h1", {}, "Safety log review"), el("p", {}, `${D.robot.label} · ${START.deployment_id} · ${D.events[0][1].slice(0, 19).replace("T", " ")} UTC · mode ${words(START.mode)}`)), summaryCards());
+  main.replaceChildren(el("header", {}, el("h1", {}, "Safety log review"), el("p", {}, `${D.robot.label} · ${START.deployment_id} · ${D.events[0][1].slice(0, 19).replace("T", " ")} UTC · mode ${words(START.mode)}`), D.simulated_time ? el("p", {id: "simulated"}, chip("simulated time", "bad"), " The arm was a simulator. This log is no evidence about a real arm.") : null), summaryCards());
   const links = [];
   const draw = content => { try { return content(); } catch (error) { console.error(error); return el("p", {cls: "note"}, `This section could not be drawn: ${error.message}`); } };
   sections.forEach((s, i) => {

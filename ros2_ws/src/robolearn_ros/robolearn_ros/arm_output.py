@@ -23,7 +23,7 @@ from robolearn.deploy.shipped_controllers import HorizonTrajectory, Points
 from robolearn.safety.monitor import SafetyMonitor
 from robolearn.safety.types import Decision
 from robolearn_ros.brake_guard import BrakeGuard
-from robolearn_ros.loop import StampClock
+from robolearn_ros.clocks import Clock
 from robolearn_ros.messages import misfits, qos
 
 HORIZON_HZ = 50.0  # of trajectory messages
@@ -153,9 +153,7 @@ class TrajectoryOutput(ArmOutput):
 
     kind = JointTrajectory
 
-    def __init__(
-        self, node: Node, topic: str, joint_names: tuple[str, ...], clock: StampClock, rate_hz: float
-    ):
+    def __init__(self, node: Node, topic: str, joint_names: tuple[str, ...], clock: Clock, rate_hz: float):
         super().__init__(node, topic)
         self._names, self._clock, self._period_s = list(joint_names), clock, 1.0 / rate_hz
         self._every, self._count = max(1, round(rate_hz / HORIZON_HZ)), 0
@@ -199,7 +197,7 @@ class TrajectoryOutput(ArmOutput):
 
 
 def arm_output(
-    kind: str, node: Node, topic: str, joint_names: tuple[str, ...], clock: StampClock, rate_hz: float
+    kind: str, node: Node, topic: str, joint_names: tuple[str, ...], clock: Clock, rate_hz: float
 ) -> ArmOutput:
     """The output to a kind of controller. joint_names: as it calls them."""
     if kind == ROBOLEARN:

@@ -30,8 +30,9 @@ from std_msgs.msg import Float64MultiArray
 
 from robolearn.deploy.ending import ENDING_SIGNALS
 from robolearn.safety.braking import Braking, plan_braking
+from robolearn_ros.clocks import sleep_until_ns
 from robolearn_ros.guard_memory import ENDED, FAILED, READY, STARTING, GuardMemory, Plan
-from robolearn_ros.loop import request_real_time, sleep_until_ns
+from robolearn_ros.loop import request_real_time
 from robolearn_ros.messages import qos
 
 Vector = NDArray[np.float64]
@@ -98,8 +99,11 @@ class BrakeGuard:
             self._memory.unlock()
 
     def close(self) -> None:
-        """End the guard, and wait until it has."""
+        """End the guard, and wait until it has; one that is still starting, which takes seconds, is killed."""
+        starting = self._memory.status == STARTING and not self._memory.gid
         self.end()
+        if starting:  # it has no order to brake, and would only end
+            self._process.kill()
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from std_msgs.msg import Float64, Float64MultiArray
 from robolearn.recorder.cycle_codec import Wrench
 from robolearn.recorder.resolution import wrench_on_grid
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC
-from robolearn_ros.loop import StampClock
+from robolearn_ros.clocks import Clock
 from robolearn_ros.messages import Polled, qos, wrench
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
@@ -35,7 +35,7 @@ class GripperRelay:
 class WrenchInput:
     """The newest wrench of a force-torque sensor; recorded, not judged."""
 
-    def __init__(self, node: Node, topic: str, clock: StampClock):
+    def __init__(self, node: Node, topic: str, clock: Clock):
         """topic: empty for no sensor."""
         self._clock = clock
         self.newest: Wrench | None = None

@@ -8,10 +8,12 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from robolearn.deploy.arm_controller import ACTIVE, ROBOLEARN, TRAJECTORY, ExpectedController
 from robolearn_ros.messages import qos
 from robolearn_ros.node import OK, status
+from robolearn_ros.parameters import fix_clock
 
 MANAGER = "controller_manager"
 ACTIVITY = f"{MANAGER}: Controllers Activity"
@@ -19,7 +21,7 @@ REPORT_S = 0.2  # a controller manager reports at 1 Hz
 
 
 def controller_parameters_of(expected: ExpectedController, update_rate_hz: float) -> dict[str, Any]:
-    """The parameters of a controller that is as expected."""
+    """The parameters of a controller that is as expected, apart from use_sim_time, which every node has."""
     interface = (
         {"command_interfaces": ["position"]}
         if expected.kind == TRAJECTORY
@@ -41,11 +43,27 @@ class ControllerNode:
     state: of its lifecycle, may be changed at any time; None reports nothing.
     """
 
-    def __init__(self, full_name: str, parameters: Mapping[str, Any], context: Context | None = None):
-        """full_name: such as /lbr/forward_position_controller.  parameters: None leaves one undeclared."""
+    def __init__(
+        self,
+        full_name: str,
+        parameters: Mapping[str, Any],
+        context: Context | None = None,
+        sim_time: bool = False,
+    ):
+        """full_name: such as /lbr/forward_position_controller.  parameters: None leaves one undeclared.
+
+        sim_time: what its parameter use_sim_time says.
+        """
         namespace, _, name = full_name.rpartition("/")
         # Arguments of the process, such as its node name, are those of another node.
-        self.node = Node(name, namespace=namespace or "/", context=context, use_global_arguments=False)
+        self.node = Node(
+            name,
+            namespace=namespace or "/",
+            context=context,
+            use_global_arguments=False,
+            parameter_overrides=[Parameter("use_sim_time", value=sim_time)],
+        )
+        fix_clock(self.node)
         for key, value in parameters.items():
             if value is not None:
                 self.node.declare_parameter(key, value)

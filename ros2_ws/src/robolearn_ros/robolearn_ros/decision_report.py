@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
 from robolearn.safety.types import Decision, State, Verdict
+from robolearn_ros.clocks import Clock
 from robolearn_ros.messages import qos
 from robolearn_ros.node import ERROR, OK, WARN, status
 from robolearn_ros.own_messages import StampedDecisions
@@ -47,9 +48,9 @@ class NodeLog:
 class DecisionReport:
     """Publishes decisions. `reason` is why a stop was requested, of a stop by the rule stop_request."""
 
-    def __init__(self, node: Node, log: NodeLog, robot: str, profile_digest: str):
+    def __init__(self, node: Node, log: NodeLog, robot: str, profile_digest: str, clock: Clock):
         self._out = node.create_publisher(DiagnosticStatus, TOPIC, qos(50, latched=True))
-        self._stamped = StampedDecisions(node, robot, profile_digest)
+        self._stamped = StampedDecisions(node, robot, profile_digest, clock)
         self._log, self._robot, self._profile_digest = log, robot, profile_digest
         self._key: tuple[Any, ...] = ()
         self._published_ns = 0
@@ -85,7 +86,7 @@ class DecisionReport:
         level = {Verdict.PASS: OK, Verdict.LIMIT: WARN, Verdict.STOP: ERROR if decision.latched else WARN}
         text = self._text(decision)
         self._out.publish(status("robolearn: decision", level[decision.verdict], text, self._robot, values))
-        self._stamped.tell(decision, mode, asked_for, text)
+        self._stamped.tell(decision, mode, asked_for, text, now_ns)
 
     def _asked_for(self, decision: Decision) -> bool:
         return bool(self.reason and decision.records and decision.records[0].rule == "stop_request")

@@ -22,7 +22,6 @@ from robolearn_ros.goals import (
     Goals,
     Reach,
     Served,
-    now_s,
     subject_position,
 )
 from robolearn_ros.sources import Sources
@@ -90,14 +89,14 @@ class GoalServer(Goals):
             request.tolerance_m or TOLERANCE_M,
             request.hold_s or HOLD_S,
             request.timeout_s or TIMEOUT_S,
-            now_s(),
+            self._now_s(),
         )
         self._inputs.given(taken)
         self.give(taken)
         looks = 0
         while True:
             await self._look()
-            now = now_s()
+            now = self._now_s()
             state = self._served.monitor_state
             done = reach.update(now, subject_position(self._served, self._robot, reach.subject))
             if number != self._number:
@@ -121,10 +120,12 @@ class GoalServer(Goals):
     async def _give_up(self, handle: Any, reach: Reach, number: int, outcome: int, text: str) -> Any:
         """Brake, wait for the arm's rest, end the goal."""
         self.paused = True
-        reach.brake(now_s())
+        reach.brake(self._now_s())
         await self._look()  # the loop has to see it first
         while (
-            not self._served.at_rest and number == self._number and reach.rest_after_s(now_s()) < REST_MAX_S
+            not self._served.at_rest
+            and number == self._number
+            and reach.rest_after_s(self._now_s()) < REST_MAX_S
         ):
             await self._look()
         if outcome == ReachGoal.Result.CANCELED:
@@ -141,7 +142,7 @@ class GoalServer(Goals):
         return self._result(reach, outcome, text)
 
     def _result(self, reach: Reach, outcome: int, text: str) -> Any:
-        now = now_s()
+        now = self._now_s()
         return ReachGoal.Result(
             outcome=outcome, text=text, error_m=reach.error_m, seconds=now - reach.began_s,
             rest_after_s=reach.rest_after_s(now),
@@ -153,6 +154,9 @@ class GoalServer(Goals):
         return ReachGoal.Feedback(
             error_m=reach.error_m, seconds=now - reach.began_s, speed_rad_s=speed, state=state
         )
+
+    def _now_s(self) -> float:
+        return self._served.clock.now_ns() / 1e9
 
     async def _look(self) -> None:
         future = Future()

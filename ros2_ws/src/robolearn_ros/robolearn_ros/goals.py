@@ -6,7 +6,6 @@ The action is there where the package `robolearn_interfaces` is built; without i
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ import numpy as np
 
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
+from robolearn_ros.clocks import Clock
 
 ACTION = "robolearn/reach_goal"
 TOLERANCE_M, HOLD_S, TIMEOUT_S = 0.02, 0.5, 30.0  # where a goal says 0
@@ -40,6 +40,7 @@ class Served(Protocol):
         ...
 
     monitor_state: str
+    clock: Clock
 
 
 class Goals:
@@ -67,7 +68,7 @@ class Goals:
 
 @dataclass
 class Reach:
-    """One goal on its way. Times in s on the monotonic clock. No ROS here."""
+    """One goal on its way. Times in s on the node's clock. No ROS here."""
 
     goal_m: np.ndarray
     subject: str
@@ -110,8 +111,3 @@ def subject_position(served: Served, robot: Robot, subject: str) -> np.ndarray |
         return values.get(f"pose.{subject}.position")
     joints = values.get("joint_state.position")
     return None if joints is None else np.asarray(forward(robot, joints)[0])
-
-
-def now_s() -> float:
-    """The monotonic clock."""
-    return time.monotonic()

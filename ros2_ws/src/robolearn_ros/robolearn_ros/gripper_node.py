@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,6 +24,7 @@ from robolearn_ros.loop import Loop
 from robolearn_ros.messages import qos
 from robolearn_ros.node import OK, PHASE, STATS_PATH, WARN, CallbackNode, called, run_node, status
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.sim_clock import node_clock
 
 PARAMETERS = (
     Parameter("robot", "fr3", "robot name or robot YAML; its gripper's file says how the gripper is commanded"),
@@ -45,7 +45,8 @@ class GripperNode(CallbackNode):
         p = declare(self.node, PARAMETERS)
         gripper = load_robot(p["robot"]).gripper
         self._label, ros = gripper.label, interface_of(gripper)
-        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
+        self.clock = node_clock(self.node)
+        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"], self.clock)
         self._driver = make_driver(self.node, gripper)
         self._plan = GripperPlan(gripper.width_max_m, grasps=self._driver.grasps)
         self._fingers = finger_width(gripper)
@@ -77,7 +78,7 @@ class GripperNode(CallbackNode):
         width = self._fingers.width_m(list(message.name), list(message.position))
         if width is None or not math.isfinite(width):
             return
-        self._width_m, self._seen_s = width, time.monotonic()
+        self._width_m, self._seen_s = width, self._now_s()
         self._out.publish(Float64(data=width))
 
     def _work(self) -> None:
@@ -86,19 +87,22 @@ class GripperNode(CallbackNode):
             self._plan.failed()
         if self._target_m is None or self._width_m is None or self._stale or self._driver.busy:
             return
-        now_s = time.monotonic()
+        now_s = self._now_s()
         motion = self._plan.next(self._target_m, self._width_m, now_s)
         if motion is not None and self._driver.send(motion):
             self._counts["sent"] += 1
             self._plan.sent(motion, now_s)
 
+    def _now_s(self) -> float:
+        return self.clock.now_ns() / 1e9
+
     @property
     def _stale(self) -> bool:
-        return time.monotonic() - self._seen_s > STATE_AGE_MAX_S
+        return self._now_s() - self._seen_s > STATE_AGE_MAX_S
 
     def _publish_diagnostics(self) -> None:
         self._driver.ready()
-        problem = self._driver.problem
+        problem = (self.clock.fault if self.clock.simulated else "") or self._driver.problem
         if self._stale:
             problem = f"no joint state with {', '.join(self._fingers.joints)} on {self._state_topic}"
         values = {"target_m": self._target_m, "width_m": self._width_m, **self._counts}

@@ -19,48 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.recorder.clocks import system_offset_ns
+from robolearn_ros.clocks import NS, Clock, StampClock
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_CLOCK_MONOTONIC, _TIMER_ABSTIME = 1, 1
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
-_EINTR = 4
-_NS = 1_000_000_000
 MIDDLEWARE_BELOW = 10  # the priority of delivering threads under that of the loop
 _GIVING_WAY = 15
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
-
-
-def sleep_until_ns(deadline_ns: int) -> None:
-    """Sleep until CLOCK_MONOTONIC reaches deadline_ns; Python signal handlers run in between."""
-    moment = _Timespec(deadline_ns // _NS, deadline_ns % _NS)
-    while _LIBC.clock_nanosleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, ctypes.byref(moment), None) == _EINTR:
-        pass
-
-
-class StampClock:
-    """Ties ROS stamps (system time) to CLOCK_MONOTONIC, on which all ages are computed.
-
-    The offset is taken once: a system clock that is stepped later makes stamps old or early, which is seen as such.
-    """
-
-    def __init__(self) -> None:
-        self.offset_ns = system_offset_ns()
-
-    def stepped_s(self) -> float:
-        """How far the system clock has been moved since the offset was taken."""
-        return (system_offset_ns() - self.offset_ns) / _NS
-
-    def monotonic_s(self, sec: int, nanosec: int) -> float:
-        """A stamp on the monotonic clock."""
-        return (sec * _NS + nanosec - self.offset_ns) / _NS
-
-    def stamp(self, monotonic_ns: int) -> tuple[int, int]:
-        """(sec, nanosec) of a moment on the monotonic clock."""
-        return divmod(monotonic_ns + self.offset_ns, _NS)
 
 
 class Samples:
@@ -138,16 +102,20 @@ def promote_other_threads(priority: int) -> None:
 class Loop:
     """Ticks at rate_hz on a fixed grid. Late ticks are skipped and counted, never caught up in a burst.
 
-    The grid lies at whole multiples of the period on the monotonic clock plus `phase` periods, so that the nodes of
+    The grid lies at whole multiples of the period on the loop's clock plus `phase` periods, so that the nodes of
     one machine run one after another: arm, policy, monitor.
 
     loop = Loop(500.0, priority=40)
-    for tick_ns in loop:  # the grid time of this tick
+    for tick_ns in loop:  # the grid time of this tick, on the loop's clock
         ...
+
+    On a clock that may stand, a simulator's, None comes in place of a tick, about every 50 ms while it does.
     """
 
-    def __init__(self, rate_hz: float, priority: int = 0, phase: float = 0.0):
-        self.period_ns = round(_NS / rate_hz)
+    def __init__(self, rate_hz: float, priority: int = 0, phase: float = 0.0, clock: Clock | None = None):
+        """clock: the system's monotonic one where none is given."""
+        self.clock = StampClock() if clock is None else clock
+        self.period_ns = round(NS / rate_hz)
         self.phase_ns = round(phase * self.period_ns)
         self.priority = priority
         self.index = 0  # ticks of the grid since the start, skipped ones included
@@ -179,23 +147,27 @@ class Loop:
         sys.setswitchinterval(1e-4)  # another thread gives the interpreter back within 0.1 ms
         gc.collect()
         gc.freeze()
-        start = (time.monotonic_ns() // self.period_ns + 2) * self.period_ns + self.phase_ns
+        clock = self.clock
+        while not self._stopped and not clock.sleep_until_ns(0):
+            yield None
+        start = (clock.now_ns() // self.period_ns + 2) * self.period_ns + self.phase_ns
         while not self._stopped:
             tick = start + self.index * self.period_ns
-            sleep_until_ns(tick)
-            woken = time.monotonic_ns()
-            self.late.add(woken - tick)
+            if not clock.sleep_until_ns(tick):
+                yield None
+                continue
+            began = time.monotonic_ns()
+            self.late.add(max(clock.now_ns() - tick, 0))
             yield tick
-            done = time.monotonic_ns()
-            self.work.add(done - woken)
-            passed = max(1, -((start - done) // self.period_ns) - self.index)
+            self.work.add(time.monotonic_ns() - began)
+            passed = max(1, -((start - clock.now_ns()) // self.period_ns) - self.index)
             self.missed += passed - 1
             self.index += passed
 
     def summary(self) -> dict[str, Any]:
         """Statistics for diagnostics and benchmarks."""
         return {
-            "rate_hz": _NS / self.period_ns,
+            "rate_hz": NS / self.period_ns,
             "ticks": self.late.count,
             "missed": self.missed,
             "late_us": self.late.summary_us(),

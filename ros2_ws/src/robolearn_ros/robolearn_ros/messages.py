@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from sensor_msgs.msg import JointState, Range
 from robolearn.deploy.arm_names import prefixed
 from robolearn.recorder.cycle_codec import Wrench
 from robolearn.safety.types import Command, Measured
-from robolearn_ros.loop import StampClock
+from robolearn_ros.clocks import Clock
 
 Vector = NDArray[np.float64]
 M = TypeVar("M")
@@ -113,7 +113,13 @@ class Polled(Generic[M]):
 
     def take_numbered(self) -> list[Numbered[M]]:
         """The same, each with the number that the middleware gave it: per publisher, one higher with each message."""
-        messages: list[Numbered[M]] = []
+        return [
+            (info["publication_sequence_number"] or 0, message) for info, message in self.take_with_info()
+        ]
+
+    def take_with_info(self) -> list[tuple[Mapping[str, Any], M]]:
+        """The same, each with what the middleware tells of it."""
+        messages: list[tuple[Mapping[str, Any], M]] = []
         handle = self._subscription.handle
         with handle:
             while len(messages) < self.depth:
@@ -121,13 +127,13 @@ class Polled(Generic[M]):
                 if taken is None:
                     break
                 message, info = taken
-                messages.append((info["publication_sequence_number"] or 0, message))
+                messages.append((info, message))
         return messages
 
 
-def time_message(clock: StampClock, monotonic_ns: int) -> Time:
-    """The stamp of a moment on the monotonic clock."""
-    sec, nanosec = clock.stamp(monotonic_ns)
+def time_message(clock: Clock, time_ns: int) -> Time:
+    """The stamp of a moment on a node's clock."""
+    sec, nanosec = clock.stamp(time_ns)
     return Time(sec=sec, nanosec=nanosec)
 
 
@@ -154,7 +160,7 @@ class JointReader:
     Where a driver tells no velocities, or NaN for each, they are derived from the positions of the last 10 ms.
     """
 
-    def __init__(self, joint_names: tuple[str, ...], clock: StampClock, prefix: str = ""):
+    def __init__(self, joint_names: tuple[str, ...], clock: Clock, prefix: str = ""):
         """joint_names: of the robot file.  prefix: what the driver puts before each."""
         self._robot_names, self._names, self._clock = joint_names, prefixed(joint_names, prefix), clock
         self.derived = False  # whether the last velocities were derived
@@ -207,7 +213,7 @@ class JointReader:
         return array
 
 
-def command(message: JointState, clock: StampClock) -> Command:
+def command(message: JointState, clock: Clock) -> Command:
     """A JointState on the policy's topic as a command; its frame_id says who sent it."""
     stamp = clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
     velocity = np.array(message.velocity, float) if len(message.velocity) else None
@@ -215,7 +221,7 @@ def command(message: JointState, clock: StampClock) -> Command:
     return Command(tuple(message.name), np.array(message.position, float), stamp, velocity, source)
 
 
-def wrench(message: WrenchStamped, clock: StampClock) -> Wrench:
+def wrench(message: WrenchStamped, clock: Clock) -> Wrench:
     """A WrenchStamped as values."""
     force, torque = message.wrench.force, message.wrench.torque
     stamp = clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)

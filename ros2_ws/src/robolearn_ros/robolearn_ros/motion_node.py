@@ -7,7 +7,6 @@ motion begins, then along it, once. A stop ends the motion; after a reset and a 
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +20,11 @@ from robolearn.errors import DataError
 from robolearn.robots import load_robot
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.driver import POSITION_STEP_RAD, VELOCITY_STEP_RAD_S
-from robolearn_ros.loop import Loop, StampClock
+from robolearn_ros.loop import Loop
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, called, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.sim_clock import node_clock
 
 PARAMETERS = (
     Parameter("motion", "", "path of the motion, an MCAP file of `robolearn sysid excite`"),
@@ -98,8 +98,8 @@ class MotionNode:
             raise DataError(
                 f"The motion '{p['motion']}' was made with another robot file '{self.robot.name}'."
             )
-        self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
-        self.clock = StampClock()
+        self.clock = node_clock(self.node)
+        self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"], self.clock)
         topics = arm_topics(self.robot, self.node.get_namespace())
         self._reader = JointReader(self.robot.joint_names, self.clock, p["joint_prefix"])
         self._states = Polled(
@@ -126,7 +126,7 @@ class MotionNode:
             self.node.get_logger().info(
                 f"active: motion of {self.motion.duration_s:g} s, {self._source[:19]}"
             )
-        fresh = time.monotonic_ns() - self._decision_ns <= DECISION_AGE_MAX_NS
+        fresh = self.clock.now_ns() - self._decision_ns <= DECISION_AGE_MAX_NS
         if self._follows and fresh:
             position, velocity = self._player.command(tick_ns / 1e9, self._held)
         else:
@@ -141,8 +141,12 @@ class MotionNode:
         stamp = time_message(self.clock, tick_ns)
         self._out.publish(joint_state(stamp, self.robot.joint_names, position, velocity, self._source))
 
+    def stand(self, problem: str) -> None:
+        """Nothing is played while a simulator's clock stands."""
+        del problem
+
     def _take(self) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self.clock.now_ns()
         for message in self._states.take():
             if self._reader.missing(message):
                 continue

@@ -21,9 +21,10 @@ from robolearn.keys import load_or_create_key
 from robolearn.robots import Robot
 from robolearn.robots.kinematics import forward
 from robolearn_ros.arm import arm_topics
-from robolearn_ros.loop import StampClock
-from robolearn_ros.messages import JointReader, Polled, qos
+from robolearn_ros.clocks import Clock, StampClock
+from robolearn_ros.messages import JointReader, Polled, qos, time_message
 from robolearn_ros.operator_client import OperatorClient
+from robolearn_ros.sim_clock import SimClock
 
 Vector = NDArray[np.float64]
 
@@ -60,11 +61,11 @@ class Told:
 class Observer:
     """One node, polled from `step`; nothing happens between two steps."""
 
-    def __init__(self, robot: Robot, namespace: str = "", joint_prefix: str = ""):
-        """namespace, joint_prefix: of the arm's nodes, as in its deployment."""
+    def __init__(self, robot: Robot, namespace: str = "", joint_prefix: str = "", sim_time: bool = False):
+        """namespace, joint_prefix: of the arm's nodes, as in its deployment.  sim_time: whether /clock is followed."""
         self.node = Node("demo_driver", namespace=namespace)
         self.robot = robot
-        self.clock = StampClock()
+        self.clock: Clock = SimClock(self.node) if sim_time else StampClock()
         topics = arm_topics(robot, namespace)
         self._reader = JointReader(robot.joint_names, self.clock, joint_prefix)
         self._states = Polled(self.node, JointState, topics.best_state, topics.state_qos(200))
@@ -73,7 +74,7 @@ class Observer:
         self._goal_out = self.node.create_publisher(PointStamped, "robolearn/goal", qos(1))
         self._person_out = self.node.create_publisher(Range, "robolearn/person_range", qos(10))
         self._operator = OperatorClient(self.node, load_or_create_key(operator_key_path()))
-        self.person_m = 5.0
+        self.person_m, self.publishes_person = 5.0, True  # false: another sensor does
         self.person_told: list[tuple[float, float]] = []  # when, and which distance, was published
         self.goal: Vector | None = None
         self.track: list[Seen] = []
@@ -85,6 +86,8 @@ class Observer:
     def step(self) -> None:
         """A hundredth of a second: take what came, send what is due."""
         rclpy.spin_once(self.node, timeout_sec=0.0)
+        if isinstance(self.clock, SimClock):
+            self.clock.take()
         now = time.monotonic()
         for message in self._states.take():
             if not self._reader.missing(message):
@@ -98,7 +101,7 @@ class Observer:
             )
         for message in self._policy.take():
             self.policy_command, self.policy_seen_s = message, now
-        if now >= self._person_due_s:
+        if self.publishes_person and now >= self._person_due_s:
             self._person_due_s = now + PERSON_PERIOD_S
             self._publish_person()
         if self.goal is not None and now >= self._goal_due_s:
@@ -146,7 +149,7 @@ class Observer:
     def message(self, kind: Any) -> Any:
         """A message of some kind with a stamp of now."""
         message = kind()
-        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.stamp = time_message(self.clock, self.clock.now_ns())
         return message
 
     def _publish_goal(self, goal: Vector, now: float) -> None:

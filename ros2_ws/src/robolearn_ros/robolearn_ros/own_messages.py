@@ -25,7 +25,8 @@ from robolearn.deploy.operators import (
     OperatorGate,
 )
 from robolearn.safety.types import Answer, Decision
-from robolearn_ros.messages import qos
+from robolearn_ros.clocks import Clock
+from robolearn_ros.messages import qos, time_message
 
 PACKAGE = "robolearn_interfaces"
 DECISION_TOPIC = "robolearn/decision_stamped"
@@ -40,8 +41,8 @@ def built() -> bool:
 class StampedDecisions:
     """Decisions as a message of their own, with a stamp; nothing where the package is not built."""
 
-    def __init__(self, node: Node, robot: str, profile_digest: str):
-        self._node, self._robot, self._profile_digest = node, robot, profile_digest
+    def __init__(self, node: Node, robot: str, profile_digest: str, clock: Clock):
+        self._clock, self._robot, self._profile_digest = clock, robot, profile_digest
         self._out = None
         if built():
             from robolearn_interfaces.msg import Decision as Message  # pyright: ignore[reportMissingImports]
@@ -49,8 +50,8 @@ class StampedDecisions:
             self._make = Message
             self._out = node.create_publisher(Message, DECISION_TOPIC, qos(50, latched=True))
 
-    def tell(self, decision: Decision, mode: str, reason: str, text: str) -> None:
-        """One decision. reason: why a stop was asked for."""
+    def tell(self, decision: Decision, mode: str, reason: str, text: str, now_ns: int) -> None:
+        """One decision. reason: why a stop was asked for.  now_ns: on the node's clock."""
         if self._out is None:
             return
         message = self._make(
@@ -59,7 +60,7 @@ class StampedDecisions:
             stopping_time_s=_number(decision.stopping_time_s),
             value=math.nan, limit=math.nan, margin=math.nan,
         )  # fmt: skip
-        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.stamp = time_message(self._clock, now_ns)
         if decision.records:
             record = decision.records[0]
             for name in ("rule", "where", "unit", "source"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter as Given
 from rclpy.parameter import parameter_value_to_python
 
 from robolearn.errors import ConfigError, unknown
@@ -44,9 +46,10 @@ class Parameter:
         return "" if self.low is None else f"{self.low:g} to {self.high:g}"
 
 
-def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
+def declare(node: Node, table: Sequence[Parameter], real_time: str = "") -> dict[str, Any]:
     """Declare the table on a node and return its values by name.
 
+    real_time: why this node refuses use_sim_time; empty where it takes it, and has the clock of `node_clock`.
     Raises ConfigError for a parameter that is unknown, of a wrong type or out of range.
     """
     known = [parameter.name for parameter in table]
@@ -55,12 +58,12 @@ def declare(node: Node, table: Sequence[Parameter]) -> dict[str, Any]:
     for name in given:
         if name not in known and name not in _OWN and not name.startswith("qos_overrides."):
             raise ConfigError(f"{node.get_name()}: {unknown('parameter', name, known)}")
-    if given.get("use_sim_time"):
-        raise ConfigError(
-            f"{node.get_name()}: use_sim_time is not supported: loops, ages and limits are in real time, and a "
-            "simulation that is slower or faster would be judged wrongly. Run it in real time, without use_sim_time; "
-            "restamp_node brings its joint states onto the system clock."
-        )
+    sim_time = given.get("use_sim_time", False)
+    if not isinstance(sim_time, bool):
+        raise ConfigError(f"{node.get_name()}: parameter 'use_sim_time' must be a bool.")
+    if sim_time and real_time:
+        raise ConfigError(f"{node.get_name()}: use_sim_time is refused: {real_time}.")
+    fix_clock(node)
     values = {}
     for parameter in table:
         values[parameter.name] = _declare_one(node, parameter)
@@ -78,6 +81,22 @@ def table_markdown(table: Sequence[Parameter]) -> str:
     return "\n".join(
         ["| parameter | type | default | unit | range | meaning |", "|---|---|---|---|---|---|", *rows]
     )
+
+
+def fix_clock(node: Node) -> None:
+    """Let use_sim_time stay as it is, and keep rclpy from following /clock as well: `node_clock` does.
+
+    rclpy's subscription would cost the executor a call for each message, a thousand in a second, and its timers would
+    stand together with the simulator, so that nobody could be told why.
+    """
+    node._time_source.ros_time_is_active = False
+
+    def fixed(parameters: list[Given]) -> SetParametersResult:
+        changed = any(one.name == "use_sim_time" for one in parameters)
+        reason = "use_sim_time is decided when the node starts" if changed else ""
+        return SetParametersResult(successful=not changed, reason=reason)
+
+    node.add_on_set_parameters_callback(fixed)
 
 
 def _declare_one(node: Node, parameter: Parameter) -> Any:
@@ -108,6 +127,10 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
             f"{node.get_name()}: parameter '{parameter.name}' must lie in {parameter.range} {parameter.unit}".rstrip()
             + "."
         ) from error
+    if parameter.type == "double" and not _finite(value):
+        raise ConfigError(
+            f"{node.get_name()}: parameter '{parameter.name}' is {value}, expected a finite number."
+        )
     if parameter.choices and value not in parameter.choices:
         raise ConfigError(f"{node.get_name()}: " + unknown(parameter.name, str(value), parameter.choices))
     return [text for text in value or () if text] if isinstance(parameter.default, list) else value
@@ -115,3 +138,8 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
 
 def _overrides(node: Node) -> Any:
     return ((name, value) for name, value in node._parameter_overrides.items())
+
+
+def _finite(value: Any) -> bool:
+    """rclpy finds NaN inside every range."""
+    return math.isfinite(value)

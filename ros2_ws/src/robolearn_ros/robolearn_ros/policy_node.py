@@ -27,10 +27,11 @@ from robolearn.policy.runtime import PolicyRuntime
 from robolearn.robots import Robot, load_robot, same_joints
 from robolearn.safety.command_source import after_swap, policy_source
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
+from robolearn_ros.clocks import other_clock
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.goal_action import goal_action
 from robolearn_ros.lifecycle import Lifecycle
-from robolearn_ros.loop import Loop, Samples, StampClock
+from robolearn_ros.loop import Loop, Samples
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
 from robolearn_ros.node import (
     ERROR,
@@ -46,6 +47,7 @@ from robolearn_ros.ood import OodReport
 from robolearn_ros.parameters import declare
 from robolearn_ros.policy_inputs import InputsReport
 from robolearn_ros.policy_parameters import PARAMETERS
+from robolearn_ros.sim_clock import node_clock
 from robolearn_ros.sources import Sources, check_targets
 
 DECISION_AGE_MAX_NS = 300_000_000  # decisions come at 10 Hz at least
@@ -64,9 +66,9 @@ class PolicyNode:
         self._p = p = declare(self.node, PARAMETERS)
         self.refusal = ""
         self.revoked = ""  # why the bundle that is served may no longer be: it brakes and holds, for good
-        self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"])
+        self.clock = node_clock(self.node)
+        self.loop = Loop(p["command_rate_hz"], p["rt_priority"], p["phase"], self.clock)
         self._aside = self.loop.aside()
-        self.clock = StampClock()
         self._ending = False
         self._active = False
         self._driver: PolicyDriver | None = None
@@ -276,7 +278,7 @@ class PolicyNode:
         driver.settle()
         self._ood.publish(driver.take_ood_scores())
         self._inputs_report.publish(driver.take_inputs(), self._bundle.digest)
-        go = self._go(time.monotonic_ns(), driver)
+        go = self._go(self.clock.now_ns(), driver)
         if self._staged is not None:
             driver, go = self._swap(driver, go)
         position, velocity = driver.command(self.loop.index, go, self._held, self._values)
@@ -326,13 +328,13 @@ class PolicyNode:
         self.observation_age.add(round(age_s * 1e9))
         limit = self._p["observation_age_max_s"]
         if age_s > limit:
-            driver.problem = (
+            driver.problem = other_clock("the newest joint state", age_s, self.clock) or (
                 f"the newest joint state is {age_s * 1e3:.0f} ms old, at most {limit * 1e3:.0f} are allowed"
             )
         return Go.RUN
 
     def _take(self) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self.clock.now_ns()
         for message in self._states.take():
             if self._reader.missing(message):
                 continue
@@ -350,6 +352,10 @@ class PolicyNode:
             self.monitor_state = {pair.key: pair.value for pair in message.values}.get("state", "")
             self._follows, self._decision_ns = self.monitor_state == "running", now_ns
         self._values |= self._goals.merge(self._inputs.take())
+
+    def stand(self, problem: str) -> None:
+        """Nothing is streamed while a simulator's clock stands; diagnostics say so."""
+        del problem
 
     # -- around it --
 
@@ -379,7 +385,8 @@ class PolicyNode:
         values |= {f"observation_age_us_{k}": v for k, v in self.observation_age.summary_us().items()}
         if driver is not None:
             values |= {f"inference_us_{k}": v for k, v in driver.inference.summary_us().items()}
-        problem = self.revoked or self.refusal or (driver.problem if driver else "not configured")
+        standing = self.clock.fault if self.clock.simulated else ""
+        problem = standing or self.revoked or self.refusal or (driver.problem if driver else "not configured")
         problem = problem or self._inputs.problem or ". ".join(self._misfits()) or self._unheard()
         level, text = (ERROR, problem) if problem else (OK, "serving")
         slow = self._slow(driver)
@@ -407,7 +414,7 @@ class PolicyNode:
 
     def _unheard(self) -> str:
         """Says so where the safety node was heard once and is silent now."""
-        silent_s = (time.monotonic_ns() - self._decision_ns) / 1e9
+        silent_s = (self.clock.now_ns() - self._decision_ns) / 1e9
         if not self._decision_ns or silent_s * 1e9 <= DECISION_AGE_MAX_NS:
             return ""
         return (

@@ -15,7 +15,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from robolearn_ros.loop import Loop, StampClock
+from robolearn_ros.clocks import StampClock
+from robolearn_ros.loop import Loop
 from robolearn_ros.messages import qos, time_message
 from robolearn_ros.node import OK, PHASE, STATS_PATH, WARN, CallbackNode, called, run_node, status
 from robolearn_ros.parameters import Parameter, declare
@@ -37,7 +38,11 @@ class RestampNode(CallbackNode):
 
     def __init__(self) -> None:
         self.node = Node("restamp_node")
-        p = declare(self.node, PARAMETERS)
+        p = declare(
+            self.node,
+            PARAMETERS,
+            "it brings a simulator's joint states onto the system clock, for nodes without use_sim_time",
+        )
         self.loop = Loop(RATE_HZ, p["rt_priority"], p["phase"])
         self._clock, self._restamping, self._said, self._publishers = StampClock(), Restamping(), "", 0
         self._counts = {"passed_on": 0, "held_back": 0}

@@ -29,9 +29,10 @@ from robolearn.safety.types import Answer, Command, Decision, Measured, State, S
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
 from robolearn_ros.arm_output import GuardOptions, arm_output
 from robolearn_ros.cell_io import GripperRelay, WrenchInput
+from robolearn_ros.clocks import other_clock
 from robolearn_ros.decision_report import DecisionReport, NodeLog
 from robolearn_ros.handshake import Handshake, meet_controller
-from robolearn_ros.loop import Loop, Samples, StampClock
+from robolearn_ros.loop import Loop, Samples
 from robolearn_ros.messages import (
     JointReader,
     Polled,
@@ -46,14 +47,17 @@ from robolearn_ros.operator_service import OperatorService
 from robolearn_ros.parameters import declare
 from robolearn_ros.policy_inputs import InputsRecord
 from robolearn_ros.publishers import PublisherWatch
-from robolearn_ros.safety_parameters import PARAMETERS, expected_controller, open_log
+from robolearn_ros.safety_parameters import PARAMETERS, check_clock, expected_controller, open_log
 from robolearn_ros.signals import CellSignals
-from robolearn_ros.status_gates import StatusGates
+from robolearn_ros.sim_clock import SimClock, node_clock
+from robolearn_ros.status_gates import StatusGates, real_driver
 
 QUEUE = 50  # messages of one topic that may wait for one cycle
 SERVICE_WAIT_S = 1.0
 NOT_WRITTEN = "the safety log is not written"
+SIMULATED = "use_sim_time: every time is a simulator's, by /clock; nothing here is evidence about a real arm"
 LOG_WAIT_S, UNWELL_LOG_WAIT_S = 15.0, 2.0  # for the log's end
+SILENT_S = 0.2  # without a joint state: at this node's end the arm's standstill will not be seen any more
 
 Request = tuple[Callable[[float], Answer], "queue.SimpleQueue[Answer]"]
 
@@ -67,10 +71,11 @@ class SafetyNode:
         self.robot = load_robot(p["robot"])
         self.profile = SafetyProfile.load(p["profile"] or self.robot.arm)
         check_command_grid(self.robot, p["rate_hz"], p["controller"], p["controller_rate_hz"])
-        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
-        self.clock = StampClock()
+        self.clock = node_clock(self.node)
+        check_clock(self.clock, p)
+        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"], self.clock)
         self.monitor = SafetyMonitor(self.robot, self.profile, p["mode"], 1.0 / p["rate_hz"])
-        self._controller = expected_controller(p, self.robot, self.profile, self.node)
+        self._controller = expected_controller(p, self.robot, self.profile, self.node, self.clock)
         self.output = arm_output(
             p["controller"],
             self.node,
@@ -80,7 +85,7 @@ class SafetyNode:
             p["rate_hz"],
         )
         self._ending = ""  # why this node has been asked to end
-        self.log = open_log(p, self.robot, self.profile)
+        self.log = open_log(p, self.robot, self.profile, self.clock)
         self._reader = JointReader(self.robot.joint_names, self.clock, p["joint_prefix"])
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop_asked = ""
@@ -92,14 +97,20 @@ class SafetyNode:
         self._arrived: list[Command] = []  # in this cycle
         self._command: Command | None = None  # the newest one
         self._measured: Measured | None = None
+        self._heard_ns = 0  # when the newest joint state was taken
+        self._sent_to_rest = True  # the newest sample was sent with no velocity, or none was
         self._problems: dict[str, str] = {}
         self.check_time = Samples()
         self.latency = Samples()  # from the stamp of a joint state to the command that left knowing it
         self.command_latency = Samples()  # from the stamp of the policy's command to the arm's
         self._connect(p)
-        guard = GuardOptions(1.0 / p["rate_hz"], p["rt_priority"]) if p["brake_guard"] else None
+        # The guard's grid is in real time: an arm on simulated time would be braked with other accelerations.
+        guarded = p["brake_guard"] and not self.clock.simulated
+        guard = GuardOptions(1.0 / p["rate_hz"], p["rt_priority"]) if guarded else None
         self.output.connect(self.robot.dof, guard)
         self.node.get_logger().info(profile_line(self.profile, self.monitor.mode))
+        if self.clock.simulated:
+            self.node.get_logger().warning(SIMULATED)
 
     def _connect(self, p: dict[str, Any]) -> None:
         node, topics = self.node, arm_topics(self.robot, self.node.get_namespace())
@@ -117,7 +128,7 @@ class SafetyNode:
         self._inputs = InputsRecord(node, self._event, 1.0 / p["rate_hz"])
         self._sent = node.create_publisher(JointState, SENT_TOPIC, qos(10))
         self.said = NodeLog(node)
-        self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest)
+        self._decisions = DecisionReport(node, self.said, self.robot.name, self.profile.digest, self.clock)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         inputs = {"policy": self._policy_topic, "states": self._states.topic, **self.signals.topics}
         self.publishers = PublisherWatch(
@@ -156,24 +167,32 @@ class SafetyNode:
             if moving and self._sent_ns != tick_ns and self.output.hand_over():
                 self._note("output", f"{reason}; the brake guard has braked the arm. Start the nodes again")
 
+    def stand(self, problem: str) -> None:
+        """No cycle is due while a simulator's clock stands. The monitor stops with the first one that is."""
+        self._note("clock", problem)
+        if self.monitor.state is State.RUNNING:
+            self._stop_because(problem)
+        while not self._requests.empty():
+            self._requests.get_nowait()[1].put(Answer(False, f"Nothing is decided now: {problem}."))
+
     def _cycle(self, tick_ns: int) -> None:
         try:
             self._take()
         except Exception as error:
             self._stop_because(f"reading messages failed: {type(error).__name__}: {error}")
         # After the messages: were the cycle held up before them, the newest would seem to come from the future.
-        now_ns = time.monotonic_ns()
+        now_ns, began_ns = self.clock.now_ns(), time.monotonic_ns()
         now_s = now_ns / 1e9
         self._answer(now_s)
         surroundings = self._surroundings()
         decision = self.monitor.check(self._arrived, self._measured, surroundings, now_s)
-        self.check_time.add(time.monotonic_ns() - now_ns)
+        self.check_time.add(time.monotonic_ns() - began_ns)
         asked, self._stop_asked = self._stop_asked or self._log_problem, ""
         stamp = time_message(self.clock, tick_ns)
         if decision.publish and self.streaming:
             self.output.send(tick_ns, decision, self.monitor)
             self._sent_ns = tick_ns
-            published_ns = time.monotonic_ns()
+            published_ns = self.clock.now_ns()
             if self._measured is not None and self._measured_new:
                 self.latency.add(published_ns - round(self._measured.stamp_s * 1e9))
             if self._arrived and self.monitor.state is State.RUNNING:
@@ -182,6 +201,7 @@ class SafetyNode:
                 self._sent.publish(
                     joint_state(stamp, self._controller.joints, decision.command_rad, decision.velocity_rad_s)
                 )
+        self._sent_to_rest = not (decision.publish and decision.velocity_rad_s.any())
         self._gripper.relay(self.monitor.state is State.RUNNING)
         cycle = self.loop.index if self.log is None else self.log.counts["cycles"]
         self._ood.take(lambda: cycle)
@@ -194,7 +214,7 @@ class SafetyNode:
         self._measured_new, self._arrived = False, []
         for message in self._states.take():
             self._measured = measured_on_grid(self._reader.measured(message))
-            self._measured_new = True
+            self._measured_new, self._heard_ns = True, self.clock.now_ns()
         if self._reader.derived is not self._derived:
             self._derived = self._reader.derived
             how = (
@@ -210,7 +230,7 @@ class SafetyNode:
         if self._wrench.take() and self._wrench.polled is not None:
             self._event("wrench_frame", topic=self._wrench.polled.topic, frame_id=self._wrench.frame_id)
         self._take_status()
-        problem = self.signals.take(time.monotonic_ns() / 1e9, self.monitor.state is State.RUNNING)
+        problem = self.signals.take(self.clock.now_ns() / 1e9, self.monitor.state is State.RUNNING)
         if problem:
             self._stop_because(problem)
 
@@ -315,7 +335,14 @@ class SafetyNode:
 
     def _unready(self, now_s: float) -> str:
         """What a start lacks that is not for the monitor to judge; empty where it lacks nothing."""
-        return self._lasting() or self.publishers.deaf or self._unheard(now_s) or self.output.problem
+        return (
+            self._lasting()
+            or (real_driver(self.node, self.robot) if self.clock.simulated else "")
+            or self.publishers.deaf
+            or self._other_clock(now_s)
+            or self._unheard(now_s)
+            or self.output.problem
+        )
 
     def _refuse(self, about: str, reason: str) -> Answer:
         """A refusal by this node, before the monitor is asked."""
@@ -362,7 +389,12 @@ class SafetyNode:
         if self.monitor.state is State.RUNNING:
             self._stop_because(f"the safety node is ending ({reason})")
             return False
-        return self.monitor.state is not State.STOPPING
+        return self.monitor.state is not State.STOPPING or self._unseen_rest
+
+    @property
+    def _unseen_rest(self) -> bool:
+        """A stop was sent to its end, and no joint state comes that could show the arm's standstill."""
+        return self._sent_to_rest and self.clock.now_ns() - self._heard_ns > SILENT_S * 1e9
 
     def close(self) -> None:
         """End the log in order, and let another process command the arm. Guard and log end at the same time."""
@@ -378,8 +410,11 @@ class SafetyNode:
         self._inputs.write()
         if self.log is None:
             return
-        rest = self.monitor.state not in (State.RUNNING, State.STOPPING)
-        how = "the arm was sent to rest" if rest else "the arm was not sent to rest"
+        how = "the arm was sent to rest"
+        if self.monitor.state is State.RUNNING or not self._sent_to_rest:
+            how = "the arm was not sent to rest"
+        elif self.monitor.state is State.STOPPING:
+            how += ", and its standstill was not seen"
         # A log that is not well is given less time: the process that waits for this one has a limit too.
         wait_s = UNWELL_LOG_WAIT_S if self.log.problem else LOG_WAIT_S
         self.log.close(f"the safety node was ended: {self._ending or 'an error'}; {how}", wait_s)
@@ -411,8 +446,20 @@ class SafetyNode:
             problem = self.handshake.check() if self.handshake is not None else ""
             self._note("stream", problem)
             self.streaming = self.streaming or not problem
-        stepped = self.clock.stepped_s()
-        self._note("clock", f"the system clock was moved by {stepped:.3f} s" if abs(stepped) > 0.005 else "")
+        self._note("clock", self.clock.fault)
+
+    def _other_clock(self, now_s: float) -> str:
+        """Whose stamps are of another clock than this node's; empty where all are of it."""
+        command, states, person = self._command, self._measured, self.signals.person
+        stamps = {
+            f"the newest joint state on {self._states.topic}": None if states is None else states.stamp_s,
+            f"the newest command on {self._policy_topic}": None if command is None else command.stamp_s,
+            f"the newest message on {self.signals.topics['person']}": person.stamp_s
+            if person.value is not None
+            else None,
+        }
+        found = [other_clock(what, now_s - s, self.clock) for what, s in stamps.items() if s is not None]
+        return next(filter(None, found), "")
 
     def _unheard(self, now_s: float) -> str:
         """Who must be heard before a start and is not; empty if all are.
@@ -453,6 +500,7 @@ class SafetyNode:
             "profile_digest": self.profile.digest,
             "log": str(self.log.directory) if self.log else "none",
         }
+        values |= self.clock.values() if isinstance(self.clock, SimClock) else {}
         values |= {f"check_us_{key}": value for key, value in self.check_time.summary_us().items()}
         values |= {f"state_to_command_us_{key}": value for key, value in self.latency.summary_us().items()}
         level = ERROR if self._problems else (WARN if self.log is None else OK)

@@ -16,11 +16,13 @@ from robolearn.deploy.arm_controller import (
     controller_topic,
 )
 from robolearn.deploy.arm_names import prefixed
+from robolearn.errors import ConfigError
 from robolearn.recorder.resolution import STEPS
 from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
+from robolearn_ros.clocks import Clock
 from robolearn_ros.node import PHASE, RT_PRIORITY, STATS_PATH
 from robolearn_ros.parameters import Parameter
 
@@ -62,7 +64,7 @@ PARAMETERS = (
 
 
 def expected_controller(
-    p: dict[str, Any], robot: Robot, profile: SafetyProfile, node: Node
+    p: dict[str, Any], robot: Robot, profile: SafetyProfile, node: Node, clock: Clock
 ) -> ExpectedController:
     """The controller that the arm should have, by the node's parameters and its namespace."""
     kind, topics = p["controller"], arm_topics(robot, node.get_namespace())
@@ -78,10 +80,20 @@ def expected_controller(
         rate_hz=rate,
         stream_rate_hz=p["rate_hz"],
         profile_digest=profile.digest,
+        sim_time=clock.simulated,
     )
 
 
-def open_log(p: dict[str, Any], robot: Robot, profile: SafetyProfile) -> SafetyLog | None:
+def check_clock(clock: Clock, p: dict[str, Any]) -> None:
+    """Raises ConfigError for simulated time with an arm of which nobody can tell whether it is simulated too."""
+    if clock.simulated and not p["check_controller"]:
+        raise ConfigError(
+            "safety_node: use_sim_time needs check_controller: only the controller's own use_sim_time tells a "
+            "simulator from a real arm, which is never driven on simulated time."
+        )
+
+
+def open_log(p: dict[str, Any], robot: Robot, profile: SafetyProfile, clock: Clock) -> SafetyLog | None:
     """The safety log of this session; None where none is asked for."""
     if not p["log_dir"]:
         return None
@@ -90,6 +102,7 @@ def open_log(p: dict[str, Any], robot: Robot, profile: SafetyProfile) -> SafetyL
         "period_s": 1.0 / p["rate_hz"],
         "deployment_id": p["deployment_id"],
         "operator": p["operator"],
+        "clock": "simulated" if clock.simulated else "system",
         "parameters": p,
         "measurement_steps": STEPS,
     }

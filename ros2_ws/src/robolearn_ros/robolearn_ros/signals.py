@@ -16,7 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Joy, Range
 
 from robolearn.safety.types import Surroundings
-from robolearn_ros.loop import StampClock
+from robolearn_ros.clocks import Clock
 from robolearn_ros.messages import Numbered, Polled, distance_m, qos
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Signal(Generic[T]):
         topic: str,
         read: Callable[[Any], T],
         worst: Callable[[Sequence[T]], T],
-        clock: StampClock,
+        clock: Clock,
         ahead_max_s: float,
     ):
         """read: the value of a message.  worst: the value that counts of several that came in one cycle.
@@ -93,7 +93,7 @@ class Signal(Generic[T]):
 class CellSignals:
     """The person sensor and the enabling device: polled, checked, and given to the monitor as its surroundings."""
 
-    def __init__(self, node: Node, clock: StampClock, person_topic: str, ahead_max_s: float):
+    def __init__(self, node: Node, clock: Clock, person_topic: str, ahead_max_s: float):
         """ahead_max_s: how far in the future a stamp may lie."""
         self.polled = (
             Polled(node, Range, person_topic, qos(QUEUE)),

@@ -1,4 +1,4 @@
-"""A MuJoCo arm in wall-clock time that speaks what the real arm's driver speaks.
+"""A MuJoCo arm, in real time or on a clock of its own (`clock_rate`), that speaks what the real arm's driver speaks.
 
 It stands behind a forward command controller, which has no time-out: the last value is held for ever, as on a real arm.
 With `controller: trajectory` it plays joint trajectories by their stamps; with `controller: robolearn` it runs
@@ -10,7 +10,6 @@ It stands for the arm and its cell; a simulated person sensor belongs to the cel
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState, Range
 from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -38,12 +38,14 @@ from robolearn.robots import load_robot
 from robolearn.safety.profile import SafetyProfile
 from robolearn.sim.plant import Wiring, load_plant
 from robolearn_ros.arm import GRIPPER_COMMAND_TOPIC, SENT_TOPIC, arm_topics
+from robolearn_ros.clocks import ScaledClock, StampClock
 from robolearn_ros.controller_node import ControllerNode, controller_parameters_of
 from robolearn_ros.gripper_mock import GripperMock
-from robolearn_ros.loop import Loop, StampClock
+from robolearn_ros.loop import Loop
 from robolearn_ros.messages import Polled, joint_state, qos, time_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, called, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
+from robolearn_ros.sim_clock import TOPIC
 from robolearn_ros.simulated_controller import SimulatedController
 from robolearn_ros.simulation import Arm, Trajectory
 
@@ -74,6 +76,9 @@ PARAMETERS = (
               "place of taking openings on gripper_position_controller/commands"),
     Parameter("profile", "", "safety profile whose limits robolearn's controller has; empty for the robot's own"),
     Parameter("stream_rate_hz", 500.0, "rate of the commands that robolearn's controller follows", "Hz", 50, 1000),
+    Parameter("clock_rate", 0.0, "simulate on a clock of its own, this many times as fast as real time, and publish it "
+              "on /clock; 0 for real time and no /clock", "", 0, 10),
+    Parameter("clock_paused", False, "pause that clock; may be changed while running", read_only=False),
     Parameter("seed", 0, "seed of the noise and of the task's start", "", 0, 2**31 - 1),
     PHASE,
     RT_PRIORITY,
@@ -81,6 +86,8 @@ PARAMETERS = (
 )  # fmt: skip
 
 PERSON_RATE_HZ = 20.0
+CLOCK_RATE_HZ = 200.0  # of messages on /clock, in this arm's own time
+LOOK_S = 0.05  # how often it is looked whether the clock is to be paused
 POSE_RATE_HZ = 50.0
 SILENT_NS = 200_000_000  # no commands come any more
 WAIT_FOR_SILENCE_NS = 3_000_000_000
@@ -91,10 +98,10 @@ class SimNode:
 
     def __init__(self) -> None:
         self.node = Node("sim_node")
-        p = declare(self.node, PARAMETERS)
+        p = declare(self.node, PARAMETERS, "it is the simulator; with clock_rate it publishes /clock itself")
         self.robot = load_robot(p["robot"])
-        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"])
-        self.clock = StampClock()
+        self.clock = self._own_clock(p["clock_rate"])
+        self.loop = Loop(p["rate_hz"], p["rt_priority"], p["phase"], self.clock)
         plant = load_plant(p["plant"], self.robot) if p["plant"] else None
         self.arm = Arm(self.robot, 1.0 / p["rate_hz"], p["task"], p["seed"], plant)
         self._wiring = None if plant is None else Wiring(self.robot, plant, p["seed"])
@@ -144,12 +151,13 @@ class SimNode:
             name: self.node.create_publisher(PoseStamped, f"robolearn/pose/{name}", qos(10))
             for name in self.arm.objects()
         }
+        self._clock_every = max(1, round(p["rate_hz"] / CLOCK_RATE_HZ))
         self._pose_every = max(1, round(p["rate_hz"] / POSE_RATE_HZ))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self._person = None
         if p["person_sensor"]:
             self._person = self.node.create_publisher(Range, p["person_topic"], qos(10))
-            self.node.create_timer(1.0 / PERSON_RATE_HZ, self._publish_person)
+            self.node.create_timer(1.0 / (PERSON_RATE_HZ * (p["clock_rate"] or 1.0)), self._publish_person)
         self.node.create_timer(1.0, self._publish_diagnostics)
         self._slow_every = max(1, round(p["rate_hz"] / topics.state_rate_hz)) if self._raw else 1
         self._noise = np.array([p["position_noise_rad"], p["velocity_noise_rad_s"]])
@@ -167,10 +175,32 @@ class SimNode:
             self.controller = SimulatedController(
                 self._standin.node, self.robot, p["profile"], rate_hz=p["rate_hz"], stream_rate_hz=p["stream_rate_hz"],
                 position_rad=self.arm.target_rad, joints=self._joints, topic=self.node.resolve_topic_name(SENT_TOPIC),
+                clock=self.clock,
             )  # fmt: skip
+
+    def _own_clock(self, rate: float) -> ScaledClock | StampClock:
+        """The clock of this arm; one that is not the system's is published on /clock, and may be paused."""
+        self._clock_out = None
+        if rate == 0.0:
+            return StampClock()
+        clock = ScaledClock(rate)
+        self._clock_out = self.node.create_publisher(ClockMessage, TOPIC, qos(10))
+        self._clock_claim = Claim("publishes /clock", TOPIC, self.node.context.get_domain_id())
+
+        def look() -> None:
+            clock.paused = bool(self.node.get_parameter("clock_paused").value)
+
+        self.node.create_timer(LOOK_S, look)
+        return clock
+
+    def stand(self, problem: str) -> None:
+        """Paused: nothing moves, and nothing is published."""
+        del problem
 
     def tick(self, tick_ns: int) -> None:
         """Apply commands, step the physics, publish."""
+        if self._clock_out is not None and self.loop.index % self._clock_every == 0:
+            self._clock_out.publish(ClockMessage(clock=time_message(self.clock, self.clock.now_ns())))
         for message in self._commands.take():
             self._commanded_ns = tick_ns
             if self.controller is None and self._player is None:
@@ -223,7 +253,9 @@ class SimNode:
     def rest(self, reason: str) -> bool:
         """The arm ends last: once no commands come any more, or after a while."""
         del reason
-        now_ns = time.monotonic_ns()
+        if self.clock.fault:  # paused: time does not pass
+            return True
+        now_ns = self.clock.now_ns()
         self._asked_ns = self._asked_ns or now_ns
         silent = now_ns - self._commanded_ns > SILENT_NS
         return silent or now_ns - self._asked_ns > WAIT_FOR_SILENCE_NS
@@ -231,6 +263,8 @@ class SimNode:
     def close(self) -> None:
         """Let another simulated arm take this one's place."""
         self._claim.release()
+        if self._clock_out is not None:
+            self._clock_claim.release()
 
     def statistics(self) -> dict[str, Any]:
         """Loop statistics and what was commanded."""
@@ -302,7 +336,9 @@ class SimNode:
             stream_rate_hz=p["stream_rate_hz"],
             profile_digest=digest,
         )
-        return ControllerNode(expected.node, controller_parameters_of(expected, p["rate_hz"]))
+        return ControllerNode(
+            expected.node, controller_parameters_of(expected, p["rate_hz"]), sim_time=self.clock.simulated
+        )
 
     def _publish_cell(self, stamp: Time) -> None:
         """What a camera and the gripper would tell."""
@@ -324,7 +360,7 @@ class SimNode:
             max_range=20.0,
             range=self.node.get_parameter("person_distance_m").get_parameter_value().double_value,
         )
-        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.stamp = time_message(self.clock, self.clock.now_ns())
         message.header.frame_id = self._base_frame
         self._person.publish(message)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from sensor_msgs.msg import JointState
 from robolearn.deploy.controller import controller_parameters
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
-from robolearn_ros.loop import Samples, StampClock
+from robolearn_ros.clocks import Clock
+from robolearn_ros.loop import Samples
 from robolearn_ros.messages import Polled, qos
 from robolearn_ros.stream_filter import Bounds, FilterConfig, StreamFilter
 
@@ -37,10 +37,11 @@ class SimulatedController:
         position_rad: ArrayLike,
         joints: tuple[str, ...],
         topic: str,
+        clock: Clock,
     ):
         """profile: empty for the robot's own.  rate_hz: of the loop.  position_rad: [n], where the arm is held.
 
-        joints: as they are called in the commands.  topic: of these.
+        joints: as they are called in the commands.  topic: of these.  clock: of the arm's loop.
 
         Raises ConfigError where there is no compiler, or a number cannot be used.
         """
@@ -62,7 +63,7 @@ class SimulatedController:
         self._names = joints
         self._last_names: list[str] = []
         self._order: list[int] = []
-        self._clock = StampClock()
+        self._clock = clock
         self._sent = Polled(node, JointState, topic, qos(100))
 
     def step(self, now_ns: int) -> Vector:
@@ -81,7 +82,7 @@ class SimulatedController:
         followed = self.filter.state == "following"
         position, velocity, _ = self.filter.update(now_ns)
         if newest_ns:
-            self.latency.add(time.monotonic_ns() - newest_ns)
+            self.latency.add(self._clock.now_ns() - newest_ns)
         if followed and self.filter.state in ("late", "braking"):
             self.braked_from_rad_s = float(np.abs(velocity).max())
         return position

@@ -69,6 +69,19 @@ class StatusGates:
         return "; ".join(closed for gate in self._gates if (closed := gate.closed))
 
 
+def real_driver(node: Node, robot: Robot) -> str:
+    """Says so where a status topic of the arm's real driver is published, which no simulator of a clock has."""
+    stated = robot.ros.status_topics if robot.ros is not None else {}
+    topics = [arm_topic(robot, one.topic, node.get_namespace()) for one in stated.values()]
+    found = [topic for topic in topics if node.count_publishers(topic)]
+    if not found:
+        return ""
+    return (
+        f"{', '.join(found)} is published, as the driver of a real arm does, and a real arm is never driven on "
+        "simulated time. Take use_sim_time out of the deployment."
+    )
+
+
 def _message_type(name: str) -> Any:
     """The class of a message such as std_msgs/msg/Bool; None where its package is not installed."""
     package, _, kind = name.split("/")

@@ -23,7 +23,7 @@ from robolearn.policy.sources import GRIPPER_WIDTH, find_source
 from robolearn.robots import Robot, load_robot
 from robolearn.show.browser import PORT, BrowserScene
 from robolearn_ros.arm import arm_topics
-from robolearn_ros.loop import StampClock
+from robolearn_ros.clocks import StampClock
 from robolearn_ros.messages import JointReader, Polled, qos
 
 NAME = "viewer"
