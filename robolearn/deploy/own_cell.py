@@ -19,6 +19,7 @@ _LIKE, _LIKE_REF = "iiwa14", "RA-DEMO-IIWA14"  # whose profile is taken
 _STOPS_S = 0.25  # from full speed to rest, where the robot file states no acceleration
 _JERK_S = 0.02  # from rest to full acceleration, where it states no jerk
 _ACCELERATION_MIN_RAD_S2 = 10.0  # policies use up to 5 where the robot file states none
+_JUMP_MAX_RAD = 1.0  # what a profile may say, also of an arm whose file states no plausible speed
 _PERIODS = 5  # of the command stream, that one command may jump
 _AROUND_M = 0.10  # beyond the TCP's reach: the fingers and the palm
 
@@ -72,7 +73,7 @@ def own_profile_text(robot: Robot) -> str:
             )  # a choice of the robot file becomes one of the cell
         text = _replace(text, key, np.round(values, 6).tolist(), source, trust)
     rate = min(500.0, robot.ros.command_rate_hz) if robot.ros is not None else 100.0
-    jump = max(0.1, round(float(limits.velocity_rad_s.max()) * _PERIODS / rate, 3))
+    jump = float(np.clip(round(float(limits.velocity_rad_s.max()) * _PERIODS / rate, 3), 0.1, _JUMP_MAX_RAD))
     text = _replace(
         text,
         "command_jump_max_rad",
