@@ -14,8 +14,9 @@ figures that the model file does not state were added by hand. *Lines*: of the s
 arm, without its hulls (`robots draft --short`). *Hulls*: fitted by `robolearn robots hulls`. *Expert*: share of goals
 that the task's expert reaches, which `train` prints first. *reach*: `robolearn train FILE/reach`, one seed on one core,
 success of the exported policy over fresh episodes; 250,000 steps are the default, and fewer were asked for where the
-table has fewer. *Goals served*: `robolearn serve --sim` in a cell of `robolearn init-cell`, over ROS 2. *pick_cube*:
-with robolearn's own gripper. Nothing here was tried on a real arm, and no SCARA was tried.
+table has fewer. *Goals served*: `robolearn serve --sim` in a cell of `robolearn init-cell`, over ROS 2; goals
+that were not reached lie near links of the arm itself, from which the monitor keeps it away. *pick_cube*: with
+robolearn's own gripper. Nothing here was tried on a real arm, and no SCARA was tried.
 `python -m benchmarks.arms` continues the table."""
 _QUESTIONS = (
     "limits.torque_nm of",

@@ -33,6 +33,8 @@ def joint(value, index=0):
 class Judge:
     """In place of `Envelope`: plans the braking motion of every step, and finds what it is told to find."""
 
+    foresight = None
+
     def __init__(self, finds=lambda step: None, limits=LIMITS):
         self.limits, self.finds, self.steps, self.asked = limits, finds, [], []
         self.arm = SimpleNamespace(
