@@ -82,6 +82,17 @@ def test_one_reading_that_does_not_fit_begins_the_row_again(broken):
     assert rig.cycle(None).publish
 
 
+def test_a_gap_in_the_cycles_begins_the_row_of_readings_again():
+    rig = bare()
+    rig.idle(READINGS - 1)
+    rig.now += 1.0
+    decision = rig.cycle(None)
+    assert not decision.publish
+    assert rules_of(decision) == ["cycle_gap"]
+    assert not rig.idle(READINGS - 1).publish
+    assert rig.idle(2).publish
+
+
 def test_an_arm_that_moves_is_not_held():
     rig = bare()
     goal = rig.position + 0.2
