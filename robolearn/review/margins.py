@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robolearn.robots import Robot
 from robolearn.safety.arm_model import point_speeds
-from robolearn.safety.braking import plan_braking, plan_each
+from robolearn.safety.braking import HIGH, LOW, REST, plan_braking, plan_each
 from robolearn.safety.envelope import Envelope, build_envelope
 from robolearn.safety.profile import NotChecked, SafetyProfile, Separation
 
@@ -110,7 +110,7 @@ class _Look:
             self._position, self._velocity, self._acceleration, limits.acceleration_max_rad_s2,
             limits.jerk_max_rad_s3, envelope.period_s,
         )  # fmt: skip
-        swing = np.maximum(self._braking[11] - self._position, self._position - self._braking[10])
+        swing = np.maximum(self._braking[HIGH] - self._position, self._position - self._braking[LOW])
         self._far = swing @ self._arm.reach.T  # [m, p] m, how far each point may go until rest
 
     def margins(self) -> Iterator[Margins]:
@@ -121,7 +121,7 @@ class _Look:
         yield from self._distances()
         if isinstance(self._limits.mode.separation, Separation) and np.isfinite(self._person_m).any():
             fastest, travel = self._speeds.max(axis=1), self._far.max(axis=1)
-            needed = self._space.person_mins(self._posture, fastest, self._braking[0].max(axis=1), travel)
+            needed = self._space.person_mins(self._posture, fastest, self._braking[REST].max(axis=1), travel)
             person = np.where(np.isfinite(self._person_m), self._person_m, np.nan)
             yield Margins("separation", "m", person, needed, person - needed)
         yield _below(

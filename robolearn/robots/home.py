@@ -81,11 +81,10 @@ def home_posture(robot: Robot) -> Array | None:
         tcp_near, turn_near = forward(robot, near)
         cost = _cost(tcp_near, turn_near, goal, reach)
         close = np.flatnonzero(cost < cost.min() + 0.01)
+        # of those as good, the ones with the elbow up, away from what the arm stands on
         lowest = _lowest_joint(robot, near[close])
-        close = close[
-            lowest > lowest.max() - _LOW * reach
-        ]  # the elbow is up, away from what the arm stands on
-        # of those as good, the least bent one: an arm with a joint too many then lies in one plane
+        close = close[lowest > lowest.max() - _LOW * reach]
+        # of those, the least bent one: an arm with a joint too many then lies in one plane
         best = close[int(np.argmin(np.abs(near[close] - (low + high) / 2.0).sum(axis=1)))]
         if cost[best] < _GOOD:
             return near[best]

@@ -8,7 +8,7 @@ of the model, so that MuJoCo places them. Base frame, m.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import cached_property
 from typing import NamedTuple
@@ -128,16 +128,22 @@ class ArmModel:
 
     def postures(self, path_rad: Vector) -> Posture:
         """The arm at each sample of path_rad [m, n]: points [m, p, 3], rotation [m, p, 9]."""
-        points, rotation = (
-            np.empty((len(path_rad), len(self.radius), 3)),
-            np.empty((len(path_rad), len(self.radius), 9)),
-        )
+        along = self._blank_postures(len(path_rad))
+        for _ in self._visit(path_rad, along):
+            pass
+        return along
+
+    def _blank_postures(self, count: int) -> Posture:
+        return Posture(np.empty((count, len(self.radius), 3)), np.empty((count, len(self.radius), 9)))
+
+    def _visit(self, path_rad: Vector, along: Posture) -> Iterator[int]:
+        """Puts the model in each sample of path_rad [m, n] in turn, and fills in its posture."""
         for k, joints_rad in enumerate(path_rad):
             self._qpos[self._address] = joints_rad
             mujoco.mj_kinematics(self.model, self.data)
-            self._site_xpos.take(self._sites, axis=0, out=points[k])
-            self._site_xmat.take(self._sites, axis=0, out=rotation[k])
-        return Posture(points, rotation)
+            self._site_xpos.take(self._sites, axis=0, out=along.points[k])
+            self._site_xmat.take(self._sites, axis=0, out=along.rotation[k])
+            yield k
 
     def levers(self, posture: Posture, swing: Vector) -> Vector:
         """How far [n] m the farthest point that a joint moves can be from it, while joints stay within swing [n] rad.
@@ -236,19 +242,13 @@ class ArmModel:
         self, path_rad: Vector, velocity_rad_s: Vector, acceleration_rad_s2: Vector, change_max_rad_s2: Vector
     ) -> tuple[Posture, Vector, Vector]:
         """`postures`, `torque` [m, n] and `torque_bound` [m, n] at each sample of a motion; all [m, n]."""
-        points, rotation = (
-            np.empty((len(path_rad), len(self.radius), 3)),
-            np.empty((len(path_rad), len(self.radius), 9)),
-        )
-        torques, bounds = np.empty_like(path_rad), np.empty_like(path_rad)
-        for k, joints_rad in enumerate(path_rad):
-            self._qpos[self._address] = joints_rad
-            mujoco.mj_kinematics(self.model, self.data)
-            self._site_xpos.take(self._sites, axis=0, out=points[k])
-            self._site_xmat.take(self._sites, axis=0, out=rotation[k])
+        along, torques, bounds = (
+            self._blank_postures(len(path_rad)), np.empty_like(path_rad), np.empty_like(path_rad),
+        )  # fmt: skip
+        for k in self._visit(path_rad, along):
             torques[k] = self.torque(velocity_rad_s[k], acceleration_rad_s2[k])
             bounds[k] = self.torque_bound(change_max_rad_s2[k])
-        return Posture(points, rotation), torques, bounds
+        return along, torques, bounds
 
     def _mass_matrix(self) -> Vector:
         """Joint inertia [n, n] kg m^2 at the posture computed last, rotors included."""

@@ -22,6 +22,15 @@ from numpy.typing import ArrayLike
 from robolearn.safety import comparisons
 from robolearn.safety.types import Vector
 
+REST, RAMP, PEAK, LOW, HIGH, SLOWEST, FASTEST = (
+    0,
+    3,
+    4,
+    10,
+    11,
+    12,
+    13,
+)  # of the fields that `plan_each` gives
 BRAKING_SHARE = 1.0 - 1e-6  # of the limits: room for rounding, so that a braking motion never exceeds them
 
 

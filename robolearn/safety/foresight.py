@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robolearn.safety import braking as plans
 from robolearn.safety.arm_model import Posture, point_speeds
 from robolearn.safety.braking import Braking, plan_each
 from robolearn.safety.envelope import TORQUE_CHANGE_PER_RAD, Assessment, Envelope
@@ -70,8 +71,8 @@ class Foresight:
         usual &= (np.abs(velocity) <= limits.velocity_possible_rad_s).all(axis=1)
         clear = wanted & usual & np.roll(usual, 1)
         clear &= limits.curve.allows_all(table[-4:])
-        clear &= table[0].max(axis=1) <= limits.mode.stopping_time_max_s.value
-        swing = np.maximum(table[11] - path, path - table[10])
+        clear &= table[plans.REST].max(axis=1) <= limits.mode.stopping_time_max_s.value
+        swing = np.maximum(table[plans.HIGH] - path, path - table[plans.LOW])
         # everything else from the posture of each sample, and of the one before it
         rows = np.flatnonzero(clear | np.roll(clear, -1))
         if not len(rows):
@@ -80,7 +81,7 @@ class Foresight:
         path, velocity, acceleration, swing, table = (
             path[rows], velocity[rows], acceleration[rows], swing[rows], table[:, rows],
         )  # fmt: skip
-        ramp, peak = table[3], table[4]
+        ramp, peak = table[plans.RAMP], table[plans.PEAK]
         posture, torque, bound = self._arm.motion(
             path, velocity, acceleration, np.maximum(peak, np.abs(ramp))
         )
@@ -93,7 +94,9 @@ class Foresight:
         good = self._torques_clear(torque[at], bound[at], swing[at])
         good &= self._speeds_clear(path[at], fastest, swing[at], table[:, at])
         good &= self._places_clear(path[at], after, swing[at], far[at])
-        nearest = self._space.person_mins(after, fastest, table[0, at].max(axis=1), far[at].max(axis=1))
+        nearest = self._space.person_mins(
+            after, fastest, table[plans.REST, at].max(axis=1), far[at].max(axis=1)
+        )
         self._keep(at, good, path, velocity, acceleration, table, posture, torque, nearest)
 
     def _torques_clear(self, torque: Vector, bound: Vector, swing: Vector) -> Flags:
@@ -107,7 +110,7 @@ class Foresight:
     def _speeds_clear(self, path: Vector, fastest_m_s: Vector, swing: Vector, table: Vector) -> Flags:
         """[m]: no part is faster than any limit of speed and contact, now and until rest."""
         arm, most = self._arm, self._space.careful_m_s * _SURE
-        rates = np.maximum(-table[12], table[13])
+        rates = np.maximum(-table[plans.SLOWEST], table[plans.FASTEST])
         clear, now = rates @ arm.longest <= most, fastest_m_s <= most
         for k in np.flatnonzero(now & ~clear).tolist():  # as `Space.speeds_to_rest` goes on
             clear[k] = arm.kept_levers(path[k], swing[k]) @ rates[k] <= most
@@ -127,7 +130,7 @@ class Foresight:
         table: Vector, posture: Posture, torque: Vector, nearest: Vector,
     ) -> None:  # fmt: skip
         """What is clear, by what it is the answer to."""
-        rest = table[0].max(axis=1).tolist()
+        rest = table[plans.REST].max(axis=1).tolist()
         for k, person_min_m in zip(at[good].tolist(), nearest[good].tolist(), strict=True):
             fields = table[:, k]
             braking = Braking(
