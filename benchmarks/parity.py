@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from mujoco import mjx
 from scipy.stats import t as student
 
 import robolearn
@@ -27,6 +26,7 @@ from benchmarks.gpu_physics import holding
 from robolearn.env.task import task_names
 from robolearn.env.vec_env import EnvState, VecEnv
 from robolearn.files.writing import replace_file
+from robolearn.sim.jit import jit
 from robolearn.sim.mjx import MjxPhysics, _with
 
 # How far the means of two engines may be apart: chosen. Whether they are is derived: see `parted`.
@@ -69,13 +69,14 @@ class Parted(NamedTuple):
 def play(task: str, engine: str, num_envs: int, periods: int, key: jax.Array | None = None) -> Played:
     """An engine's episodes under the task's expert (a slow wave where it has none), native's starts for all."""
     first = robolearn.make(task, num_envs, "native", {"randomization": {"observation_drop": 0.0}})
-    state = jax.jit(first.reset)(jax.random.key(3) if key is None else key)
+    state = jit(first.reset, quick=True)(jax.random.key(3) if key is None else key)
     env = first
     if engine != "native":
         env = robolearn.make(task, num_envs, engine, {"randomization": {"observation_drop": 0.0}})
-        derived = jax.jit(env.reset)(jax.random.key(3) if key is None else key).fields
+        derived = jit(env.reset, quick=True)(jax.random.key(3) if key is None else key).fields
         state = state.replace(fields=derived)
-    step, act, pushes = jax.jit(env.step), jax.jit(_actions(env)), _force(env)
+    # a hundred calls: on a CPU most of the time would go into compiling them well
+    step, act, pushes = jit(env.step, quick=True), jit(_actions(env), quick=True), _force(env)
     dofs, places = moving(env.model)
     start = np.asarray(state.physics.qpos[:, places])
     achieved, failed, overflow = (np.zeros(num_envs, bool) for _ in range(3))
@@ -134,13 +135,13 @@ def _force(env: VecEnv) -> Any:
 
         def one(state: Any, fields: Any, ctrl: Any) -> jax.Array:
             data = physics._load(state).replace(ctrl=ctrl)
-            return mjx.forward(_with(physics._model, fields), data).qfrc_constraint
+            return physics.forward(_with(physics._model, fields), data).qfrc_constraint
 
         def forward(state: EnvState) -> jax.Array:
             return jax.vmap(one)(state.physics, state.fields, holding(env, state)[:, -1])
 
-        return _numpy(jax.jit(forward))
-    batch, held = physics._batch, jax.jit(lambda state: holding(env, state)[:, -1])
+        return _numpy(jit(forward, quick=True))
+    batch, held = physics._batch, jit(lambda state: holding(env, state)[:, -1], quick=True)
     pushes, ctrl = batch.bind("qfrc_constraint"), batch.bind("ctrl")
 
     def native(state: EnvState) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from mujoco import mjx
 
 from robolearn.errors import MissingDependency, PhysicsError
+from robolearn.sim import contacts
 from robolearn.sim.constants import derived_names
 from robolearn.sim.derived import DerivedConstants
 from robolearn.sim.physics import (
@@ -92,7 +93,7 @@ class MjxPhysics(Physics):
         blank = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), self.blank())
         start = blank.replace(qpos=qpos, qvel=qvel)
         model = self._model if self._late.any() else self._sensing_model
-        data = jax.vmap(lambda s, f: mjx.forward(_with(model, f), self._load(s)))(start, fields | constants)
+        data = jax.vmap(lambda s, f: self.forward(_with(model, f), self._load(s)))(start, fields | constants)
         return data.sensordata, constants
 
     def _step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
@@ -118,15 +119,21 @@ class MjxPhysics(Physics):
             overflow=state.overflow + overflow.max().astype(jnp.int32),
         )
 
+    def forward(self, model: Any, data: Any) -> Any:
+        """`mjx.forward` of one simulation; on the jax engine with each contact point once, see `sim/contacts.py`."""
+        return (contacts if self.engine == "jax" else mjx).forward(model, data)
+
     def _advance(self, model: Any, data: Any) -> Any:
         """`mjx.step`; on the jax engine with what it leaves out of the implicit integrator.
 
         The force of an actuator at its limit does not change with speed. MuJoCo's other engines therefore leave such
         an actuator out of the derivative, mjx.implicit does not, and the arm would feel damping that is not there.
         """
-        if self.engine != "jax" or model.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        if self.engine != "jax":
             return mjx.step(model, data)
-        data = mjx.forward(model, data)
+        data = self.forward(model, data)
+        if model.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER:
+            return mjx.euler(model, data)
         free = (data.actuator_force > self._force_min) & (data.actuator_force < self._force_max)
         slopes = {
             name: jnp.asarray(getattr(model, name)).at[:, 2].multiply(free)
@@ -147,7 +154,7 @@ class MjxPhysics(Physics):
         """Sensors at the state now; those of accelerations speak of the last substep, as with mj_step."""
         if self._in_jax:
             return sensors(self.model, data.qpos, data.qvel, fields)
-        now = mjx.forward(_with(self._sensing_model, fields), data)
+        now = self.forward(_with(self._sensing_model, fields), data)
         return jnp.where(self._late, data.sensordata, now.sensordata)
 
     def _overflow(self, data: Any) -> Array:
@@ -166,6 +173,12 @@ class MjxPhysics(Physics):
             raise PhysicsError(
                 f"The '{self.engine}' engine ignores actuator and sensor delays: use the native engine."
             )
+        if self.engine == "jax" and model.opt.integrator not in _INTEGRATORS:
+            name = mujoco.mjtIntegrator(model.opt.integrator).name
+            raise PhysicsError(
+                f"The 'jax' engine does not have the integrator {name}: set implicitfast or Euler, or use the native "
+                "engine."
+            )
         if model.nplugin or model.nmocap:
             raise PhysicsError(
                 f"The '{self.engine}' engine does not support plugins or mocap bodies: remove them."
@@ -173,6 +186,7 @@ class MjxPhysics(Physics):
 
 
 _OFF = mujoco.mjtDisableBit
+_INTEGRATORS = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
 
 # Bits of mujoco_warp's OverflowType that mean lost contacts or constraints: NEFC, NJMAX_NNZ, BROADPHASE, NARROWPHASE,
 # CCD, HFIELD, CONTACT_MATCH, NVMAX, EPA_HORIZON, TACTILE. ITERATIONS and LS_ITERATIONS say that a solver stopped at
