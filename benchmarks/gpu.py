@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,9 +22,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import gpu_needs
 from robolearn.files.writing import replace_file
 
 ROOT = Path(__file__).parent.parent
@@ -51,11 +54,13 @@ ENDINGS = ("finished", "failed", "out of time", "not begun")
 Command = Callable[[str, Path, str, bool], list[str]]
 LAST_LINES = 25  # of what a part printed that did not finish
 _LEAST_S = 8.0  # a part with less time than this would only have started Python
-_SMALL_S = 1200.0  # for a part of a dry run: a CPU that others use, too, compiles and runs slowly
+# For a part of a dry run, and for all of them. Two cores that do nothing else need about a minute a part, most of it
+# compiling; what others leave of a CPU may be a tenth.
+_SMALL_S, _SMALL_MINUTES = 600.0, 60.0
 
 
-class NoGpu(Exception):
-    """JAX has no GPU to measure."""
+class NotReady(Exception):
+    """There is nothing to measure with: a package is missing, the first part failed, or JAX sees no GPU."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,11 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or (SMALL_RESULTS if options.small else RESULTS)
     if options.small and out.resolve() == RESULTS.resolve():
         raise SystemExit(f"{out} is for what a GPU does. Give another --out for a dry run.")
-    minutes = options.minutes or (120.0 if options.small else 8.0)
+    minutes = options.minutes or (_SMALL_MINUTES if options.small else 8.0)
     names = options.only if options.small else ["device", *(n for n in options.only if n != "device")]
     try:
+        _require_packages(options.engine)
         report = run(names, out, engine=options.engine, minutes=minutes, small=options.small)
-    except NoGpu as error:
+    except NotReady as error:
         print(error, file=sys.stderr)
         return 2
     print(f"Written to {out}.")
@@ -89,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--small", action="store_true", help="a dry run on a CPU")
     parser.add_argument("--engine", choices=("warp", "jax"), default="warp")
     parser.add_argument("--only", nargs="*", choices=[*PARTS], default=[*PARTS], metavar="PART")
-    parser.add_argument("--minutes", type=float, help="for all parts together (8; with --small 120)")
+    parser.add_argument("--minutes", type=float, help="for all parts together (8; with --small 60)")
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="say what parts there are")
     parser.add_argument("--part", choices=[*PARTS], help=argparse.SUPPRESS)
@@ -149,15 +155,34 @@ def _run_parts(
         else:
             _run_part(name, limit, report, out, command)
         print(_line(name, report["parts"][name]), flush=True)
-        if name == "device" and not small:
-            _require_gpu(report["parts"][name].get("found", {}))
+        if name == "device":
+            _require_first(report["parts"][name])
+            if not small:
+                _require_gpu(report["parts"][name].get("found", {}))
         _write(out, report)
 
 
+def _require_packages(engine: str) -> None:
+    """Raises NotReady for what is not installed: parts would find it out one by one."""
+    if missing := gpu_needs.missing(engine):
+        lines = "\n  ".join(missing)
+        raise NotReady(
+            f"{sys.executable} (Python {sys.version.split()[0]}) lacks what the measurement needs:\n  {lines}\n"
+            "Nothing was started. Add their wheels to the folder that gpu.sh is given, or name another PYTHON."
+        )
+
+
+def _require_first(part: Mapping[str, Any]) -> None:
+    """Raises NotReady where the part failed that only asks for the device: so would all others."""
+    if part["ending"] == "failed":
+        said = "\n  ".join(part.get("said", []))
+        raise NotReady(f"The part 'device' failed ({part['why']}), and the others were not begun:\n  {said}")
+
+
 def _require_gpu(device: Mapping[str, Any]) -> None:
-    """Raises NoGpu before eight minutes are spent on a CPU, and a file of measured figures is lost to them."""
+    """Raises NotReady before eight minutes are spent on a CPU, and a file of measured figures is lost to them."""
     if (platform := device.get("platform")) not in (None, *GPUS):
-        raise NoGpu(
+        raise NotReady(
             f"JAX {device.get('versions', {}).get('jax', '')} runs on '{platform}' and sees no GPU (nvidia-smi says: "
             f"{device.get('nvidia_smi', 'nothing')}). Name a Python whose JAX has CUDA (PYTHON of gpu.sh), or --small."
         )
@@ -185,7 +210,7 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
     with tempfile.TemporaryDirectory(prefix="robolearn-gpu-") as folder:
         into, said = Path(folder) / "found.json", Path(folder) / "said.txt"
         words = command(name, into, report["engine"], report["small"])
-        begun = time.monotonic()
+        begun, used = time.monotonic(), _cpu_s()
         with said.open("w") as log:
             process = subprocess.Popen(
                 words,
@@ -208,6 +233,7 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
                     os.killpg(process.pid, signal.SIGKILL)
                 code = process.wait()
         part["took_s"] = round(time.monotonic() - begun, 1)
+        part["cpu_s"] = round(_cpu_s() - used, 1)
         part["found"] = _read(into)
         if ended:
             part["ending"] = "failed" if code else "finished"
@@ -216,11 +242,20 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
             part["said"] = said.read_text(errors="replace").splitlines()[-LAST_LINES:]
 
 
+def _cpu_s() -> float:
+    """Processor time, s, of the parts that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
+
+
 def environment(small: bool = False, around: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Of a part: memory is taken as it is needed, so that its peak can be read. small: of programs that run a few
     times only, most of the time would go into compiling.
     """
-    quick = {"XLA_FLAGS": f"{around.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()}
+    flags = [around.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+    if version("jax").startswith("0.10."):  # a flag that XLA does not know ends the process
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    quick = {"XLA_FLAGS": " ".join(flags).strip()}
     return {
         **around,
         "PYTHONPATH": os.pathsep.join([

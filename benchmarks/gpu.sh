@@ -5,7 +5,7 @@
 # FOLDER: where they are installed (build/gpu), beside the kernels that warp compiles, which are kept from run to run; what
 # the image has stays as it is. ARGUMENT: of benchmarks/gpu.py, such as --out FILE. Installing takes under a minute, the
 # measurement at most eight: where a command has 10 minutes, start it with nothing else before it.
-# PYTHON names the interpreter (python3): one with JAX for the device.
+# PYTHON names the interpreter (python3): one with JAX for the device. What is missing is named before anything is measured.
 set -euo pipefail
 usage='usage: gpu.sh WHEELS [FOLDER] [-- ARGUMENT ...]'
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -48,6 +48,7 @@ echo "installing ${#found[@]} wheels into $folder/site"
 rm -rf "$folder/joined"
 
 cd "$root"
+"$python" -m benchmarks.gpu_needs "$folder/site"
 export PYTHONPATH=$folder/site:$root:$root/envs:$root/ros2_ws/src/robolearn_ros${PYTHONPATH:+:$PYTHONPATH}
 export WARP_CACHE_PATH=${WARP_CACHE_PATH:-$folder/kernels}
 exec "$python" -m benchmarks.gpu "$@"

@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes((1024, 2048, 4096, 8192, 16384, 32768), 8192, (1024, 4096, 16384), 256, 2.0, 8, 1.5)
-SMALL = Sizes((4, 8), 16, (8, 16), 4, 0.1, 1, 0.2)
+SMALL = Sizes((4,), 16, (8,), 4, 0.1, 1, 0.2)
 
 
 class Found:
@@ -104,7 +104,7 @@ def kernels(found: Found, engine: str, sizes: Sizes) -> None:
     """
     cache = Path(os.environ.get("WARP_CACHE_PATH", "none"))
     found["kept"] = cache.is_dir() and any(cache.iterdir())
-    for task in TASKS:
+    for task in _tasks(sizes):
         begun = time.perf_counter()
         env = robolearn.make(task, sizes.steps[0], engine)
         found.add("build_s", task, time.perf_counter() - begun)
@@ -155,7 +155,7 @@ def graphs(found: Found, engine: str, sizes: Sizes) -> None:
 def agreement(found: Found, engine: str, sizes: Sizes) -> None:
     """Statistics of the engine beside native's, see `benchmarks/parity.py`."""
     periods = max(1, round(sizes.agree_s * 50))
-    for task in TASKS if sizes is FULL else TASKS[1:2]:  # the smallest programs
+    for task in _tasks(sizes):
         native = parity.play(task, "native", sizes.agree, periods)
         parted = parity.parted(native, parity.play(task, engine, sizes.agree, periods))
         found.add("by_task", task, parted._asdict())
@@ -268,6 +268,11 @@ def memory_of(program: Any) -> dict[str, int]:
 def size_of(tree: Any) -> int:
     """Bytes of a pytree of arrays."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+
+
+def _tasks(sizes: Sizes) -> tuple[str, ...]:
+    """All of them; in a dry run the one with the smallest programs."""
+    return TASKS if sizes is FULL else TASKS[1:2]
 
 
 def _sized(task: str, engine: str, num_envs: int) -> TrainConfig:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_needs
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -89,6 +89,7 @@ def test_without_a_gpu_it_ends_after_the_first_part_and_a_measured_file_stays(tm
     text = '{"platform": "cpu", "versions": {"jax": "0.11.2"}, "nvidia_smi": "none"}'
     code = f"import sys; open(sys.argv[1], 'w').write({text!r})"
     monkeypatch.setattr(gpu, "part_command", lambda name, into, *_: [sys.executable, "-c", code, str(into)])
+    monkeypatch.setattr(gpu_needs, "missing", lambda engine: [])
     measured = tmp_path / "gpu.json"
     measured.write_text("measured")
     assert gpu.main(["--only", "steps", "--out", str(measured)]) == 2
@@ -156,6 +157,8 @@ def test_wheels_cut_into_parts_are_joined_installed_and_used(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 wheels" in done.stdout
     assert "train_pick_cube" in done.stdout
+    (points,) = (tmp_path / "place" / "site").glob("robolearn-*.dist-info/entry_points.txt")
+    assert points.read_text().startswith("[robolearn.tasks]\npackaged = robolearn_envs")
     assert {path.name for path in (tmp_path / "place" / "site").glob("*.py")} == {
         "whole_thing.py",
         "cut_thing.py",
@@ -175,6 +178,81 @@ def test_a_folder_without_wheels_is_refused(tmp_path):
     done = script(tmp_path, tmp_path / "place")
     assert done.returncode == 2
     assert "no wheels" in done.stderr
+
+
+def test_what_is_missing_is_named_before_anything_is_started(tmp_path, monkeypatch, capsys):
+    asked = {"numpy": ">=1.26", "jax": ">=0.1,<0.2", "flax": ">=0.12"}
+    monkeypatch.setattr(gpu_needs, "NEEDS", {"numpy": "numpy", "jax": "jax", "flax": "no_such.module"})
+    monkeypatch.setattr(gpu_needs, "OF_WARP", {"warp-lang": "no_such_module"})
+    monkeypatch.setattr(gpu_needs, "_wanted", lambda: asked)
+    monkeypatch.setattr(gpu_needs, "entry_points", lambda group: ())
+    monkeypatch.setattr(gpu, "run", None)
+    assert gpu.main(["--out", str(tmp_path / "gpu.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert sys.executable in lines[0]
+    jax_line, flax_line, warp_line, own_line = map(str.strip, lines[1:5])
+    assert jax_line.startswith("jax>=0.1,<0.2 (there is 0.1")
+    assert (flax_line, warp_line) == ("flax>=0.12", "warp-lang")
+    assert own_line.startswith("robolearn itself, which makes its tasks known")
+    assert lines[5].startswith("Nothing was started.")
+
+
+def test_nothing_is_missing_here_and_what_is_not_needed_is_not_asked_for():
+    assert gpu_needs.missing("warp") == []
+    assert not {"jax2onnx", "onnxruntime", "gymnasium", "mcap", "tensorboardx"} & {*gpu_needs.NEEDS}
+    assert {"jax", "flax", "optax"} < gpu_needs._wanted().keys(), "versions are those of pyproject.toml"
+
+
+@pytest.mark.parametrize(
+    ("have", "asked", "fits"),
+    [
+        ("0.11.2", ">=0.10,<0.12", True),
+        ("0.12.0", ">=0.10,<0.12", False),
+        ("0.9.9", ">=0.10", False),
+        ("4.0", ">=4.0,<5", True),
+        ("1.18.0", "==1.18", True),
+        ("", ">=1", True),
+    ],
+)
+def test_versions_are_compared_by_number(have, asked, fits):
+    assert gpu_needs._fits(have, asked) is fits
+
+
+def test_parts_run_without_what_is_said_not_to_be_needed_and_find_tasks_of_a_tree_that_is_not_installed(
+    tmp_path,
+):
+    """With the import of an exporter refused, and no metadata of robolearn but what gpu.sh writes into its folder."""
+    gpu_needs.register(tmp_path / "site")
+    text = (
+        "import importlib.metadata as metadata, sys\n"
+        f"site = {str(tmp_path / 'site')!r}\n"
+        "for name in ('jax2onnx', 'onnx', 'onnxruntime', 'gymnasium', 'mcap', 'tensorboardX', 'imageio'):\n"
+        "    sys.modules[name] = None\n"
+        "def entry_points(group):\n"
+        "    found = [point for one in metadata.distributions(path=[site]) for point in one.entry_points]\n"
+        "    return [point for point in found if point.group == group]\n"
+        "from benchmarks import gpu_needs, gpu_parts\n"
+        "from robolearn.env import task\n"
+        "task.entry_points = gpu_needs.entry_points = entry_points\n"
+        "import robolearn, robolearn.learn.trainer, robolearn.learn.selection\n"
+        "robolearn.make('fr3/reach', 1, 'warp')\n"
+        "print(gpu_needs.missing('warp'), sorted(task.task_classes())[:2])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[] ['open_drawer', 'peg_insert']"
+
+
+def test_where_the_first_part_fails_the_others_are_not_begun(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_needs, "missing", lambda engine: [])
+    monkeypatch.setattr(
+        gpu, "part_command", lambda *_: [sys.executable, "-c", "raise OSError('no such library')"]
+    )
+    assert gpu.main(["--small", "--out", str(tmp_path / "gpu.json")]) == 2
+    said = capsys.readouterr()
+    assert "OSError: no such library" in said.err
+    assert "others were not begun" in said.err
+    assert "kernels" not in said.out
 
 
 def whole_report():
