@@ -54,9 +54,9 @@ ENDINGS = ("finished", "failed", "out of time", "not begun")
 Command = Callable[[str, Path, str, bool], list[str]]
 LAST_LINES = 25  # of what a part printed that did not finish
 _LEAST_S = 8.0  # a part with less time than this would only have started Python
-# For a part of a dry run, and for all of them. Two cores that do nothing else need about a minute a part, most of it
-# compiling; what others leave of a CPU may be a tenth.
-_SMALL_S, _SMALL_MINUTES = 600.0, 60.0
+# A dry run: processor time of a part, s, and minutes of all of them. Where two cores do nothing else a part takes about
+# a minute, most of it compiling; a limit of elapsed time would depend on what others leave of them.
+_SMALL_CPU_S, _SMALL_MINUTES = 240, 60.0
 
 
 class NotReady(Exception):
@@ -148,7 +148,8 @@ def _run_parts(
 ) -> None:
     small, begun = report["small"], time.monotonic()
     for name in names:
-        limit = min(_SMALL_S if small else PARTS[name][0], deadline - time.monotonic())
+        left = deadline - time.monotonic()
+        limit = left if small else min(PARTS[name][0], left)
         if limit < _LEAST_S:
             used = f"the time was used up after {time.monotonic() - begun:.0f} s"
             report["parts"][name] = {"ending": "not begun", "why": used}
@@ -219,6 +220,7 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_few_cpu_s if report["small"] else None,
             )
             try:
                 while process.poll() is None and time.monotonic() - begun < limit_s:
@@ -240,6 +242,11 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
         if part["ending"] != "finished":
             part["why"] = f"killed after {limit_s:.0f} s" if not ended else _exit_text(code)
             part["said"] = said.read_text(errors="replace").splitlines()[-LAST_LINES:]
+
+
+def _few_cpu_s() -> None:
+    """Limit the processor time of the process that this is called in; at the limit it ends by SIGXCPU."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_SMALL_CPU_S, _SMALL_CPU_S + 5))
 
 
 def _cpu_s() -> float:
@@ -280,6 +287,8 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _exit_text(code: int) -> str:
+    if code == -signal.SIGXCPU:
+        return f"{_SMALL_CPU_S} s of processor time were used up"
     return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 

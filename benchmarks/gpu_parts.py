@@ -18,7 +18,7 @@ import numpy as np
 
 import robolearn
 from benchmarks import parity
-from benchmarks.gpu_physics import bare_warp, engine_steps, starts
+from benchmarks.gpu_physics import bare_warp, engine_steps, holding, starts
 from benchmarks.gpu_trace import device_time
 from robolearn.errors import MissingDependency
 from robolearn.files.writing import replace_file
@@ -193,7 +193,7 @@ def training(found: Found, engine: str, sizes: Sizes, task: str) -> None:
     env_state, rolled = state.env, jit(roll)
     took = _median_s(lambda: jax.block_until_ready(rolled(env_state, actions)), sizes.seconds)
     found["environments_alone_s"] = took
-    _, ctrl = starts(env)
+    ctrl = jit(lambda state: holding(env, state), quick=True)(env_state)
     timed = engine_steps(env.physics, env_state, ctrl, env_state.fields, seconds=sizes.seconds)
     found["physics_alone_s"] = horizon * env.num_envs * env.task.substeps / timed.rate
 

@@ -3,10 +3,10 @@
     python -m benchmarks.paper [--task fr3/pick_cube] [--envs 64]
 
 XLA's parts are lowered one by one, since it counts the body of a loop once: what is done around physics, a restart of
-one environment with and without the constants that follow drawn values, one gradient step. Their bytes are those that
-XLA's cost analysis counts after fusion on this machine; instructions of the compiled program stand for launches. Of
-warp the launches of one substep are counted as they happen, and the bytes are those of the arrays that a step is
-handed. docs/explain/scaling.md says what follows from it.
+one environment with and without the constants that follow drawn values, one gradient step of two sizes. Their bytes are
+those that XLA's cost analysis counts after fusion on this machine; instructions of the compiled program stand for
+launches. Of warp the launches of one substep are counted as they happen, and the bytes are those of the arrays that a
+step is handed. docs/explain/scaling.md says what follows from it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,12 @@ def paper(task: str, num_envs: int) -> dict[str, Any]:
     found["around_physics"] = cost(around.step, state, action)
     for name, drawn in (("restart", True), ("restart_without_constants", False)):
         found[name] = cost(partial(_restart, _still(env, num_envs, constants=drawn)), state)
-    found["gradient_step"] = gradient_step(config, env)
+    few, more = (gradient_step(config, env, count) for count in (num_envs, 4 * num_envs))
+    found["gradient_step"] = few
+    # what depends on the rows of a minibatch, and what parameters and their optimiser cost whatever the rows are
+    each = {name: (more[name] - few[name]) / (more["rows"] - few["rows"]) for name in ("bytes", "flops")}
+    found["gradient_step_a_sample"] = each
+    found["gradient_step_without_samples"] = {name: few[name] - each[name] * few["rows"] for name in each}
     return found
 
 
@@ -161,11 +166,13 @@ def _counted() -> Iterator[dict[str, int]]:
             setattr(where, name, real)
 
 
-def gradient_step(config: TrainConfig, env: VecEnv) -> dict[str, Any]:
-    """One minibatch of the update, its rows, and the bytes of the gradient that devices exchange for it."""
+def gradient_step(config: TrainConfig, env: VecEnv, num_envs: int) -> dict[str, Any]:
+    """One minibatch of the update of so many environments, its rows, and the bytes of the gradient that devices
+    exchange for it.
+    """
     ppo = config.ppo
     learner = init_learner(config, env, jax.random.key(0))
-    t, n = ppo.rollout_steps, env.num_envs
+    t, n = ppo.rollout_steps, num_envs
     rows_each = t * n // ppo.minibatches
     whole = Transition(
         obs=jnp.zeros((t, n, env.obs_size)), critic_obs=jnp.zeros((t, n, env.critic_obs_size)),

@@ -103,6 +103,19 @@ def test_a_dry_run_does_not_write_to_the_file_of_measured_figures(monkeypatch):
         gpu.main(["--small", "--out", str(gpu.RESULTS)])
 
 
+def test_a_part_of_a_dry_run_is_limited_by_its_processor_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "_SMALL_CPU_S", 1)
+    monkeypatch.setattr(gpu, "_LEAST_S", 0.1)
+
+    def busy(name, into, engine, small):
+        return [sys.executable, "-c", "while True: pass"]
+
+    report = gpu.run(["memory"], tmp_path / "g.json", engine="warp", minutes=2.0, small=True, command=busy)
+    part = report["parts"]["memory"]
+    assert (part["ending"], part["why"]) == ("failed", "1 s of processor time were used up")
+    assert 0.5 < part["cpu_s"] < 10.0
+
+
 def test_when_the_time_is_used_up_the_rest_is_not_begun(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "PARTS", dict.fromkeys(PARTS, (30.0, "")))
     report = gpu.run(["device", "memory"], tmp_path / "g.json", engine="warp", minutes=0.0, small=False)
