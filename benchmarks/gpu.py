@@ -155,6 +155,9 @@ def _run_parts(
             report["parts"][name] = {"ending": "not begun", "why": used}
         else:
             _run_part(name, limit, report, out, command)
+            if name == "device" and _unknown(report["parts"][name]):
+                # once more: packages were read from the disk for the first time
+                _run_part(name, min(limit, deadline - time.monotonic()), report, out, command)
         print(_line(name, report["parts"][name]), flush=True)
         if name == "device":
             _require_first(report["parts"][name])
@@ -174,10 +177,17 @@ def _require_packages(engine: str) -> None:
 
 
 def _require_first(part: Mapping[str, Any]) -> None:
-    """Raises NotReady where the part failed that only asks for the device: so would all others."""
-    if part["ending"] == "failed":
+    """Raises NotReady where the part failed, or found nothing, that only asks for the device: so would all others."""
+    if part["ending"] == "failed" or _unknown(part):
         said = "\n  ".join(part.get("said", []))
-        raise NotReady(f"The part 'device' failed ({part['why']}), and the others were not begun:\n  {said}")
+        raise NotReady(
+            f"The part 'device' did not finish ({part['why']}), and the others were not begun:\n  {said}"
+        )
+
+
+def _unknown(part: Mapping[str, Any]) -> bool:
+    """Whether the part that asks for the device ran out of time before it knew the device."""
+    return part["ending"] == "out of time" and "platform" not in part["found"]
 
 
 def _require_gpu(device: Mapping[str, Any]) -> None:

@@ -103,6 +103,23 @@ def test_a_dry_run_does_not_write_to_the_file_of_measured_figures(monkeypatch):
         gpu.main(["--small", "--out", str(gpu.RESULTS)])
 
 
+def test_where_the_first_part_cannot_tell_the_device_in_two_tries_a_measured_file_stays(
+    tmp_path, monkeypatch, capsys
+):
+    tries = tmp_path / "tries"
+    code = f"import time; open({str(tries)!r}, 'a').write('x'); time.sleep(60)"
+    monkeypatch.setattr(gpu_needs, "missing", lambda engine: [])
+    monkeypatch.setattr(gpu, "PARTS", dict.fromkeys(PARTS, (2.0, "")))
+    monkeypatch.setattr(gpu, "_LEAST_S", 0.1)
+    monkeypatch.setattr(gpu, "part_command", lambda *_: [sys.executable, "-c", code])
+    measured = tmp_path / "gpu.json"
+    measured.write_text("measured")
+    assert gpu.main(["--only", "steps", "--out", str(measured)]) == 2
+    assert "'device' did not finish (killed after 2 s)" in capsys.readouterr().err
+    assert tries.read_text() == "xx"
+    assert measured.read_text() == "measured"
+
+
 def test_a_part_of_a_dry_run_is_limited_by_its_processor_time(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "_SMALL_CPU_S", 1)
     monkeypatch.setattr(gpu, "_LEAST_S", 0.1)
