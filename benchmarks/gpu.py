@@ -4,8 +4,8 @@
 
 Each part is a process of its own with a time limit. What it has found is written at once, so that a part that fails, or
 runs out of time, leaves what it had, says why, and the others still run. Where JAX sees no GPU it ends after the first
-part. --small: a dry run on a CPU; its figures mean nothing, and it does not write to the file of the measured ones. The
-documentation's table is made of docs/results/gpu.json (`docs/gpu_page.py`).
+part. --small: a dry run on a CPU, of about nine minutes of processor time; its figures mean nothing, and it does not
+write to the file of the measured ones. The documentation's table is made of docs/results/gpu.json (`docs/gpu_page.py`).
 """
 
 from __future__ import annotations
