@@ -230,8 +230,9 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_few_cpu_s if report["small"] else None,
             )
+            if report["small"]:  # at this limit it ends by SIGXCPU
+                resource.prlimit(process.pid, resource.RLIMIT_CPU, (_SMALL_CPU_S, _SMALL_CPU_S + 5))
             try:
                 while process.poll() is None and time.monotonic() - begun < limit_s:
                     time.sleep(0.2)
@@ -252,11 +253,6 @@ def _run_part(name: str, limit_s: float, report: dict[str, Any], out: Path, comm
         if part["ending"] != "finished":
             part["why"] = f"killed after {limit_s:.0f} s" if not ended else _exit_text(code)
             part["said"] = said.read_text(errors="replace").splitlines()[-LAST_LINES:]
-
-
-def _few_cpu_s() -> None:
-    """Limit the processor time of the process that this is called in; at the limit it ends by SIGXCPU."""
-    resource.setrlimit(resource.RLIMIT_CPU, (_SMALL_CPU_S, _SMALL_CPU_S + 5))
 
 
 def _cpu_s() -> float:
