@@ -359,12 +359,11 @@ class VecEnv:
             }
         return measured
 
-    def _observe(
-        self, readings: Readings, measured: Readings, memory: Any, goal: Readings
-    ) -> tuple[Any, Array, Array]:
+    def _observe(self, true: Readings, measured: Readings, memory: Any, goal: Readings) -> tuple[Any, ...]:
+        """The memory with what is measured, and the observations of actor and critic."""
         memory = jax.vmap(self.task.remember)(measured, memory)
         obs = jax.vmap(self.task.observe)(measured, memory, goal)
-        return memory, obs, jax.vmap(self.task.critic_observe)(readings, memory, goal)
+        return memory, obs, jax.vmap(self.task.critic_observe)(true, memory, goal)
 
     def _rewards(self, physics: PhysicsState, memory: Any, goal: Readings, action: Array) -> Readings:
         terms = jax.vmap(self.task.reward_terms)(self.readings(physics), memory, goal, action)
