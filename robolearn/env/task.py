@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from robolearn.config import Config, build, merged
 from robolearn.env.cartesian_action import ActionConfig, make_action
@@ -50,16 +50,16 @@ def _periods(value: int) -> int:
 
 
 class TaskConfig(Config):
-    """Config keys of every task. A task adds its own keys and its reward weights.
-
-    history: control periods of the arm that the policy remembers, see `robolearn.env.history`.
-    """
+    """Config keys of every task. A task adds its own keys and its reward weights."""
 
     episode_s: float
     control_hz: float = 50.0
     physics_hz: float = 200.0
     success_hold_s: float = 0.5
-    history: Annotated[int, AfterValidator(_periods)] = 0
+    history: Annotated[int, AfterValidator(_periods)] = Field(
+        default=0,
+        description="control periods of the arm that the policy remembers, the present one included. 0: none",
+    )
     action: ActionConfig = ActionConfig()
     reward: dict[str, float] = {}
     randomization: Randomization = Randomization()
