@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def robolearn(*words: object) -> None:
 
 def trained(task: str, seed: int, history: int, options: argparse.Namespace) -> Path:
     """The finished run of this seed, trained or continued first."""
-    name = "-".join([task, *(word.replace("/", "") for word in options.overrides), f"h{history}", f"s{seed}"])
+    said = (re.sub(r"[^\w=]", "_", word) for word in options.overrides)
+    name = "-".join([task, *said, f"h{history}", f"s{seed}"])
     run_dir = options.runs / name
     record = run_dir / "run.json"
     if not record.is_file() or json.loads(record.read_text())["outcome"] != "finished":

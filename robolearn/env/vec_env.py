@@ -296,16 +296,9 @@ class VecEnv:
             lag_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(delay_keys)
             commands = (commands, jax.vmap(self._lag.start)(lag_keys, width))
         memory, obs, critic_obs = self._observe(readings, measured, memory, start.goal)
+        key = as_usual(parts[:, 0])
         return _Episode(
-            physics,
-            fields | constants,
-            as_usual(parts[:, 0]),
-            memory,
-            start.goal,
-            sensing,
-            commands,
-            obs,
-            critic_obs,
+            physics, fields | constants, key, memory, start.goal, sensing, commands, obs, critic_obs
         )
 
     def _posture(self, start: Reset, width: Array, size: Readings) -> Array:
