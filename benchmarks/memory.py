@@ -80,6 +80,7 @@ def line(row: Row) -> str:
     """One row of the table in docs/explain/memory.md."""
     one, other = row["without"], row["with"]
     label = " ".join([f"`fr3/{row['task']}`", *(f"`{word}`" for word in row["overrides"])])
+    label = f"{label} | {row['history']} periods"
     gap = f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
     median = " | ".join("" if r["median_s"] is None else f"{r['median_s']:.2f} s" for r in (one, other))
     rates = f"{100 * one['success']:.1f} % | {100 * other['success']:.1f} %"
