@@ -44,7 +44,7 @@ def verify(
     if as_json:
         out.print_json(json.dumps(verdict.to_json()))
     else:
-        signers = ", ".join(f"key {name} ({count})" for name, count in verdict.signers.items())
+        signers = ", ".join(f"key {name} ({count} segments)" for name, count in verdict.signers.items())
         counted = f"{len(verdict.records)} records of run {verdict.run_id}"
         _say(f"{verdict.status.capitalize()}: {counted}, signed by {signers}")
         for finding in verdict.findings:
@@ -185,7 +185,8 @@ def lineage(
     """
     from robolearn.dossier.lineage import lineage as follow
 
-    found = follow(path, root if root is not None else [Path("runs")])
+    usual = [Path("runs")] if Path("runs").is_dir() else []
+    found = follow(path, root if root is not None else usual)
     if as_json:
         out.print_json(json.dumps(found.to_json()))
         return
@@ -210,7 +211,7 @@ def dossier(
     """Write the dossier of a policy: each point of Annex IV from evidence, or OPEN with what is missing.
 
     Writes one self-contained page, JSON, and a CycloneDX bill of materials. For machinery the dossier is anticipatory:
-    no such act was in force in October 2026.
+    no such act was in force in October 2026. Exit status 1 if the run's audit trail was altered or is incomplete.
 
     Example: robolearn dossier runs/fr3-reach
     """
@@ -224,12 +225,17 @@ def dossier(
     page, beside, *more = write_dossier(path, output or folder / "dossier.html", statements)
     found = json.loads(beside.read_bytes())
     waiting = ", ".join(found["partly_open"]) or "none"
+    altered = found["trail"] is not None and found["trail"]["status"] != "intact"
+    if altered:
+        status = found["trail"]["status"]
+        _say(f"WARNING: the audit trail is {status}: nothing below that rests on it is shown to be true.")
     _say(f"Open: {', '.join(found['open']) or 'none'}. Waiting for a statement: {waiting}.")
     for text in found["problems"]:
         _say(f"Could not be read: {text}")
     _say(f"Dossier: {page}; the same as JSON: {beside}")
     for parts in more:
         _say(f"Bill of materials: {parts}")
+    raise typer.Exit(1 if altered else 0)
 
 
 def explain(
@@ -301,7 +307,8 @@ def _explain_stops(path: Path, log: Path, steps: int, output: Path, as_json: boo
         if len(bundles) != 1:
             names = ", ".join(bundle.name for bundle in bundles) or "none"
             raise ConfigError(
-                f"'{path}' holds {len(bundles)} bundles ({names}), expected one. Give the bundle's own path."
+                f"'{path}' holds {len(bundles)} bundles ({names}), expected one. "
+                + ("Give the bundle's own path." if bundles else f"Make it: robolearn export {path}")
             )
         path = bundles[0]
     found = explain_stops(PolicyBundle.load(path), log, steps=steps)
@@ -363,6 +370,8 @@ def condition(
     from robolearn.review.sessions import is_log_folder
     from robolearn.robots import load_robot
 
+    if baseline < 1:
+        raise DataError(f"--baseline is {baseline}, expected at least 1 log that shows the healthy arm.")
     folders = [
         f for path in log for f in ([e.directory for e in entries(path)] if is_log_folder(path) else [path])
     ]
@@ -399,6 +408,8 @@ def incident(
 ) -> None:
     """Copy the log around one event into a signed folder, with versions and digests.
 
+    Exit status 1 if the log was altered or is incomplete: the folder is written all the same, and says so.
+
     Example: robolearn incident runs/demo/safety -o incident-1
     """
     from robolearn.dossier.incident import freeze
@@ -407,11 +418,16 @@ def incident(
     found = freeze(log, output, named_key(key, new_key), seq=seq, seconds=seconds)
     event = found["event"]
     status = found["verification"]["status"]
+    if status != "intact":
+        _say(
+            f"WARNING: the log is {status}: {found['verification']['summary']} See `robolearn review {log}`."
+        )
     _say(f"{event['kind']} of {event['utc']} (seq {event['seq']}): {found['cycles']} cycles, log {status}")
     _say("If it is a serious incident under AI Act Art. 73, and you became aware of it now, report it by")
     for name, date in found["report_by_utc_if_aware_now"].items():
         _say(f"  {date[:16].replace('T', ' ')} UTC ({name})")
     _say(f"Written: {output}")
+    raise typer.Exit(0 if status == "intact" else 1)
 
 
 COMMANDS = (verify, gate, approve, revoke, lineage, explain, dossier, condition, incident)

@@ -26,7 +26,7 @@ def plot(
     """Draw the learning curves of runs, also of ones that are going on, as one picture.
 
     Runs that differ in nothing but the seed are one line, their median, with a band from the lowest to the highest.
-    The legend names the config keys in which the others differ.
+    The legend names the folders, and the config keys in which they differ.
 
     Example: robolearn plot runs/reach-0 runs/reach-1 runs/reach-wide -o curves.png
     """

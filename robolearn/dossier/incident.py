@@ -30,6 +30,7 @@ from robolearn.review.verify import verify
 SCHEMA = "robolearn.incident/1"
 # Days to report a serious incident after becoming aware of it, Regulation (EU) 2024/1689, Art. 73 (2) to (4). Whether
 # this is one, and whether the article applies, people decide.
+SECONDS_MAX = 1e7  # a third of a year
 REPORT_DAYS = {"general": 15, "death": 10, "widespread or critical infrastructure": 2}
 
 
@@ -44,8 +45,13 @@ def freeze(
     """Write the folder; what incident.json says.
 
     seq: of the event in the middle (default: the newest stop). seconds: the window's length, half of it before.
-    Raises LogError where there is no log, no such event, or the folder exists or cannot be written.
+    Raises LogError where there is no log, no such event, a length out of range, or the folder exists or cannot be
+    written.
     """
+    if not 0.0 < seconds <= SECONDS_MAX:
+        raise LogError(
+            f"seconds is {seconds:g}, expected above 0 and at most {SECONDS_MAX:g}: length of the excerpt."
+        )
     recorded, out = RecordedLog(log), Path(output)
     event = _event(recorded, seq)
     half_us = int(seconds * 5e5)

@@ -135,6 +135,12 @@ def lineage(path: str | Path, roots: Iterable[Path] = ()) -> Node:
         raise DataError(
             f"'{path}' does not exist. Give a bundle, a safety log, a run, a data set or calibration."
         )
+    roots = list(roots)
+    for root in roots:
+        if not root.is_dir():
+            raise DataError(f"'{root}' (--root) is not a folder: nothing can be searched there.")
+    if path.is_dir() and not any(path.iterdir()):
+        raise DataError(f"'{path}' is empty. Give a bundle, a safety log, a run, a data set or calibration.")
     index = Index([*roots, path if path.is_dir() else path.absolute().parent])
     if path.is_file() and path.suffix == SUFFIX:
         return _bundle(index, file_sha256(path), path)
@@ -149,6 +155,8 @@ def lineage(path: str | Path, roots: Iterable[Path] = ()) -> Node:
     digest = path_sha256(path)
     node = Node("data", path.name, digest)
     node.leads_to = _users(index, {digest})
+    if not node.leads_to:
+        node.facts["used by"] = f"no run: {NOT_FOUND}"
     return node
 
 

@@ -180,8 +180,9 @@ def _html(data: Mapping[str, Any]) -> str:
 
 def _cards(data: Mapping[str, Any]) -> str:
     trail, success, found = data["trail"], data["success"], data["disparity"]
-    status = (data["acceptance"] or {}).get("status", "not stated")
     kept = trail["status"] if trail else "none"
+    doubt = "not verified: the audit trail is " + kept if trail and kept != "intact" else ""
+    status = (data["acceptance"] or {}).get("status", "cannot be judged" if doubt else "not stated")
     rate, interval = "not evaluated", ""
     if isinstance(success, Mapping):
         rate, interval = (
@@ -203,11 +204,11 @@ def _cards(data: Mapping[str, Any]) -> str:
         (
             "Thresholds",
             status,
-            "stated before the training",
-            _tone(status == "passed", status in ("not stated", "not evaluated")),
+            doubt or ("" if status == "not stated" else "stated before the training"),
+            _tone(status == "passed" and not doubt, status in ("not stated", "not evaluated")),
         ),
-        ("Success, simulation", rate, interval, ""),
-        ("Strata flagged", flagged, "worse than the rest beyond chance", tone),
+        ("Success, simulation", rate, doubt or interval, "warn" if doubt else ""),
+        ("Strata flagged", flagged, doubt or "worse than the rest beyond chance", "warn" if doubt else tone),
         ("Open points", f"{len(data['open'])} of {total}", more, _tone(not data["open"], True)),
     )
     return f'<div class="cards">{"".join(_card(*card) for card in cards)}</div>'
@@ -228,7 +229,7 @@ def _section(section: Mapping[str, Any]) -> str:
 
 
 def _point_html(point: Mapping[str, Any]) -> str:
-    tone = {FILLED: "good", STATED: "good", OPEN: "warn"}[point["status"]]
+    tone = "warn" if point["status"] == OPEN or point["missing"] else "good"
     rows = "".join(
         f'<tr><td class="what">{escape(item["what"])}</td><td>{escape(item["value"])}</td></tr>'
         for item in point["items"]
@@ -236,11 +237,15 @@ def _point_html(point: Mapping[str, Any]) -> str:
     if point["statement"]:
         rows += f'<tr><td class="what">stated by people</td><td>{escape(point["statement"])}</td></tr>'
     table = f"<table>{rows}</table>" if rows else ""
-    word = "OPEN" if point["status"] == OPEN else "OPEN in part"
-    missing = f'<p class="miss">{word}. Missing: {escape(point["missing"])}.</p>' if point["missing"] else ""
+    status = (
+        f"{point['status']}, OPEN in part"
+        if point["status"] != OPEN and point["missing"]
+        else point["status"]
+    )
+    missing = f'<p class="miss">Missing: {escape(point["missing"])}.</p>' if point["missing"] else ""
     return (
         f'<div class="point"><h3>{point["id"]} {escape(point["title"])} '
-        f'<span class="chip {tone}">{escape(point["status"])}</span></h3>{table}{missing}</div>'
+        f'<span class="chip {tone}">{escape(status)}</span></h3>{table}{missing}</div>'
     )
 
 

@@ -5,7 +5,6 @@ Each answer is a list of (what, value); an empty list means that there is no evi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +46,7 @@ def _versions(e: Evidence) -> list[Item]:
         return []
     code, environment = e.inputs["code"], e.inputs["environment"]
     starts = e.verdict.of("start") if e.verdict else []
-    commits = {json.dumps((r["fields"].get("git") or {}).get("commit")) for r in starts}
+    commits = {str((r["fields"].get("git") or {}).get("commit") or "unknown") for r in starts}
     parts = f"Python {environment['python']}, {len(environment['installed'])} packages"
     return [
         (
@@ -82,7 +81,9 @@ def _training(e: Evidence) -> list[Item]:
         return []
     ends = e.verdict.of("end", "interruption")
     how = "imitation of the task's expert, then PPO" if e.config.get("imitation_fraction") else "PPO"
-    asked = f"{e.config.get('total_steps'):,} control steps, {e.config.get('num_envs')} environments"
+    asked = (
+        f"{e.config.get('total_steps'):,} control steps asked for, {e.config.get('num_envs')} environments"
+    )
     return [
         ("method", f"{how}; {asked}"),
         ("starts", f"{len(e.verdict.of('start'))}, of which {len(ends)} have an end"),
@@ -114,9 +115,9 @@ def _design(e: Evidence) -> list[Item]:
         k: v for k, v in (env.get("randomization") or {}).items() if v not in (None, {}, [0.0, 0.0], 0.0)
     }
     if drawn:
-        items.append(("randomised", "; ".join(f"{k} {json.dumps(v)}" for k, v in drawn.items())))
+        items.append(("randomised", "; ".join(f"{k} {_plain(v)}" for k, v in drawn.items())))
     ppo = e.config.get("ppo") or {}
-    return [*items, ("learner", ", ".join(f"{k} {json.dumps(v)}" for k, v in ppo.items()))] if ppo else items
+    return [*items, ("learner", ", ".join(f"{k} {_plain(v)}" for k, v in ppo.items()))] if ppo else items
 
 
 def _architecture(e: Evidence) -> list[Item]:
@@ -129,8 +130,20 @@ def _architecture(e: Evidence) -> list[Item]:
             "network",
             f"perceptron, hidden layers {ppo.get('actor_hidden')}, activation {ppo.get('activation')}",
         ),
-        ("machine", ", ".join(f"{key} {value}" for key, value in machine.items())),
+        ("machine", ", ".join(f"{key} {_plain(value)}" for key, value in machine.items())),
     ]
+
+
+def _plain(value: Any) -> str:
+    """A value of a config as people write it: ranges as low to high, no quotes."""
+    if isinstance(value, dict):
+        return ", ".join(f"{'all' if key == '*' else key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(v, int | float) for v in value)
+        if len(value) == 2 and numbers and all(isinstance(v, float) for v in value):
+            return f"{value[0]:g} to {value[1]:g}"
+        return ", ".join(_plain(v) for v in value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _data_sheet(e: Evidence) -> list[Item]:

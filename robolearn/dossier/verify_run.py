@@ -134,6 +134,8 @@ def _read(run_dir: Path) -> bytes:
             f"There is no audit trail in {run_dir} ({AUDIT_FILE}): not a run folder, a run of an "
             "earlier robolearn, or the trail was removed."
         ) from None
+    except NotADirectoryError:
+        raise LogError(f"{run_dir} is a file. Give a run folder.") from None
     except OSError as error:
         raise LogError(f"Cannot read the audit trail {path}: {error.strerror}.") from None
 

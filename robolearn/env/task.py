@@ -14,16 +14,18 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from robolearn.config import Config, build, merged
 from robolearn.env.cartesian_action import ActionConfig, make_action
+from robolearn.env.history import with_history
 from robolearn.env.joint_action import Targets
 from robolearn.env.naming import split_task
 from robolearn.errors import ConfigError, TaskError, unknown
@@ -36,6 +38,15 @@ Array = jax.Array
 Readings = dict[str, Array]
 
 ENTRY_POINTS = "robolearn.tasks"
+HISTORY_MAX = 64  # control periods
+
+
+def _periods(value: int) -> int:
+    if value != 0 and not 2 <= value <= HISTORY_MAX:
+        raise ValueError(
+            f"a policy remembers 2 to {HISTORY_MAX} control periods, the present one included, or 0: none"
+        )
+    return value
 
 
 class TaskConfig(Config):
@@ -45,9 +56,19 @@ class TaskConfig(Config):
     control_hz: float = 50.0
     physics_hz: float = 200.0
     success_hold_s: float = 0.5
+    history: Annotated[int, AfterValidator(_periods)] = Field(
+        default=0,
+        description="control periods of the arm that the policy remembers, the present one included. 0: none",
+    )
     action: ActionConfig = ActionConfig()
     reward: dict[str, float] = {}
     randomization: Randomization = Randomization()
+
+    @model_serializer(mode="wrap")
+    def _without_no_history(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs and bundles without a history have the config that they had before there was any."""
+        data = dump(self)
+        return data if self.history else {key: value for key, value in data.items() if key != "history"}
 
 
 class Reset(NamedTuple):
@@ -123,6 +144,14 @@ class Task(ABC, Generic[T]):
     @abstractmethod
     def observe(self, readings: Readings, memory: Any, goal: Readings) -> Array:
         """Observation of the actor, [D]. Exported with the policy."""
+
+    def remember(self, readings: Readings, memory: Any) -> Any:
+        """The memory with what is measured now, as `observe` and `act` are given it. Exported with the policy.
+
+        Twice is as once. A task without a history keeps its memory as it is.
+        """
+        del readings
+        return memory
 
     @abstractmethod
     def reward_terms(self, readings: Readings, memory: Any, goal: Readings, action: Array) -> Readings:
@@ -282,4 +311,5 @@ def load_task(name: str, config: dict[str, Any] | None = None) -> Task[Any]:
             raise ConfigError(
                 f"task {name}: randomization.pose.{pose} is missing: give both ends of its range."
             )
-    return kind(load_robot(robot_name), resolved)
+    task = kind(load_robot(robot_name), resolved)
+    return with_history(task, resolved.history) if resolved.history else task

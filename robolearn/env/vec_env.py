@@ -226,7 +226,7 @@ class VecEnv:
         done = terminated | truncated
 
         sensing, measured = self._measure(state.sensing, readings)
-        obs, critic_obs = self._observe(readings, measured, memory, state.goal)
+        memory, obs, critic_obs = self._observe(readings, measured, memory, state.goal)
         obs, critic_obs = (jnp.where(broken[:, None], 0.0, x) for x in (obs, critic_obs))
         going_on = _Episode(
             physics, state.fields, state.key, memory, state.goal, sensing, commands, obs, critic_obs
@@ -295,17 +295,10 @@ class VecEnv:
         if self._lag is not None:
             lag_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(delay_keys)
             commands = (commands, jax.vmap(self._lag.start)(lag_keys, width))
-        obs, critic_obs = self._observe(readings, measured, memory, start.goal)
+        memory, obs, critic_obs = self._observe(readings, measured, memory, start.goal)
+        key = as_usual(parts[:, 0])
         return _Episode(
-            physics,
-            fields | constants,
-            as_usual(parts[:, 0]),
-            memory,
-            start.goal,
-            sensing,
-            commands,
-            obs,
-            critic_obs,
+            physics, fields | constants, key, memory, start.goal, sensing, commands, obs, critic_obs
         )
 
     def _posture(self, start: Reset, width: Array, size: Readings) -> Array:
@@ -360,11 +353,11 @@ class VecEnv:
             }
         return measured
 
-    def _observe(
-        self, readings: Readings, measured: Readings, memory: Any, goal: Readings
-    ) -> tuple[Array, Array]:
+    def _observe(self, true: Readings, measured: Readings, memory: Any, goal: Readings) -> tuple[Any, ...]:
+        """The memory with what is measured, and the observations of actor and critic."""
+        memory = jax.vmap(self.task.remember)(measured, memory)
         obs = jax.vmap(self.task.observe)(measured, memory, goal)
-        return obs, jax.vmap(self.task.critic_observe)(readings, memory, goal)
+        return memory, obs, jax.vmap(self.task.critic_observe)(true, memory, goal)
 
     def _rewards(self, physics: PhysicsState, memory: Any, goal: Readings, action: Array) -> Readings:
         terms = jax.vmap(self.task.reward_terms)(self.readings(physics), memory, goal, action)

@@ -119,9 +119,8 @@ def inputs(config: TrainConfig, env: Any, run_dir: Path) -> dict[str, Any]:
     """Everything that a training depends on, each with its digest; plain JSON values."""
     task = getattr(env, "task", None)
     robot = getattr(task, "robot", None)
-    found = (
-        dist.metadata for dist in distributions()
-    )  # parsed once: `dist.name` and `.version` each parse it
+    # parsed once: `dist.name` and `dist.version` each parse it
+    found = (dist.metadata for dist in distributions())
     installed = {about["Name"]: about["Version"] for about in found if about["Name"]}
     package = Path(robolearn.__file__).parent
     acceptance = None

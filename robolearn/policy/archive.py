@@ -77,5 +77,5 @@ def _central_checksum(archive: bytes, directory: int, wanted: str) -> int:
 
 def _broken(where: str, detail: str) -> BundleError:
     return BundleError(
-        f"{where}: the archive structure is wrong ({detail}). It was cut, altered or is not a bundle."
+        f"{where}: not a robolearn bundle, or one that was cut or altered: the archive structure is wrong ({detail})."
     )

@@ -181,7 +181,9 @@ class PolicyGraph:
         return {slot.name: jax.ShapeDtypeStruct(slot.shape, jnp.float32) for slot in self.inputs}
 
     def _memory(self, values: dict[str, jax.Array]) -> Any:
-        return self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
+        """What is remembered, the present measurements included."""
+        memory = self._memory_type(**{slot.name: values[MEMORY_IN + slot.name] for slot in self._kept})
+        return self._task.remember({slot.name: values[slot.name] for slot in self._measured}, memory)
 
     def _observe(self, values: dict[str, jax.Array]) -> jax.Array:
         """The observation [D]."""

@@ -55,16 +55,34 @@ class Group:
 
 
 def read_curve(run_dir: Path) -> Curve:
-    """A run's curve. Raises ConfigError where there is no run, or it has no metrics yet."""
+    """A run's curve. Raises ConfigError where there is no run, it has no metrics yet, or they are damaged."""
     config = folder.read_run_config(run_dir)
-    rows = read_metrics(run_dir / folder.METRICS)
+    path = run_dir / folder.METRICS
+    rows = read_metrics(path)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    if len(rows) < len(lines) - 1:  # a last line may be under way
+        raise ConfigError(
+            f"{path}, line {len(rows) + 1}, is not JSON: the file is damaged. Restore it from a copy."
+        )
     if not rows:
-        raise ConfigError(f"'{run_dir}' has no metrics yet: let its first iteration end.")
+        raise ConfigError(f"'{run_dir}' has no whole line of metrics yet: let its first iteration end.")
+    for number, row in enumerate(rows, 1):
+        _check_row(f"{path}, line {number}", row)
     return Curve(run_dir, config.task, config.seed, _flat(_compared(config)), rows)
 
 
+def _check_row(where: str, row: Any) -> None:
+    if not isinstance(row, dict):
+        raise ConfigError(
+            f"{where}, is not an object with metrics: the file is damaged. Restore it from a copy."
+        )
+    for name, value in row.items():
+        if value is not None and not (isinstance(value, int | float) and np.isfinite(value)):
+            raise ConfigError(f"{where}: '{name}' is {value!r}, expected a finite number or null.")
+
+
 def group_curves(curves: Sequence[Curve]) -> list[Group]:
-    """Groups in the order of their first run. The label names the keys in which the groups differ, else the folder."""
+    """Groups in the order of their first run. The label names the folders, and up to three keys that differ."""
     groups: list[list[Curve]] = []
     for curve in curves:
         same = next((g for g in groups if g[0].config == curve.config), None)
@@ -168,7 +186,6 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def _label(group: Sequence[Curve], differing: Sequence[str]) -> str:
     config = group[0].config
     named = [f"{key}={config[key]}" for key in differing if key in config]
-    if not named or len(named) > 3:
-        named = [group[0].run_dir.name if len(group) == 1 else f"{group[0].run_dir.name} ..."]
+    name = ", ".join(curve.run_dir.name for curve in group[:3]) + (", ..." if len(group) > 3 else "")
     seeds = f" ({len(group)} runs)" if len(group) > 1 else ""
-    return ", ".join(named) + seeds
+    return name + seeds + (f": {', '.join(named)}" if 0 < len(named) <= 3 else "")

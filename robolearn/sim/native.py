@@ -53,7 +53,9 @@ class NativePhysics(Physics):
         self._lock = threading.Lock()
         self._flags = self._batch.expand("opt.disableflags")
         self._in_jax = covers(model)
-        self._compute = jax.jit(jax.vmap(partial(sensors, model)))  # traced once for each shape, not at each use
+        self._compute = jax.jit(
+            jax.vmap(partial(sensors, model))
+        )  # traced once for each shape, not at each use
         if self._in_jax:
             self._flags |= int(_OFF.mjDSBL_SENSOR)
         else:

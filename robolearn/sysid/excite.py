@@ -73,10 +73,12 @@ def excite(
     """Compute the motion for an arm under a profile. Raises DataError where the limits leave no motion of use."""
     if not 0.05 <= margin <= 0.8:
         raise DataError(
-            f"margin is {margin:g}, expected 0.05 to 0.8: the margin to every limit, as a fraction of it."
+            f"margin (--margin) is {margin:g}, expected 0.05 to 0.8: the margin to every limit, as a fraction of it."
         )
     if not 8.0 <= duration_s <= 600.0:
-        raise DataError(f"duration_s is {duration_s:g}, expected 8 to 600 s.")
+        raise DataError(f"duration_s (--duration) is {duration_s:g}, expected 8 to 600 s.")
+    if not 10.0 <= rate_hz <= 10_000.0:
+        raise DataError(f"rate_hz (--rate) is {rate_hz:g}, expected 10 to 10,000 Hz.")
     profile.check_against(robot)
     tight, distance, refused = _tightest(robot, profile, mode, margin, rate_hz)
     limits = tight.mode(mode)

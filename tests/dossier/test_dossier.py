@@ -300,3 +300,24 @@ def test_the_commands_say_what_they_found(all_of, capsys):
     status, out, _ = command(capsys, "verify", run)
     assert (status, "this record was changed" in out) == (1, True)
     assert command(capsys, "gate", "start", run, "--who", "x")[0] == 2
+    status, out, _ = command(capsys, "dossier", run)
+    assert (status, out.startswith("WARNING: the audit trail is altered")) == (1, True)
+    page = (run / "dossier.html").read_text()
+    assert page.count("not verified: the audit trail is altered") == 3
+    assert "stated before the training" not in page
+
+
+def test_a_folder_to_search_that_is_not_there_and_an_empty_one_are_refused(
+    all_of, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command(capsys, "lineage", all_of / "runs/two", "--root", "nowhere")
+    assert (status, "'nowhere' (--root) is not a folder" in err) == (2, True)
+    (tmp_path / "empty").mkdir()
+    status, _, err = command(capsys, "lineage", "empty")
+    assert (status, "'empty' is empty" in err) == (2, True)
+    (tmp_path / "data.csv").write_text("1")
+    assert "used by no run: not found in the searched folders" in command(capsys, "lineage", "data.csv")[1]
+    assert "is a file. Give a run folder" in command(capsys, "verify", "data.csv")[2]
+    status, _, err = command(capsys, "condition", all_of / "logs", "--baseline", "-1")
+    assert (status, "--baseline is -1" in err) == (2, True)

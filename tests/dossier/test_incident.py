@@ -1,12 +1,14 @@
 """An incident is frozen once: the window's cycles and events, versions, digests, a signature."""
 
 import json
+import shutil
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from log_sessions import story
 
 from robolearn import keys
+from robolearn.cli import app as cli
 from robolearn.dossier.incident import freeze
 from robolearn.errors import LogError
 from robolearn.files.digests import file_sha256
@@ -54,3 +56,28 @@ def test_any_event_may_be_the_middle_and_nothing_is_overwritten(log, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LogError, match="Cannot write"):
         freeze(log, tmp_path / "file" / "x", KEY)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -3.0, float("nan"), float("inf"), 1e9])
+def test_an_excerpt_of_no_length_is_refused_and_nothing_is_written(log, tmp_path, seconds):
+    with pytest.raises(LogError, match="length of the excerpt"):
+        freeze(log, tmp_path / "x", KEY, seconds=seconds)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_says_first_that_a_log_was_altered(log, tmp_path, capsys):
+    altered = shutil.copytree(log, tmp_path / "log")
+    for folder, status in ((log, 0), (changed(altered), 1)):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["incident", str(folder), "-o", str(tmp_path / f"out-{status}")])
+        said = capsys.readouterr().out
+        assert (end.value.code, said.startswith("WARNING: the log is altered")) == (status, bool(status))
+        assert (tmp_path / f"out-{status}" / "incident.json").is_file()
+
+
+def changed(folder):
+    """The log with one number changed."""
+    events = folder / "events.jsonl"
+    text = events.read_bytes()
+    events.write_bytes(text.replace(b'"cycle":0', b'"cycle":1', 1))
+    return folder

@@ -33,7 +33,12 @@ def test_native_engine_continues_bit_for_bit_and_exports_what_acts(tmp_path):
         num_envs=16,
         total_steps=6 * 16 * 8,
         ppo=ppo,
-        env={"episode_s": 0.5, "success_hold_s": 0.1, "randomization": {"body_mass_scale": [0.9, 1.1]}},
+        env={
+            "episode_s": 0.5,
+            "success_hold_s": 0.1,
+            "history": 3,  # what an arm remembers in the middle of an episode goes on, too
+            "randomization": {"body_mass_scale": [0.9, 1.1]},
+        },
     )
     calls = iter([False, False, True])
     whole = train(config, tmp_path / "whole")
@@ -42,7 +47,8 @@ def test_native_engine_continues_bit_for_bit_and_exports_what_acts(tmp_path):
     assert (first.outcome, second.outcome) == ("stopped", "finished")
 
     assert prints(whole.run_dir, 6) == prints(second.run_dir, 6)
-    assert any("physics.qpos" in name for name in prints(whole.run_dir, 6)["state"])
+    for name in ("physics.qpos", "memory.past_joint_velocity"):
+        assert any(name in kept for kept in prints(whole.run_dir, 6)["state"])
 
     opened = open_run(tmp_path / "parts")
     obs = np.random.default_rng(0).normal(size=(5, whole.env.obs_size)).astype(np.float32)

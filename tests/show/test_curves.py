@@ -37,10 +37,13 @@ def runs(tmp_path):
 
 def test_runs_that_differ_in_the_seed_alone_are_a_group_named_by_what_sets_it_apart(runs):
     groups = group_curves([read_curve(run) for run in runs])
-    assert [group.label for group in groups] == ["num_envs=512 (3 runs)", "num_envs=256"]
+    assert [group.label for group in groups] == [
+        "low-0, low-1, low-2 (3 runs): num_envs=512",
+        "wide: num_envs=256",
+    ]
     assert [curve.seed for curve in groups[0].curves] == [0, 1, 2]
     alone = group_curves([read_curve(run) for run in runs[:2]])
-    assert [group.label for group in alone] == ["low-0 ... (2 runs)"]
+    assert [group.label for group in alone] == ["low-0, low-1 (2 runs)"]
 
 
 def test_the_band_is_the_median_between_lowest_and_highest_at_equal_steps(runs):
@@ -59,6 +62,32 @@ def test_the_band_is_the_median_between_lowest_and_highest_at_equal_steps(runs):
 def test_a_running_mean_is_over_what_has_been(runs):
     _, middle, _, _ = band([read_curve(runs[0])], "episode_return", "wall", 3)
     np.testing.assert_allclose(middle[:4], [10.0, 15.0, 20.0, 30.0])
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "said"),
+    [
+        (5, "{broken", "line 5, is not JSON"),
+        (5, "[1]", "line 5, is not an object"),
+        (7, '{"iteration": 7, "steps": 700, "success": "high"}', "line 7: 'success' is 'high'"),
+        (2, '{"iteration": 2, "steps": 200, "success": NaN}', "line 2: 'success' is nan"),
+    ],
+)
+def test_damaged_metrics_are_named_and_not_drawn_in_part(runs, line, text, said):
+    path = runs[0] / folder.METRICS
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[: line - 1], text, *lines[line:]]) + "\n")
+    with pytest.raises(ConfigError, match=said):
+        read_curve(runs[0])
+
+
+def test_a_last_line_that_is_being_written_is_left_out(runs):
+    path = runs[0] / folder.METRICS
+    path.write_text(path.read_text() + '{"iteration": 11, "st')
+    assert len(read_curve(runs[0]).rows) == 10
+    path.write_text('{"iterat')
+    with pytest.raises(ConfigError, match="no whole line of metrics yet"):
+        read_curve(runs[0])
 
 
 def test_a_metric_that_no_run_has_is_refused_by_name(runs):
