@@ -37,7 +37,7 @@ TESTS = {  # module below robolearn/safety: files of tests
     "cycle_clock": ["test_cycle_clock"],
     "rest": ["test_rest", "test_cycles"],
     "recent_faults": ["test_recent_faults"],
-    "held_position": ["test_boot_and_reset", "test_cycles", "test_answers"],
+    "held_position": ["test_held_position"],
     "monitor": ["test_monitor", "test_answers", "test_boot_and_reset", "test_cycles"],
 }
 SETTINGS = """
