@@ -29,7 +29,7 @@ TESTS = {  # module below robolearn/safety: files of tests
     "envelope": ["test_envelope"],
     "inputs": ["test_inputs"],
     "follow": ["test_follow"],
-    "foresight": ["test_foresight"],
+    "foresight": ["test_foresight_steps"],
     "space": ["test_regions", "test_contact"],
     "contact": ["test_contact"],
     "people": ["test_contact", "test_intrusion"],
