@@ -167,6 +167,7 @@ class Chain:
 
         monotonic_ns never runs backwards inside a chain: an event that waited behind later ones (a full disk)
         gets their time. utc_ns, of the same moment, moves by as much: a clock that was set looks otherwise.
+        Both are of the same whole microsecond, so that their difference is the same in every record until then.
         """
         retention, requirements = self._kinds.get(kind, (next(iter(self._days)), ()))
         held_us = max(0, self._monotonic_us - monotonic_ns // 1000)
@@ -178,7 +179,7 @@ class Chain:
                 "kind": kind,
                 "cycle": cycle,
                 "monotonic_us": self._monotonic_us,
-                "utc": utc_text(utc_ns + 1000 * held_us),
+                "utc": utc_text(utc_ns - monotonic_ns % 1000 + 1000 * held_us),
                 "retention": {
                     "class": retention,
                     "days": self._days[retention],

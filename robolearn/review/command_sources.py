@@ -177,27 +177,31 @@ def listed(tally: Tally, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class _Clock:
-    """UTC of a moment on the monotonic clock, from the nearest event before it: the wall clock may have been set."""
+    """UTC of a moment on the monotonic clock, from the nearest event before it: the wall clock may have been set.
+
+    In whole microseconds, as an event states both of its times: a moment of an event has exactly the event's UTC.
+    """
 
     def __init__(self, events: list[dict[str, Any]]) -> None:
-        self._at_ns: list[int] = []
-        self._utc_ns: list[int] = []
+        self._at_us: list[int] = []
+        self._utc_us: list[int] = []
         for event in events:
             try:
-                at_ns, utc_ns = int(event["monotonic_us"]) * 1000, _nanoseconds(event["utc"])
+                at_us, utc_us = int(event["monotonic_us"]), _microseconds(event["utc"])
             except (KeyError, TypeError, ValueError):
                 continue  # a damaged line: the verification names it
-            self._at_ns.append(at_ns)
-            self._utc_ns.append(utc_ns)
+            self._at_us.append(at_us)
+            self._utc_us.append(utc_us)
 
     def utc(self, monotonic_ns: int) -> str:
         """RFC 3339; empty where no event tells the time."""
-        if not self._at_ns:
+        if not self._at_us:
             return ""
-        k = max(0, bisect_right(self._at_ns, monotonic_ns) - 1)
-        return utc_text(self._utc_ns[k] + monotonic_ns - self._at_ns[k])
+        at_us = monotonic_ns // 1000
+        k = max(0, bisect_right(self._at_us, at_us) - 1)
+        return utc_text(1000 * (self._utc_us[k] + at_us - self._at_us[k]))
 
 
-def _nanoseconds(utc: str) -> int:
+def _microseconds(utc: str) -> int:
     stamp = datetime.fromisoformat(utc)
-    return int(stamp.replace(microsecond=0).timestamp()) * 1_000_000_000 + stamp.microsecond * 1000
+    return int(stamp.replace(microsecond=0).timestamp()) * 1_000_000 + stamp.microsecond

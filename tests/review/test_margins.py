@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from log_sessions import PERIOD_S, story
 
 from robolearn.config import config_path
 from robolearn.recorder.cycle_codec import Layout
+from robolearn.recorder.hash_chain import Chain
 from robolearn.review.command_sources import Tally, listed
 from robolearn.review.margins import Again
 from robolearn.review.recorded_log import RecordedLog
@@ -163,12 +165,19 @@ def test_another_arm_than_the_recorded_one_gives_no_distances_and_says_why(log):
 LAYOUT = Layout(("a", "b"))
 
 
-def cycle(number: int, source: str | None, verdict=Verdict.PASS, stamp_s: float | None = None) -> bytes:
+def cycle(
+    number: int,
+    source: str | None,
+    verdict=Verdict.PASS,
+    stamp_s: float | None = None,
+    monotonic_ns: int | None = None,
+) -> bytes:
     state = State.RUNNING if verdict is not Verdict.STOP else State.STOPPED
     stamp_s = number * 0.002 if stamp_s is None else stamp_s
     commands = [] if source is None else [Command(LAYOUT.joint_names, np.zeros(2), stamp_s, None, source)]
     decision = Decision(verdict, np.zeros(2), np.zeros(2), False, state)
-    return LAYOUT.pack(number, number * 2_000_000, number * 0.002, commands, None, Surroundings(), decision)
+    monotonic_ns = number * 2_000_000 if monotonic_ns is None else monotonic_ns
+    return LAYOUT.pack(number, monotonic_ns, number * 0.002, commands, None, Surroundings(), decision)
 
 
 def tally(*parts: list[bytes]) -> Tally:
@@ -195,6 +204,19 @@ def test_a_flood_of_sources_or_turns_does_not_flood_the_page():
     assert found.sources[0].name == "policy:ab"
     turns = tally([cycle(n, "ab"[n % 2]) for n in range(600)]).sources[0]
     assert (turns.turns_total, len(turns.turns), turns.turns[-1].last_cycle) == (300, 100, 598)
+
+
+@pytest.mark.parametrize("monotonic_ns", [2_000_000, 2_000_001, 2_000_500, 2_000_999])
+@pytest.mark.parametrize("offset_ns", [0, 1, 500, 999])
+@pytest.mark.parametrize("waited_ns", [-99, 1, 500, 999, 1700])
+def test_a_turn_that_begins_with_an_event_has_the_time_of_the_event(monotonic_ns, offset_ns, waited_ns):
+    chain, events = Chain(), []
+    offset_ns += 1_767_225_600_000_000_000
+    for at_ns in (monotonic_ns, monotonic_ns - waited_ns):  # a heartbeat that waited behind it gets its time
+        line = chain.append("command_source", {}, cycle=1, monotonic_ns=at_ns, utc_ns=at_ns + offset_ns)
+        events.append(json.loads(line))
+    turn = listed(tally([cycle(1, "a", monotonic_ns=monotonic_ns)]), events)[0]["turns"][0]
+    assert turn["from_utc"] == events[0]["utc"]
 
 
 def test_a_source_that_only_an_event_names_is_listed_too():
