@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,6 @@ ROBOT = load_robot("fr3")
 AUTOMATIC = SafetyProfile.load("fr3").mode("automatic")
 SURE = 1.0 - 1e-12
 STAY_IN = AUTOMATIC.workspace.stay_in
-NEAR_WALL = STAY_IN.model_copy(update={"max_m": (STAY_IN.max_m[0] - 0.578, *STAY_IN.max_m[1:])})
 FIELDS = (
     "position_rad", "velocity_rad_s", "acceleration_rad_s2", "rest", "sign", "speed", "ramp", "peak", "jerk", "t1",
     "t2", "t3", "travel_rad", "low_rad", "high_rad", "slowest_rad_s", "fastest_rad_s",
@@ -32,6 +33,12 @@ def envelope_with(**changes):
     return build_envelope(ROBOT, profile_with(**changes).mode("automatic"), DT, "parallel")
 
 
+def walled(max_x_m):
+    """The packaged workspace, but for one of its walls."""
+    box = STAY_IN.model_copy(update={"max_m": (max_x_m, *STAY_IN.max_m[1:])})
+    return AUTOMATIC.workspace.model_copy(update={"stay_in": box})
+
+
 def swinging(count=160, size=0.05, at=None):
     """[m, n]: every joint swings about home or another place, more and more."""
     t = np.arange(count)[:, None] * DT
@@ -41,11 +48,12 @@ def swinging(count=160, size=0.05, at=None):
 
 @dataclass
 class Step:
-    """A step of a path, and the bounds that it keeps."""
+    """A step of a path, the bounds that it keeps, and for some of them the limit that it just keeps."""
 
     before: Sent
     to_rad: np.ndarray
     kept: dict[str, bool]
+    needs: dict[str, Any] = field(default_factory=dict)
 
 
 def slow_steps(envelope, path):
@@ -82,6 +90,8 @@ def slow_steps(envelope, path):
         kept["time"] = braking.duration_s <= limits.mode.stopping_time_max_s.value
         kept["speed"] = bool(fastest <= space.careful_m_s * SURE)
         kept["speed to rest"] = bool(arm.levers(posture, swing) @ rates <= space.careful_m_s * SURE)
+        steps[-1].needs["speed to rest"] = float(arm.levers(posture, swing) @ rates)
+        steps[-1].needs["walls"] = float((posture.points[:, 0] + arm.radius + far).max())  # in x
         kept["walls"] = bool((space.wall_clearances(posture) >= far[:, None] + 1e-9).all())
         kept["distance"] = bool(far[-1] <= limits.mode.stopping_distance_max_m.value)
         kept["torque"] = kept["torque to rest"] = True
@@ -89,6 +99,7 @@ def slow_steps(envelope, path):
             torque = arm.torque(step.velocity, step.acceleration)
             bound = arm.torque_bound(np.maximum(braking.peak, np.abs(braking.ramp)))
             share = (1.0 - TORQUE_CHANGE_PER_RAD * swing.sum()) * SURE
+            steps[-1].needs["torque to rest"] = bound / (1.0 - TORQUE_CHANGE_PER_RAD * swing.sum())
             kept["torque"] = bool((np.abs(torque) <= envelope.torque_max_nm).all())
             kept["torque to rest"] = bool((bound <= share * envelope.torque_max_nm).all())
         gaps = arm.gaps(limits.mode.self_distance_min_m.value)
@@ -156,7 +167,7 @@ def test_what_a_profile_does_not_check_does_not_keep_a_step_from_being_foreseen(
 NEAR = {
     "time": {"stopping_time_max_s": 0.025},
     "speed to rest": {"tcp_speed_max_m_s": 0.42},
-    "walls": {"workspace": AUTOMATIC.workspace.model_copy(update={"stay_in": NEAR_WALL})},
+    "walls": {"workspace": walled(STAY_IN.max_m[0] - 0.578)},
     "distance": {"stopping_distance_max_m": 0.007},
     "torque to rest": {"torque_max_nm": (87.0, 25.0, 87.0, 87.0, 12.0, 12.0, 12.0)},
     "joints": {"velocity_max_rad_s": (0.3,) * 7},
@@ -170,6 +181,17 @@ def test_a_step_that_one_bound_does_not_clear_is_left_to_the_monitor(name):
     broken = [[bound for bound, kept in step.kept.items() if not kept] for step in steps]
     assert [name] in broken  # and no other bound
     assert [] in broken
+
+
+@pytest.mark.parametrize("name", ["speed to rest", "walls", "torque to rest"])
+def test_a_step_that_just_keeps_a_limit_is_left_to_the_monitor_which_rounds_otherwise(name):
+    least = slow_steps(envelope_with(), swinging())[100].needs[name]
+    if name == "torque to rest":
+        changes = {"torque_max_nm": (87.0, float(least[1]), 87.0, 87.0, 12.0, 12.0, 12.0)}
+    else:
+        changes = {"tcp_speed_max_m_s": least} if name == "speed to rest" else {"workspace": walled(least)}
+    step = check(envelope_with(**changes), swinging())[100]
+    assert [bound for bound, kept in step.kept.items() if not kept] == [name]
 
 
 def test_a_step_from_a_place_out_of_range_is_left_to_the_monitor():
@@ -186,7 +208,10 @@ def test_steps_that_no_arm_makes_are_not_foreseen_and_those_after_them_are(size)
     path = swinging()
     path[60] = path[60] * size
     foresight, steps = Foresight(envelope_with()), slow_steps(envelope_with(), swinging())
-    foresight.take(path, np.ones(len(path), bool))
+    assert found(foresight, steps[0]) is None  # nothing was taken yet
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        foresight.take(path, np.ones(len(path), bool))
     known = [found(foresight, step) is not None for step in steps]
     assert not any(known[57:60])
     assert all(known[:57])
