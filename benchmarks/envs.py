@@ -1,16 +1,18 @@
 """Control steps per second of the batched environments, as ratios measured in the same minute on the same machine.
 
-    python benchmarks/envs.py [--tasks fr3/reach,...] [--envs 1024] [--subproc] [--mjx]
+    python benchmarks/envs.py [--tasks fr3/reach,...] [--envs 1024] [--subproc] [--single] [--mjx]
 
 bare: `mujoco.batch.Batch.step(nstep)` on the same model and threads, from the same states with the same commands,
 nothing else.
 vec: `VecEnv.step` on `native` with observation, reward, the task's randomisation and auto-reset, episodes staggered.
 The two alternate; the median of the ratios of neighbours is printed, because other work on the machine slows both.
+single: one Gymnasium environment in a process of its own on one core, per second of that core, beside `mujoco.mj_step`.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
@@ -39,6 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--subproc", action="store_true", help="also SB3's SubprocVecEnv of the Gymnasium face"
     )
+    parser.add_argument("--single", action="store_true", help="also one Gymnasium environment on one core")
     parser.add_argument("--mjx", action="store_true", help="also MJX-JAX on this CPU")
     options = parser.parse_args()
     print(f"{len(os.sched_getaffinity(0))} cores, {options.envs} environments; control steps/s")
@@ -55,6 +59,14 @@ def main() -> None:
         if options.subproc:
             rates = alternate(vec, subproc_steps(name), 3)
             print(f"{'':22s} SubprocVecEnv {rates[1]:,.0f}  vec / SubprocVecEnv {rates[2]:.1f}", flush=True)
+        if options.single:
+            with multiprocessing.get_context("spawn").Pool(1, pin) as pool:
+                single, physics = pool.apply(single_steps, (name,))
+            print(
+                f"{'':22s} single {single:,.0f}  mj_step alone {physics:,.0f}  single / mj_step "
+                f"{single / physics:.3f} (control steps per CPU second)",
+                flush=True,
+            )
         if options.mjx:
             rates = alternate(vec, vec_steps(robolearn.make(name, 64, "jax"), chunk=2), 3)
             print(f"{'':22s} MJX-JAX (64 envs) {rates[1]:,.0f}  vec / MJX-JAX {rates[2]:,.0f}", flush=True)
@@ -149,6 +161,40 @@ def subproc_steps(name: str) -> Callable[[], float]:
         return processes * 200 / (time.perf_counter() - begin)
 
     return timed
+
+
+def pin() -> None:
+    """Keep this process on one core: with more, JAX hands every step to another thread, at twice the CPU time."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def single_steps(name: str, steps: int = 1000) -> tuple[float, float]:
+    """Control steps per CPU second of one Gymnasium environment with random actions, and of `mj_step` alone."""
+    from robolearn.env.gym import GymEnv
+
+    env = GymEnv(name)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, *env.action_space.shape)).astype(np.float32)
+    model, substeps = env.robolearn.model, env.robolearn.task.substeps
+    data = mujoco.MjData(model)
+
+    def stepped() -> None:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+
+    def bare() -> None:
+        for _ in actions:
+            mujoco.mj_step(model, data, substeps)
+
+    def rate(run: Callable[[], None]) -> float:
+        run()
+        begin = time.process_time()
+        run()
+        return steps / (time.process_time() - begin)
+
+    return rate(stepped), rate(bare)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ RESULTS, README = ROOT / "docs" / "results" / "solve.json", ROOT / "README.md"
 MARKS = "<!-- solved: written by `make solve` -->", "<!-- /solved -->"
 EXPERT, DEFAULT, REWARD = "expert", "default", "reward"
 ROWS = {EXPERT: "expert alone", DEFAULT: "default", REWARD: "reward alone"}
+BUSY = 1.5 * (os.cpu_count() or 1)  # load average above which times say little
 SEED = 1_000_000  # of the first evaluation of an expert: the one that `robolearn eval` begins with
 # task: {row: (success asked for, seconds of training asked for)}
 BARS: dict[str, dict[str, tuple[float, int]]] = {
@@ -132,8 +133,10 @@ def _cells(runs: list[Run]) -> str:
 
 
 def _when(entry: Entry) -> str:
-    """When a row was measured, and whether the code has changed since."""
-    return f"{entry.get('measured', '')}{', earlier code' if entry.get('before') else ''}"
+    """When a row was measured, whether the code has changed since, and whether times are those of a busy machine."""
+    busy = any(run.get("load", 0.0) > BUSY for run in entry["runs"].values())
+    notes = (", earlier code" if entry.get("before") else "", ", busy machine" if busy else "")
+    return f"{entry.get('measured', '')}{''.join(notes)}"
 
 
 def write_readme(results: Results) -> None:
@@ -165,6 +168,7 @@ def run_row(task: str, row: str, options: argparse.Namespace, results: Results) 
         if str(seed) in entry["runs"]:
             continue
         play = play_expert(task, seed, folder) if row == EXPERT else solve(task, row, seed, folder)
+        play["load"] = os.getloadavg()[1]  # over 5 minutes; this work alone takes a core or two
         entry["runs"][str(seed)] = play
         entry["measured"] = f"{datetime.now(UTC):%Y-%m-%d}"
         results.setdefault(task, {})[row] = entry

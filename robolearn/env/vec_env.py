@@ -136,6 +136,7 @@ class VecEnv:
             self._lag = gripper_lag(task.robot.gripper, randomization, period_s, task.substeps)
         self._delayed = randomization.action_delay_ms[1] > 0.0
         self._pid = os.getpid()
+        self._begin = jax.jit(self._begun)
         shapes = jax.eval_shape(self.reset, jax.random.key(0))
         self.obs_size: int = shapes.obs.shape[1]
         self.critic_obs_size: int = shapes.critic_obs.shape[1]
@@ -269,7 +270,7 @@ class VecEnv:
 
         return jax.lax.while_loop(lambda carry: carry[1].any(), some, (now, done))[0]
 
-    def _begin(self, physics: PhysicsState, keys: Array, ids: Array) -> _Episode:
+    def _begun(self, physics: PhysicsState, keys: Array, ids: Array) -> _Episode:
         """Fresh episodes of the environments ids [K] from keys [K].
 
         physics is that of all N environments, the others' untouched; all else is of the K fresh ones.

@@ -119,7 +119,10 @@ def inputs(config: TrainConfig, env: Any, run_dir: Path) -> dict[str, Any]:
     """Everything that a training depends on, each with its digest; plain JSON values."""
     task = getattr(env, "task", None)
     robot = getattr(task, "robot", None)
-    installed = {dist.name: dist.version for dist in distributions() if dist.name}
+    found = (
+        dist.metadata for dist in distributions()
+    )  # parsed once: `dist.name` and `.version` each parse it
+    installed = {about["Name"]: about["Version"] for about in found if about["Name"]}
     package = Path(robolearn.__file__).parent
     acceptance = None
     if config.acceptance:

@@ -43,7 +43,8 @@ class NativePhysics(Physics):
             raise PhysicsError(
                 "The native engine does not support mocap bodies, plugins or actuator delays: remove them."
             )
-        self._batch = Batch(model, num_envs, nthread=threads or len(os.sched_getaffinity(0)))
+        threads = min(num_envs, threads or len(os.sched_getaffinity(0)))
+        self._batch = Batch(model, num_envs, nthread=threads)
         self._rows = FieldRows(self._batch)
         widths = [1, model.nq, model.nv, model.na, model.nv]
         self._state = self._batch.state[:, : sum(widths)]
@@ -52,6 +53,7 @@ class NativePhysics(Physics):
         self._lock = threading.Lock()
         self._flags = self._batch.expand("opt.disableflags")
         self._in_jax = covers(model)
+        self._compute = jax.jit(jax.vmap(partial(sensors, model)))  # traced once for each shape, not at each use
         if self._in_jax:
             self._flags |= int(_OFF.mjDSBL_SENSOR)
         else:
@@ -77,9 +79,6 @@ class NativePhysics(Physics):
     def _read_here(self, count: int) -> jax.ShapeDtypeStruct:
         """Shape of the sensors that a call on the host returns for count simulations: all of them or none."""
         return jax.ShapeDtypeStruct((count, 0 if self._in_jax else self.model.nsensordata), jnp.float32)
-
-    def _compute(self, qpos: Array, qvel: Array, fields: ModelFields) -> Array:
-        return jax.vmap(partial(sensors, self.model))(qpos, qvel, fields)
 
     def _step(
         self, after: Any, rows: list[np.ndarray], ctrl: np.ndarray, fields: dict[str, np.ndarray]

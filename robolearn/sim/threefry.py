@@ -32,6 +32,7 @@ def as_usual(keys: Array) -> Array:
     return jax.random.wrap_key_data(jax.random.key_data(keys), impl="threefry2x32")
 
 
+@jax.jit
 def _block(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
     """Two random words of a key [2] for every counter (high, low)."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)

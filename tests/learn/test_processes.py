@@ -94,14 +94,17 @@ def pod_environment(rank: int, coordinator: str) -> dict[str, str]:
     return found | {"ROBOLEARN_COORDINATOR": coordinator}
 
 
-def test_two_pods_of_the_job_set_train_together(whole, tmp_path):
+def test_two_pods_of_the_job_set_train_together(tmp_path):
     coordinator = f"127.0.0.1:{free_port()}"
     # as in a pod: JAX's own detection would ask the Kubernetes API
     shared = {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}
-    pods = [start(tmp_path / "run", **shared, **pod_environment(rank, coordinator)) for rank in range(2)]
+    pods = [
+        start(tmp_path / "run", "--iterations", "4", **shared, **pod_environment(rank, coordinator))
+        for rank in range(2)
+    ]
     for pod in pods:
         assert "outcome: finished" in finish(pod)
-    assert numbers(tmp_path / "run")[-1]["iteration"] == 40
+    assert numbers(tmp_path / "run")[-1]["iteration"] == 4
 
 
 @pytest.fixture(scope="module")

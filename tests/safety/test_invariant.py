@@ -115,12 +115,15 @@ def test_every_rule_acted_in_these_runs():
     ],
 )
 def test_the_fuzzer_finds_a_monitor_that_does_not_know_a_limit(variant, mode, texts):
-    """A monitor of the shipped profile, judged by what the variant asks for."""
-    found = [violation for seed in (3, 5) for violation in fuzz(
-        monitor_of("fr3", mode, "shipped", DT), judge_of(load_robot("fr3"), mode, variant), 1500, seed=seed,
-        promised=0.02, kinds=["smooth"],
-    ).violations]  # fmt: skip
-    assert [text for text in texts if not any(text in violation for violation in found)] == []
+    """A monitor of the shipped profile, judged by what the variant asks for: one seed, or two."""
+    missed = texts
+    for seed in (3, 5):
+        monitor, judge = monitor_of("fr3", mode, "shipped", DT), judge_of(load_robot("fr3"), mode, variant)
+        found = fuzz(monitor, judge, 1500, seed=seed, promised=0.02, kinds=["smooth"]).violations
+        missed = [text for text in missed if not any(text in violation for violation in found)]
+        if not missed:
+            break
+    assert missed == []
 
 
 @pytest.mark.slow
