@@ -20,7 +20,7 @@ from robolearn.deploy.ending import lifeline
 from robolearn.deploy.operators import check_operators, operators_as_list, with_local_operator
 from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
-from robolearn.robots import is_packaged, load_robot, robot_names
+from robolearn.robots import Robot, is_packaged, load_robot, robot_names
 from robolearn.safety.profile import SafetyProfile
 
 DEFAULT_ROBOT = "fr3"
@@ -200,7 +200,7 @@ def node_parameters(
         "bundle": str(bundle),
         "command_rate_hz": d.rate_hz,
         "state_topic": d.state_topic,
-        "state_rate_hz": d.rate_hz if sim and not _reads_slow_states(d) else d.state_rate_hz,
+        "state_rate_hz": d.rate_hz if sim and not _reads_slow_states(d, robot) else d.state_rate_hz,
         "base_frame": d.base_frame,
         "slot_topics": [f"{source}={topic}" for source, topic in d.slot_topics.items()],
         "observation_age_max_s": d.observation_age_max_s,
@@ -215,7 +215,7 @@ def node_parameters(
             "arm, which is never driven on simulated time."
         )
     follows = {"use_sim_time": True} if d.use_sim_time else {}
-    nodes = {"sim_node": {**shared, **_simulated(d)}} if sim else {}
+    nodes = {"sim_node": {**shared, **_simulated(d, robot)}} if sim else {}
     nodes |= {"safety_node": safety | follows}
     if d.gripper_node and not sim and robot.gripper.file.ros is not None:
         nodes["gripper_node"] = {"robot": d.robot} | follows
@@ -381,20 +381,20 @@ def _packaged_for(robot: str) -> str:
     )
 
 
-def _simulated(d: Deployment) -> dict[str, Any]:
+def _simulated(d: Deployment, robot: Robot) -> dict[str, Any]:
     """A simulated arm that speaks as this deployment expects its arm to speak."""
     return {
         "rate_hz": d.rate_hz,
-        "raw_state_topic": "" if _reads_slow_states(d) else d.state_topic,
+        "raw_state_topic": "" if _reads_slow_states(d, robot) else d.state_topic,
         "command_topic": d.command_topic,
         "person_topic": d.person_topic,
         "base_frame": d.base_frame,
     } | ({"clock_rate": 1.0} if d.use_sim_time else {})
 
 
-def _reads_slow_states(d: Deployment) -> bool:
+def _reads_slow_states(d: Deployment, robot: Robot) -> bool:
     """Whether the deployment names the slower of an arm's two topics of joint states."""
-    ros = load_robot(d.robot).ros
+    ros = robot.ros
     if ros is None or ros.raw_state_topic is None:
         return False
-    return d.state_topic in (ros.state_topic, arm_topic(load_robot(d.robot), ros.state_topic, d.namespace))
+    return d.state_topic in (ros.state_topic, arm_topic(robot, ros.state_topic, d.namespace))

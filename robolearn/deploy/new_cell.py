@@ -18,7 +18,7 @@ from robolearn.deploy.deployment import load_deployment, node_parameters
 from robolearn.deploy.own_cell import own_deployment_text, own_profile_text
 from robolearn.errors import ConfigError, unknown
 from robolearn.files.writing import replace_file
-from robolearn.robots import is_packaged, is_robot_path, load_robot, robot_names
+from robolearn.robots import Robot, is_packaged, is_robot_path, load_robot, robot_names
 from robolearn.robots.gripper_files import DEFAULT, SEPARATOR, split_robot
 from robolearn.safety.profile import SafetyProfile
 
@@ -68,30 +68,30 @@ def write_cell(folder: Path, cell: Cell) -> tuple[Path, Path]:
         raise ConfigError(f"{folder} exists and is not empty. Choose a new folder.")
     if not is_packaged(cell.robot) and not is_robot_path(cell.robot):
         raise ConfigError(unknown("arm", cell.robot, robot_names()) + " Or give the path of a robot YAML.")
-    load_robot(cell.robot)  # an unknown gripper, or a faulty file, is the first thing to mend
-    texts = {DEPLOYMENT: _deployment_text(cell), PROFILE: _profile_text(cell)}
+    robot = load_robot(cell.robot)  # an unknown gripper, or a faulty file, is the first thing to mend
+    texts = {DEPLOYMENT: _deployment_text(cell, robot), PROFILE: _profile_text(cell, robot)}
     with tempfile.TemporaryDirectory() as scratch:
-        _check(Path(scratch), texts)
+        _check(Path(scratch), texts, robot)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         replace_file(folder / name, text.encode())
     return folder / DEPLOYMENT, folder / PROFILE
 
 
-def _check(scratch: Path, texts: dict[str, str]) -> None:
+def _check(scratch: Path, texts: dict[str, str], robot: Robot) -> None:
     for name, text in texts.items():
         (scratch / name).write_text(text, encoding="utf-8")
     deployment = load_deployment(scratch / DEPLOYMENT)
     profile = SafetyProfile.load(scratch / PROFILE)
-    profile.check_against(load_robot(deployment.robot))
+    profile.check_against(robot)
     profile.mode(deployment.mode)
     node_parameters(deployment, "bundle")
 
 
-def _deployment_text(cell: Cell) -> str:
+def _deployment_text(cell: Cell, robot: Robot) -> str:
     own = is_robot_path(cell.robot)
     packaged = config_dir() / "deploy" / f"{split_robot(cell.robot)[0]}.yaml"
-    text = own_deployment_text(load_robot(cell.robot)) if own else packaged.read_text(encoding="utf-8")
+    text = own_deployment_text(robot) if own else packaged.read_text(encoding="utf-8")
     given: dict[str, Any] = {
         "robot": "" if own else cell.robot,
         "deployment_id": cell.name,
@@ -113,8 +113,7 @@ def _deployment_text(cell: Cell) -> str:
     return text
 
 
-def _profile_text(cell: Cell) -> str:
-    robot = load_robot(cell.robot)
+def _profile_text(cell: Cell, robot: Robot) -> str:
     packaged = config_dir() / "safety" / f"{robot.arm}.yaml"
     own = is_robot_path(cell.robot)
     text = own_profile_text(robot) if own else packaged.read_text(encoding="utf-8")

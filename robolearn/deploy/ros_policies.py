@@ -6,12 +6,14 @@ the others refuse, whatever the process tries.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from robolearn.deploy.arm_controller import FORWARD, TRAJECTORY, controller_node, controller_topic
 from robolearn.deploy.arm_names import arm_topic, in_namespace
 from robolearn.deploy.deployment import Deployment
 from robolearn.deploy.keystore import Rights
 from robolearn.errors import RobotError
-from robolearn.robots import load_robot
+from robolearn.robots import Robot, load_robot
 
 ENCLAVES = "/robolearn"
 GRIPPER_TOPICS = ("gripper_position_controller/commands",)
@@ -30,10 +32,10 @@ _ACTION_CALLS, _ACTION_TOPICS = ("send_goal", "cancel_goal", "get_result"), ("fe
 def rights(deployment: Deployment) -> tuple[Rights, ...]:
     """The rights of every process of a cell, by the topics of its deployment. Raises RobotError."""
     d = deployment
-    ros = load_robot(d.robot).ros
+    robot = load_robot(d.robot)
+    ros = robot.ros
     if ros is None:
         raise RobotError(f"Robot '{d.robot}' has no `ros` section: add its topics and rates.")
-    robot = load_robot(d.robot)
 
     def own(name: str) -> str:
         return in_namespace(name, d.namespace)
@@ -69,7 +71,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     safety_node, policy_node, sim_node = (own(name) for name in ("safety_node", "policy_node", "sim_node"))
     reach = own("robolearn/reach_goal/_action")
     frames = ("/tf", "/tf_static")
-    driver = _gripper_driver(d)
+    driver = _gripper_driver(d, robot)
     policy = tuple(f"{policy_node}/{name}" for name in (*_LIFECYCLE, "stage", "set_parameters"))
     looked_at = tuple(f"{node}/{name}" for node in (safety_node, policy_node) for name in _LOOK_AT)
     return (
@@ -91,12 +93,12 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
             publish=(*states, person, *poses, "/diagnostics", *(f"{one}/status" for one in controllers),
-                     *driver.publish, *(("/clock",) if d.use_sim_time else ())),
-            subscribe=(*command, *grippers, trajectories, *driver.subscribe),
-            serve=(*_services(sim_node, _PARAMETERS), *driver.serve,
+                     *(driver.publish if driver else ()), *(("/clock",) if d.use_sim_time else ())),
+            subscribe=(*command, *grippers, trajectories, *(driver.subscribe if driver else ())),
+            serve=(*_services(sim_node, _PARAMETERS), *(driver.serve if driver else ()),
                    *(name for one in controllers for name in _services(one, _PARAMETERS))),
         ),
-        *_gripper_rights(d, grippers, driver),
+        *((_gripper_rights(d, grippers, driver),) if driver else ()),
         Rights(
             f"{ENCLAVES}/arm_driver", "the arm's driver and controller manager: everything except robolearn's topics",
             publish=("*",), subscribe=("*",), serve=("*",), call=("*",),
@@ -121,11 +123,19 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     )  # fmt: skip
 
 
-def _gripper_driver(d: Deployment) -> Rights:
-    """What the driver of the arm's gripper offers; nothing where it has none, or no node commands it."""
-    gripper = load_robot(d.robot).gripper.file.ros
+class _GripperDriver(NamedTuple):
+    """Topics and services of the driver of an arm's gripper."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    serve: tuple[str, ...]
+
+
+def _gripper_driver(d: Deployment, robot: Robot) -> _GripperDriver | None:
+    """What the driver of the arm's gripper offers; None where it has none, or no node commands it."""
+    gripper = robot.gripper.file.ros
     if gripper is None or not d.gripper_node:
-        return Rights("", "")
+        return None
     command, state = (
         in_namespace(gripper.command, d.namespace),
         in_namespace(gripper.state_topic, d.namespace),
@@ -133,25 +143,21 @@ def _gripper_driver(d: Deployment) -> Rights:
     # Of an action `a`: a/_action/*; of a driver's namespace: whatever is below it.
     below = f"{command}/*"
     commanded = (command,) if gripper.driver == "position" else ()
-    return Rights("", "", publish=(state, below), subscribe=commanded, serve=(below,))
+    return _GripperDriver(publish=(state, below), subscribe=commanded, serve=(below,))
 
 
-def _gripper_rights(d: Deployment, openings: tuple[str, ...], driver: Rights) -> tuple[Rights, ...]:
-    """Of the gripper node, where the arm's gripper has a driver: it uses what that offers."""
-    if driver == Rights("", ""):
-        return ()
+def _gripper_rights(d: Deployment, openings: tuple[str, ...], driver: _GripperDriver) -> Rights:
+    """Of the gripper node: it uses what the driver offers."""
 
     def own(name: str) -> str:
         return in_namespace(name, d.namespace)
 
-    return (
-        Rights(
-            f"{ENCLAVES}/gripper_node", "commands the gripper, as the safety node lets it",
-            publish=(own("robolearn/gripper_width"), "/diagnostics", *driver.subscribe),
-            subscribe=(*openings, *driver.publish),
-            serve=_services(own("gripper_node"), _PARAMETERS),
-            call=driver.serve,
-        ),
+    return Rights(
+        f"{ENCLAVES}/gripper_node", "commands the gripper, as the safety node lets it",
+        publish=(own("robolearn/gripper_width"), "/diagnostics", *driver.subscribe),
+        subscribe=(*openings, *driver.publish),
+        serve=_services(own("gripper_node"), _PARAMETERS),
+        call=driver.serve,
     )  # fmt: skip
 
 

@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 
 from robolearn.errors import ProfileError, unknown
 from robolearn.robots import Robot
-from robolearn.safety import comparisons
 from robolearn.safety.braking import Braking
 from robolearn.safety.cycle_clock import CycleClock, Tick
 from robolearn.safety.envelope import build_envelope
 from robolearn.safety.follow import CommandFilter
 from robolearn.safety.foresight import Foresight
+from robolearn.safety.held_position import HeldPosition, rests_outside
 from robolearn.safety.inputs import Inputs, Reading, Selection
 from robolearn.safety.mode_limits import Limits
 from robolearn.safety.profile import SafetyProfile
 from robolearn.safety.recent_faults import RecentFaults
-from robolearn.safety.rest import RestReadings, came_to_rest, plainly_moving
+from robolearn.safety.rest import came_to_rest, plainly_moving
 from robolearn.safety.rules import Stage, first_found
 from robolearn.safety.stops import Stop
 from robolearn.safety.stream import CommandTimeline
@@ -73,10 +73,7 @@ class SafetyMonitor:
         self._clock = CycleClock(period_s)
         self._inputs = Inputs(robot.joint_names)
         self._timeline = CommandTimeline(period_s)
-        self._rest, self._faults = RestReadings(), RecentFaults()
-        self._filter: CommandFilter | None = None  # None while no position is known that could be held
-        self._sent_rad: Vector | None = None  # the last position sent before a gap
-        self._unheld: Record | None = None  # why no position is held, in the last cycle
+        self._held, self._faults = HeldPosition(period_s), RecentFaults()
         self._state = State.HOLDING
         self._started_s = 0.0
         self._stop: Stop | None = None
@@ -100,6 +97,11 @@ class SafetyMonitor:
     def limits(self) -> Limits:
         """The limits of the current mode."""
         return self._envelope.limits
+
+    @property
+    def _filter(self) -> CommandFilter | None:
+        """The sequence that is sent; None while no position is known that could be held."""
+        return self._held.filter
 
     @property
     def braking(self) -> tuple[Braking, int] | None:
@@ -149,16 +151,12 @@ class SafetyMonitor:
         if reading is None or self._filter is None:
             return Answer(False, f"No reset: {problem}.")
         text = f"Reset by {who}: {why}. A start is needed."
-        if self._gap(reading) > self.limits.mode.standstill_drift_max_rad.value:
-            elsewhere = self._rest.elsewhere(reading, self.limits)
-            if elsewhere:
-                return Answer(False, f"No reset: the arm was moved, and {elsewhere.text}.")
-            moved, outside = self._resting_at(self._rest.position_rad)
-            if outside:
-                return Answer(False, f"No reset: {_outside(outside)}.")
-            self._filter = moved
+        if self._held.offset_rad(reading) > self.limits.mode.standstill_drift_max_rad.value:
+            problem = self._held.take_measured(reading, self._envelope)
+            if problem:
+                return Answer(False, f"No reset: {problem}.")
             text += " The arm had been moved: its measured position is held now."
-        self._rest_rad = reading.position_rad
+        self._held.at_rest(reading.position_rad)
         self._state, self._stop = State.HOLDING, None
         return Answer(True, text)
 
@@ -176,23 +174,24 @@ class SafetyMonitor:
             return Answer(
                 False, f"No start: it would stop at once ({self._around.rule}: {self._around.text})."
             )
-        if self._gap(reading) > self.limits.mode.tracking_error_max_rad.value:
+        if self._held.offset_rad(reading) > self.limits.mode.tracking_error_max_rad.value:
             return Answer(
                 False, "No start: the arm is not at its held position. Check that its controller is active."
             )
         outside = self._filter.settle()
         if outside:
-            return Answer(False, f"No start: {_outside(outside)}.")
+            return Answer(False, f"No start: {rests_outside(outside)}.")
         self._timeline.clear()
         self._inputs.forget_commands()
-        self._rest.forget()
+        self._held.readings.forget()
         self._state, self._started_s = State.RUNNING, now_s
         return Answer(True, f"Started by {who}.")
 
     def _at_rest(self, now_s: float, measured: Measured | None) -> tuple[Reading | None, str]:
         """A fresh reading of an arm at standstill, or why there is none. Nothing of it is kept."""
         if self._filter is None:
-            why = f" ({self._unheld.rule}: {self._unheld.text})" if self._unheld else " yet"
+            unknown = self._held.unknown
+            why = f" ({unknown.rule}: {unknown.text})" if unknown else " yet"
             return None, f"no position of the arm is known that could be held{why}"
         problem, reading = self._clock.current(now_s, self.limits), None
         if problem is None:
@@ -201,7 +200,7 @@ class SafetyMonitor:
             return None, problem.text if problem else "no joint state was received"
         if plainly_moving(reading, self.limits):
             return None, f"the arm moves at {np.abs(reading.velocity_rad_s).max():.3f} rad/s"
-        unclear = self._rest.unclear(self.limits, reading)
+        unclear = self._held.readings.unclear(self.limits, reading)
         return (None, unclear.text) if unclear else (reading, "")
 
     def _persisting(self, cause: Record) -> Record | None:
@@ -307,11 +306,11 @@ class SafetyMonitor:
         person_m: float | None,
     ) -> Decision:
         """HOLDING, STOPPING, STOPPED: nothing is followed. usable: the reading, if nothing is wrong with it."""
-        self._rest.add(usable, self.limits)
+        self._held.readings.add(usable, self.limits)
         if self._filter is None:
-            self._unheld = problem or self._establish()
+            self._held.unknown = problem or self._held.establish(self._envelope)
             if self._filter is None:
-                return self._unknown_position(self._unheld, usable)
+                return self._unknown_position(self._held.unknown, usable)
         self._around = self._around or self._filter.person(person_m)
         if self._state is State.HOLDING:
             return self._hold(reading)
@@ -329,75 +328,33 @@ class SafetyMonitor:
 
     def _lose_position(self, gap: Record, reading: Reading | None) -> None:
         """What the arm did in a gap is not known: the sent sequence ends, and one from rest begins later."""
-        self._rest.forget()
-        if self._filter is None:
-            return
-        if self._state is State.RUNNING:
+        if self._filter is not None and self._state is State.RUNNING:
             self._begin_stop(gap, reading)
-        self._sent_rad, self._filter = self._filter.position_rad, None
-
-    def _establish(self) -> Record | None:
-        """Hold the place where readings in a row show the arm at rest, if it may rest there; else why not.
-
-        An arm that rests where it was sent last is held exactly there, so that its controller sees no step.
-        """
-        unclear = self._rest.unclear(self.limits)
-        if unclear:
-            return unclear
-        place, sent = self._rest.position_rad, self._sent_rad
-        error = self.limits.mode.tracking_error_max_rad.value
-        if sent is not None and comparisons.every(np.abs(place - sent) <= error):
-            place = sent
-        resting, outside = self._resting_at(place)
-        if outside:
-            return outside
-        self._filter, self._sent_rad, self._rest_rad = resting, None, self._rest.position_rad
-        return None
-
-    def _resting_at(self, position_rad: Vector) -> tuple[CommandFilter, Record | None]:
-        """A sequence that rests at position_rad [n], and which limit that breaks."""
-        resting = CommandFilter(position_rad, self._envelope, self.period_s)
-        return resting, resting.settle()
+        self._held.lose()
 
     def _unknown_position(self, record: Record | None, usable: Reading | None) -> Decision:
         """Nothing is published; a stop ends all the same once the arm is seen at standstill, or after a while."""
         report, stop = None, self._stop
         if self._state is State.STOPPING and stop is not None:
-            report = stop.standstill(usable, self._rest, self._inputs.now_s, self.limits)
+            report = stop.standstill(usable, self._held.readings, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
         return self._nothing(record, report)
 
     def _use_mode(self, mode: str) -> None:
         self._mode, self._envelope = mode, self._envelopes[mode]
-        if self._filter is not None:
-            self._filter = CommandFilter(self._filter.position_rad, self._envelope, self.period_s)
-
-    def _gap(self, reading: Reading) -> float:
-        """How far the arm is from what was sent, rad."""
-        assert self._filter is not None
-        return float(np.abs(reading.position_rad - self._filter.position_rad).max())
+        self._held.change_limits(self._envelope)
 
     # -- holding and stopping --
 
     def _hold(self, reading: Reading | None) -> Decision:
         """HOLDING: the held position goes out again; an arm that drifts away from it is a stop."""
         assert self._filter is not None
-        record = self._drift(reading)
+        record = self._held.drift(reading, self.limits)
         if record:
             return self._brake(record, reading)
         self._filter.brake()
         return self._decision(Verdict.STOP, (_WAITING,))
-
-    def _drift(self, reading: Reading | None) -> Record | None:
-        """A resting arm stays where it came to rest."""
-        if reading is None:
-            return None
-        return comparisons.over(
-            "drift", float(np.abs(reading.position_rad - self._rest_rad).max()),
-            self.limits.mode.standstill_drift_max_rad.value, "rad",
-            self.limits.source("standstill_drift_max_rad"),
-        )  # fmt: skip
 
     def _begin_stop(self, record: Record, reading: Reading | None) -> None:
         """From now on the braking motion goes out that was kept ready."""
@@ -417,13 +374,13 @@ class SafetyMonitor:
         report = None
         moving_on = follower.brake()
         if self._state is State.STOPPING and self._stop is not None and not moving_on:
-            report = self._stop.standstill(reading, self._rest, self._inputs.now_s, self.limits)
+            report = self._stop.standstill(reading, self._held.readings, self._inputs.now_s, self.limits)
             if report is not None:
                 self._state = State.STOPPED
-                self._rest_rad = follower.position_rad if reading is None else reading.position_rad
-                self._rest.forget()  # those before it still show the end of the braking motion
+                self._held.at_rest(follower.position_rad if reading is None else reading.position_rad)
+                self._held.readings.forget()  # those before it still show the end of the braking motion
         records = () if self._stop is None else (record or self._stop.cause,)
-        drift = self._drift(reading) if self._state is State.STOPPED else None
+        drift = self._held.drift(reading, self.limits) if self._state is State.STOPPED else None
         return self._decision(Verdict.STOP, (*records, drift) if drift else records, report, index)
 
     # -- decisions --
@@ -463,10 +420,6 @@ class SafetyMonitor:
             stop_report=report,
             publish=False,
         )
-
-
-def _outside(record: Record) -> str:
-    return f"the arm rests outside its limits ({record.rule}: {record.text})"
 
 
 _WAITING = Record("start", 0.0, 1.0, -1.0, "1", "robolearn", "no start was given")

@@ -6,8 +6,10 @@ import yaml
 
 from robolearn.deploy.deployment import load_deployment, node_parameters
 from robolearn.deploy.new_cell import Cell, write_cell
+from robolearn.deploy.ros_policies import rights
 from robolearn.errors import ConfigError, RobolearnError
 from robolearn.robots import load_robot
+from robolearn.robots import robot as robot_module
 from robolearn.safety.profile import SafetyProfile
 
 MJCF = """<mujoco><worldbody><body name="stand"><geom type="box" size=".05 .05 .1" pos="0 0 .1"/>
@@ -55,9 +57,33 @@ def robot_file(folder, trust="primary", **changes):
     return path
 
 
+def count_readings(monkeypatch):
+    """Paths of the robot files that are read, from now on."""
+    found, read = [], robot_module.robot_from_file
+
+    def counted(path, *more):
+        found.append(path)
+        return read(path, *more)
+
+    monkeypatch.setattr(robot_module, "robot_from_file", counted)
+    return found
+
+
 def cell_of(path, folder):
     deployment, profile = write_cell(folder, Cell(robot=str(path), name="cell 7"))
     return load_deployment(deployment), SafetyProfile.load(profile)
+
+
+def test_the_robot_file_is_read_once(tmp_path, monkeypatch):
+    path = robot_file(tmp_path / "arm")
+    read = count_readings(monkeypatch)
+    deployment, _ = cell_of(path, tmp_path / "cell")
+    assert read == [path, path]  # for what was answered, and by what was written, as `serve` reads it
+    read.clear()
+    for sim in (False, True):
+        node_parameters(deployment, "b.robolearn", sim=sim)
+    rights(deployment)
+    assert read == [path] * 3  # each
 
 
 def test_the_cell_has_the_arms_limits_and_its_rate(tmp_path):

@@ -1,6 +1,5 @@
 """The safety node in this process, cycle by cycle, without a running loop."""
 
-import queue
 import time
 from types import SimpleNamespace
 
@@ -69,7 +68,7 @@ def hear_person(safety, monkeypatch):
     """One message of a person sensor that says 5 m."""
     message = Range(range=5.0, max_range=20.0)
     message.header.stamp = time_message(safety.clock, time.monotonic_ns())
-    polled = safety.signals.polled[0]
+    polled = safety.inputs.signals.polled[0]
     monkeypatch.setattr(polled, "take_numbered", lambda: [(1, message)])
     safety._take()
     monkeypatch.setattr(polled, "take_numbered", list)
@@ -79,7 +78,7 @@ def hear_policy(safety, monkeypatch):
     """One command of a policy that holds home; when it was stamped, s."""
     now_ns, home = time.monotonic_ns(), safety.robot.home_rad
     message = joint_state(time_message(safety.clock, now_ns), safety.robot.joint_names, home, 0.0 * home)
-    monkeypatch.setattr(safety._commands, "take", lambda: [message])
+    monkeypatch.setattr(safety.inputs.commands, "take", lambda: [message])
     safety._take()
     return now_ns / 1e9
 
@@ -110,9 +109,10 @@ def test_messages_are_not_from_the_future_where_the_cycle_is_held_up_while_it_ta
 
     robot = safety.robot
     home = robot.home_rad
-    monkeypatch.setattr(safety._states, "take", late)
+    monkeypatch.setattr(safety.inputs.states, "take", late)
     told = decisions(safety, monkeypatch)
-    for _ in range(12):  # until the arm's position is known
+    until = time.monotonic() + 20.0
+    while not (told and told[-1].publish) and time.monotonic() < until:  # until the arm's position is known
         safety.tick(time.monotonic_ns())
     assert told[-1].publish
     assert told[-1].records[0].rule == "start"
@@ -123,13 +123,13 @@ def test_nothing_is_published_before_a_first_measurement(safety, monkeypatch):
     told = decisions(safety, monkeypatch)
     safety.tick(time.monotonic_ns())
     assert not told[0].publish
-    assert safety.latency.count == 0
+    assert safety.diagnostics.latency.count == 0
 
 
-def test_a_service_call_that_fails_is_answered_and_stops(safety):
-    reply = queue.SimpleQueue()
-    safety._requests.put((lambda _: 1 / 0, reply))
-    safety._answer(1.0)
+def test_a_service_call_that_fails_is_answered_and_stops(safety, monkeypatch):
+    asked, reply = watch(safety, monkeypatch), safety.calls.put(lambda _: 1 / 0)
+    safety.tick(time.monotonic_ns())
+    assert asked == [True]
     answer = reply.get_nowait()
     assert not answer.accepted
     assert "ZeroDivisionError" in answer.text
@@ -139,12 +139,12 @@ def test_whoever_cannot_be_heard_on_the_enabling_device_is_named(safety):
     stranger = rclpy.create_node("stranger")
     stranger.create_publisher(Joy, "/robolearn/enabling_device", qos(1, reliable=False))
     until = time.monotonic() + 10.0
-    while "fit" not in safety._problems and time.monotonic() < until:
+    while "fit" not in safety.diagnostics.problems and time.monotonic() < until:
         safety._watch_fit()
         time.sleep(0.05)
     stranger.destroy_node()
     expected = "stranger and this node have incompatible QoS on /robolearn/enabling_device"
-    assert expected in safety._problems["fit"]
+    assert expected in safety.diagnostics.problems["fit"]
 
 
 def test_stop_at_rest_has_nothing_to_do(safety):
@@ -175,10 +175,8 @@ def test_no_start_while_no_policy_is_heard(safety, monkeypatch):
     monkeypatch.setattr(safety.publishers, "_node", Listened(safety.node))
     hear_person(safety, monkeypatch)
     topic = "/robolearn/policy_command"
-    assert (
-        safety._start(1.0, START).text
-        == f"No start: no command has come on {topic} yet: is the policy node running?"
-    )
+    answer = safety._start(time.monotonic(), START)
+    assert answer.text == f"No start: no command has come on {topic} yet: is the policy node running?"
     heard_s = hear_policy(safety, monkeypatch)
     wait_s = safety.monitor.limits.mode.first_command_wait_max_s.value
     monkeypatch.setattr(type(safety.output), "problem", "")  # the guard has had no time to start
@@ -207,17 +205,17 @@ def test_a_signal_that_goes_back_while_the_arm_moves_asks_for_a_stop(safety, mon
     safety.monitor._state = State.RUNNING
     message = Range(range=9.0, max_range=20.0)
     message.header.stamp = time_message(safety.clock, time.monotonic_ns())
-    monkeypatch.setattr(safety.signals.polled[0], "take_numbered", lambda: [(1, message)])
+    monkeypatch.setattr(safety.inputs.signals.polled[0], "take_numbered", lambda: [(1, message)])
     safety._take()
     assert "the sequence on /robolearn/person_range went back from 1 to 1" in safety._stop_asked
-    assert safety.signals.person.value == 5.0
+    assert safety.inputs.signals.person.value == 5.0
 
 
 def test_an_enabling_device_is_told_with_the_time_of_its_message(safety, monkeypatch):
     def hear(number, *buttons):
         message = Joy(buttons=list(buttons))
         message.header.stamp = time_message(safety.clock, time.monotonic_ns())
-        monkeypatch.setattr(safety.signals.polled[1], "take_numbered", lambda: [(number, message)])
+        monkeypatch.setattr(safety.inputs.signals.polled[1], "take_numbered", lambda: [(number, message)])
         safety._take()
         return safety._surroundings()
 
@@ -237,12 +235,12 @@ def test_no_parameter_changes_while_the_node_runs(safety):
 
 
 def test_stamps_of_another_clock_are_named_before_a_start(safety, monkeypatch):
-    assert safety._other_clock(time.monotonic()) == ""
+    assert safety.inputs.on_other_clock(time.monotonic()) == ""
     home = safety.robot.home_rad
     message = joint_state(
         Time(sec=12), safety.robot.joint_names, home, 0.0 * home
     )  # as of a policy on a /clock
-    monkeypatch.setattr(safety._commands, "take", lambda: [message])
+    monkeypatch.setattr(safety.inputs.commands, "take", lambda: [message])
     safety._take()
     monkeypatch.setattr(safety.publishers, "_node", Listened(safety.node))
     said = safety._unready(time.monotonic())
@@ -251,12 +249,12 @@ def test_stamps_of_another_clock_are_named_before_a_start(safety, monkeypatch):
 
 
 def test_an_end_waits_for_a_standstill_that_can_be_seen_and_no_longer(safety):
-    safety.monitor._state, safety._heard_ns = State.STOPPING, time.monotonic_ns() - 10**9
+    safety.monitor._state, safety.inputs.heard_ns = State.STOPPING, time.monotonic_ns() - 10**9
     assert safety._sent_to_rest  # nothing was sent
     assert safety.rest("SIGINT")
-    safety._heard_ns = time.monotonic_ns() + 10**10
+    safety.inputs.heard_ns = time.monotonic_ns() + 10**10
     assert not safety.rest("SIGINT")
-    safety._heard_ns, safety._sent_to_rest = 0, False
+    safety.inputs.heard_ns, safety._sent_to_rest = 0, False
     assert not safety.rest("SIGINT")
     safety._sent_to_rest, safety.monitor._state = True, State.RUNNING
     assert not safety.rest("SIGINT")
@@ -264,9 +262,8 @@ def test_an_end_waits_for_a_standstill_that_can_be_seen_and_no_longer(safety):
 
 
 def test_a_clock_that_stands_asks_for_a_stop_and_answers_requests(safety):
-    safety.monitor._state, reply = State.RUNNING, queue.SimpleQueue()
-    safety._requests.put((safety._stop, reply))
+    safety.monitor._state, reply = State.RUNNING, safety.calls.put(safety._stop)
     safety.stand("the simulator is paused")
     assert reply.get_nowait().text == "Nothing is decided now: the simulator is paused."
     assert safety._stop_asked == "the simulator is paused"
-    assert safety._problems["clock"] == "the simulator is paused"
+    assert safety.diagnostics.problems["clock"] == "the simulator is paused"

@@ -29,6 +29,7 @@ TESTS = {  # module below robolearn/safety: files of tests
     "envelope": ["test_envelope"],
     "inputs": ["test_inputs"],
     "follow": ["test_follow"],
+    "foresight": ["test_foresight_steps"],
     "space": ["test_regions", "test_contact"],
     "contact": ["test_contact"],
     "people": ["test_contact", "test_intrusion"],
@@ -36,6 +37,7 @@ TESTS = {  # module below robolearn/safety: files of tests
     "cycle_clock": ["test_cycle_clock"],
     "rest": ["test_rest", "test_cycles"],
     "recent_faults": ["test_recent_faults"],
+    "held_position": ["test_held_position"],
     "monitor": ["test_monitor", "test_answers", "test_boot_and_reset", "test_cycles"],
 }
 SETTINGS = """

@@ -39,7 +39,11 @@ class Served(Protocol):
         """The sources of the served bundle's goals."""
         ...
 
-    monitor_state: str
+    @property
+    def monitor_state(self) -> str:
+        """The monitor's state by its newest decision; empty before the first."""
+        ...
+
     clock: Clock
 
 

@@ -11,17 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from robolearn.data.motion_file import PlannedMotion, read_motion
 from robolearn.errors import DataError
 from robolearn.robots import load_robot
-from robolearn_ros.arm import SENT_TOPIC, arm_topics
+from robolearn_ros.arm import arm_topics
 from robolearn_ros.driver import POSITION_STEP_RAD, VELOCITY_STEP_RAD_S
 from robolearn_ros.loop import Loop
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
+from robolearn_ros.monitor_listener import MonitorListener
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, called, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 from robolearn_ros.sim_clock import node_clock
@@ -39,8 +40,6 @@ PARAMETERS = (
 
 APPROACH_RAD_S = 0.15  # mean speed of the fastest joint on the way to the motion's begin
 APPROACH_MIN_S = 1.0
-SENT_AGE_MAX_NS = 100_000_000
-DECISION_AGE_MAX_NS = 300_000_000
 
 
 class Player:
@@ -105,33 +104,30 @@ class MotionNode:
         self._states = Polled(
             self.node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(10)
         )
-        self._sent = Polled(self.node, JointState, SENT_TOPIC, qos(10))
-        self._decisions = Polled(self.node, DiagnosticStatus, "robolearn/decision", qos(50, latched=True))
+        self._monitor = MonitorListener(self.node, self.robot.dof)
         self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
         self.node.create_timer(1.0, self._publish_diagnostics)
         self._player = Player(self.motion)
         self._source = f"motion:{self.motion.digest}"
-        self._held, self._held_ns = self.motion.position_rad[0], 0
-        self._follows, self._decision_ns = False, 0
         self._told_active, self._told_done = False, False
 
     def tick(self, tick_ns: int) -> None:
         """Take messages, play, publish."""
         self._take()
-        if not self._held_ns:
+        if not self._monitor.holds:
             return
         if not self._told_active:
             self._told_active = True
             self.node.get_logger().info(
                 f"active: motion of {self.motion.duration_s:g} s, {self._source[:19]}"
             )
-        fresh = self.clock.now_ns() - self._decision_ns <= DECISION_AGE_MAX_NS
-        if self._follows and fresh:
-            position, velocity = self._player.command(tick_ns / 1e9, self._held)
+        held = self._monitor.held_rad
+        if self._monitor.follows_at(self.clock.now_ns()):
+            position, velocity = self._player.command(tick_ns / 1e9, held)
         else:
             self._player.hold()
-            position, velocity = self._held, np.zeros_like(self._held)
+            position, velocity = held, np.zeros_like(held)
         if self._player.playing:
             position = np.round(position / POSITION_STEP_RAD) * POSITION_STEP_RAD
             velocity = np.round(velocity / VELOCITY_STEP_RAD_S) * VELOCITY_STEP_RAD_S
@@ -148,20 +144,13 @@ class MotionNode:
     def _take(self) -> None:
         now_ns = self.clock.now_ns()
         for message in self._states.take():
-            if self._reader.missing(message):
-                continue
-            if now_ns - self._held_ns > SENT_AGE_MAX_NS and not self._follows:
-                self._held = self._reader.measured(message).position_rad
-                self._held_ns = now_ns - SENT_AGE_MAX_NS
-        for message in self._sent.take():
-            self._held, self._held_ns = np.array(message.position, float), now_ns
-        for message in self._decisions.take():
-            self._follows = {pair.key: pair.value for pair in message.values}.get("state") == "running"
-            self._decision_ns = now_ns
+            if not self._reader.missing(message):
+                self._monitor.measured(self._reader.measured(message).position_rad, now_ns)
+        self._monitor.take(now_ns)
 
     def _publish_diagnostics(self) -> None:
         values = loop_values(self.loop) | {"motion": self._source, "done": self._player.done}
-        doing = "playing" if self._follows else "holding"
+        doing = "playing" if self._monitor.follows else "holding"
         one = status(f"{called(self.node)}: motion", OK, doing, self.robot.name, values)
         message = DiagnosticArray(status=[one])
         message.header.stamp = self.node.get_clock().now().to_msg()

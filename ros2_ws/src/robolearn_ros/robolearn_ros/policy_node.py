@@ -12,27 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
 from robolearn.deploy.claim import Claim
-from robolearn.errors import BundleError, RobolearnError, RobotError
-from robolearn.policy.approval import require_approval, require_not_revoked
+from robolearn.errors import BundleError, RobolearnError
 from robolearn.policy.bundle import PolicyBundle
-from robolearn.policy.interpolate import ticks_per_period
 from robolearn.policy.runtime import PolicyRuntime
-from robolearn.robots import Robot, load_robot, same_joints
-from robolearn.safety.command_source import after_swap, policy_source
-from robolearn_ros.arm import SENT_TOPIC, arm_topics
+from robolearn.safety.command_source import after_swap
+from robolearn_ros.arm import arm_topics
 from robolearn_ros.clocks import other_clock
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.goal_action import goal_action
+from robolearn_ros.joint_state_check import check_rate, joint_state_periods
 from robolearn_ros.lifecycle import Lifecycle
 from robolearn_ros.loop import Loop, Samples
 from robolearn_ros.messages import JointReader, Polled, joint_state, qos, time_message
+from robolearn_ros.monitor_listener import MonitorListener
 from robolearn_ros.node import (
     ERROR,
     OK,
@@ -47,15 +46,11 @@ from robolearn_ros.ood import OodReport
 from robolearn_ros.parameters import declare
 from robolearn_ros.policy_inputs import InputsReport
 from robolearn_ros.policy_parameters import PARAMETERS
+from robolearn_ros.served_bundle import command_source, load_served, revoked_since
 from robolearn_ros.sim_clock import node_clock
-from robolearn_ros.sources import Sources, check_targets
+from robolearn_ros.sources import Sources
 
-DECISION_AGE_MAX_NS = 300_000_000  # decisions come at 10 Hz at least
-SENT_AGE_MAX_NS = 100_000_000
-FIRST_S = 3.0  # how long configure waits for a first joint state
-LOOK_S = 1.0  # and then looks at those that follow
 REST_S = 2.0  # for the stream to come to rest before it ends
-RATE_TOLERANCE = 0.2  # share by which joint states may come slower than stated
 
 
 class PolicyNode:
@@ -72,7 +67,7 @@ class PolicyNode:
         self._ending = False
         self._active = False
         self._driver: PolicyDriver | None = None
-        self._bundle, self.robot = self._load(p["bundle"])
+        self._bundle, self.robot = load_served(p["bundle"], p)
         self._staged: tuple[PolicyBundle, PolicyDriver] | None = None
         self._source = ""
         self.node.create_service(Trigger, "~/stage", self._stage)
@@ -82,8 +77,7 @@ class PolicyNode:
         self._states = Polled(
             self.node, JointState, p["state_topic"] or topics.best_state, topics.state_qos(10)
         )
-        self._sent = Polled(self.node, JointState, SENT_TOPIC, qos(10))
-        self._decisions = Polled(self.node, DiagnosticStatus, "robolearn/decision", qos(50, latched=True))
+        self._monitor = MonitorListener(self.node, self.robot.dof)
         commanded = self.node.resolve_topic_name("robolearn/policy_command")
         self._claim = Claim("serves a policy", commanded, self.node.context.get_domain_id())
         self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"])
@@ -99,50 +93,22 @@ class PolicyNode:
             self._starter.cancel()
         self._values: dict[str, Any] = {}
         self._state_s = -np.inf
-        self._held = np.zeros(self.robot.dof)
-        self._held_ns = 0
-        self._decision_ns = 0
-        self._follows, self.monitor_state = False, ""
         self._slow_told = 0
         self._at_rest = True  # nothing moves that this node streams
         self.observation_age = Samples()
 
     # -- lifecycle (executor thread) --
 
-    def _load(self, path: str) -> tuple[PolicyBundle, Robot]:
-        """The bundle and the arm it is for. Raises BundleError or RobotError."""
-        p = self._p
-        bundle = PolicyBundle.load(path, p["trusted_keys"] or None)
-        require_not_revoked(bundle, path)
-        if p["require_approval"]:
-            require_approval(bundle, path, p["approver_keys"], p["approvals_needed"])
-        m = bundle.manifest
-        robot = load_robot(p["robot"] or m.robot)
-        if robot.name != m.robot:
-            raise BundleError(f"Bundle '{m.name}' is for robot '{m.robot}', but this arm is '{robot.name}'.")
-        if robot.digest != m.robot_digest:
-            raise BundleError(
-                f"Bundle '{m.name}' was made with other facts of robot '{m.robot}' (sha256 {m.robot_digest[:12]}, here "
-                f"{robot.digest[:12]}). Train and export with the file of this arm."
-            )
-        if not same_joints(robot.joint_names, m.joint_names):
-            raise BundleError(
-                f"Bundle '{m.name}' has joints {m.joint_names}, robot '{robot.name}' {robot.joint_names}."
-            )
-        check_targets(m.name, m)
-        ticks_per_period(p["command_rate_hz"], m.control_hz)
-        return bundle, robot
-
     def configure(self) -> None:
         """Verify, warm up, and look at the joint states that come: names, rate, numbers."""
-        self._bundle, _ = self._load(self._p["bundle"])
+        self._bundle, _ = load_served(self._p["bundle"], self._p)
         driver = self._make_driver(self._bundle)
         m = self._bundle.manifest
         self._inputs.expect((*m.slots, *m.goal_slots))
         if any(output.name == "gripper_width_target" for output in m.outputs) and self._gripper is None:
             self._gripper = self.node.create_publisher(Float64, "robolearn/policy_gripper", qos(1))
         self._look_at_arm(m.control_hz)
-        self._driver, self._source = driver, _source(self._bundle)
+        self._driver, self._source = driver, command_source(self._bundle)
 
     def _make_driver(self, bundle: PolicyBundle) -> PolicyDriver:
         runtime = PolicyRuntime(bundle)
@@ -154,7 +120,7 @@ class PolicyNode:
         del request
         path = self.node.get_parameter("staged_bundle").get_parameter_value().string_value
         try:
-            bundle, _ = self._load(path)
+            bundle, _ = load_served(path, self._p)
             lacking = self._inputs.lacks((*bundle.manifest.slots, *bundle.manifest.goal_slots))
             if self._driver is None or lacking:
                 need = f"it reads {', '.join(lacking)} too" if lacking else "the node is not configured"
@@ -174,53 +140,14 @@ class PolicyNode:
         return response
 
     def _look_at_arm(self, control_hz: float) -> None:
-        """Raises RobotError where joint states do not come, lack a joint, or come too slowly for the policy."""
-        topic, stamps = self._states.topic, []
-        self._states.take()
-        end = time.monotonic() + FIRST_S
-        while time.monotonic() < end and len(stamps) < 50:
-            for message in self._states.take():
-                if not stamps:
-                    end = time.monotonic() + LOOK_S
-                missing = self._reader.missing(message)
-                if missing:
-                    raise RobotError(
-                        f"{topic} lacks {', '.join(missing)}; it has {', '.join(message.name) or 'no joints'}. "
-                        "Check the robot file's joint names, and joint_prefix."
-                    )
-                stamps.append(self._reader.measured(message).stamp_s)
-            time.sleep(0.005)
-        misfits = self._misfits()
-        if misfits:
-            raise RobotError(". ".join(misfits) + ".")
-        if len(stamps) < 2:
-            raise RobotError(
-                f"No joint states on {topic} (publishers: {self.node.count_publishers(topic)}). "
-                "Start the arm's driver, or set state_topic."
-            )
-        rate = (len(stamps) - 1) / max(stamps[-1] - stamps[0], 1e-9)
-        if rate < 0.9 * control_hz:
-            raise RobotError(
-                f"{topic} comes at {rate:.0f} Hz, but the policy needs {control_hz:g} Hz. Set state_topic."
-            )
-        self._compare_rate(np.diff(stamps))
-
-    def _compare_rate(self, periods_s: np.ndarray) -> None:
-        """Raises RobotError where joint states come slower than stated; faster is only said.
-
-        periods_s: between stamps. Their median counts, so that messages that this node has missed do not.
-        """
-        stated, topic = self._state_rate_hz, self._states.topic
-        rate = 1.0 / max(float(np.median(periods_s)), 1e-6)
-        if stated is None or abs(rate / stated - 1.0) <= RATE_TOLERANCE:
-            return
+        """Raises RobotError where joint states do not come, lack a joint, or come too slowly; faster is only said."""
+        periods_s = joint_state_periods(self.node, self._states, self._reader, self._misfits)
         whose = (
             "the parameter state_rate_hz" if self._p["state_rate_hz"] else f"robot file '{self.robot.name}'"
         )
-        text = f"{topic} comes at {rate:.0f} Hz, but {whose} says {stated:g} Hz. Correct one of them."
-        if rate < stated:
-            raise RobotError(text)
-        self.node.get_logger().warning(text)
+        faster = check_rate(self._states.topic, periods_s, control_hz, self._state_rate_hz, whose)
+        if faster:
+            self.node.get_logger().warning(faster)
 
     def _misfits(self) -> list[str]:
         return [*self._states.misfits(), *self._inputs.misfits()]
@@ -269,11 +196,11 @@ class PolicyNode:
     def tick(self, tick_ns: int) -> None:
         """Take messages, drive, publish. An error here ends the stream; the safety node then stops the arm."""
         driver = self._driver
-        self._at_rest = driver is None or not self._held_ns
+        self._at_rest = driver is None or not self._monitor.holds
         if driver is None:
             return
         self._take()
-        if not self._held_ns:
+        if not self._monitor.holds:
             return
         driver.settle()
         self._ood.publish(driver.take_ood_scores())
@@ -281,9 +208,9 @@ class PolicyNode:
         go = self._go(self.clock.now_ns(), driver)
         if self._staged is not None:
             driver, go = self._swap(driver, go)
-        position, velocity = driver.command(self.loop.index, go, self._held, self._values)
-        newest = _source(self._bundle)
-        if not self._follows:  # whatever comes next needs a start, which is then this bundle's own
+        position, velocity = driver.command(self.loop.index, go, self._monitor.held_rad, self._values)
+        newest = command_source(self._bundle)
+        if not self._monitor.follows:  # whatever comes next needs a start, which is then this bundle's own
             self._source = newest
         elif driver.computed:
             self._source = after_swap(self._source, newest)
@@ -309,12 +236,12 @@ class PolicyNode:
             return driver, go
         self._bundle, self._driver, self.revoked = bundle, staged, ""
         if not in_motion:
-            self._source = _source(bundle)
+            self._source = command_source(bundle)
         self.node.get_logger().info(f"swapped: {bundle.manifest.name}, digest {bundle.digest[:12]}")
         return staged, go
 
     def _go(self, now_ns: int, driver: PolicyDriver) -> Go:
-        if not self._follows or now_ns - self._decision_ns > DECISION_AGE_MAX_NS:
+        if not self._monitor.follows_at(now_ns):
             return Go.HOLD
         if (
             not self._active
@@ -344,13 +271,8 @@ class PolicyNode:
             self._values["joint_state.position"] = measured.position_rad
             self._values["joint_state.velocity"] = measured.velocity_rad_s
             self._state_s = measured.stamp_s
-            if now_ns - self._held_ns > SENT_AGE_MAX_NS and not self._follows:
-                self._held, self._held_ns = measured.position_rad, now_ns - SENT_AGE_MAX_NS
-        for message in self._sent.take():
-            self._held, self._held_ns = np.array(message.position, float), now_ns
-        for message in self._decisions.take():
-            self.monitor_state = {pair.key: pair.value for pair in message.values}.get("state", "")
-            self._follows, self._decision_ns = self.monitor_state == "running", now_ns
+            self._monitor.measured(measured.position_rad, now_ns)
+        self._monitor.take(now_ns)
         self._values |= self._goals.merge(self._inputs.take())
 
     def stand(self, problem: str) -> None:
@@ -363,6 +285,11 @@ class PolicyNode:
     def values(self) -> dict[str, Any]:
         """The newest value of each source."""
         return self._values
+
+    @property
+    def monitor_state(self) -> str:
+        """The monitor's state by its newest decision; empty before the first."""
+        return self._monitor.state
 
     @property
     def at_rest(self) -> bool:
@@ -406,16 +333,15 @@ class PolicyNode:
         """Whether the bundle that is served has been revoked since, or that can no longer be read."""
         if self.revoked:
             return
-        try:
-            require_not_revoked(bundle, bundle.path or "")
-        except BundleError as error:
-            self.revoked = f"the policy brakes and holds: {error}"
+        why = revoked_since(bundle)
+        if why:
+            self.revoked = f"the policy brakes and holds: {why}"
             self.node.get_logger().error(self.revoked)
 
     def _unheard(self) -> str:
         """Says so where the safety node was heard once and is silent now."""
-        silent_s = (self.clock.now_ns() - self._decision_ns) / 1e9
-        if not self._decision_ns or silent_s * 1e9 <= DECISION_AGE_MAX_NS:
+        silent_s = self._monitor.silent_s(self.clock.now_ns())
+        if not silent_s:
             return ""
         return (
             f"the safety node has been silent for {silent_s:.1f} s: the arm is held by its last command. "
@@ -454,11 +380,6 @@ class PolicyNode:
             "inference_us": inference,
             "observation_age_us": self.observation_age.summary_us(),
         }
-
-
-def _source(bundle: PolicyBundle) -> str:
-    """The name under which a bundle's commands go out."""
-    return policy_source(bundle.digest)
 
 
 def main(args: list[str] | None = None) -> int:

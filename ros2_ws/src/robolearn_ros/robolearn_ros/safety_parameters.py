@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
@@ -17,8 +16,6 @@ from robolearn.deploy.arm_controller import (
 )
 from robolearn.deploy.arm_names import prefixed
 from robolearn.errors import ConfigError
-from robolearn.recorder.resolution import STEPS
-from robolearn.recorder.safety_log import SafetyLog
 from robolearn.robots import Robot
 from robolearn.safety.profile import SafetyProfile
 from robolearn_ros.arm import SENT_TOPIC, arm_topics
@@ -91,27 +88,3 @@ def check_clock(clock: Clock, p: dict[str, Any]) -> None:
             "safety_node: use_sim_time needs check_controller: only the controller's own use_sim_time tells a "
             "simulator from a real arm, which is never driven on simulated time."
         )
-
-
-def open_log(p: dict[str, Any], robot: Robot, profile: SafetyProfile, clock: Clock) -> SafetyLog | None:
-    """The safety log of this session; None where none is asked for."""
-    if not p["log_dir"]:
-        return None
-    session = {
-        "mode": p["mode"],
-        "period_s": 1.0 / p["rate_hz"],
-        "deployment_id": p["deployment_id"],
-        "operator": p["operator"],
-        "clock": "simulated" if clock.simulated else "system",
-        "parameters": p,
-        "measurement_steps": STEPS,
-    }
-    key = Path(p["log_key"]) if p["log_key"] else None
-    return SafetyLog.open(
-        Path(p["log_dir"]),
-        robot=robot,
-        profile=profile,
-        session=session,
-        signing_key=key,
-        profile_file=p["profile"] or None,
-    )
