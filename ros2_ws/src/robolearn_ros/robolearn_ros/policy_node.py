@@ -94,7 +94,8 @@ class PolicyNode:
         self._values: dict[str, Any] = {}
         self._state_s = -np.inf
         self._slow_told = 0
-        self._at_rest = True  # nothing moves that this node streams
+        self._at_rest = True  # nothing moves that this node streams; false within a cycle, which may end that
+        self._rested = True  # so it was at the end of the last cycle
         self.observation_age = Samples()
 
     # -- lifecycle (executor thread) --
@@ -198,9 +199,11 @@ class PolicyNode:
         driver = self._driver
         self._at_rest = driver is None or not self._monitor.holds
         if driver is None:
+            self._rested = True
             return
         self._take()
         if not self._monitor.holds:
+            self._rested = self._at_rest
             return
         driver.settle()
         self._ood.publish(driver.take_ood_scores())
@@ -219,7 +222,7 @@ class PolicyNode:
         if self._gripper is not None and driver.gripper_width_m is not None and driver.running:
             self._gripper.publish(Float64(data=driver.gripper_width_m))
         # Another thread ends the stream and waits for this: it is checked before the policy's thread goes on.
-        self._at_rest = go is not Go.RUN and (go is Go.HOLD or driver.at_rest)
+        self._at_rest = self._rested = go is not Go.RUN and (go is Go.HOLD or driver.at_rest)
         driver.advance(self.loop.index, go, self._values)
 
     def _swap(self, driver: PolicyDriver, go: Go) -> tuple[PolicyDriver, Go]:
@@ -293,8 +296,11 @@ class PolicyNode:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing moves that this node streams."""
-        return self._at_rest
+        """Whether nothing moved that this node streams, by the last cycle that ended.
+
+        Looked at by a timer, whose period may stay in step with the cycles and always fall within one.
+        """
+        return self._rested
 
     @property
     def goal_sources(self) -> tuple[str, ...]:
