@@ -10,7 +10,11 @@ READY := $(VENV)/.robolearn-installed
 FLEET_READY := $(FLEET)/.robolearn-installed
 
 # With the cache of failed tests, which the others do without.
-ROS_TESTS = $(BIN)/python -m pytest -o addopts='-q --strict-markers --strict-config' -o cache_dir=build/pytest-ros -m ros tests/ros
+CACHED = -o addopts='-q --strict-markers --strict-config' -o cache_dir=build/pytest-
+ROS_TESTS = $(BIN)/python -m pytest $(CACHED)ros -m ros tests/ros
+FLEET_TESTS = $(FLEET)/bin/python -m pytest $(CACHED)fleet --noconftest -m 'not proof' tests/fleet/test_flower.py \
+	tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py \
+	tests/fleet/test_secure.py tests/fleet/test_secure_flower.py
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -20,16 +24,20 @@ bench solve sb3: export WANDB_MODE = disabled  # what is timed is the training
 demo: $(READY)  ## train a policy, serve it on a simulated arm, inject four faults, write the report
 	@$(BIN)/robolearn demo
 
-test: $(READY) fleet  ## all tests, including the end-to-end ones
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m 'not ros and not shown and not proof'
+# Flower's processes mostly wait, so their tests run beside the others, and what failed of them once more, alone.
+test: $(READY) $(FLEET_READY)  ## all tests, including the end-to-end ones
+	@mkdir -p build; nice $(FLEET_TESTS) >build/fleet.log 2>&1 & fleet=$$!; trap 'kill $$fleet' INT TERM; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 \
+		-m 'not ros and not shown and not proof'; others=$$?; \
+	wait $$fleet; federated=$$?; echo "Federated training, with real Flower processes:"; cat build/fleet.log; \
+	[ $$others = 0 ] || exit $$others; \
+	[ $$federated = 0 ] || { [ $$federated = 1 ] && $(FLEET_TESTS) --last-failed --last-failed-no-failures none; }
 	@$(ROS_TESTS) || { [ $$? = 1 ] && \
 		echo "These run in real time, and the machine may have been busy: what failed runs once more." && \
 		$(ROS_TESTS) --last-failed --last-failed-no-failures none; }
 
 fleet: $(FLEET_READY)  ## federated training with real Flower processes, in an environment of its own
-	@$(FLEET)/bin/python -m pytest --noconftest -m 'not proof' tests/fleet/test_flower.py \
-		tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py \
-		tests/fleet/test_secure.py tests/fleet/test_secure_flower.py
+	@$(FLEET_TESTS)
 
 quick: $(READY)  ## lint, and the tests that need no training and no ROS 2, under a minute; or those of a folder: make quick T=tests/env
 	@$(BIN)/ruff check .
