@@ -19,9 +19,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "memory.json"
 PAYLOAD_KG, DELAY_MS = 2.0, 60.0
-PALM_KG = (
-    0.6  # of the packaged parallel gripper's palm, which the TCP is on; the arm does not know of the payload
-)
+# Of the packaged parallel gripper's palm, which the TCP is on; the arm does not know of the payload.
+PALM_KG = 0.6
 Row = dict[str, Any]
 
 

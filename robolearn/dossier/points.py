@@ -139,8 +139,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{'all' if key == '*' else key} {_plain(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        numbers = all(isinstance(v, int | float) for v in value)
-        if len(value) == 2 and numbers and all(isinstance(v, float) for v in value):
+        if len(value) == 2 and all(isinstance(v, float) for v in value):
             return f"{value[0]:g} to {value[1]:g}"
         return ", ".join(_plain(v) for v in value)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -112,6 +112,12 @@ def utc_text(utc_ns: int) -> str:
     return f"{stamp:%Y-%m-%dT%H:%M:%S}.{utc_ns % 1_000_000_000 // 1000:06d}Z"
 
 
+def utc_us(text: str) -> int:
+    """What `utc_text` wrote, in microseconds. Raises ValueError for what is no time."""
+    stamp = datetime.fromisoformat(text)
+    return int(stamp.replace(microsecond=0).timestamp()) * 1_000_000 + stamp.microsecond
+
+
 def seal(record: dict[str, Any]) -> tuple[bytes, str]:
     """The line (without newline) for a record that lacks its hash, and that hash."""
     value = digest(canonical(record))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.recorder.cycle_codec import HAS_COMMAND, STATES, VERDICTS
-from robolearn.recorder.hash_chain import utc_text
+from robolearn.recorder.hash_chain import utc_text, utc_us
 from robolearn.safety.command_source import computing, policy_digest
 from robolearn.safety.types import State, Verdict
 
@@ -187,11 +186,11 @@ class _Clock:
         self._utc_us: list[int] = []
         for event in events:
             try:
-                at_us, utc_us = int(event["monotonic_us"]), _microseconds(event["utc"])
+                moment = int(event["monotonic_us"]), utc_us(event["utc"])
             except (KeyError, TypeError, ValueError):
                 continue  # a damaged line: the verification names it
-            self._at_us.append(at_us)
-            self._utc_us.append(utc_us)
+            self._at_us.append(moment[0])
+            self._utc_us.append(moment[1])
 
     def utc(self, monotonic_ns: int) -> str:
         """RFC 3339; empty where no event tells the time."""
@@ -200,8 +199,3 @@ class _Clock:
         at_us = monotonic_ns // 1000
         k = max(0, bisect_right(self._at_us, at_us) - 1)
         return utc_text(1000 * (self._utc_us[k] + at_us - self._at_us[k]))
-
-
-def _microseconds(utc: str) -> int:
-    stamp = datetime.fromisoformat(utc)
-    return int(stamp.replace(microsecond=0).timestamp()) * 1_000_000 + stamp.microsecond

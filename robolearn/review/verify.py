@@ -11,7 +11,6 @@ import hashlib
 import re
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from robolearn.recorder.hash_chain import (
     SCHEMA,
     TOMBSTONES_FILE,
     signed_part,
+    utc_us,
 )
 from robolearn.review.recorded_log import Line, RecordedLog, read_events
 from robolearn.review.tombstones import read_tombstones
@@ -398,8 +398,7 @@ class _Walk:
 def _utc_us(text: str) -> int:
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text):
         raise ValueError(text)
-    stamp = datetime.fromisoformat(text)
-    return int(stamp.timestamp()) * 1_000_000 + stamp.microsecond
+    return utc_us(text)
 
 
 def _check_file(verdict: Verdict, name: str, size: int, expected: str, where: str) -> None:

@@ -22,6 +22,7 @@ from robolearn.recorder.hash_chain import (
     seal,
     signed_part,
     utc_text,
+    utc_us,
 )
 
 JSON = st.recursive(
@@ -155,6 +156,9 @@ def test_the_hash_is_of_the_record_without_it():
 
 def test_utc_is_written_with_microseconds():
     assert utc_text(1_795_243_978_654_540_999) == "2026-11-21T06:52:58.654540Z"
+    assert utc_us("2026-11-21T06:52:58.654540Z") == 1_795_243_978_654_540
+    with pytest.raises(ValueError, match="Invalid isoformat"):
+        utc_us("yesterday")
 
 
 def test_two_lines_of_a_chain_byte_by_byte():
