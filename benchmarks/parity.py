@@ -207,7 +207,7 @@ def main() -> None:
             found = parted(native, play(task, engine, options.envs, periods))
             print(f"{'':18s} {engine:6s} {found.other} {found.verdict()}", flush=True)
             if options.out:
-                keep(options.out, f"{task} {engine} {options.envs}", found, options)
+                keep(options.out, f"{task} {engine} {options.envs} {options.seconds:g}", found, options)
 
 
 def keep(out: Path, name: str, found: Parted, options: argparse.Namespace) -> None:

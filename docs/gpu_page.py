@@ -17,13 +17,14 @@ minutes and writes `docs/results/gpu.json`, of which this page is made.
 NOT_YET = (
     "**Not measured yet**: no machine with a GPU could be had. On paper: [Scaling](../explain/scaling.md)."
 )
-PARITY_TEXT = """`python -m benchmarks.parity --tasks TASK --engines ENGINE --envs N --out docs/results/parity.json`:
-two seconds of the task's expert in both engines, from the same starts with the same drawn physics, on a CPU. *Goal
-met*: share of the environments. *Push*: what constraints push with on the objects or the drawer, mean over time.
-*Moved*: from start to end. Allowed are 0.10 of goals, 10 % of native's push (or 0.2 N), 10 % of its motion (or 5 mm).
-An engine agrees where the 95 % interval of the mean difference between the same environments (Student's t) lies within
-what is allowed, does not where it lies outside, and otherwise N is too small to decide. What is not in the table was
-not run, and where N is below 32, less was.
+PARITY_TEXT = """`python -m benchmarks.parity --tasks TASK --engines ENGINE --envs N --seconds S --out FILE`, with
+docs/results/parity.json for FILE: S seconds of the task's expert in both engines, from the same starts with the same
+drawn physics, on a CPU. *Goal met*: share of the environments, at some time within S (fr3/stack: not within 2 s).
+*Push*: what constraints push with on the objects or the drawer, mean over time. *Moved*: from start to end. Allowed are
+0.10 of goals, 10 % of native's push (or 0.2 N), 10 % of its motion (or 5 mm). An engine agrees where the 95 % interval
+of the mean difference between the same environments (Student's t) lies within what is allowed, does not where it lies
+outside, and otherwise N is too small to decide; such a row was repeated with more environments. What is not in the
+table was not run.
 
 Between two boxes or meshes MJX returns four contact points, and repeats some of them where fewer touch: on an edge or a
 corner up to four equal contacts held what `native` holds by one or two. The engine `jax` leaves repeats out
@@ -43,12 +44,15 @@ def _parity(path: Path) -> str:
     if not path.is_file():
         return ""
     rows = []
-    for name, row in json.loads(path.read_text(encoding="utf-8")).items():
+    found = json.loads(path.read_text(encoding="utf-8")).items()
+    for name, row in sorted(
+        found, key=lambda item: (*item[0].split()[:2], item[1]["seconds"], item[1]["envs"])
+    ):
         task, engine = name.split()[:2]
-        rows.append((task, engine, row["envs"], *_pairs(row), _verdict(row)))
+        rows.append((task, engine, row["envs"], f"{row['seconds']:g}", *_pairs(row), _verdict(row)))
     if not rows:
         return ""
-    head = ("task", "engine", "N", "goal met", "push, N", "moved, m", "agrees")
+    head = ("task", "engine", "N", "S", "goal met", "push, N", "moved, m", "agrees")
     title, _, body = _section("Engines through contact: native / engine (difference)", head, rows).partition(
         "\n\n"
     )

@@ -356,12 +356,14 @@ def test_the_page_shows_engines_through_contact(tmp_path):
         ("warp", 4.1, (), ()), ("jax", 5.0, ("force: apart",), ()), ("other", 4.2, (), ("force",)),
     ):  # fmt: skip
         found = parity.Parted(means, means | {"force": force}, apart, wrong, undecided)
-        parity.keep(tmp_path / "parity.json", f"fr3/push {engine} 8", found, options)
+        parity.keep(tmp_path / "parity.json", f"fr3/push {engine} 8 2", found, options)
     rows = json.loads((tmp_path / "parity.json").read_text())
-    rows["fr3/stack warp 8"] = {"envs": 8, "native": means, "other": means}  # as they were kept before
+    # as they were kept before intervals were
+    rows["fr3/stack warp 8 2"] = {"envs": 8, "seconds": 2.0, "native": means, "other": means}
+    rows["fr3/push jax 128 2"] = rows["fr3/push jax 8 2"] | {"envs": 128, "wrong": []}
     (tmp_path / "parity.json").write_text(json.dumps(rows))
     lines = page(tmp_path, None).splitlines()
-    assert "| fr3/stack | warp | 8 | 1 / 1 | 4 / 4 | 0.1 / 0.1 | means only |" in lines
+    assert "| fr3/stack | warp | 8 | 2 | 1 / 1 | 4 / 4 | 0.1 / 0.1 | means only |" in lines
     still = "0.1 / 0.1 (+0 to +0)"
     for engine, force, verdict in (
         ("jax", "5", "force: apart"),
@@ -369,6 +371,8 @@ def test_the_page_shows_engines_through_contact(tmp_path):
         ("warp", "4.1", "yes"),
     ):
         assert (
-            f"| fr3/push | {engine} | 8 | 1 / 1 (+0 to +0) | 4 / {force} (-0.25 to +0.5) | {still} | {verdict} |"
+            f"| fr3/push | {engine} | 8 | 2 | 1 / 1 (+0 to +0) | 4 / {force} (-0.25 to +0.5) | {still} | {verdict} |"
             in lines
         )
+    found = [line.split(" | ")[1:4] for line in lines if line.startswith("| fr3/push")]
+    assert found[:2] == [["jax", "8", "2"], ["jax", "128", "2"]], "few environments before more"
