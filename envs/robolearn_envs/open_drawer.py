@@ -58,7 +58,7 @@ class OpenDrawerConfig(TableConfig):
     episode_s: float = 5.0
     opening_m: float = 0.15
     action: DrawerAction = DrawerAction()
-    randomization: Randomization = randomization({"drawer": (0.5, 2.0)}, {"handle_position": 0.001}, PLACE)
+    randomization: Randomization = randomization({"drawer": (0.5, 2.0)}, ("handle",), PLACE)
     reward: dict[str, float] = {"approach": 1.0, "hook": 1.0, "opening": 3.0, "open": 1.0, "action": -0.01}
 
 

@@ -79,7 +79,7 @@ class PegInsertConfig(TableConfig):
     physics_hz: float = 500.0
     depth_m: float = 0.035
     action: PegAction = PegAction()
-    randomization: Randomization = randomization(pose=PLACE)
+    randomization: Randomization = randomization(objects=("hole",), pose=PLACE)
     reward: dict[str, float] = {
         "reach": 1.0,
         "align": 1.0,

@@ -56,7 +56,7 @@ class PickCubeConfig(TableConfig):
     action: PickCubeAction = PickCubeAction()
     randomization: Randomization = randomization(
         {"cube": (0.5, 2.0)},
-        {"cube_position": 0.001},
+        ("cube",),
         placed("cube", AREA_M | {"yaw_rad": TURN_RAD}) | placed("goal", GOAL_M) | {"gripper_width_m": OPEN_M},
     )
     reward: dict[str, float] = {

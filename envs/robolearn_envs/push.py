@@ -53,7 +53,7 @@ class PushConfig(TableConfig):
     tolerance_m: float = 0.03
     randomization: Randomization = randomization(
         {"box": (0.5, 2.0)},
-        {"box_position": 0.001},
+        ("box",),
         placed("box", AREA_M | {"yaw_rad": TURN_RAD}) | placed("goal", AREA_M),
     )
     reward: dict[str, float] = {

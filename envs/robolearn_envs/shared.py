@@ -10,6 +10,14 @@ from robolearn.robots import Robot, robot_names
 from robolearn.sim.randomize import Randomization
 from robolearn_envs.workspace import reach_m, shoulder_height_m
 
+# What cells have, drawn for each episode.
+POSE_NOISE_M = 0.001  # of measured positions of objects, standard deviation of each reading
+POSE_BIAS_M = 0.003  # of the same, either way along each axis, for the whole episode
+POSE_DELAY_MS = (20.0, 80.0)  # of a camera and its pose estimate
+ACTION_DELAY_MS = (0.0, 70.0)
+FRICTION_SCALE = (0.5, 2.0)  # 0.3 to 1.2 of the table and of what lies on it
+MESSAGES_LOST = 0.02  # of each stream
+
 _SEEN_M = 1.3  # how high a packaged arm reaches with its gripper, which the camera sees well
 
 
@@ -32,22 +40,26 @@ def arm_sensors(robot: Robot) -> dict[str, tuple[str, ...]]:
 
 def randomization(
     object_mass: dict[str, tuple[float, float]] | None = None,
-    noise: dict[str, float] | None = None,
+    objects: tuple[str, ...] = (),
     pose: dict[str, tuple[float, float]] | None = None,
 ) -> Randomization:
-    """What every episode draws: an arm that is not quite the modelled one, its sensors, and a late command stream.
+    """What every episode draws: what a cell has, an arm that is not quite the modelled one, and late messages.
 
-    object_mass: further mass scales by body. noise: of further slots. pose: see `Randomization`. The spreads are
-    ours, not measured on an arm.
-    A served arm hears its policy late: the stream is smoothed over one control period, checked and sent.
+    object_mass: further mass scales by body. objects: things whose pose is measured, with noise, a calibration error
+    that lasts the episode, and the delay of a camera. pose: see `Randomization`. The spreads are ours, not measured in
+    a cell. A served arm hears its policy late: the stream is smoothed over one control period, checked and sent.
     """
+    positions = [f"{name}_position" for name in objects]
     return Randomization(
         body_mass_scale={"*": (0.95, 1.05)} | (object_mass or {}),
-        friction_scale={"*": (0.8, 1.2)},
+        friction_scale={"*": FRICTION_SCALE},
         joint_damping_scale={"*": (0.8, 1.2)},
         actuator_gain_scale={"*": (0.9, 1.1)},
-        sensor_noise={"joint_position": 0.0002, "joint_velocity": 0.01} | (noise or {}),
-        action_delay_ms=(0.0, 30.0),
+        sensor_noise={"joint_position": 0.0002, "joint_velocity": 0.01} | dict.fromkeys(positions, POSE_NOISE_M),
+        sensor_bias=dict.fromkeys(positions, POSE_BIAS_M),
+        pose_delay_ms=POSE_DELAY_MS if objects else (0.0, 0.0),
+        observation_drop=MESSAGES_LOST,
+        action_delay_ms=ACTION_DELAY_MS,
         pose=pose or {},
     )
 

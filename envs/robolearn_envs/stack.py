@@ -68,7 +68,7 @@ class StackConfig(TableConfig):
     action: StackAction = StackAction()
     randomization: Randomization = randomization(
         {"upper": (0.5, 2.0)},
-        {"upper_position": 0.001, "lower_position": 0.001},
+        ("upper", "lower"),
         placed("upper", AREA_M | {"yaw_rad": TURN_RAD})
         | placed("lower", AREA_M | {"yaw_rad": TURN_RAD})
         | {"gripper_width_m": OPEN_M},

@@ -312,7 +312,9 @@ def _latencies(env: Any, state: Any) -> dict[str, Array]:
     if commands := getattr(state, "commands", ()):
         named["action latency ms"] = commands.delay * 1e3
     if sensing := getattr(state, "sensing", ()):
-        named["observation latency ms"] = sensing.delay * (1e3 / env.control_hz)  # kept in control periods
+        period_ms = 1e3 / env.control_hz  # they are kept in control periods
+        named["observation latency ms"] = sensing.delay * period_ms
+        named["pose latency ms"] = sensing.pose_delay * period_ms
     return named
 
 

@@ -47,7 +47,8 @@ class SensingConfig(Config):
 
     sensor_noise: standard deviation of white Gaussian noise on every sample. sensor_bias: an offset that lasts an
     episode, uniform between minus and plus this number. observation_delay_ms, action_delay_ms: uniform between two
-    numbers, constant over an episode. observation_drop: chance in each control period that no message of a stream
+    numbers, constant over an episode. pose_delay_ms: likewise, of measured poses of objects (sources `pose.*`), beyond
+    observation_delay_ms: what a camera and its pose estimate take. observation_drop: chance in each control period that no message of a stream
     (joint_state, gripper, one object's pose) arrives; the policy then sees the last one. gripper_delay_ms: from a
     command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the gripper's file.
     gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they follow at once.
@@ -56,6 +57,7 @@ class SensingConfig(Config):
     sensor_noise: dict[str, Spread] = {}
     sensor_bias: dict[str, Spread] = {}
     observation_delay_ms: Delay = (0.0, 0.0)
+    pose_delay_ms: Delay = (0.0, 0.0)
     observation_drop: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     action_delay_ms: Delay = (0.0, 0.0)
     gripper_delay_ms: Delay | None = None
@@ -63,13 +65,17 @@ class SensingConfig(Config):
 
 
 class SensingState(NamedTuple):
-    """One environment's. bias, held: {slot: value}. past: {slot: [periods, ...]}, newest first. delay: periods."""
+    """One environment's. bias, held: {slot: value}. past: {slot: [periods, ...]}, newest first.
+
+    delay, pose_delay: periods; of all slots, and of measured poses beyond that.
+    """
 
     key: Array
     bias: Readings
     past: Readings
     held: Readings
     delay: Array
+    pose_delay: Array
 
 
 class Sensing:
@@ -79,8 +85,13 @@ class Sensing:
         self._slots, self._config = slots, config
         self._noise = _by_slot("sensor_noise", config.sensor_noise, slots)
         self._bias = _by_slot("sensor_bias", config.sensor_bias, slots)
-        self._delay = tuple(ms / 1000.0 / period_s for ms in config.observation_delay_ms)
-        self._depth = ceil(self._delay[1] - 1e-9) + 1 if self._delay[1] > 0.0 else 0
+        self._delay, self._pose_delay = (
+            tuple(ms / 1000.0 / period_s for ms in between)
+            for between in (config.observation_delay_ms, config.pose_delay_ms)
+        )
+        longest = {s.name: self._delay[1] + self._pose_delay[1] * _is_pose(s) for s in slots}
+        # of the slots that are late: how many periods of the past an episode may need
+        self._depth = {name: ceil(most - 1e-9) + 1 for name, most in longest.items() if most > 0.0}
         self._streams = sorted({_stream(slot) for slot in slots})
 
     @property
@@ -97,20 +108,23 @@ class Sensing:
                 limit = self._bias[slot.name]
                 draw = jax.random.fold_in(key_bias, i)
                 bias[slot.name] = jax.random.uniform(draw, slot.shape, minval=-limit, maxval=limit)
-        low, high = self._delay
-        delay = jax.random.uniform(key_delay, minval=low, maxval=high)
-        past = {name: jnp.stack([value] * self._depth) for name, value in readings.items() if self._depth}
+        delay = jax.random.uniform(key_delay, minval=self._delay[0], maxval=self._delay[1])
+        low, high = self._pose_delay
+        pose_delay = jax.random.uniform(jax.random.fold_in(key_delay, 1), minval=low, maxval=high)
+        past = {name: jnp.stack([readings[name]] * depth) for name, depth in self._depth.items()}
         measured = self._noisy({slot.name: readings[slot.name] for slot in self._slots}, bias, key_noise)
         held = measured if self._config.observation_drop else {}
-        return SensingState(as_usual(key), bias, past, held, delay), measured
+        return SensingState(as_usual(key), bias, past, held, delay, pose_delay), measured
 
     def measure(self, state: SensingState, readings: Readings) -> tuple[SensingState, Readings]:
         """One control period later: the next state, and what the policy measures."""
         key, key_noise, key_drop = jax.random.split(written_out(state.key), 3)
         past = {name: _push(values, readings[name]) for name, values in state.past.items()}
         seen = {slot.name: readings[slot.name] for slot in self._slots}
-        if self._depth:
-            seen = {slot.name: _interpolate(slot, past[slot.name], state.delay) for slot in self._slots}
+        for slot in self._slots:
+            if slot.name in past:
+                late = state.delay + state.pose_delay if _is_pose(slot) else state.delay
+                seen[slot.name] = _interpolate(slot, past[slot.name], late)
         measured = self._noisy(seen, state.bias, key_noise)
         held = state.held
         if self._config.observation_drop:
@@ -121,7 +135,7 @@ class Sensing:
                 for slot in self._slots
             }
             measured = held
-        return SensingState(as_usual(key), state.bias, past, held, state.delay), measured
+        return state._replace(key=as_usual(key), past=past, held=held), measured
 
     def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
         sizes = [int(np.prod(slot.shape)) for slot in self._slots if slot.name in self._noise]
@@ -219,6 +233,10 @@ def _interpolate(slot: Slot, past: Array, delay: Array) -> Array:
     b = jnp.where(jnp.sum(a * b) < 0.0, -b, b)  # the same rotation, on the nearer side
     mixed = a + share * (b - a)
     return mixed / jnp.linalg.norm(mixed)
+
+
+def _is_pose(slot: Slot) -> bool:
+    return slot.source.startswith("pose.")
 
 
 def _is_turn(slot: Slot) -> bool:
