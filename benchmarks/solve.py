@@ -100,9 +100,18 @@ def overrides(row: str) -> list[str]:
 
 def config_of(task: str, row: str) -> dict[str, Any]:
     """What a row's result depends on: another config is another result."""
+    env = {"env": load_task(task).config.model_dump(mode="json")}  # with the task's defaults of today
     if row == EXPERT:
-        return {"task": task, "env": load_task(task).config.model_dump(mode="json")}
-    return train_config(task, None, overrides(row)).model_dump(mode="json", exclude={"seed"})
+        return {"task": task} | env
+    return train_config(task, None, overrides(row)).model_dump(mode="json", exclude={"seed"}) | env
+
+
+def mark_outdated(results: Results) -> None:
+    """Rows of another config, such as earlier defaults of a task, say so in the table."""
+    for task, rows in results.items():
+        for row, entry in rows.items():
+            if entry.get("config") != config_of(task, row):
+                entry["before"] = True
 
 
 def table(results: Results) -> str:
@@ -199,6 +208,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="run also what is there already")
     options = parser.parse_args()
     results: Results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    mark_outdated(results)
     for task in [] if options.table else options.only:
         for row in options.rows:
             if row == EXPERT or row in BARS[task]:

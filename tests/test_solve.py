@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.solve import BARS, DEFAULT, EXPERT, REWARD, config_of, short_of, table
+from benchmarks.solve import BARS, DEFAULT, EXPERT, REWARD, config_of, mark_outdated, short_of, table
 
 
 def run(success, median_s=None, **training):
@@ -47,3 +47,12 @@ def test_reward_alone_is_another_config_than_the_default():
         assert config_of(task, DEFAULT)["imitation_fraction"] > 0.0
         assert config_of(task, REWARD)["imitation_fraction"] == 0.0
         assert "randomization" in config_of(task, EXPERT)["env"]
+
+
+def test_rows_of_earlier_defaults_say_so():
+    now = config_of("fr3/reach", DEFAULT)
+    earlier = now | {"env": now["env"] | {"episode_s": 99.0}}
+    results = {"fr3/reach": {DEFAULT: {"config": earlier, "runs": {}}}, "fr3/push": {DEFAULT: {"runs": {}}}}
+    results["ur5e/reach"] = {DEFAULT: {"config": config_of("ur5e/reach", DEFAULT), "runs": {}}}
+    mark_outdated(results)
+    assert [rows[DEFAULT].get("before", False) for rows in results.values()] == [True, True, False]

@@ -48,9 +48,10 @@ class SensingConfig(Config):
     sensor_noise: standard deviation of white Gaussian noise on every sample. sensor_bias: an offset that lasts an
     episode, uniform between minus and plus this number. observation_delay_ms, action_delay_ms: uniform between two
     numbers, constant over an episode. pose_delay_ms: likewise, of measured poses of objects (sources `pose.*`), beyond
-    observation_delay_ms: what a camera and its pose estimate take. observation_drop: chance in each control period that no message of a stream
-    (joint_state, gripper, one object's pose) arrives; the policy then sees the last one. gripper_delay_ms: from a
-    command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the gripper's file.
+    observation_delay_ms: what a camera and its pose estimate take. observation_drop: chance in each control period
+    that no message of a stream (joint_state, gripper, one object's pose) arrives; the policy then sees the last one.
+    gripper_delay_ms: from a command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the
+    gripper's file.
     gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they follow at once.
     """
 

@@ -18,12 +18,18 @@ SLOTS = (
     Slot("q", (2,), "rad", "joint_state.position"),
     Slot("dq", (2,), "rad/s", "joint_state.velocity"),
     Slot("turn", (4,), "1", "pose.cube.orientation"),
+    Slot("place", (3,), "m", "pose.cube.position"),
 )
 UPRIGHT = jnp.array([1.0, 0.0, 0.0, 0.0])
 
 
 def reading(t):
-    return {"q": jnp.array([t, -2.0 * t]), "dq": jnp.array([1.0, -2.0]), "turn": UPRIGHT}
+    return {
+        "q": jnp.array([t, -2.0 * t]),
+        "dq": jnp.array([1.0, -2.0]),
+        "turn": UPRIGHT,
+        "place": jnp.full(3, t),
+    }
 
 
 @functools.cache
@@ -73,6 +79,25 @@ def test_a_delay_in_ms_is_exact_between_control_periods(ms):
     seen = run({"observation_delay_ms": [ms, ms]}, steps=10)
     t = np.maximum(np.arange(11) * PERIOD - ms / 1000, 0.0)
     np.testing.assert_allclose(seen["q"][:, 0], t, atol=1e-6)
+
+
+@pytest.mark.parametrize(("all_ms", "poses_ms"), [(0.0, 30.0), (10.0, 30.0), (30.0, 0.0)])
+def test_a_delay_of_poses_comes_on_top_and_leaves_joints_alone(all_ms, poses_ms):
+    seen = run({"observation_delay_ms": [all_ms, all_ms], "pose_delay_ms": [poses_ms, poses_ms]}, steps=10)
+    for slot, late_ms in (("q", all_ms), ("place", all_ms + poses_ms)):
+        t = np.maximum(np.arange(11) * PERIOD - late_ms / 1000, 0.0)
+        np.testing.assert_allclose(seen[slot][:, 0], t, atol=1e-6)
+
+
+def test_the_delay_of_poses_is_drawn_by_itself():
+    config = SensingConfig(observation_delay_ms=(5, 35), pose_delay_ms=(20, 80))
+    sensing = Sensing(SLOTS, config, PERIOD)
+    state, _ = jax.vmap(lambda key: sensing.start(key, reading(0.0)))(
+        jax.random.split(jax.random.key(0), 4000)
+    )
+    share = (np.asarray(state.pose_delay) * PERIOD - 0.020) / 0.060
+    np.testing.assert_allclose(np.quantile(share, np.linspace(0, 1, 21)), np.linspace(0, 1, 21), atol=0.03)
+    assert abs(np.corrcoef(state.delay, share)[0, 1]) < 0.06
 
 
 def test_delays_are_drawn_from_their_range():
