@@ -3,12 +3,14 @@
     python benchmarks/solve.py [--seeds 3] [--only fr3/reach ...] [--rows expert default reward] [--again] [--table]
 
 Three rows for each task: the hand-written `expert` alone, on measured slots; the `default` config, which imitates it
-first; `reward` alone (imitation_fraction=0). Each is played over 1,000 fresh episodes, by the task's own criterion.
+first; `reward` alone (imitation_fraction=0). Each is played over 1,000 fresh episodes, by the task's own criterion, the
+first seed of the default also beyond the ranges that it is trained on, with the expert beside it.
 Every training is `robolearn train` and `robolearn eval` in processes of their own, one after another.
 
-Results go to docs/results/solve.json, and from there into README.md; --table: only that. It may be ended at any time
-and goes on where it was, within a training too. A run that is there already, of the same config and seed, is not
-repeated, unless --again: for code that has changed. What earlier code gave says so (`before`).
+Results go to docs/results/solve.json, and from there into README.md and docs/explain/policy_and_expert.md; --table:
+only that. It may be ended at any time and goes on where it was, within a training too. A run that is there already, of
+the same config and seed, is not repeated, unless --again: for code that has changed. What earlier code gave says so
+(`before`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from robolearn.learn.train_config import train_config
 
 ROOT = Path(__file__).parent.parent
 RESULTS, README = ROOT / "docs" / "results" / "solve.json", ROOT / "README.md"
+PAGE = ROOT / "docs" / "explain" / "policy_and_expert.md"
 MARKS = "<!-- solved: written by `make solve` -->", "<!-- /solved -->"
 EXPERT, DEFAULT, REWARD = "expert", "default", "reward"
 ROWS = {EXPERT: "expert alone", DEFAULT: "default", REWARD: "reward alone"}
@@ -88,9 +91,24 @@ def solve(task: str, row: str, seed: int, folder: Path) -> Run:
     robolearn("train", task, *overrides(row), f"seed={seed}", "--run", run_dir, "--no-bundle")
     if json.loads((run_dir / "run.json").read_text())["outcome"] == "stopped":
         sys.exit(130)  # by a person; the next call goes on
-    robolearn("eval", run_dir, "--no-shifts")
+    with_shifts = row == DEFAULT and seed == 0
+    robolearn("eval", run_dir, *([] if with_shifts else ["--no-shifts"]))
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
-    return measured(run_dir / "evaluation.json") | {"wall_s": last["time/wall_s"], "steps": last["steps"]}
+    found = measured(run_dir / "evaluation.json") | {"wall_s": last["time/wall_s"], "steps": last["steps"]}
+    return found | ({"shifts": shifts(run_dir / "robustness.json")} if with_shifts else {})
+
+
+def shifts(report: Path) -> dict[str, Run]:
+    """Of an evaluation under shifts, by shift: success of policy and expert, and the interval of their difference."""
+    return {
+        row["text"]: {
+            "policy": row["policy"]["rate"],
+            "expert": row["expert"]["rate"],
+            "difference": [row["difference"][end] for end in ("low", "high")],
+        }
+        for row in json.loads(report.read_text())["rows"]
+        if row["expert"]
+    }
 
 
 def overrides(row: str) -> list[str]:
@@ -148,14 +166,39 @@ def _when(entry: Entry) -> str:
     return f"{entry.get('measured', '')}{''.join(notes)}"
 
 
-def write_readme(results: Results) -> None:
-    """Put the table between its marks."""
-    text = README.read_text()
+def shift_table(results: Results) -> str:
+    """The default policies beside the experts as Markdown: a line for each shift, a column for each task.
+
+    Bold: the 95 % interval of the difference does not hold zero.
+    """
+    by_task = {
+        task: run["shifts"]
+        for task in BARS
+        for run in results.get(task, {}).get(DEFAULT, {}).get("runs", {}).values()
+        if "shifts" in run
+    }
+    texts = list(dict.fromkeys(text for found in by_task.values() for text in found))
+    lines = [["policy / expert, %", *(f"`{task}`" for task in by_task)], ["---"] * (len(by_task) + 1)]
+    lines += [[text, *(_beside(found.get(text)) for found in by_task.values())] for text in texts]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _beside(found: Run | None) -> str:
+    if found is None:
+        return "-"
+    low, high = found["difference"]
+    cell = f"{100 * found['policy']:.1f} / {100 * found['expert']:.1f}"
+    return f"**{cell}**" if low > 0.0 or high < 0.0 else cell
+
+
+def write_between_marks(path: Path, found: str) -> None:
+    """Put a table between its marks in a Markdown file."""
+    text = path.read_text()
     before, _, rest = text.partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
     if not after:
-        raise SystemExit(f"README.md has no marks '{MARKS[0]}' and '{MARKS[1]}'.")
-    README.write_text(f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}")
+        raise SystemExit(f"{path.name} has no marks '{MARKS[0]}' and '{MARKS[1]}'.")
+    path.write_text(f"{before}{MARKS[0]}\n{found}\n{MARKS[1]}{after}")
 
 
 def _digest(config: dict[str, Any]) -> str:
@@ -213,7 +256,8 @@ def main() -> int:
         for row in options.rows:
             if row == EXPERT or row in BARS[task]:
                 run_row(task, row, options, results)
-    write_readme(results)
+    write_between_marks(README, table(results))
+    write_between_marks(PAGE, shift_table(results))
     print(table(results))
     if short := short_of(results):
         print(f"Below the target: {', '.join(short)}.")

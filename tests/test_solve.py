@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from benchmarks.solve import BARS, DEFAULT, EXPERT, REWARD, config_of, mark_outdated, short_of, table
+from benchmarks.solve import (
+    BARS,
+    DEFAULT,
+    EXPERT,
+    REWARD,
+    config_of,
+    mark_outdated,
+    shift_table,
+    short_of,
+    table,
+)
 
 
 def run(success, median_s=None, **training):
@@ -56,3 +66,22 @@ def test_rows_of_earlier_defaults_say_so():
     results["ur5e/reach"] = {DEFAULT: {"config": config_of("ur5e/reach", DEFAULT), "runs": {}}}
     mark_outdated(results)
     assert [rows[DEFAULT].get("before", False) for rows in results.values()] == [True, True, False]
+
+
+def test_shifts_are_shown_beside_the_expert_and_what_differs_is_bold():
+    late = "commands late"
+    reach = {
+        "as trained": {"policy": 0.984, "expert": 0.929, "difference": [0.04, 0.07]},
+        late: {"policy": 0.5, "expert": 0.51, "difference": [-0.03, 0.01]},
+    }
+    push = {"as trained": {"policy": 0.8, "expert": 0.9, "difference": [-0.12, -0.08]}}
+    results = {
+        task: {DEFAULT: {"runs": {"0": run(1.0, shifts=found), "1": run(1.0)}}}
+        for task, found in (("fr3/push", push), ("fr3/reach", reach))
+    }
+    assert shift_table(results).splitlines() == [
+        "| policy / expert, % | `fr3/reach` | `fr3/push` |",
+        "| --- | --- | --- |",
+        "| as trained | **98.4 / 92.9** | **80.0 / 90.0** |",
+        "| commands late | 50.0 / 51.0 | - |",
+    ]
