@@ -31,7 +31,11 @@ ENV = {
     "success_hold_s": 0.1,
     "tolerance_m": 0.25,
     "reward": {"action": 0.0},
-    "randomization": {"observation_delay_ms": [0.0, 50.0], "observation_drop": 0.1},
+    "randomization": {
+        "observation_delay_ms": [0.0, 50.0],
+        "observation_drop": 0.1,
+        "action_delay_ms": [0.0, 30.0],
+    },
 }
 N = 32  # environments, each with two episodes
 SEED = 5

@@ -26,7 +26,9 @@ def changes(task, name):
 
 
 def test_a_shift_moves_the_range_that_the_config_has():
-    task = load_task("fr3/pick_cube", {"randomization": {"observation_delay_ms": [10.0, 20.0]}})
+    given = {"observation_delay_ms": [10.0, 20.0], "action_delay_ms": [0.0, 30.0]}
+    given |= {"friction_scale": {"*": [0.8, 1.2]}}
+    task = load_task("fr3/pick_cube", {"randomization": given})
     assert changes(task, "action_latency") == {"action_delay_ms": [40.0, 70.0]}
     assert changes(task, "observation_latency") == {"observation_delay_ms": [50.0, 60.0]}
     assert changes(task, "half_friction") == {"friction_scale": {"*": [0.4, 0.6]}}
@@ -44,7 +46,7 @@ def test_a_larger_bias_of_the_config_stays_and_a_friction_that_is_not_drawn_is_h
 
 
 def test_a_task_without_objects_has_no_shift_of_them():
-    task = load_task("fr3/reach")
+    task = load_task("fr3/reach", {"randomization": {"action_delay_ms": [0.0, 30.0]}})
     assert changes(task, "double_mass") is None
     assert changes(task, "pose_bias") is None
     assert changes(task, "action_latency") == {"action_delay_ms": [40.0, 70.0]}
@@ -62,10 +64,11 @@ def test_every_task_takes_every_shift(name):
 
 @pytest.mark.parametrize("name", [n for n in sorted(task_classes()) if has_expert(load_task(f"fr3/{n}"))])
 def test_an_expert_on_measured_slots_acts_as_on_true_ones_where_nothing_is_noisy(name):
-    plain = {"randomization": {"sensor_noise": {}, "action_delay_ms": [0.0, 0.0]}}
-    task = load_task(f"fr3/{name}", None)
-    noise = {"randomization": {"sensor_noise": dict.fromkeys(task.config.randomization.sensor_noise, 0.0)}}
-    env = VecEnv(observing_measurements(load_task(f"fr3/{name}", merged(plain, noise))), 8, "native")
+    drawn = load_task(f"fr3/{name}").config.randomization
+    plain: dict[str, object] = {"action_delay_ms": [0.0, 0.0]}
+    for term in ("sensor_noise", "sensor_bias"):
+        plain[term] = dict.fromkeys(getattr(drawn, term), 0.0)
+    env = VecEnv(observing_measurements(load_task(f"fr3/{name}", {"randomization": plain})), 8, "native")
     state = jax.jit(env.reset)(jax.random.key(0))
     np.testing.assert_allclose(
         jax.jit(measured_expert(env))(state), jax.jit(env.expert)(state), atol=2e-3, rtol=0.0
