@@ -1,6 +1,6 @@
 # Main commands. `make demo` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick jax-next docs check bench solve fleet fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel clean
+.PHONY: help demo test quick jax-next docs check bench solve fleet fuzz fuzz-parsers proofs endings coverage mutants sb3 wheel wheel-env wheel-demo clean
 
 VENV ?= .venv
 FLEET ?= .venv-fleet
@@ -11,7 +11,7 @@ FLEET_READY := $(FLEET)/.robolearn-installed
 
 # With the cache of failed tests, which the others do without.
 CACHED = -o addopts='-q --strict-markers --strict-config' -o cache_dir=build/pytest-
-ROS_TESTS = $(BIN)/python -m pytest $(CACHED)ros -m ros tests/ros
+ROS_TESTS = $(BIN)/python -m pytest $(CACHED)ros --durations 20 -m ros tests/ros
 FLEET_TESTS = $(FLEET)/bin/python -m pytest $(CACHED)fleet --noconftest -m 'not proof' tests/fleet/test_flower.py \
 	tests/fleet/test_federated_page.py tests/fleet/test_privacy.py tests/fleet/test_rounds.py \
 	tests/fleet/test_secure.py tests/fleet/test_secure_flower.py
@@ -92,12 +92,16 @@ sb3: $(READY)  ## install Stable-Baselines3 and PyTorch for their tests
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sb3]'
 
-wheel: $(READY)  ## build the wheel, install it in an environment of its own and run the demo there
+wheel: wheel-env wheel-demo  ## build the wheel, install it in an environment of its own and run the demo there
+
+wheel-env: $(READY)
 	@rm -rf build/wheel && mkdir -p build/wheel/elsewhere
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	@$(PYTHON) -m venv build/wheel/env
 	@build/wheel/env/bin/python -m pip install --quiet --disable-pip-version-check \
 		"$$(ls build/wheel/robolearn-*.whl)[train,ros]"
+
+wheel-demo:
 	@cd build/wheel/elsewhere && ../env/bin/robolearn demo
 
 clean:  ## remove the environments and all run outputs

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,10 @@ _QUICK = "--xla_backend_optimization_level=0"
 if version("jax").startswith("0.10."):  # a flag that XLA does not know ends the process
     _QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", _QUICK)
+
+# They trace more than they compile: see `_trace_faster` of robolearn/cli/app.py.
+gc.set_threshold(10_000)
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 # No test may reach another machine's ROS 2 nodes, or use keys of whoever runs it.
 os.environ.update(discovery_environment())

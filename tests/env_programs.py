@@ -17,9 +17,13 @@ from robolearn.env.vec_env import VecEnv
 from robolearn.sim.compiled import compiled
 
 
+def reset_program(env: VecEnv) -> Callable[..., Any]:
+    """`env.reset` of one key, compiled."""
+    return compiled(jax.jit(env.reset).lower(jax.random.key(0)))
+
+
 def programs(env: VecEnv) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`env.reset` of one key and `env.step`, compiled."""
     key, action = jax.random.key(0), jnp.zeros((env.num_envs, env.action_size))
-    reset = jax.jit(env.reset).lower(key)
     step = jax.jit(env.step).lower(jax.eval_shape(env.reset, key), action)
-    return compiled(reset), compiled(step)
+    return reset_program(env), compiled(step)

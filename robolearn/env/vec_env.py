@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from flax import struct
 
 from robolearn.env.task import Array, Readings, Reset, Task, load_task
 from robolearn.errors import PhysicsError, TaskError
@@ -29,12 +28,13 @@ from robolearn.sim.engines import make_physics
 from robolearn.sim.gripper_lag import gripper_lag
 from robolearn.sim.physics import ModelFields, Physics, PhysicsState, sensor_columns
 from robolearn.sim.plant import Plant, change_spec
+from robolearn.sim.pytree import pytree
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.sim.threefry import as_usual, written_out
 
 
-@struct.dataclass
+@pytree
 class EnvState:
     """N environments. obs [N, D], critic_obs [N, DC], reward [N], terminated [N], truncated [N] bool.
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -119,9 +118,7 @@ def inputs(config: TrainConfig, env: Any, run_dir: Path) -> dict[str, Any]:
     """Everything that a training depends on, each with its digest; plain JSON values."""
     task = getattr(env, "task", None)
     robot = getattr(task, "robot", None)
-    # parsed once: `dist.name` and `dist.version` each parse it
-    found = (dist.metadata for dist in distributions())
-    installed = {about["Name"]: about["Version"] for about in found if about["Name"]}
+    installed = folder.installed()
     package = Path(robolearn.__file__).parent
     acceptance = None
     if config.acceptance:

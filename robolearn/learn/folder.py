@@ -23,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -200,15 +200,29 @@ def _git() -> dict[str, Any] | None:
 
 def _packages() -> dict[str, str]:
     """Versions of what a run's numbers may depend on, as far as it is installed."""
-    plugins = {dist.name for dist in distributions() if _PLUGINS.match(dist.name.lower().replace("_", "-"))}
-    return {name: found for name in (*_PACKAGES, *sorted(plugins)) if (found := _version(name))}
+    found = {_spelled(name): (name, version) for name, version in installed().items()}
+    plugins = sorted(name for spelled, (name, _) in found.items() if _PLUGINS.match(spelled))
+    return {name: found[_spelled(name)][1] for name in (*_PACKAGES, *plugins) if _spelled(name) in found}
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _spelled(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def installed() -> dict[str, str]:
+    """The version of every package that is installed, by name; of two with a name the one that is imported.
+
+    Only the head of their metadata is read: Python's own parser takes longer over the descriptions than all else that
+    a start writes down.
+    """
+    found: dict[str, str] = {}
+    for package in distributions():
+        text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+        head = text.partition("\n\n")[0].splitlines()
+        about = dict(line.split(": ", 1) for line in head if ": " in line)
+        if "Name" in about and "Version" in about:
+            found.setdefault(about["Name"], about["Version"])
+    return found
 
 
 def _processor() -> str:

@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from flax import struct
 
 from robolearn.errors import PhysicsError, unknown
+from robolearn.sim.pytree import pytree
 
 Array = jax.Array
 ModelFields = dict[str, Array]
 
 
-@struct.dataclass
+@pytree
 class PhysicsState:
     """N simulations. time [N] s, qpos [N, nq], qvel [N, nv], act [N, na], qacc_warmstart [N, nv],
     sensordata [N, ns], failed [N] bool (not finite, or the engine gave up), overflow [N] int32 (contacts or

@@ -1,4 +1,6 @@
+import gc
 import json
+import os
 
 import pytest
 from command_line import run
@@ -87,6 +89,21 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "command_line", lambda: broken)
     with pytest.raises(ZeroDivisionError):
         cli.main([])
+
+
+def test_a_command_looks_for_garbage_less_often_and_has_programs_name_no_lines(capsys, monkeypatch):
+    monkeypatch.delenv("JAX_TRACEBACK_IN_LOCATIONS_LIMIT")
+    before = gc.get_threshold()
+    gc.set_threshold(700)
+    try:
+        run(capsys, "--version")
+        assert gc.get_threshold()[0] == 10_000
+        assert os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] == "0"
+        monkeypatch.setenv("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "5")  # a user's own
+        run(capsys, "--version")
+        assert os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] == "5"
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_messages_are_printed_as_they_are(capsys, monkeypatch):

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from env_programs import programs
 
 from robolearn.env.packed import Packing
 from robolearn.env.vec_env import EnvState, make
@@ -44,10 +45,11 @@ def test_what_is_packed_comes_back_bit_for_bit_keys_included():
 def test_an_environment_kept_packed_takes_the_same_steps():
     from robolearn.env.gym import Stepper
 
-    stepper, plain = Stepper("fr3/reach", 1, "native", None), make("fr3/reach", 1, "native")
+    short = {"episode_s": 0.6}  # as in test_gym.py, whose programs these are
+    stepper, plain = Stepper("fr3/reach", 1, "native", short), make("fr3/reach", 1, "native", short)
     stepper.reset(3)
-    state = jax.jit(plain.reset)(jax.random.key(3))
-    step = jax.jit(plain.step)
+    reset, step = programs(plain)
+    state = reset(jax.random.key(3))
     for i in range(3):
         action = np.full((1, plain.action_size), 0.1 * i, np.float32)
         stepper.step(action)

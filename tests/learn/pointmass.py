@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+
+from robolearn.sim.pytree import pytree
 
 DT_S = 0.1
 
 
-@struct.dataclass
+@pytree
 class PointState:
     physics: jax.Array  # [N, 2] m
     obs: jax.Array

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from env_programs import reset_program
 
 from robolearn.cli import app as cli
 from robolearn.env.vec_env import VecEnv, make
@@ -15,8 +16,7 @@ from robolearn.errors import BundleError, PhysicsError, TaskError
 from robolearn.learn import evaluate_bundle as bundles
 from robolearn.learn.evaluate import (
     _conditions,
-    chunk_steps,
-    control_period,
+    control_periods,
     play_episodes,
 )
 from robolearn.learn.evaluation import Evaluation, wilson
@@ -66,14 +66,9 @@ def bundle(env, tmp_path_factory):
 def trained(env):
     """What the actor did, episode by episode."""
     actor = towards(env)
-
-    @jax.jit
-    def chunk(carry):
-        def one(carry, _):
-            return control_period(env, carry, lambda state: env.step(state, actor(state.obs)))
-
-        return jax.lax.scan(one, carry, length=chunk_steps(env))
-
+    chunk = jax.jit(
+        lambda carry: control_periods(env, carry, lambda state: env.step(state, actor(state.obs)))
+    )
     return play_episodes(env, chunk, 2 * N, SEED)
 
 
@@ -116,7 +111,7 @@ def test_a_bundle_does_in_every_episode_what_its_actor_did(trained, evaluated):
 
 @pytest.mark.slow
 def test_strata_say_where_an_episode_began_and_how_late_it_was(env, trained):
-    state = jax.jit(env.reset)(jax.random.key(SEED))
+    state = reset_program(env)(jax.random.key(SEED))
     start = np.asarray(env.readings(state.physics)["tcp_position"])
     for i, axis in enumerate("xyz"):
         values = trained[f"stratum/start of TCP.{axis} m"]
@@ -131,8 +126,8 @@ def test_strata_say_where_an_episode_began_and_how_late_it_was(env, trained):
 
 @pytest.mark.slow
 def test_objects_start_where_the_task_puts_them():
-    env = make("fr3/pick_cube", 4, "native")
-    state = jax.jit(env.reset)(jax.random.key(0))
+    env = make("fr3/pick_cube", 16, "native")
+    state = reset_program(env)(jax.random.key(0))
     named = _conditions(env, state)
     address = env.model.jnt_qposadr[env.model.body("cube").jntadr[0]]
     for i, axis in enumerate("xyz"):

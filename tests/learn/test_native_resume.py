@@ -14,55 +14,14 @@ from robolearn.env.task import load_task
 from robolearn.errors import ConfigError
 from robolearn.learn import folder
 from robolearn.learn.run import open_run
-from robolearn.learn.train_config import PpoConfig, TrainConfig
-from robolearn.learn.trainer import pinned, train
+from robolearn.learn.train_config import TrainConfig
+from robolearn.learn.trainer import pinned
 
 
 def prints(run_dir, iteration):
     """Fingerprints of every array of a checkpoint."""
     path = run_dir / "checkpoints" / f"{iteration:012d}" / "meta" / "metadata"
     return json.loads(path.read_text())["fingerprints"]
-
-
-@pytest.mark.slow
-def test_native_engine_continues_bit_for_bit_and_exports_what_acts(tmp_path):
-    ppo = PpoConfig(rollout_steps=8, epochs=1, minibatches=2, actor_hidden=(16,), critic_hidden=(16,))
-    config = TrainConfig(
-        task="fr3/reach",
-        engine="native",
-        num_envs=16,
-        total_steps=6 * 16 * 8,
-        ppo=ppo,
-        env={
-            "episode_s": 0.5,
-            "success_hold_s": 0.1,
-            "history": 3,  # what an arm remembers in the middle of an episode goes on, too
-            "randomization": {"body_mass_scale": [0.9, 1.1]},
-        },
-    )
-    calls = iter([False, False, True])
-    whole = train(config, tmp_path / "whole")
-    first = train(config, tmp_path / "parts", stop=lambda: next(calls))
-    second = train(config, tmp_path / "parts", resume=True)
-    assert (first.outcome, second.outcome) == ("stopped", "finished")
-
-    assert prints(whole.run_dir, 6) == prints(second.run_dir, 6)
-    for name in ("physics.qpos", "memory.past_joint_velocity"):
-        assert any(name in kept for kept in prints(whole.run_dir, 6)["state"])
-
-    opened = open_run(tmp_path / "parts")
-    obs = np.random.default_rng(0).normal(size=(5, whole.env.obs_size)).astype(np.float32)
-    np.testing.assert_array_equal(opened.actor()(obs), whole.actor()(obs))
-    opened.evaluate(16)
-    bundle = opened.export(tmp_path / "reach.robolearn", key_path=tmp_path / "key.pem")
-    assert bundle.manifest.evaluation["success"]["episodes"] == 16
-    assert bundle.manifest.evaluation["iteration"] == 6
-    assert bundle.manifest.training["config"]["task"] == "fr3/reach"
-    # The run pins its whole task: in its config, in what evaluates it, in the manifest.
-    env = bundle.manifest.training["config"]["env"]
-    assert env == load_config(TrainConfig, tmp_path / "parts" / "config.yaml").env
-    assert env == opened.env.task.config.model_dump(mode="json")
-    assert env["reward"] == load_task("fr3/reach").config.reward
 
 
 def test_a_changed_default_of_the_task_does_not_continue_the_run(tmp_path, monkeypatch):
@@ -81,9 +40,13 @@ ITERATIONS = 60
 
 
 def command(run_dir):
-    """`robolearn train` of a real task with its own randomisation, as a process."""
+    """`robolearn train` of a real task, randomised, as a process.
+
+    What an arm remembers in the middle of an episode goes on, too.
+    """
     small = ["num_envs=16", "groups=2", "env.episode_s=0.5", "env.success_hold_s=0.1", "checkpoint_every=10"]
     small += ["ppo.rollout_steps=8", "ppo.epochs=1", "ppo.minibatches=2", "engine=native"]
+    small += ["env.history=3", "env.randomization.body_mass_scale=[0.9,1.1]"]
     small += ["ppo.actor_hidden=[16]", "ppo.critic_hidden=[16]", f"total_steps={ITERATIONS * 16 * 8}"]
     words = ["-m", "robolearn", "train", "fr3/reach", "--run", str(run_dir), "--no-bundle", *small]
     return [sys.executable, *words]
@@ -95,7 +58,7 @@ def metrics(run_dir):
 
 
 @pytest.mark.slow
-def test_a_killed_training_continues_bit_for_bit(tmp_path):
+def test_a_killed_training_continues_bit_for_bit_and_exports_what_acts(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), check=True, capture_output=True, timeout=300)
 
@@ -115,3 +78,19 @@ def test_a_killed_training_continues_bit_for_bit(tmp_path):
     assert (record["outcome"], len(record["starts"])) == ("finished", 2)
     assert prints(killed, ITERATIONS) == prints(whole, ITERATIONS)
     assert metrics(killed) == metrics(whole)
+    for name in ("physics.qpos", "memory.past_joint_velocity"):
+        assert any(name in kept for kept in prints(whole, ITERATIONS)["state"])
+
+    opened = open_run(killed)
+    obs = np.random.default_rng(0).normal(size=(5, opened.env.obs_size)).astype(np.float32)
+    np.testing.assert_array_equal(opened.actor()(obs), open_run(whole).actor()(obs))
+    opened.evaluate(16)
+    bundle = opened.export(tmp_path / "reach.robolearn", key_path=tmp_path / "key.pem")
+    assert bundle.manifest.evaluation["success"]["episodes"] == 16
+    assert bundle.manifest.evaluation["iteration"] == ITERATIONS
+    assert bundle.manifest.training["config"]["task"] == "fr3/reach"
+    # The run pins its whole task: in its config, in what evaluates it, in the manifest.
+    env = bundle.manifest.training["config"]["env"]
+    assert env == load_config(TrainConfig, killed / "config.yaml").env
+    assert env == opened.env.task.config.model_dump(mode="json")
+    assert env["reward"] == load_task("fr3/reach").config.reward

@@ -94,19 +94,6 @@ def pod_environment(rank: int, coordinator: str) -> dict[str, str]:
     return found | {"ROBOLEARN_COORDINATOR": coordinator}
 
 
-def test_two_pods_of_the_job_set_train_together(tmp_path):
-    coordinator = f"127.0.0.1:{free_port()}"
-    # as in a pod: JAX's own detection would ask the Kubernetes API
-    shared = {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}
-    pods = [
-        start(tmp_path / "run", "--iterations", "4", **shared, **pod_environment(rank, coordinator))
-        for rank in range(2)
-    ]
-    for pod in pods:
-        assert "outcome: finished" in finish(pod)
-    assert numbers(tmp_path / "run")[-1]["iteration"] == 4
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A run of 40 iterations in one process, uninterrupted."""
@@ -115,42 +102,46 @@ def whole(tmp_path_factory) -> Path:
     return run_dir
 
 
+INTERRUPTIONS = [  # after an iteration; the first before there is a checkpoint
+    (2, signal.SIGKILL),
+    (7, signal.SIGTERM),
+    (17, signal.SIGKILL),
+    (24, signal.SIGINT),
+    (31, signal.SIGKILL),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [2, 17, 31])
-def test_killed_at_any_moment_the_run_continues_bit_for_bit(whole, tmp_path, at):
+def test_killed_and_terminated_at_any_moment_the_run_continues_bit_for_bit(whole, tmp_path):
+    """Again and again; where it is asked to end, it leaves a checkpoint and has status 0."""
     run_dir = tmp_path / "run"
-    process = start(run_dir)
-    wait_for_iteration(process, run_dir, at)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert len(read_metrics(run_dir / "metrics.jsonl")) < 40
+    for at, number in INTERRUPTIONS:
+        at = max(at, len(read_metrics(run_dir / "metrics.jsonl")) + 1)  # further than any before it
+        process = start(run_dir)
+        wait_for_iteration(process, run_dir, at)
+        process.send_signal(number)
+        if number is signal.SIGKILL:
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert "outcome: stopped" in finish(process)
+            done = len(read_metrics(run_dir / "metrics.jsonl"))
+            assert at <= done
+            assert prints(run_dir, done)
+        assert len(read_metrics(run_dir / "metrics.jsonl")) < 40
     finish(start(run_dir))
     assert numbers(run_dir) == numbers(whole)
     assert prints(run_dir, 40) == prints(whole, 40)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_terminated_run_leaves_a_checkpoint_and_status_zero(whole, tmp_path, number):
-    run_dir = tmp_path / "run"
-    process = start(run_dir)
-    wait_for_iteration(process, run_dir, 7)
-    process.send_signal(number)
-    assert "outcome: stopped" in finish(process)
-    done = len(read_metrics(run_dir / "metrics.jsonl"))
-    assert 7 <= done < 40
-    assert prints(run_dir, done)
-    finish(start(run_dir))
-    assert prints(run_dir, 40) == prints(whole, 40)
-
-
-@pytest.mark.slow
-def test_two_processes_learn_what_one_learns(whole, tmp_path):
+def test_two_pods_of_the_job_set_learn_what_one_process_learns(whole, tmp_path):
     """Same draws, same minibatches; only the order of float32 sums differs, and that grows as training goes on."""
-    run_dir = tmp_path / "run"
-    for process in run_together(run_dir):
-        finish(process)
+    run_dir, coordinator = tmp_path / "run", f"127.0.0.1:{free_port()}"
+    # as in a pod: JAX's own detection would ask the Kubernetes API
+    shared = {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}
+    for pod in [start(run_dir, **shared, **pod_environment(rank, coordinator)) for rank in range(2)]:
+        assert "outcome: finished" in finish(pod)
     for row in read_metrics(run_dir / "metrics.jsonl"):
         assert 0 < row["time/rollout_s_fastest"] <= row["time/rollout_s_slowest"]
         assert row["time/slowest_device"] in (0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--wandb", default="disabled")
     arguments = parser.parse_args()
+
+    gc.set_threshold(10_000)  # as the command line does
 
     import jax
 

@@ -15,6 +15,8 @@ import mujoco
 import numpy as np
 import yaml
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same documents, ten times as fast
+
 ROUNDING = 1e-9  # relative, of differences of positions
 CLOSE_M = 1e-6
 CONTACT_M_S = 1e-6
@@ -43,11 +45,11 @@ class SlowChecker:
     def __init__(self, robot, profile, mode, period_s, gripper="parallel", rounding=ROUNDING):
         """profile: the path of its YAML file, or its content."""
         with open(robot.path, encoding="utf-8") as file:
-            facts = yaml.safe_load(file)
+            facts = yaml.load(file, LOADER)
         data = profile
         if not isinstance(profile, dict):
             with open(profile, encoding="utf-8") as file:
-                data = yaml.safe_load(file)
+                data = yaml.load(file, LOADER)
         self.limits = {**data["common"], **data["modes"][mode]}
         self.dt, self.rounding = period_s, rounding
         self.moving_kg = (facts.get("moving_mass_kg") or {}).get("value")

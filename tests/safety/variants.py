@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import yaml
+from slow_checker import LOADER
 
 from robolearn.config import config_path
 from robolearn.robots import load_robot
@@ -104,7 +105,7 @@ VARIANTS = {
 def profile_data(robot, variant="shipped"):
     """What the profile's file would hold."""
     with open(config_path(f"safety/{robot}.yaml"), encoding="utf-8") as file:
-        data = yaml.safe_load(file)
+        data = yaml.load(file, LOADER)
     VARIANTS[variant](data)
     return data
 

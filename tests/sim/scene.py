@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
+from robolearn.sim.compiled import compiled
 from robolearn.sim.native import NativePhysics
 from robolearn.sim.randomize import Randomization, Randomizer, prepare
 
@@ -59,7 +60,7 @@ def roll(randomizer, physics, fields, size=None, amplitude_rad=0.8):
         state = physics.step(state, u, fields)
         return state, state
 
-    return jax.jit(lambda s: jax.lax.scan(step, s, ctrl)[1])(state)
+    return compiled(jax.jit(lambda s: jax.lax.scan(step, s, ctrl)[1]).lower(state))(state)
 
 
 def draw(randomizer, num_envs, seed=0):

@@ -11,18 +11,19 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from env_programs import reset_program
 
 import robolearn
 from robolearn.env.task import task_classes
 from robolearn.errors import PhysicsError
+from robolearn.sim.compiled import compiled
 from robolearn.sim.engines import ENGINES, make_physics
 
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3
 QUICK = (
-    "reach",
     "pick_cube",
-)  # by MuJoCo XLA in JAX, which takes a minute to compile where there are contacts
+)  # by MuJoCo XLA in JAX, which takes a quarter of a minute to compile; it has contacts, too
 OTHERS = [
     pytest.param(engine, name, marks=[pytest.mark.proof] if engine == "jax" and name not in QUICK else [])
     for name in sorted(task_classes())
@@ -55,21 +56,30 @@ def commands(env, state):
 
 
 @functools.cache
+def made(name):
+    """The task's environments, as many as in tests/envs, where the same program is compiled."""
+    return robolearn.make(f"fr3/{name}", 16, "native")
+
+
+@functools.cache
 def played(name):
-    """The task's environments, their first state, commands, and what native makes of them."""
-    env = robolearn.make(f"fr3/{name}", ENVS, "native")
-    state = jax.jit(env.reset)(jax.random.key(3))
+    """The task's environments, the first state of some, commands, and what native makes of them."""
+    env = made(name)
+    state = jax.tree.map(lambda leaf: leaf[:ENVS], reset_program(env)(jax.random.key(3)))
     ctrl = commands(env, state)
-    return env, state, ctrl, roll(env.physics, state, ctrl)
+    return env, state, ctrl, roll(make_physics("native", env.model, ENVS), state, ctrl)
 
 
 def roll(physics, state, ctrl):
-    def step(at, u):
-        at = physics.step(at, u, state.fields)
-        return at, (at.qpos, at.sensordata, at.failed, at.overflow)
+    def rolled(start, fields, ctrl):
+        def step(at, u):
+            at = physics.step(at, u, fields)
+            return at, (at.qpos, at.sensordata, at.failed, at.overflow)
 
-    rolled = jax.jit(lambda: jax.lax.scan(step, state.physics, ctrl)[1])
-    return jax.tree.map(np.asarray, rolled())
+        return jax.lax.scan(step, start, ctrl)[1]
+
+    given = (state.physics, state.fields, ctrl)
+    return jax.tree.map(np.asarray, compiled(jax.jit(rolled).lower(*given))(*given))
 
 
 @pytest.mark.slow
@@ -89,8 +99,7 @@ def test_an_engine_agrees_with_the_c_engine(engine, name):
 
 @pytest.mark.parametrize("name", sorted(task_classes()))
 def test_jax_takes_the_contacts_of_every_task(name):
-    model = robolearn.make(f"fr3/{name}", 1, "native").model
-    assert make_physics("jax", model, 1).engine == "jax"
+    assert make_physics("jax", made(name).model, 1).engine == "jax"
 
 
 def test_jax_says_which_contacts_it_cannot_do():
