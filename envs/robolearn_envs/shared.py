@@ -55,7 +55,8 @@ def randomization(
         friction_scale={"*": FRICTION_SCALE},
         joint_damping_scale={"*": (0.8, 1.2)},
         actuator_gain_scale={"*": (0.9, 1.1)},
-        sensor_noise={"joint_position": 0.0002, "joint_velocity": 0.01} | dict.fromkeys(positions, POSE_NOISE_M),
+        sensor_noise={"joint_position": 0.0002, "joint_velocity": 0.01}
+        | dict.fromkeys(positions, POSE_NOISE_M),
         sensor_bias=dict.fromkeys(positions, POSE_BIAS_M),
         pose_delay_ms=POSE_DELAY_MS if objects else (0.0, 0.0),
         observation_drop=MESSAGES_LOST,
