@@ -32,6 +32,7 @@ from robolearn.sim.plant import Plant, change_spec
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.sim.threefry import as_usual, written_out
+from robolearn.sim.wrench import ToolWeight
 
 
 @struct.dataclass
@@ -117,6 +118,7 @@ class VecEnv:
         self.model: mujoco.MjModel = _built(task, spec.compile)
         self.physics: Physics = make_physics(engine, self.model, num_envs, task.room)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
+        self._tool_weight = ToolWeight(self.model, task.slots, self._columns)
         self._check_slots()
         self._arm_qpos = np.array([self.model.joint(name).qposadr[0] for name in task.robot.joint_names])
         names = {self.model.joint(i).name for i in range(self.model.njnt)}
@@ -254,7 +256,8 @@ class VecEnv:
 
     def readings(self, physics: PhysicsState) -> Readings:
         """Every slot's true value by name, privileged slots included, [N, ...]."""
-        return {name: physics.sensordata[:, columns] for name, columns in self._columns.items()}
+        readings = {name: physics.sensordata[:, columns] for name, columns in self._columns.items()}
+        return self._tool_weight.taken_out(readings)
 
     def _restart(self, now: _Episode, done: Array) -> _Episode:
         """Fresh episodes where done; the others go on."""
