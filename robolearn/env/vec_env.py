@@ -118,7 +118,7 @@ class VecEnv:
         self.model: mujoco.MjModel = _built(task, spec.compile)
         self.physics: Physics = make_physics(engine, self.model, num_envs, task.room)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
-        self._tool_weight = ToolWeight(self.model, task.slots, self._columns)
+        self._tool_weight = ToolWeight(self.model, task.sensors())
         self._check_slots()
         self._arm_qpos = np.array([self.model.joint(name).qposadr[0] for name in task.robot.joint_names])
         names = {self.model.joint(i).name for i in range(self.model.njnt)}
@@ -157,6 +157,8 @@ class VecEnv:
         no, zero = jnp.zeros(n, bool), jnp.zeros(n)
         names = jax.eval_shape(self._rewards, physics, memory, goal, jnp.zeros((n, self.task.action_size)))
         metrics = {f"reward/{name}": zero for name in names} | {"physics_failed": zero, "overflow": zero}
+        names = jax.eval_shape(jax.vmap(self.task.figures), self.readings(physics), goal)
+        metrics |= {f"figure/{name}": zero for name in names}
         return EnvState(
             reward=zero, terminated=no, truncated=no, success=no, final_obs=start.obs,
             final_critic_obs=start.critic_obs, step_count=jnp.zeros(n, jnp.int32), held=jnp.zeros(n, jnp.int32),
@@ -235,6 +237,8 @@ class VecEnv:
         )
         after = self._restart(going_on, done) if following is None else _where(done, following, going_on)
         metrics = {f"reward/{name}": term for name, term in terms.items()}
+        figures = jax.vmap(task.figures)(readings, state.goal)
+        metrics |= {f"figure/{name}": jnp.where(broken, 0.0, value) for name, value in figures.items()}
         metrics |= {
             "physics_failed": broken.astype(jnp.float32),
             "overflow": physics.overflow.astype(jnp.float32),

@@ -24,6 +24,7 @@ from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 
 FINGERS = ("gripper_left", "gripper_right")  # joints of the gripper
+_FIGURE = "figure/"  # how the names of a task's own figures begin among the metrics
 CHUNKS = 10  # looks at what has ended, in the time of one episode
 
 Carry = Any  # see `_begin`
@@ -177,6 +178,12 @@ def control_period(
     # After a restart the physics shows the next episode: that sample is left out.
     now = _figures(env, after, state)
     seen = {name: jnp.where(done, peaks[name], _worse(name, peaks[name], now[name])) for name in now}
+    # What a task tells was looked at before any restart.
+    told = {name: value for name, value in after.metrics.items() if name.startswith(_FIGURE)}
+    seen |= {
+        name.removeprefix(_FIGURE): _worse(name, peaks[name.removeprefix(_FIGURE)], told[name])
+        for name in told
+    }
     failed = after.metrics.get("physics_failed", jnp.zeros(env.num_envs))
     emitted: Emitted = {
         "done": done,
@@ -214,6 +221,8 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
     if task is None:
         return {}
     limits, dtype = task.robot.limits, jnp.float32
+    zero = jnp.zeros(env.num_envs)
+    told = {name.removeprefix(_FIGURE): zero for name in state.metrics if name.startswith(_FIGURE)}
     low, high, fastest = (
         jnp.asarray(x, dtype)
         for x in (limits.position_min_rad, limits.position_max_rad, limits.velocity_rad_s)
@@ -227,7 +236,7 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
         if before is None
         else jnp.linalg.norm(_tcp(env, state) - _tcp(env, before), axis=1)
     )
-    return {
+    return told | {
         "joint_speed_rad_s": speed.max(1),
         "joint_speed_share_of_limit": (speed / fastest).max(1),
         "tcp_speed_m_s": moved * env.control_hz,
@@ -372,4 +381,5 @@ def _drawn(rows: Rows) -> str:
 def _extremes(name: str, values: np.ndarray) -> dict[str, float]:
     if "margin" in name:
         return {"min": float(values.min()), "p05": float(np.quantile(values, 0.05))}
-    return {"max": float(values.max()), "p95": float(np.quantile(values, 0.95))}
+    high = {"max": float(values.max()), "p95": float(np.quantile(values, 0.95))}
+    return high | ({"p99": float(np.quantile(values, 0.99))} if name.startswith("contact_force") else {})

@@ -62,7 +62,9 @@ class MjxPhysics(Physics):
             put = {"graph_mode": _warp_graph(graph_mode)}
             sizes = {"naconmax": room.contacts * num_envs, "njmax": room.rows}
         lean, moving, resting = (copy.copy(model) for _ in range(3))
-        resting.opt.disableflags |= int(_OFF.mjDSBL_ACTUATION)  # no commands have come that drives could follow
+        resting.opt.disableflags |= int(
+            _OFF.mjDSBL_ACTUATION
+        )  # no commands have come that drives could follow
         if not needs_whole_pass(model):
             lean.opt.disableflags |= int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT)
         self._in_jax = covers_early(model)
@@ -73,7 +75,9 @@ class MjxPhysics(Physics):
         try:
             self._model = _quiet(mjx.put_model(moving, impl=impl, **put))
             self._sensing_model = None if self._in_jax else _quiet(mjx.put_model(lean, impl=impl, **put))
-            self._resting_model = _quiet(mjx.put_model(resting, impl=impl, **put)) if self._late.any() else None
+            self._resting_model = (
+                _quiet(mjx.put_model(resting, impl=impl, **put)) if self._late.any() else None
+            )
             self._data = mjx.make_data(model, impl=impl, **sizes)
         except (NotImplementedError, ValueError) as error:
             raise PhysicsError(

@@ -43,18 +43,20 @@ Spread = Annotated[float, Field(ge=0.0)]
 
 
 class SensingConfig(Config):
-    """Sensor and latency effects; keys of the first two are slot names or units, a name winning over a unit.
+    """Sensor and latency effects; keys of the first three are slot names or units, a name winning over a unit.
 
     sensor_noise: standard deviation of white Gaussian noise on every sample. sensor_bias: an offset that lasts an
-    episode, uniform between minus and plus this number. observation_delay_ms, action_delay_ms: uniform between two
-    numbers, constant over an episode. observation_drop: chance in each control period that no message of a stream
-    (joint_state, gripper, one object's pose) arrives; the policy then sees the last one. gripper_delay_ms: from a
+    episode, uniform between minus and plus this number. sensor_drift: how fast that offset moves, per second, uniform
+    between minus and plus this number and constant over an episode. observation_delay_ms, action_delay_ms: uniform
+    between two numbers, constant over an episode. observation_drop: chance in each control period that no message
+    of a stream (joint_state, gripper, one object's pose, the wrench) arrives; the policy then sees the last one. gripper_delay_ms: from a
     command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the gripper's file.
     gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they follow at once.
     """
 
     sensor_noise: dict[str, Spread] = {}
     sensor_bias: dict[str, Spread] = {}
+    sensor_drift: dict[str, Spread] = {}
     observation_delay_ms: Delay = (0.0, 0.0)
     observation_drop: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     action_delay_ms: Delay = (0.0, 0.0)
@@ -63,10 +65,13 @@ class SensingConfig(Config):
 
 
 class SensingState(NamedTuple):
-    """One environment's. bias, held: {slot: value}. past: {slot: [periods, ...]}, newest first. delay: periods."""
+    """One environment's. bias, held: {slot: value}, drift: of the bias in a period. past: {slot: [periods, ...]},
+    newest first. delay: periods.
+    """
 
     key: Array
     bias: Readings
+    drift: Readings
     past: Readings
     held: Readings
     delay: Array
@@ -79,6 +84,8 @@ class Sensing:
         self._slots, self._config = slots, config
         self._noise = _by_slot("sensor_noise", config.sensor_noise, slots)
         self._bias = _by_slot("sensor_bias", config.sensor_bias, slots)
+        self._drift = _by_slot("sensor_drift", config.sensor_drift, slots)
+        self._period_s = period_s
         self._delay = tuple(ms / 1000.0 / period_s for ms in config.observation_delay_ms)
         self._depth = ceil(self._delay[1] - 1e-9) + 1 if self._delay[1] > 0.0 else 0
         self._streams = sorted({_stream(slot) for slot in slots})
@@ -86,23 +93,26 @@ class Sensing:
     @property
     def active(self) -> bool:
         """Whether the policy sees anything but the truth."""
-        return bool(self._noise or self._bias or self._depth or self._config.observation_drop)
+        return bool(self._noise or self._bias or self._drift or self._depth or self._config.observation_drop)
 
     def start(self, key: Array, readings: Readings) -> tuple[SensingState, Readings]:
         """The state of a new episode, and its first measurement: the arm has stood still, nothing is lost yet."""
         key, key_bias, key_delay, key_noise = jax.random.split(written_out(key), 4)
-        bias = {}
+        bias, drift = {}, {}
         for i, slot in enumerate(self._slots):
+            draw = jax.random.fold_in(key_bias, i)
             if slot.name in self._bias:
-                limit = self._bias[slot.name]
-                draw = jax.random.fold_in(key_bias, i)
-                bias[slot.name] = jax.random.uniform(draw, slot.shape, minval=-limit, maxval=limit)
+                bias[slot.name] = _between(draw, slot, self._bias[slot.name])
+            if slot.name in self._drift:
+                rate = self._drift[slot.name] * self._period_s
+                drift[slot.name] = _between(jax.random.fold_in(draw, 1), slot, rate)
+                bias.setdefault(slot.name, jnp.zeros(slot.shape))
         low, high = self._delay
         delay = jax.random.uniform(key_delay, minval=low, maxval=high)
         past = {name: jnp.stack([value] * self._depth) for name, value in readings.items() if self._depth}
         measured = self._noisy({slot.name: readings[slot.name] for slot in self._slots}, bias, key_noise)
         held = measured if self._config.observation_drop else {}
-        return SensingState(as_usual(key), bias, past, held, delay), measured
+        return SensingState(as_usual(key), bias, drift, past, held, delay), measured
 
     def measure(self, state: SensingState, readings: Readings) -> tuple[SensingState, Readings]:
         """One control period later: the next state, and what the policy measures."""
@@ -111,7 +121,8 @@ class Sensing:
         seen = {slot.name: readings[slot.name] for slot in self._slots}
         if self._depth:
             seen = {slot.name: _interpolate(slot, past[slot.name], state.delay) for slot in self._slots}
-        measured = self._noisy(seen, state.bias, key_noise)
+        bias = state.bias | {name: state.bias[name] + rate for name, rate in state.drift.items()}
+        measured = self._noisy(seen, bias, key_noise)
         held = state.held
         if self._config.observation_drop:
             lost = jax.random.bernoulli(key_drop, self._config.observation_drop, (len(self._streams),))
@@ -121,7 +132,7 @@ class Sensing:
                 for slot in self._slots
             }
             measured = held
-        return SensingState(as_usual(key), state.bias, past, held, state.delay), measured
+        return SensingState(as_usual(key), bias, state.drift, past, held, state.delay), measured
 
     def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
         sizes = [int(np.prod(slot.shape)) for slot in self._slots if slot.name in self._noise]
@@ -203,6 +214,10 @@ def select_row(values: Array, index: Array) -> Array:
     for i in reversed(range(len(values) - 1)):
         chosen = jnp.where(index[:, None] == i, values[i], chosen)
     return jnp.broadcast_to(chosen, (len(index), *values.shape[1:]))
+
+
+def _between(key: Array, slot: Slot, limit: float) -> Array:
+    return jax.random.uniform(key, slot.shape, minval=-limit, maxval=limit)
 
 
 def _push(values: Array, new: Array) -> Array:

@@ -9,7 +9,7 @@ acceleration needs stays too. Both are there on an arm.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import mujoco
@@ -35,21 +35,21 @@ def add_wrench_sensors(spec: mujoco.MjSpec) -> None:
         spec.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_SITE, objname="tcp")
 
 
-def wrench_names(slots: Iterable[Slot]) -> dict[str, str]:
-    """{source: slot name} of the slots that read the wrench."""
-    return {slot.source: slot.name for slot in slots if slot.source in (WRENCH_FORCE, WRENCH_TORQUE)}
+def feels(slots: Iterable[Slot]) -> bool:
+    """Whether a policy reads the wrench."""
+    return any(slot.source in (WRENCH_FORCE, WRENCH_TORQUE) for slot in slots)
 
 
 class ToolWeight:
-    """Takes the tool's weight out of a task's readings; does nothing where no slot reads the wrench."""
+    """Takes the tool's weight out of a task's readings; does nothing where none of them is a wrench."""
 
-    def __init__(self, model: mujoco.MjModel, slots: Iterable[Slot], readings: Iterable[str]):
-        """readings: names of the task's readings. Raises TaskError where the tool's orientation is not among them."""
-        names = wrench_names(slots)
-        self._force, self._torque = names.get(WRENCH_FORCE), names.get(WRENCH_TORQUE)
-        if not names:
+    def __init__(self, model: mujoco.MjModel, sensors: Mapping[str, tuple[str, ...]]):
+        """sensors: {reading: its sensors}. Raises TaskError where the tool's orientation is not among them."""
+        names = {read: reading for reading, read in sensors.items()}
+        self._force, self._torque = names.get((FORCE_SENSOR,)), names.get((TORQUE_SENSOR,))
+        if self._force is None and self._torque is None:
             return
-        if _TURN not in readings:
+        if _TURN not in sensors:
             raise TaskError(
                 f"A task that reads the wrench needs a reading '{_TURN}', from the sensor of that name: the tool's "
                 "weight is taken out with it."
@@ -86,6 +86,19 @@ def tool_weight(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     gravity = seen.reshape(3, 3) @ turn.T @ model.opt.gravity
     weight = model.body_subtreemass[body] * gravity
     return weight.astype(np.float32), com.astype(np.float32)
+
+
+def reader_of(model: mujoco.MjModel) -> Callable[[mujoco.MjData], tuple[np.ndarray, np.ndarray]]:
+    """What reads force [3] N and torque [3] Nm out of the data of one simulation, as the slots have them."""
+    weight, com = tool_weight(model)
+
+    def read(data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
+        turn = np.zeros(9)
+        mujoco.mju_quat2Mat(turn, data.sensor(_TURN).data)
+        pull = turn.reshape(3, 3).T @ weight
+        return -data.sensor(FORCE_SENSOR).data - pull, -data.sensor(TORQUE_SENSOR).data - np.cross(com, pull)
+
+    return read
 
 
 def _turned_back(quat: Array, vector: np.ndarray) -> Array:

@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 
 from robolearn.errors import TaskError
-from robolearn.policy.slots import Slot
 from robolearn.robots import load_robot
 from robolearn.sim.engines import make_physics
 from robolearn.sim.physics import sensor_columns
 from robolearn.sim.wrench import ToolWeight, add_wrench_sensors, tool_weight
 
-SLOTS = (
-    Slot("force", (3,), "N", "wrench.tcp.force"),
-    Slot("torque", (3,), "Nm", "wrench.tcp.torque"),
-)
 NAMES = {"force": ("tcp_force",), "torque": ("tcp_torque",), "tcp_quat": ("tcp_quat",)}
 
 # A carriage that presses a ball, fixed to the tool 30 mm beside the TCP, onto the floor with a soft drive.
@@ -50,7 +45,7 @@ def readings(model, sensordata):
         name: jnp.asarray(np.atleast_2d(sensordata)[:, sensor_columns(model, names)], jnp.float32)
         for name, names in NAMES.items()
     }
-    return ToolWeight(model, SLOTS, NAMES).taken_out(found)
+    return ToolWeight(model, NAMES).taken_out(found)
 
 
 def arm():
@@ -95,7 +90,7 @@ def test_a_known_push_is_read_in_the_axes_of_the_tcp_and_about_it(seed):
 def test_a_mass_that_the_model_does_not_know_of_hangs_on_the_tool():
     """500 g at the palm's centre: its weight, and the moment of it about the TCP."""
     model, data = arm()
-    nominal = ToolWeight(model, SLOTS, NAMES)
+    nominal = ToolWeight(model, NAMES)
     palm = model.body("gripper_palm").id
     model.body_mass[palm] += 0.5
     in_posture(model, data, 1)
@@ -130,7 +125,9 @@ def test_a_tool_pressed_on_the_floor_is_pushed_up_on_every_engine(engine):
 def test_the_weight_is_that_of_the_gripper():
     model, _ = arm()
     weight, com = tool_weight(model)
-    np.testing.assert_allclose(weight, [0, 0, -9.81 * load_robot("fr3").gripper.mass_kg], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        weight, [0, 0, -9.81 * load_robot("fr3").gripper.mass_kg], rtol=1e-5, atol=1e-9
+    )
     assert com[2] < -0.02
     np.testing.assert_allclose(com[:2], 0.0, atol=1e-6)
 
@@ -138,5 +135,5 @@ def test_the_weight_is_that_of_the_gripper():
 def test_a_wrench_without_the_tools_orientation_is_refused():
     model, _ = arm()
     with pytest.raises(TaskError, match="needs a reading 'tcp_quat'"):
-        ToolWeight(model, SLOTS, ["force", "torque"])
-    assert ToolWeight(model, (), []).taken_out({}) == {}
+        ToolWeight(model, {"force": ("tcp_force",)})
+    assert ToolWeight(model, {"tcp_quat": ("tcp_quat",)}).taken_out({}) == {}
