@@ -89,8 +89,8 @@ class Deployment(Config):
     )
     wrench_frames: dict[str, str] = Field(
         {},
-        description="frame id of the sensor's messages: `tcp` or `flange`, with ` reversed` where it tells what the tool "
-        "does to its surroundings; for policies that read the wrench",
+        description="where the frame of the sensor's messages is, for policies that read it: frame id: tcp or flange, "
+        "with ` reversed` where it tells what the tool does to its surroundings",
     )
     base_frame: str = Field("base", description="frame of goals and object poses")
     slot_topics: dict[str, str] = Field({}, description="slot source: topic, if it differs from the default")

@@ -143,22 +143,21 @@ class VecEnv:
         self.obs_size: int = shapes.obs.shape[1]
         self.critic_obs_size: int = shapes.critic_obs.shape[1]
         self.action_size: int = task.action_size
-        self.control_hz: float = task.config.control_hz
-        self.episode_steps: int = task.episode_steps
+        self.control_hz, self.episode_steps = task.config.control_hz, task.episode_steps
 
     def reset(self, key: Array) -> EnvState:
         """Reset every environment to the start of a new episode. key: one key, or one per environment."""
         self._same_process()
-        n = self.num_envs
+        n, task = self.num_envs, self.task
         key = _typed(key, n)
         keys = key if key.ndim == 1 else jax.random.split(key, n)
         start = self._begin(self.physics.blank(), keys, jnp.arange(n))
         physics, memory, goal = start.physics, start.memory, start.goal
         no, zero = jnp.zeros(n, bool), jnp.zeros(n)
-        names = jax.eval_shape(self._rewards, physics, memory, goal, jnp.zeros((n, self.task.action_size)))
-        metrics = {f"reward/{name}": zero for name in names} | {"physics_failed": zero, "overflow": zero}
-        names = jax.eval_shape(jax.vmap(self.task.figures), self.readings(physics), goal)
-        metrics |= {f"figure/{name}": zero for name in names}
+        names = jax.eval_shape(self._rewards, physics, memory, goal, jnp.zeros((n, task.action_size)))
+        told = jax.eval_shape(jax.vmap(task.figures), self.readings(physics), goal)
+        named = (*(f"reward/{name}" for name in names), *(f"figure/{name}" for name in told))
+        metrics = dict.fromkeys((*named, "physics_failed", "overflow"), zero)
         return EnvState(
             reward=zero, terminated=no, truncated=no, success=no, final_obs=start.obs,
             final_critic_obs=start.critic_obs, step_count=jnp.zeros(n, jnp.int32), held=jnp.zeros(n, jnp.int32),

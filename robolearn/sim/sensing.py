@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from robolearn.config import Config
 from robolearn.errors import TaskError, unknown
@@ -49,9 +49,10 @@ class SensingConfig(Config):
     episode, uniform between minus and plus this number. sensor_drift: how fast that offset moves, per second, uniform
     between minus and plus this number and constant over an episode. observation_delay_ms, action_delay_ms: uniform
     between two numbers, constant over an episode. observation_drop: chance in each control period that no message
-    of a stream (joint_state, gripper, one object's pose, the wrench) arrives; the policy then sees the last one. gripper_delay_ms: from a
-    command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the gripper's file.
-    gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they follow at once.
+    of a stream (joint_state, gripper, one object's pose, the wrench) arrives; the policy then sees the last one.
+    gripper_delay_ms: from a command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the
+    gripper's file. gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they
+    follow at once.
     """
 
     sensor_noise: dict[str, Spread] = {}
@@ -62,6 +63,12 @@ class SensingConfig(Config):
     action_delay_ms: Delay = (0.0, 0.0)
     gripper_delay_ms: Delay | None = None
     gripper_speed_share: Annotated[tuple[float, float], AfterValidator(_share)] = (0.8, 1.0)
+
+    @model_serializer(mode="wrap")
+    def _without_no_drift(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs and bundles without a drift have the config that they had before there was any."""
+        data = dump(self)
+        return data if self.sensor_drift else {k: v for k, v in data.items() if k != "sensor_drift"}
 
 
 class SensingState(NamedTuple):

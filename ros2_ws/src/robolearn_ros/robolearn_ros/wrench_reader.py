@@ -59,6 +59,8 @@ class WrenchReader:
 
     def late(self, now_s: float, age_max_s: float) -> str:
         """Why the newest wrench is too old; empty where it is not."""
+        if not np.isfinite(self.stamp_s):
+            return "no wrench has come yet"
         age_s = now_s - self.stamp_s
         if age_s <= age_max_s:
             return ""
