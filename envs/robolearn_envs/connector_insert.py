@@ -43,15 +43,17 @@ LEAD_M = 0.003  # width and height of the lead-in
 DEPTH_M = 0.008  # of the opening below it
 TIP_M = 0.040  # from the TCP to the end of the tongue
 HOUSING_M = (0.012, 0.006)  # half of what the fingers hold, along the tool's x and y
+WALL_M = 0.004  # half of the thickness of the socket's walls
 MOUTH_M = 0.040  # above the table
 ROUND_M = 0.001  # radius of the tongue's edges
-SOLIMP = [0.95, 0.99, 0.0005, 0.5, 2.0]
 PLUG_BIT = 4  # plug and socket touch each other, and the plug the table
 
 # The mount: a connector floats on rubber or springs; these are ours, of no product.
 FLOAT_N_M, FLOAT_NM_RAD = 1e4, 3.0
 FLOAT_KG, FLOAT_KGM2 = 0.4, 2e-4
 FLOAT_NS_M, FLOAT_NMS_RAD = 60.0, 0.03  # about critical damping
+
+_BOX = mujoco.mjtGeom.mjGEOM_BOX
 
 # Of the expert.
 HOVER_M = 0.006  # tip above the mouth while it is not over it
@@ -315,22 +317,21 @@ def _within(vector: Array) -> Array:
 
 def _add_plug(spec: mujoco.MjSpec, tcp_z_m: float) -> None:
     """The plug on the palm: a housing that the fingers hold, seen only, and the tongue."""
-    palm, box = spec.body("gripper_palm"), mujoco.mjtGeom.mjGEOM_BOX
+    palm = spec.body("gripper_palm")
     end, neck = tcp_z_m + TIP_M, tcp_z_m + 0.020
     # What touches are its rounded corners: between flat walls no more of it can.
     x, y = TONGUE_M[0] - ROUND_M, TONGUE_M[1] - ROUND_M
     for i, (sx, sy) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1))):
         palm.add_geom(
             name=f"plug{i}", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[ROUND_M, 0, 0], material="tongue", mass=0,
-            fromto=[sx * x, sy * y, neck, sx * x, sy * y, end - ROUND_M], contype=PLUG_BIT, conaffinity=PLUG_BIT | 1,
-            friction=[0.2, 0.005, 0.0001], priority=1, solref=[0.005, 1.0], solimp=SOLIMP,
+            fromto=[sx * x, sy * y, neck, sx * x, sy * y, end - ROUND_M], **_touched(PLUG_BIT | 1),
         )  # fmt: skip
-    seen = {"type": box, "material": "tongue", "mass": 0, "contype": 0, "conaffinity": 0}
+    seen: dict[str, Any] = {"type": _BOX, "material": "tongue", "mass": 0, "contype": 0, "conaffinity": 0}
     middle, half = [0, 0, (neck + end - ROUND_M) / 2], (end - ROUND_M - neck) / 2
     palm.add_geom(name="plug_wide", pos=middle, size=[TONGUE_M[0], y, half], **seen)
     palm.add_geom(name="plug_thick", pos=middle, size=[x, TONGUE_M[1], half], **seen)
     palm.add_geom(
-        name="plug_housing", type=box, pos=[0, 0, tcp_z_m + 0.005], size=[*HOUSING_M, 0.020], material="plug", mass=0,
+        name="plug_housing", type=_BOX, pos=[0, 0, tcp_z_m + 0.005], size=[*HOUSING_M, 0.020], material="plug", mass=0,
         contype=0, conaffinity=0,
     )  # fmt: skip
     gripper = spec.actuator("gripper")
@@ -338,68 +339,90 @@ def _add_plug(spec: mujoco.MjSpec, tcp_z_m: float) -> None:
 
 
 def _add_socket(spec: mujoco.MjSpec) -> None:
-    """A fixture that is put somewhere, and on it the socket, which floats; its origin is the middle of the mouth."""
-    fixture = add_placed_body(spec, "fixture", PLACE_JOINTS)
-    fixture.pos = [0.0, 0.0, MOUTH_M]
-    box, seen = mujoco.mjtGeom.mjGEOM_BOX, {"mass": 0, "contype": 0, "conaffinity": 0}
-    low = MOUTH_M - LEAD_M - DEPTH_M - 0.002
-    fixture.add_geom(
+    """A board that is put somewhere, and on it the socket, which floats; its origin is the middle of the mouth."""
+    board = add_placed_body(spec, "board", PLACE_JOINTS)
+    board.pos = [0.0, 0.0, MOUTH_M]
+    socket = board.add_body(name="socket", gravcomp=1.0, mass=FLOAT_KG, inertia=[FLOAT_KGM2] * 3)
+    socket.explicitinertial = True
+    kinds = (
+        (mujoco.mjtJoint.mjJNT_SLIDE, "slide", FLOAT_N_M, FLOAT_NS_M),
+        (mujoco.mjtJoint.mjJNT_HINGE, "hinge", FLOAT_NM_RAD, FLOAT_NMS_RAD),
+    )
+    for kind, word, rate, damping in kinds:
+        for axis, along in zip("xyz", np.eye(3), strict=True):
+            joint = socket.add_joint(name=f"float_{word}_{axis}", type=kind, axis=along)
+            joint.damping, joint.stiffness = [damping, 0.0, 0.0], [rate, 0.0, 0.0]
+    for i in range(4):
+        _add_side(socket, i)
+    floor = [TONGUE_M[0] + 2 * WALL_M, TONGUE_M[1] + 2 * WALL_M, 0.001]
+    socket.add_geom(
+        name="socket_floor", type=_BOX, pos=[0, 0, -LEAD_M - DEPTH_M - floor[2]], size=floor, mass=0,
+        material="socket", **_touched(PLUG_BIT),
+    )  # fmt: skip
+    _add_board(board)
+
+
+def _add_side(socket: mujoco.MjsBody, i: int) -> None:
+    """One wall of the opening, the lead-in above it, which falls by 45 degrees towards it, and the rim, seen only."""
+    inner, across = TONGUE_M[i % 2] + CLEARANCE_M, TONGUE_M[(i + 1) % 2] + LEAD_M
+    angle, thick, rim = i * np.pi / 2, 0.0015, WALL_M - LEAD_M / 2 + 0.0003
+    out, up = np.array([np.cos(angle), np.sin(angle), 0.0]), np.array([0.0, 0.0, 1.0])
+    turn, slope, tilted = np.array([np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)]), np.zeros(4), np.zeros(4)
+    mujoco.mju_axisAngle2Quat(tilted, np.array([0.0, 1.0, 0.0]), -np.pi / 4)
+    mujoco.mju_mulQuat(slope, turn, tilted)
+    common: dict[str, Any] = {"type": _BOX, "material": "socket", "mass": 0}
+    socket.add_geom(
+        name=f"socket_wall{i}", pos=(inner + WALL_M) * out - (LEAD_M + DEPTH_M / 2) * up, quat=turn,
+        size=[WALL_M, across + 2 * WALL_M - LEAD_M, DEPTH_M / 2], **common, **_touched(PLUG_BIT),
+    )  # fmt: skip
+    socket.add_geom(
+        name=f"socket_lead{i}", pos=(inner + LEAD_M / 2) * out - LEAD_M / 2 * up - thick * (up - out) / np.sqrt(2.0),
+        quat=slope, size=[LEAD_M / np.sqrt(2.0), across, thick], **common, **_touched(PLUG_BIT),
+    )  # fmt: skip
+    high = (LEAD_M + DEPTH_M) / 2
+    socket.add_geom(
+        name=f"socket_rim{i}", pos=(inner + LEAD_M + rim) * out - (high - 0.0002) * up, quat=turn,
+        size=[rim, across + 2 * rim * (i % 2), high], contype=0, conaffinity=0, **common,
+    )  # fmt: skip
+
+
+def _add_board(board: mujoco.MjsBody) -> None:
+    """What is only seen: a circuit board on feet, the rubber that the socket floats on, chips."""
+    seen: dict[str, Any] = {"mass": 0, "contype": 0, "conaffinity": 0}
+    top, below = 0.015 - MOUTH_M, -LEAD_M - DEPTH_M - 0.002
+    board.add_geom(
         name="board",
-        type=box,
-        pos=[0, 0, -MOUTH_M + 0.012],
-        size=[0.06, 0.045, 0.003],
+        type=_BOX,
+        pos=[0, 0, top - 0.0015],
+        size=[0.06, 0.045, 0.0015],
         material="board",
         **seen,
     )
+    board.add_geom(
+        name="rubber", type=_BOX, pos=[0, 0, (below + top) / 2], size=[0.013, 0.009, (below - top) / 2],
+        material="frame", **seen,
+    )  # fmt: skip
     for i, (x, y) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1))):
-        fixture.add_geom(
-            name=f"board_foot{i}", type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=[0.05 * x, 0.035 * y, -MOUTH_M + 0.0045],
-            size=[0.004, 0.0045, 0], material="frame", **seen,
+        board.add_geom(
+            name=f"foot{i}", type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=[0.052 * x, 0.037 * y, 0.006 - MOUTH_M],
+            size=[0.004, 0.006, 0], material="tongue", **seen,
         )  # fmt: skip
-    socket = fixture.add_body(name="socket", gravcomp=1.0, mass=FLOAT_KG, inertia=[FLOAT_KGM2] * 3)
-    socket.explicitinertial = True
-    for kind, (rate, damping) in {
-        "slide": (FLOAT_N_M, FLOAT_NS_M),
-        "hinge": (FLOAT_NM_RAD, FLOAT_NMS_RAD),
-    }.items():
-        for axis, along in zip("xyz", np.eye(3), strict=True):
-            joint = socket.add_joint(
-                name=f"float_{kind}_{axis}", axis=along, damping=[damping, 0.0, 0.0],
-                type=mujoco.mjtJoint.mjJNT_SLIDE if kind == "slide" else mujoco.mjtJoint.mjJNT_HINGE,
-            )  # fmt: skip
-            joint.stiffness = [rate, 0.0, 0.0]
-    touched: dict[str, Any] = {
-        "type": box, "material": "socket", "mass": 0, "contype": PLUG_BIT, "conaffinity": PLUG_BIT,
-        "friction": [0.2, 0.005, 0.0001], "solref": [0.005, 1.0], "solimp": SOLIMP,
-    }  # fmt: skip
-    wall = 0.004  # half of its thickness
-    for i in range(4):
-        inner, across = (TONGUE_M[i % 2] + CLEARANCE_M, TONGUE_M[(i + 1) % 2] + LEAD_M)
-        angle = i * np.pi / 2
-        turn = np.array([np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)])
-        out, up = np.array([np.cos(angle), np.sin(angle), 0.0]), np.array([0.0, 0.0, 1.0])
-        socket.add_geom(
-            name=f"socket_wall{i}", pos=(inner + wall) * out - (LEAD_M + DEPTH_M / 2) * up, quat=turn,
-            size=[wall, across + 2 * wall - LEAD_M, DEPTH_M / 2], **touched,
-        )  # fmt: skip
-        # The lead-in: a slab whose upper face falls by 45 degrees towards the opening.
-        thick, slope, tilted = 0.0015, np.zeros(4), np.zeros(4)
-        mujoco.mju_axisAngle2Quat(tilted, np.array([0.0, 1.0, 0.0]), -np.pi / 4)
-        mujoco.mju_mulQuat(slope, turn, tilted)
-        middle = (inner + LEAD_M / 2) * out - LEAD_M / 2 * up - thick * (up - out) / np.sqrt(2.0)
-        socket.add_geom(
-            name=f"socket_lead{i}",
-            pos=middle,
-            quat=slope,
-            size=[LEAD_M / np.sqrt(2.0), across, thick],
-            **touched,
+    for i, (x, y, half) in enumerate(
+        ((0.038, 0.020, 0.010), (0.040, -0.022, 0.007), (-0.038, -0.018, 0.011))
+    ):
+        board.add_geom(
+            name=f"chip{i}",
+            type=_BOX,
+            pos=[x, y, top + 0.0015],
+            size=[half, half, 0.0015],
+            material="plug",
+            **seen,
         )
-    floor = 0.001
-    socket.add_geom(
-        name="socket_floor", pos=[0, 0, -LEAD_M - DEPTH_M - floor],
-        size=[TONGUE_M[0] + 2 * wall, TONGUE_M[1] + 2 * wall, floor], **touched,
-    )  # fmt: skip
-    fixture.add_geom(
-        name="socket_mount", type=box, pos=[0, 0, -LEAD_M - DEPTH_M - 2 * floor - (low - 0.015) / 2],
-        size=[0.012, 0.008, (low - 0.015) / 2], material="frame", **seen,
-    )  # fmt: skip
+
+
+def _touched(touching: int) -> dict[str, Any]:
+    """How plug and socket touch what has one of these bits: hard plastic."""
+    return {
+        "contype": PLUG_BIT, "conaffinity": touching, "friction": [0.2, 0.005, 0.0001], "priority": 1,
+        "solref": [0.005, 1.0], "solimp": [0.95, 0.99, 0.0005, 0.5, 2.0],
+    }  # fmt: skip
