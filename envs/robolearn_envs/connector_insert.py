@@ -59,6 +59,7 @@ _BOX = mujoco.mjtGeom.mjGEOM_BOX
 HOVER_M = 0.006  # tip above the mouth while it is not over it
 NEAR_M = 0.004  # above the mouth, from where it comes down slowly: it may be 2 mm off
 PRESS_SHARE = 0.45  # of the limit that it presses with
+PRESS_MAX_SHARE = 0.6  # from where a reward counts against a force
 YIELD_M_SN = 0.0006  # speed for each N: a time constant of 0.17 s against the mount
 SLIDE_M_SN = 0.001  # likewise, sideways
 DEAD_N, DEAD_NM = 1.5, 0.06  # what a biased sensor may tell of nothing
@@ -256,7 +257,7 @@ class ConnectorInsert(TableTask[ConnectorInsertConfig]):
             "centre": near(sideways, 0.003),
             "depth": (sideways < 0.001) * jnp.clip(depth / DEPTH_M, 0.0, 1.0),
             "inserted": self._inserted(readings).astype(jnp.float32),
-            "force": 4.0 * jnp.clip(share - 0.7, 0.0, 1.0) + 20.0 * (share > 1.0),
+            "force": 30.0 * jnp.clip(share - PRESS_MAX_SHARE, 0.0, 0.4) + 50.0 * (share > 1.0),
             "action": jnp.sum(action**2),
         }
 

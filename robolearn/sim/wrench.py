@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 
@@ -66,7 +67,7 @@ class ToolWeight:
             changed[self._force] = -readings[self._force] - weight
         if self._torque is not None:
             lever = np.broadcast_to(self._arm, weight.shape)
-            changed[self._torque] = -readings[self._torque] - jax.numpy.cross(lever, weight)
+            changed[self._torque] = -readings[self._torque] - jnp.cross(lever, weight)
         return readings | changed
 
 
@@ -104,6 +105,6 @@ def reader_of(model: mujoco.MjModel) -> Callable[[mujoco.MjData], tuple[np.ndarr
 def _turned_back(quat: Array, vector: np.ndarray) -> Array:
     """A vector [3] of the base frame in the frames of unit quaternions [N, 4] (w, x, y, z)."""
     w, axis = quat[:, :1], -quat[:, 1:]
-    vector = jax.numpy.broadcast_to(vector, axis.shape)
-    across = jax.numpy.cross(axis, vector)
-    return vector + 2.0 * (w * across + jax.numpy.cross(axis, across))
+    given = jnp.broadcast_to(vector, axis.shape)
+    across = jnp.cross(axis, given)
+    return given + 2.0 * (w * across + jnp.cross(axis, across))
