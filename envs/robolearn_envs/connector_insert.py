@@ -18,6 +18,7 @@ from pydantic import Field
 from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
 from robolearn.policy.sources import WRENCH_FORCE, WRENCH_TORQUE
+from robolearn.robots import Robot
 from robolearn.sim.randomize import Randomization
 from robolearn.sim.wrench import add_wrench_sensors
 from robolearn_envs.rotations import rotation_of
@@ -58,9 +59,9 @@ _BOX = mujoco.mjtGeom.mjGEOM_BOX
 # Of the expert.
 HOVER_M = 0.006  # tip above the mouth while it is not over it
 NEAR_M = 0.004  # above the mouth, from where it comes down slowly: it may be 2 mm off
-PRESS_SHARE = 0.45  # of the limit that it presses with
+PRESS_SHARE = 0.48  # of the limit that it presses with
 PRESS_MAX_SHARE = 0.6  # from where a reward counts against a force
-YIELD_M_SN = 0.0006  # speed for each N: a time constant of 0.17 s against the mount
+YIELD_M_SN = 0.00075  # speed for each N: a time constant of 0.13 s against the mount
 SLIDE_M_SN = 0.001  # likewise, sideways
 DEAD_N, DEAD_NM = 1.5, 0.06  # what a biased sensor may tell of nothing
 TURN_RATE_1_S = 4.0
@@ -125,6 +126,13 @@ class ConnectorInsertConfig(TableConfig):
     }
 
 
+def _without_wrench(config: ConnectorInsertConfig) -> ConnectorInsertConfig:
+    """The config without errors of a sensor that the policy does not read."""
+    drawn, keys = config.randomization, ("sensor_noise", "sensor_bias", "sensor_drift")
+    kept = {key: {k: v for k, v in getattr(drawn, key).items() if k not in ("N", "Nm")} for key in keys}
+    return config.model_copy(update={"randomization": drawn.model_copy(update=kept)})
+
+
 class ConnectorInsert(TableTask[ConnectorInsertConfig]):
     """A plug into a floating socket that is known to a few millimetres, by feel."""
 
@@ -136,6 +144,9 @@ class ConnectorInsert(TableTask[ConnectorInsertConfig]):
     config_type = ConnectorInsertConfig
     uses_gripper = False
     ready_tcp_m = (0.56, 0.0, 0.14)
+
+    def __init__(self, robot: Robot, config: ConnectorInsertConfig):
+        super().__init__(robot, config if config.wrench else _without_wrench(config))
 
     @property
     def slots(self) -> tuple[Slot, ...]:

@@ -64,7 +64,12 @@ def test_every_task_takes_every_shift(name):
 def test_an_expert_on_measured_slots_acts_as_on_true_ones_where_nothing_is_noisy(name):
     plain = {"randomization": {"sensor_noise": {}, "action_delay_ms": [0.0, 0.0]}}
     task = load_task(f"fr3/{name}", None)
-    noise = {"randomization": {"sensor_noise": dict.fromkeys(task.config.randomization.sensor_noise, 0.0)}}
+    drawn = task.config.randomization
+    off = {
+        key: dict.fromkeys(getattr(drawn, key), 0.0)
+        for key in ("sensor_noise", "sensor_bias", "sensor_drift")
+    }
+    noise = {"randomization": off | {"observation_delay_ms": [0.0, 0.0], "observation_drop": 0.0}}
     env = VecEnv(observing_measurements(load_task(f"fr3/{name}", merged(plain, noise))), 8, "native")
     state = jax.jit(env.reset)(jax.random.key(0))
     np.testing.assert_allclose(
