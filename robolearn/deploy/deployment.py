@@ -85,7 +85,9 @@ class Deployment(Config):
         "no driver: openings on gripper_position_controller/commands alone",
     )
     wrench_topic: str = Field(
-        "", description="force-torque sensor, recorded but not checked; empty for the robot file's, or none"
+        "",
+        description="force-torque sensor, recorded but not checked, read by policies that feel; empty for the robot "
+        "file's, or none",
     )
     wrench_frames: dict[str, str] = Field(
         {},

@@ -145,7 +145,9 @@ def play_episodes(
 
 def _begin(env: Any, state: Any) -> Carry:
     """What is carried from one control period to the next: the state, peaks, return and conditions so far."""
-    return state, _figures(env, state, None), jnp.zeros(env.num_envs), _conditions(env, state)
+    zero = jnp.zeros(env.num_envs)
+    figures = _figures(env, state, None) | dict.fromkeys(_told(state), zero)
+    return state, figures, zero, _conditions(env, state)
 
 
 def control_periods(
@@ -178,12 +180,8 @@ def control_period(
     # After a restart the physics shows the next episode: that sample is left out.
     now = _figures(env, after, state)
     seen = {name: jnp.where(done, peaks[name], _worse(name, peaks[name], now[name])) for name in now}
-    # What a task tells was looked at before any restart.
-    told = {name: value for name, value in after.metrics.items() if name.startswith(_FIGURE)}
-    seen |= {
-        name.removeprefix(_FIGURE): _worse(name, peaks[name.removeprefix(_FIGURE)], told[name])
-        for name in told
-    }
+    # What the task itself tells was looked at before any restart.
+    seen |= {name: _worse(name, peaks[name], value) for name, value in _told(after).items()}
     failed = after.metrics.get("physics_failed", jnp.zeros(env.num_envs))
     emitted: Emitted = {
         "done": done,
@@ -212,6 +210,11 @@ def _worse(name: str, old: Array, new: Array) -> Array:
     return jnp.minimum(old, new) if "margin" in name else jnp.maximum(old, new)
 
 
+def _told(state: Any) -> dict[str, Array]:
+    """The task's own figures of the last control period, [N] each."""
+    return {k.removeprefix(_FIGURE): value for k, value in state.metrics.items() if k.startswith(_FIGURE)}
+
+
 def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
     """Speeds and forces, [N] each; the speed of the TCP is averaged over a control period.
 
@@ -221,8 +224,6 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
     if task is None:
         return {}
     limits, dtype = task.robot.limits, jnp.float32
-    zero = jnp.zeros(env.num_envs)
-    told = {name.removeprefix(_FIGURE): zero for name in state.metrics if name.startswith(_FIGURE)}
     low, high, fastest = (
         jnp.asarray(x, dtype)
         for x in (limits.position_min_rad, limits.position_max_rad, limits.velocity_rad_s)
@@ -236,7 +237,7 @@ def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
         if before is None
         else jnp.linalg.norm(_tcp(env, state) - _tcp(env, before), axis=1)
     )
-    return told | {
+    return {
         "joint_speed_rad_s": speed.max(1),
         "joint_speed_share_of_limit": (speed / fastest).max(1),
         "tcp_speed_m_s": moved * env.control_hz,

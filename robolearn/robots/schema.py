@@ -333,7 +333,7 @@ class RosInterface(Sourced):
     controller: Text
     controller_type: Text
     other_controllers: list[str] = []
-    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped, recorded and not judged
+    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped
     wrench_frames: dict[str, WrenchFrame] = {}  # by frame id; `tcp` needs none
     status_topics: dict[str, StatusTopic] = {}
     recovery: list[str] = []
