@@ -57,7 +57,9 @@ FLOAT_NS_M, FLOAT_NMS_RAD = 60.0, 0.03  # about critical damping
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
 
 # Of the expert.
-HOVER_M = 0.012  # tip above the mouth while it is not over it: what comes down beside it does not get up again
+HOVER_M = (
+    0.012  # tip above the mouth while it is not over it: what comes down beside it does not get up again
+)
 NEAR_M = 0.004  # above the mouth, from where it comes down slowly: it may be 2 mm off
 PRESS_SHARE = 0.48  # of the limit that it presses with
 PRESS_MAX_SHARE = 0.6  # from where a reward counts against a force

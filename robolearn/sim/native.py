@@ -146,8 +146,10 @@ class NativePhysics(Physics):
         """Compute every sensor where the drives do nothing yet: no commands have come that they could follow."""
         usual = self._flags.copy()
         self._flags |= int(_OFF.mjDSBL_ACTUATION)
-        self._batch.forward(ids)
-        self._flags[:] = usual
+        try:
+            self._batch.forward(ids)
+        finally:
+            self._flags[:] = usual
 
     def _sense(self, ids: np.ndarray | None, failed: np.ndarray) -> None:
         """Compute position and velocity sensors at the state now, with nothing else switched on."""
