@@ -32,7 +32,7 @@ def init_cell(
         typer.Option("--approver/--no-approver", help="Allow this account's key to approve bundles."),
     ] = None,
     person_topic: Annotated[str, typer.Option(help="Topic of the person sensor, sensor_msgs/Range.")] = "",
-    wrench_topic: Annotated[str, typer.Option(help="Topic of a force-torque sensor, recorded only.")] = "",
+    wrench_topic: Annotated[str, typer.Option(help="Topic of a force-torque sensor, not checked.")] = "",
     namespace: Annotated[
         str, typer.Option(help="Namespace of this arm's topics and nodes, such as left.")
     ] = "",

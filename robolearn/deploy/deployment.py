@@ -28,6 +28,9 @@ TEMPLATE = "ros2_control"  # the packaged file that is for no arm in particular
 _FILES = (".yaml", ".yml")
 
 
+SIMULATED_WRENCH = "robolearn/wrench"  # of a simulated arm whose robot file names no sensor
+
+
 class Deployment(Config):
     """One arm in one cell. Empty topics mean those of the robot file."""
 
@@ -82,7 +85,14 @@ class Deployment(Config):
         "no driver: openings on gripper_position_controller/commands alone",
     )
     wrench_topic: str = Field(
-        "", description="force-torque sensor, recorded but not checked; empty for the robot file's, or none"
+        "",
+        description="force-torque sensor, recorded but not checked, read by policies that feel; empty for the robot "
+        "file's, or none",
+    )
+    wrench_frames: dict[str, str] = Field(
+        {},
+        description="where the frame of the sensor's messages is, for policies that read it: frame id: tcp or flange, "
+        "with ` reversed` where it tells what the tool does to its surroundings",
     )
     base_frame: str = Field("base", description="frame of goals and object poses")
     slot_topics: dict[str, str] = Field({}, description="slot source: topic, if it differs from the default")
@@ -170,6 +180,9 @@ def node_parameters(
     # a simulated arm takes commands at the rate at which they are sent
     controller, controller_rate_hz = ("forward", d.rate_hz) if sim else (d.controller, d.controller_rate_hz)
     robot = load_robot(d.robot)
+    wrench_topic = d.wrench_topic
+    if sim and not (robot.ros and robot.ros.wrench_topic):
+        wrench_topic = wrench_topic or SIMULATED_WRENCH
     check_command_grid(robot, d.rate_hz, controller, controller_rate_hz)
     if not sim:
         profile = SafetyProfile.load(d.profile or robot.arm)
@@ -189,7 +202,7 @@ def node_parameters(
         "status_gates": d.status_gates and not sim,
         "stream_before_start": d.stream_before_start,
         "person_topic": d.person_topic,
-        "wrench_topic": d.wrench_topic,
+        "wrench_topic": wrench_topic,
         "log_dir": str(log_dir),
         "deployment_id": d.deployment_id,
         "operator": d.operator,
@@ -203,6 +216,8 @@ def node_parameters(
         "state_rate_hz": d.rate_hz if sim and not _reads_slow_states(d, robot) else d.state_rate_hz,
         "base_frame": d.base_frame,
         "slot_topics": [f"{source}={topic}" for source, topic in d.slot_topics.items()],
+        "wrench_topic": wrench_topic,
+        "wrench_frames": [f"{frame}={place}" for frame, place in d.wrench_frames.items()],
         "observation_age_max_s": d.observation_age_max_s,
         "trusted_keys": list(d.trusted_keys),
         "require_approval": d.require_approval and not sim,
@@ -215,7 +230,7 @@ def node_parameters(
             "arm, which is never driven on simulated time."
         )
     follows = {"use_sim_time": True} if d.use_sim_time else {}
-    nodes = {"sim_node": {**shared, **_simulated(d, robot)}} if sim else {}
+    nodes = {"sim_node": {**shared, **_simulated(d, robot), "wrench_topic": wrench_topic}} if sim else {}
     nodes |= {"safety_node": safety | follows}
     if d.gripper_node and not sim and robot.gripper.file.ros is not None:
         nodes["gripper_node"] = {"robot": d.robot} | follows

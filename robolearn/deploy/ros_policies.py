@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from robolearn.deploy.arm_controller import FORWARD, TRAJECTORY, controller_node, controller_topic
 from robolearn.deploy.arm_names import arm_topic, in_namespace
-from robolearn.deploy.deployment import Deployment
+from robolearn.deploy.deployment import SIMULATED_WRENCH, Deployment
 from robolearn.deploy.keystore import Rights
 from robolearn.errors import RobotError
 from robolearn.robots import Robot, load_robot
@@ -56,15 +56,18 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
     given = (arms(t) for t in (ros.raw_state_topic, ros.state_topic) if t)
     states = tuple(dict.fromkeys((*given, *((own(d.state_topic),) if d.state_topic else ()))))
     person, enabling = own(d.person_topic), own("robolearn/enabling_device")
-    wrench = (own(d.wrench_topic),) if d.wrench_topic else tuple(arms(t) for t in (ros.wrench_topic,) if t)
+    wrench = own(d.wrench_topic) if d.wrench_topic else arms(ros.wrench_topic) if ros.wrench_topic else ""
+    wrench = wrench or own(SIMULATED_WRENCH)
     status = tuple(arms(one.topic) for one in ros.status_topics.values())
     poses = (own("robolearn/pose/*"), own("robolearn/gripper_width"))
     goal, wanted, opening, score, read = (
         own(f"robolearn/{name}")
         for name in ("goal", "policy_command", "policy_gripper", "ood_score", "policy_inputs")
     )
-    slots = (goal, *poses, *d.slot_topics.values())
-    goals = tuple(dict.fromkeys((goal, *(t for s, t in d.slot_topics.items() if s == "goal"))))
+    other_goals = own("robolearn/goal/*")
+    slots = (goal, other_goals, *poses, *d.slot_topics.values())
+    given_goals = (t for s, t in d.slot_topics.items() if s == "goal" or s.startswith("goal."))
+    goals = tuple(dict.fromkeys((goal, other_goals, *given_goals)))
     shown = (sent, own("robolearn/decision"), own("robolearn/decision_stamped"), "/diagnostics")
     told = (*shown, wanted, score, read, *states, "/rosout")
     ours = (wanted, opening, score, read, *shown[:3], person, enabling, *command)
@@ -79,7 +82,7 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             f"{ENCLAVES}/safety_node", "the monitor: the only process that may command the arm",
             publish=(*dict.fromkeys((*command, *grippers, *shown)),),
             subscribe=(*states, wanted, opening, score, read, person, enabling,
-                       *wrench, *status, "/diagnostics", *(f"{one}/status" for one in controllers)),
+                       wrench, *status, "/diagnostics", *(f"{one}/status" for one in controllers)),
             serve=_services(safety_node, (*_PARAMETERS, *_OPERATE)),
             call=tuple(f"{one}/get_parameters" for one in (*controllers, *managers)),
         ),
@@ -87,12 +90,12 @@ def rights(deployment: Deployment) -> tuple[Rights, ...]:
             f"{ENCLAVES}/policy_node", "the policy",
             publish=(wanted, opening, score, read, "/diagnostics",
                      f"{policy_node}/transition_event", *_services(reach, _ACTION_TOPICS)),
-            subscribe=(*states, *shown[:3], *slots, *frames),
+            subscribe=(*states, *shown[:3], *slots, wrench, *frames),
             serve=(*_services(policy_node, (*_PARAMETERS, *_LIFECYCLE, "stage")), *_services(reach, _ACTION_CALLS)),
         ),
         Rights(
             f"{ENCLAVES}/sim_node", "a simulated arm and its cell",
-            publish=(*states, person, *poses, "/diagnostics", *(f"{one}/status" for one in controllers),
+            publish=(*states, person, wrench, *poses, "/diagnostics", *(f"{one}/status" for one in controllers),
                      *(driver.publish if driver else ()), *(("/clock",) if d.use_sim_time else ())),
             subscribe=(*command, *grippers, trajectories, *(driver.subscribe if driver else ())),
             serve=(*_services(sim_node, _PARAMETERS), *(driver.serve if driver else ()),

@@ -179,6 +179,11 @@ class Task(ABC, Generic[T]):
         del readings, goal
         return jnp.zeros((), bool)
 
+    def figures(self, readings: Readings, goal: Readings) -> Readings:
+        """Scalars by name, unit in the name, of which an evaluation reports each episode's largest."""
+        del readings, goal
+        return {}
+
     def expert(self, readings: Readings, memory: Any, goal: Readings) -> Array | None:
         """A hand-written policy to imitate, action [A] in [-1, 1]; None if there is none.
 

@@ -32,6 +32,7 @@ from robolearn.sim.pytree import pytree
 from robolearn.sim.randomize import Randomizer, prepare
 from robolearn.sim.sensing import CommandDelay, Sensing
 from robolearn.sim.threefry import as_usual, written_out
+from robolearn.sim.wrench import ToolWeight
 
 
 @pytree
@@ -117,6 +118,7 @@ class VecEnv:
         self.model: mujoco.MjModel = _built(task, spec.compile)
         self.physics: Physics = make_physics(engine, self.model, num_envs, task.room)
         self._columns = {name: sensor_columns(self.model, names) for name, names in task.sensors().items()}
+        self._tool_weight = ToolWeight(self.model, task.sensors())
         self._check_slots()
         self._arm_qpos = np.array([self.model.joint(name).qposadr[0] for name in task.robot.joint_names])
         names = {self.model.joint(i).name for i in range(self.model.njnt)}
@@ -141,20 +143,21 @@ class VecEnv:
         self.obs_size: int = shapes.obs.shape[1]
         self.critic_obs_size: int = shapes.critic_obs.shape[1]
         self.action_size: int = task.action_size
-        self.control_hz: float = task.config.control_hz
-        self.episode_steps: int = task.episode_steps
+        self.control_hz, self.episode_steps = task.config.control_hz, task.episode_steps
 
     def reset(self, key: Array) -> EnvState:
         """Reset every environment to the start of a new episode. key: one key, or one per environment."""
         self._same_process()
-        n = self.num_envs
+        n, task = self.num_envs, self.task
         key = _typed(key, n)
         keys = key if key.ndim == 1 else jax.random.split(key, n)
         start = self._begin(self.physics.blank(), keys, jnp.arange(n))
         physics, memory, goal = start.physics, start.memory, start.goal
         no, zero = jnp.zeros(n, bool), jnp.zeros(n)
-        names = jax.eval_shape(self._rewards, physics, memory, goal, jnp.zeros((n, self.task.action_size)))
-        metrics = {f"reward/{name}": zero for name in names} | {"physics_failed": zero, "overflow": zero}
+        names = jax.eval_shape(self._rewards, physics, memory, goal, jnp.zeros((n, task.action_size)))
+        told = jax.eval_shape(jax.vmap(task.figures), self.readings(physics), goal)
+        named = (*(f"reward/{name}" for name in names), *(f"figure/{name}" for name in told))
+        metrics = dict.fromkeys((*named, "physics_failed", "overflow"), zero)
         return EnvState(
             reward=zero, terminated=no, truncated=no, success=no, final_obs=start.obs,
             final_critic_obs=start.critic_obs, step_count=jnp.zeros(n, jnp.int32), held=jnp.zeros(n, jnp.int32),
@@ -233,6 +236,8 @@ class VecEnv:
         )
         after = self._restart(going_on, done) if following is None else _where(done, following, going_on)
         metrics = {f"reward/{name}": term for name, term in terms.items()}
+        figures = jax.vmap(task.figures)(readings, state.goal)
+        metrics |= {f"figure/{name}": jnp.where(broken, 0.0, value) for name, value in figures.items()}
         metrics |= {
             "physics_failed": broken.astype(jnp.float32),
             "overflow": physics.overflow.astype(jnp.float32),
@@ -254,7 +259,8 @@ class VecEnv:
 
     def readings(self, physics: PhysicsState) -> Readings:
         """Every slot's true value by name, privileged slots included, [N, ...]."""
-        return {name: physics.sensordata[:, columns] for name, columns in self._columns.items()}
+        readings = {name: physics.sensordata[:, columns] for name, columns in self._columns.items()}
+        return self._tool_weight.taken_out(readings)
 
     def _restart(self, now: _Episode, done: Array) -> _Episode:
         """Fresh episodes where done; the others go on."""

@@ -24,6 +24,7 @@ from robolearn.sim.compiled import compiled
 from robolearn.sim.jit import jit
 
 FINGERS = ("gripper_left", "gripper_right")  # joints of the gripper
+_FIGURE = "figure/"  # how the names of a task's own figures begin among the metrics
 CHUNKS = 10  # looks at what has ended, in the time of one episode
 
 Carry = Any  # see `_begin`
@@ -144,7 +145,9 @@ def play_episodes(
 
 def _begin(env: Any, state: Any) -> Carry:
     """What is carried from one control period to the next: the state, peaks, return and conditions so far."""
-    return state, _figures(env, state, None), jnp.zeros(env.num_envs), _conditions(env, state)
+    zero = jnp.zeros(env.num_envs)
+    figures = _figures(env, state, None) | dict.fromkeys(_told(state), zero)
+    return state, figures, zero, _conditions(env, state)
 
 
 def control_periods(
@@ -177,6 +180,8 @@ def control_period(
     # After a restart the physics shows the next episode: that sample is left out.
     now = _figures(env, after, state)
     seen = {name: jnp.where(done, peaks[name], _worse(name, peaks[name], now[name])) for name in now}
+    # What the task itself tells was looked at before any restart.
+    seen |= {name: _worse(name, peaks[name], value) for name, value in _told(after).items()}
     failed = after.metrics.get("physics_failed", jnp.zeros(env.num_envs))
     emitted: Emitted = {
         "done": done,
@@ -203,6 +208,11 @@ def _worse(name: str, old: Array, new: Array) -> Array:
     if name.endswith("_hits"):
         return old + new
     return jnp.minimum(old, new) if "margin" in name else jnp.maximum(old, new)
+
+
+def _told(state: Any) -> dict[str, Array]:
+    """The task's own figures of the last control period, [N] each."""
+    return {k.removeprefix(_FIGURE): value for k, value in state.metrics.items() if k.startswith(_FIGURE)}
 
 
 def _figures(env: Any, state: Any, before: Any) -> dict[str, Array]:
@@ -374,4 +384,5 @@ def _drawn(rows: Rows) -> str:
 def _extremes(name: str, values: np.ndarray) -> dict[str, float]:
     if "margin" in name:
         return {"min": float(values.min()), "p05": float(np.quantile(values, 0.05))}
-    return {"max": float(values.max()), "p95": float(np.quantile(values, 0.95))}
+    high = {"max": float(values.max()), "p95": float(np.quantile(values, 0.95))}
+    return high | ({"p99": float(np.quantile(values, 0.99))} if name.startswith("contact_force") else {})

@@ -35,8 +35,9 @@ class Evaluation:
     """Results over fresh episodes.
 
     time_to_success_s: median and 95th percentile over successful episodes of the time until the goal had been held
-    (None without success). peaks: {figure: {"max", "p95"}} of each episode's largest value, or for a margin
-    {"min", "p05"} of its smallest. strata: success by thirds of whatever differed between episodes: goal, start,
+    (None without success). peaks: {figure: {"max", "p95"}} of each episode's largest value ("p99" too of a contact
+    force), or for a margin {"min", "p05"} of its smallest. strata: success by thirds of whatever differed between
+    episodes: goal, start,
     mass, size and friction of what the task handles, latencies; worst: the one lowest in rate, of many, so read its
     interval (None where every episode succeeded).
     times_s: the time to success of every success; succeeded: of every episode, in order; draws: the digest of what was

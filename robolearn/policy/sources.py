@@ -47,11 +47,13 @@ JOINT_POSITION, JOINT_VELOCITY, GRIPPER_WIDTH = (
     "joint_state.velocity",
     "gripper.width",
 )
+WRENCH_FORCE, WRENCH_TORQUE = "wrench.tcp.force", "wrench.tcp.torque"
 _POINT, _POSE, _NUMBERS = (
     "geometry_msgs/PointStamped",
     "geometry_msgs/PoseStamped",
     "std_msgs/Float64MultiArray",
 )
+_WRENCH, _WRENCH_TOPIC = "geometry_msgs/WrenchStamped", "wrench_topic, or the robot file's"
 _STATE = "sensor_msgs/JointState"
 
 SOURCES = (
@@ -65,6 +67,9 @@ SOURCES = (
     Source("pose.<object>.position", (3,), "m", _POSE, "/robolearn/pose/<object>", "base frame"),
     Source("pose.<object>.orientation", (4,), "1", _POSE, "/robolearn/pose/<object>",
            "quaternion w, x, y, z, base frame"),
+    Source(WRENCH_FORCE, (3,), "N", _WRENCH, _WRENCH_TOPIC,
+           "what the surroundings do to the tool, without its weight; axes of the TCP"),
+    Source(WRENCH_TORQUE, (3,), "Nm", _WRENCH, _WRENCH_TOPIC, "likewise, about the TCP"),
     Source("zeros", ANY, ANY, "", "", "memory only: starts from zeros"),
     Source("policy", ANY, ANY, "", "", "targets only: what the policy returns"),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from robolearn.config import Config
 from robolearn.robots.sourced import Sourced, Text
+from robolearn.robots.wrench_frames import WrenchFrame
 
 # Bounds that any arm keeps by far; beyond them a file is a slip of the unit or made to do harm.
 JOINTS_MAX = 64
@@ -332,7 +333,8 @@ class RosInterface(Sourced):
     controller: Text
     controller_type: Text
     other_controllers: list[str] = []
-    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped, recorded and not judged
+    wrench_topic: Text | None = None  # geometry_msgs/msg/WrenchStamped
+    wrench_frames: dict[str, WrenchFrame] = {}  # by frame id; `tcp` needs none
     status_topics: dict[str, StatusTopic] = {}
     recovery: list[str] = []
     beware: list[str] = []

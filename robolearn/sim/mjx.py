@@ -29,7 +29,7 @@ from robolearn.sim.physics import (
     needs_whole_pass,
     sensor_stage,
 )
-from robolearn.sim.sensors import covers, sensors
+from robolearn.sim.sensors import covers_early, sensors
 
 # How a step of warp becomes a CUDA graph. WARP keeps one graph for each set of buffers it is called with and replays it
 # with no copy; inside a jitted loop the buffers stay where they are. The staged modes have one graph, and copy every
@@ -61,16 +61,23 @@ class MjxPhysics(Physics):
         if impl == "warp":
             put = {"graph_mode": _warp_graph(graph_mode)}
             sizes = {"naconmax": room.contacts * num_envs, "njmax": room.rows}
-        lean, moving = copy.copy(model), copy.copy(model)
+        lean, moving, resting = (copy.copy(model) for _ in range(3))
+        resting.opt.disableflags |= int(
+            _OFF.mjDSBL_ACTUATION
+        )  # no commands have come that drives could follow
         if not needs_whole_pass(model):
             lean.opt.disableflags |= int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT)
-        self._in_jax = covers(model)
-        if self._in_jax:
+        self._in_jax = covers_early(model)
+        self._late = sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC
+        if self._in_jax and not self._late.any():
             moving.opt.disableflags |= int(_OFF.mjDSBL_SENSOR)
         self._derived = DerivedConstants(model)
         try:
             self._model = _quiet(mjx.put_model(moving, impl=impl, **put))
             self._sensing_model = None if self._in_jax else _quiet(mjx.put_model(lean, impl=impl, **put))
+            self._resting_model = (
+                _quiet(mjx.put_model(resting, impl=impl, **put)) if self._late.any() else None
+            )
             self._data = mjx.make_data(model, impl=impl, **sizes)
         except (NotImplementedError, ValueError) as error:
             raise PhysicsError(
@@ -78,7 +85,6 @@ class MjxPhysics(Physics):
             ) from None
         limited = model.actuator_forcelimited.astype(bool)[:, None]
         self._force_min, self._force_max = np.where(limited, model.actuator_forcerange, [-np.inf, np.inf]).T
-        self._late = sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC
 
     def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         """See `Physics.step`."""
@@ -87,12 +93,12 @@ class MjxPhysics(Physics):
     def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
         """See `Physics._look`."""
         constants = jax.vmap(self._derived)(fields) if derived_names(self.model, fields) else {}
-        if self._in_jax:
+        if self._in_jax and not self._late.any():
             return jax.vmap(partial(sensors, self.model))(qpos, qvel, fields), constants
         count = ids.shape[0]
         blank = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), self.blank())
         start = blank.replace(qpos=qpos, qvel=qvel)
-        model = self._model if self._late.any() else self._sensing_model
+        model = self._resting_model if self._late.any() else self._sensing_model
         data = jax.vmap(lambda s, f: self.forward(_with(model, f), self._load(s)))(start, fields | constants)
         return data.sensordata, constants
 
@@ -153,7 +159,8 @@ class MjxPhysics(Physics):
     def _sense(self, data: Any, fields: ModelFields) -> Array:
         """Sensors at the state now; those of accelerations speak of the last substep, as with mj_step."""
         if self._in_jax:
-            return sensors(self.model, data.qpos, data.qvel, fields)
+            early = sensors(self.model, data.qpos, data.qvel, fields)
+            return jnp.where(self._late, data.sensordata, early) if self._late.any() else early
         now = self.forward(_with(self._sensing_model, fields), data)
         return jnp.where(self._late, data.sensordata, now.sensordata)
 

@@ -4,8 +4,9 @@ The callback is pure: it writes the JAX state into the batch's rows, steps, and 
 truth of its own. Results do not depend on the number of threads.
 
 Sensors are read at the new state. Those that follow from positions and speeds alone are computed in JAX
-(`sim/sensors.py`); where a model has others, the C engine reads them all in a second pass, with constraints and
-passive forces switched off where no sensor depends on them.
+(`sim/sensors.py`); where a model has others of that kind, the C engine reads them all in a second pass, with
+constraints and passive forces switched off where no sensor depends on them. Sensors of accelerations and forces are
+those of the last substep, as with mj_step.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from robolearn.errors import PhysicsError
 from robolearn.sim.callback import host_call
 from robolearn.sim.constants import FieldRows
 from robolearn.sim.physics import Array, ModelFields, Physics, PhysicsState, needs_whole_pass, sensor_stage
-from robolearn.sim.sensors import covers, sensors
+from robolearn.sim.sensors import covers_early, sensors
 
 _STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")  # the order of MuJoCo's own state rows
 _OFF = mujoco.mjtDisableBit
@@ -52,16 +53,17 @@ class NativePhysics(Physics):
         self._ones = np.ones(self._state.shape[1])
         self._lock = threading.Lock()
         self._flags = self._batch.expand("opt.disableflags")
-        self._in_jax = covers(model)
+        self._in_jax = covers_early(model)
+        self._late = np.flatnonzero(sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC)
+        self._reads = self._late.size > 0 or not self._in_jax  # whether the C engine reads any sensor
         self._compute = jax.jit(
             jax.vmap(partial(sensors, model))
         )  # traced once for each shape, not at each use
-        if self._in_jax:
-            self._flags |= int(_OFF.mjDSBL_SENSOR)
-        else:
+        if self._reads:
             self._sensordata = self._batch.bind("sensordata")
             self._lean = _LEAN if not needs_whole_pass(model) else 0
-            self._late = np.flatnonzero(sensor_stage(model) == mujoco.mjtStage.mjSTAGE_ACC)
+        else:
+            self._flags |= int(_OFF.mjDSBL_SENSOR)
 
     def step(self, state: PhysicsState, ctrl: Array, fields: ModelFields) -> PhysicsState:
         """See `Physics.step`."""
@@ -69,18 +71,21 @@ class NativePhysics(Physics):
         shapes = jax.eval_shape(self.blank).replace(sensordata=self._read_here(self.num_envs))
         after = host_call(self._step, shapes, rows, ctrl, fields)
         if self._in_jax:
-            after = after.replace(sensordata=self._compute(after.qpos, after.qvel, fields))
+            early = self._compute(after.qpos, after.qvel, fields)
+            if self._reads:
+                early = early.at[:, self._late].set(after.sensordata[:, self._late])
+            after = after.replace(sensordata=early)
         return after.replace(failed=state.failed | after.failed, overflow=state.overflow + after.overflow)
 
     def _look(self, ids: Array, qpos: Array, qvel: Array, fields: ModelFields) -> tuple[Array, ModelFields]:
         """See `Physics._look`. The batch derives its constants itself, in the step that meets new fields."""
-        if self._in_jax:
+        if not self._reads:
             return self._compute(qpos, qvel, fields), {}
         return host_call(self._read, self._read_here(ids.shape[0]), ids, qpos, qvel, fields), {}
 
     def _read_here(self, count: int) -> jax.ShapeDtypeStruct:
         """Shape of the sensors that a call on the host returns for count simulations: all of them or none."""
-        return jax.ShapeDtypeStruct((count, 0 if self._in_jax else self.model.nsensordata), jnp.float32)
+        return jax.ShapeDtypeStruct((count, self.model.nsensordata if self._reads else 0), jnp.float32)
 
     def _step(
         self, after: Any, rows: list[np.ndarray], ctrl: np.ndarray, fields: dict[str, np.ndarray]
@@ -103,14 +108,14 @@ class NativePhysics(Physics):
             if warning.any():  # (last info, count) for each kind of warning
                 after.overflow[:] = warning[:, _FULL, 1].sum(axis=1)
                 failed |= warning[:, _DIVERGED, 1].any(axis=1)
-            if not self._in_jax:
-                # acceleration sensors speak of the last substep, as with mj_step
+            if self._reads:
                 late = self._sensordata[:, self._late]
-                self._sense(None, failed)
+                if not self._in_jax:
+                    self._sense(None, failed)
                 after.sensordata[:] = self._sensordata
                 after.sensordata[:, self._late] = late
             failed |= ~np.isfinite(self._state @ self._ones)
-            if not self._in_jax:
+            if self._reads:
                 failed |= ~np.isfinite(after.sensordata.sum(axis=1))
 
     def _read(
@@ -132,10 +137,19 @@ class NativePhysics(Physics):
             _, positions, speeds, *_ = self._parts
             positions[rows], speeds[rows] = qpos[real], qvel[real]
             if self._late.size:
-                self._batch.forward(rows)
+                self._at_rest(rows)
             else:
                 self._sense(rows, np.zeros(self.num_envs, bool))
             sensordata[real] = self._sensordata[rows]
+
+    def _at_rest(self, ids: np.ndarray) -> None:
+        """Compute every sensor where the drives do nothing yet: no commands have come that they could follow."""
+        usual = self._flags.copy()
+        self._flags |= int(_OFF.mjDSBL_ACTUATION)
+        try:
+            self._batch.forward(ids)
+        finally:
+            self._flags[:] = usual
 
     def _sense(self, ids: np.ndarray | None, failed: np.ndarray) -> None:
         """Compute position and velocity sensors at the state now, with nothing else switched on."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from robolearn.config import Config
 from robolearn.errors import TaskError, unknown
@@ -43,20 +43,22 @@ Spread = Annotated[float, Field(ge=0.0)]
 
 
 class SensingConfig(Config):
-    """Sensor and latency effects; keys of the first two are slot names or units, a name winning over a unit.
+    """Sensor and latency effects; keys of the first three are slot names or units, a name winning over a unit.
 
     sensor_noise: standard deviation of white Gaussian noise on every sample. sensor_bias: an offset that lasts an
-    episode, uniform between minus and plus this number. observation_delay_ms, action_delay_ms: uniform between two
-    numbers, constant over an episode. pose_delay_ms: likewise, of measured poses of objects (sources `pose.*`), beyond
-    observation_delay_ms: what a camera and its pose estimate take. observation_drop: chance in each control period
-    that no message of a stream (joint_state, gripper, one object's pose) arrives; the policy then sees the last one.
-    gripper_delay_ms: from a command to the fingers' first motion, beyond action_delay_ms; null: `latency_s` of the
-    gripper's file.
-    gripper_speed_share: of the speed in that file, what the fingers reach; without a speed there they follow at once.
+    episode, uniform between minus and plus this number. sensor_drift: how fast that offset moves, per second, uniform
+    between minus and plus this number and constant over an episode. observation_delay_ms, action_delay_ms: uniform
+    between two numbers, constant over an episode. pose_delay_ms: likewise, of measured poses of objects (sources
+    `pose.*`), beyond observation_delay_ms: what a camera and its pose estimate take. observation_drop: chance in each
+    control period that no message of a stream (joint_state, gripper, one object's pose, the wrench) arrives; the policy
+    then sees the last one. gripper_delay_ms: from a command to the fingers' first motion, beyond action_delay_ms; null:
+    `latency_s` of the gripper's file. gripper_speed_share: of the speed in that file, what the fingers reach; without a
+    speed there they follow at once.
     """
 
     sensor_noise: dict[str, Spread] = {}
     sensor_bias: dict[str, Spread] = {}
+    sensor_drift: dict[str, Spread] = {}
     observation_delay_ms: Delay = (0.0, 0.0)
     pose_delay_ms: Delay = (0.0, 0.0)
     observation_drop: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -64,15 +66,21 @@ class SensingConfig(Config):
     gripper_delay_ms: Delay | None = None
     gripper_speed_share: Annotated[tuple[float, float], AfterValidator(_share)] = (0.8, 1.0)
 
+    @model_serializer(mode="wrap")
+    def _without_no_drift(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs and bundles without a drift have the config that they had before there was any."""
+        data = dump(self)
+        return data if self.sensor_drift else {k: v for k, v in data.items() if k != "sensor_drift"}
+
 
 class SensingState(NamedTuple):
-    """One environment's. bias, held: {slot: value}. past: {slot: [periods, ...]}, newest first.
-
-    delay, pose_delay: periods; of all slots, and of measured poses beyond that.
+    """One environment's. bias, held: {slot: value}, drift: of the bias in a period. past: {slot: [periods, ...]},
+    newest first. delay, pose_delay: periods; of all slots, and of measured poses beyond that.
     """
 
     key: Array
     bias: Readings
+    drift: Readings
     past: Readings
     held: Readings
     delay: Array
@@ -86,6 +94,8 @@ class Sensing:
         self._slots, self._config = slots, config
         self._noise = _by_slot("sensor_noise", config.sensor_noise, slots)
         self._bias = _by_slot("sensor_bias", config.sensor_bias, slots)
+        self._drift = _by_slot("sensor_drift", config.sensor_drift, slots)
+        self._period_s = period_s
         self._delay, self._pose_delay = (
             tuple(ms / 1000.0 / period_s for ms in between)
             for between in (config.observation_delay_ms, config.pose_delay_ms)
@@ -98,24 +108,27 @@ class Sensing:
     @property
     def active(self) -> bool:
         """Whether the policy sees anything but the truth."""
-        return bool(self._noise or self._bias or self._depth or self._config.observation_drop)
+        return bool(self._noise or self._bias or self._drift or self._depth or self._config.observation_drop)
 
     def start(self, key: Array, readings: Readings) -> tuple[SensingState, Readings]:
         """The state of a new episode, and its first measurement: the arm has stood still, nothing is lost yet."""
         key, key_bias, key_delay, key_noise = jax.random.split(written_out(key), 4)
-        bias = {}
+        bias, drift = {}, {}
         for i, slot in enumerate(self._slots):
+            draw = jax.random.fold_in(key_bias, i)
             if slot.name in self._bias:
-                limit = self._bias[slot.name]
-                draw = jax.random.fold_in(key_bias, i)
-                bias[slot.name] = jax.random.uniform(draw, slot.shape, minval=-limit, maxval=limit)
+                bias[slot.name] = _between(draw, slot, self._bias[slot.name])
+            if slot.name in self._drift:
+                rate = self._drift[slot.name] * self._period_s
+                drift[slot.name] = _between(jax.random.fold_in(draw, 1), slot, rate)
+                bias.setdefault(slot.name, jnp.zeros(slot.shape))
         delay = jax.random.uniform(key_delay, minval=self._delay[0], maxval=self._delay[1])
         low, high = self._pose_delay
         pose_delay = jax.random.uniform(jax.random.fold_in(key_delay, 1), minval=low, maxval=high)
         past = {name: jnp.stack([readings[name]] * depth) for name, depth in self._depth.items()}
         measured = self._noisy({slot.name: readings[slot.name] for slot in self._slots}, bias, key_noise)
         held = measured if self._config.observation_drop else {}
-        return SensingState(as_usual(key), bias, past, held, delay, pose_delay), measured
+        return SensingState(as_usual(key), bias, drift, past, held, delay, pose_delay), measured
 
     def measure(self, state: SensingState, readings: Readings) -> tuple[SensingState, Readings]:
         """One control period later: the next state, and what the policy measures."""
@@ -126,7 +139,8 @@ class Sensing:
             if slot.name in past:
                 late = state.delay + state.pose_delay if _is_pose(slot) else state.delay
                 seen[slot.name] = _interpolate(slot, past[slot.name], late)
-        measured = self._noisy(seen, state.bias, key_noise)
+        bias = state.bias | {name: state.bias[name] + rate for name, rate in state.drift.items()}
+        measured = self._noisy(seen, bias, key_noise)
         held = state.held
         if self._config.observation_drop:
             lost = jax.random.bernoulli(key_drop, self._config.observation_drop, (len(self._streams),))
@@ -136,7 +150,7 @@ class Sensing:
                 for slot in self._slots
             }
             measured = held
-        return state._replace(key=as_usual(key), past=past, held=held), measured
+        return state._replace(key=as_usual(key), bias=bias, past=past, held=held), measured
 
     def _noisy(self, readings: Readings, bias: Readings, key: Array) -> Readings:
         sizes = [int(np.prod(slot.shape)) for slot in self._slots if slot.name in self._noise]
@@ -218,6 +232,10 @@ def select_row(values: Array, index: Array) -> Array:
     for i in reversed(range(len(values) - 1)):
         chosen = jnp.where(index[:, None] == i, values[i], chosen)
     return jnp.broadcast_to(chosen, (len(index), *values.shape[1:]))
+
+
+def _between(key: Array, slot: Slot, limit: float) -> Array:
+    return jax.random.uniform(key, slot.shape, minval=-limit, maxval=limit)
 
 
 def _push(values: Array, new: Array) -> Array:

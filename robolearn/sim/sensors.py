@@ -40,11 +40,16 @@ _WORLD = _Frame((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.
 
 def covers(model: mujoco.MjModel) -> bool:
     """Whether `sensors` computes every sensor of the model."""
-    return all(_covered(model, i) for i in range(model.nsensor))
+    return covers_early(model) and not any(_late(model, i) for i in range(model.nsensor))
+
+
+def covers_early(model: mujoco.MjModel) -> bool:
+    """Whether `sensors` computes every sensor of the model that speaks of positions and speeds."""
+    return all(_late(model, i) or _covered(model, i) for i in range(model.nsensor))
 
 
 def sensors(model: mujoco.MjModel, qpos: Array, qvel: Array, fields: dict[str, Array]) -> Array:
-    """Sensordata [nsensordata] of one simulation at qpos [nq], qvel [nv].
+    """Sensordata [nsensordata] of one simulation at qpos [nq], qvel [nv]; 0 for those of accelerations and forces.
 
     fields: {MjModel field: its values in this simulation}, where they are not the model's.
     """
@@ -52,7 +57,9 @@ def sensors(model: mujoco.MjModel, qpos: Array, qvel: Array, fields: dict[str, A
     parts: list[Number] = []
     for i in range(model.nsensor):
         kind, of = model.sensor_type[i], model.sensor_objid[i]
-        if kind in _FRAMES:
+        if _late(model, i):
+            parts += [0.0] * int(model.sensor_dim[i])
+        elif kind in _FRAMES:
             frame = walk.frame(model.sensor_objtype[i], of)
             if model.sensor_refid[i] >= 0:
                 frame = _seen_from(walk.frame(model.sensor_reftype[i], model.sensor_refid[i]), frame)
@@ -63,6 +70,10 @@ def sensors(model: mujoco.MjModel, qpos: Array, qvel: Array, fields: dict[str, A
         else:
             parts.append(walk.tendon(of, speed=kind == _TENDONS[1]))
     return jnp.stack([jnp.asarray(part, jnp.float32) for part in parts]) if parts else jnp.zeros(0)
+
+
+def _late(model: mujoco.MjModel, i: int) -> bool:
+    return bool(model.sensor_needstage[i] == mujoco.mjtStage.mjSTAGE_ACC)
 
 
 def _covered(model: mujoco.MjModel, i: int) -> bool:

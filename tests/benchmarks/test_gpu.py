@@ -270,7 +270,7 @@ def test_parts_run_without_what_is_said_not_to_be_needed_and_find_tasks_of_a_tre
     )
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[] ['open_drawer', 'peg_insert']"
+    assert done.stdout.splitlines()[-1] == "[] ['connector_insert', 'open_drawer']"
 
 
 def test_where_the_first_part_fails_the_others_are_not_begun(tmp_path, monkeypatch, capsys):

@@ -194,7 +194,7 @@ def test_poses_are_declared_and_each_is_drawn(env):
     assert ranges, "a task says where it puts things"
     fixed = {}
     for pose, (low, high) in ranges.items():
-        assert pose.endswith(("_m", "_rad", "_share"))
+        assert pose.endswith(("_m", "_rad", "_n", "_share"))
         middle = {"randomization": {"pose": {pose: (0.5 * (low + high),) * 2}}}
         fixed[pose] = load_task(env.task.full_name, middle)
 
@@ -228,6 +228,14 @@ def test_poses_that_a_task_cannot_use_are_refused_by_name(pose, message):
 
 def test_every_task_is_offered_on_every_arm():
     assert len(task_names()) == len(task_classes()) * len(robolearn.robots.robot_names())
-    assert {"reach", "reach_pose", "push", "pick_cube", "stack", "open_drawer", "peg_insert"} <= set(
-        task_classes()
-    )
+    named = {
+        "reach",
+        "reach_pose",
+        "push",
+        "pick_cube",
+        "stack",
+        "open_drawer",
+        "peg_insert",
+        "connector_insert",
+    }
+    assert named <= set(task_classes())

@@ -59,6 +59,31 @@ def test_a_good_policy_succeeds_and_one_that_does_nothing_fails():
     assert 0.1 <= good.time_to_success_s["median"] <= good.time_to_success_s["p95"] <= 2.0
 
 
+class Pressing(PointMass):
+    """Tells as its force where it is: the farthest out in the step that ends an episode."""
+
+    def reset(self, key):
+        return self._told(super().reset(key), 0.0)
+
+    def step(self, state, action):
+        after = super().step(state, action)
+        return self._told(after, jnp.abs(after.final_obs[:, 2:]).max(1))
+
+    def _told(self, state, force):
+        figure = {"figure/contact_force_n": force * jnp.ones(self.num_envs)}
+        return state.replace(metrics=state.metrics | figure)
+
+
+def test_what_a_task_tells_is_kept_of_the_step_that_ends_an_episode_too():
+    result = evaluate(Pressing(200, episode_steps=40), leave_if_right, 200, seed=1)
+    force = result.peaks["contact_force_n"]
+    assert result.terminated > 20
+    assert force["max"] > 1.5, "out of the box: that ends it"
+    assert set(force) == {"max", "p95", "p99"}
+    alone = evaluate(Pressing(200), stand_still, 200, seed=1)
+    assert alone.peaks["contact_force_n"]["max"] == 0.0
+
+
 def test_every_environment_counts_equally_though_failures_are_short():
     # Half the goals lie right. Those episodes end early, so an environment plays more failures than successes in
     # the same time; counting whatever finishes first would report far fewer than a half.

@@ -65,8 +65,8 @@ def test_every_task_takes_every_shift(name):
 @pytest.mark.parametrize("name", [n for n in sorted(task_classes()) if has_expert(load_task(f"fr3/{n}"))])
 def test_an_expert_on_measured_slots_acts_as_on_true_ones_where_nothing_is_noisy(name):
     drawn = load_task(f"fr3/{name}").config.randomization
-    plain: dict[str, object] = {"action_delay_ms": [0.0, 0.0]}
-    for term in ("sensor_noise", "sensor_bias"):
+    plain: dict[str, object] = {"action_delay_ms": [0.0, 0.0], "observation_delay_ms": [0.0, 0.0]}
+    for term in ("sensor_noise", "sensor_bias", "sensor_drift"):
         plain[term] = dict.fromkeys(getattr(drawn, term), 0.0)
     env = VecEnv(observing_measurements(load_task(f"fr3/{name}", {"randomization": plain})), 8, "native")
     state = jax.jit(env.reset)(jax.random.key(0))

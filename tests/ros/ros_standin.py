@@ -86,6 +86,19 @@ def export_picking(folder: Path, robot: str) -> PolicyBundle:
     )  # fmt: skip
 
 
+def export_feeling(folder: Path) -> PolicyBundle:
+    """A bundle that reads the wrench, and a limit of it as its goal, and stays where it is."""
+    task = load_task("fr3/connector_insert")
+
+    def actor(observation: jax.Array) -> jax.Array:
+        return 0.0 * observation[: task.action_size]
+
+    return export_policy(
+        task, actor, folder / "feeling.robolearn", name="feeling-by-hand", training={"method": "written by hand"},
+        evaluation={}, signing_key=Ed25519PrivateKey.generate(),
+    )  # fmt: skip
+
+
 def _pick(task: Any, observation: jax.Array) -> jax.Array:
     """`TableTask.guide_grasp` and `PickCube.expert`, with the features of the observation as their input."""
     n = task.robot.dof

@@ -42,6 +42,7 @@ rt_priority: 0
 discovery_range: SUBNET
 interface: all
 operators: {anna: 0123456789abcdef}
+wrench_frames: {tool0: flange}
 """
 
 
@@ -85,7 +86,8 @@ def test_what_stands_in_a_deployment_file_reaches_the_nodes(tmp_path):
     assert policy[0] == {
         "robot": "fr3", "joint_prefix": "", "rt_priority": 0, "bundle": "b.robolearn", "command_rate_hz": 250.0,
         "state_topic": "/cell/joint_states", "state_rate_hz": 900.0, "base_frame": "cell",
-        "slot_topics": ["goal=/cell/goal"], "observation_age_max_s": 0.02, "trusted_keys": ["0a0a"],
+        "slot_topics": ["goal=/cell/goal"], "wrench_topic": "", "wrench_frames": ["tool0=flange"],
+            "observation_age_max_s": 0.02, "trusted_keys": ["0a0a"],
         "require_approval": True, "approver_keys": ["1234", "0b0b"], "approvals_needed": 1,
     }  # fmt: skip
 

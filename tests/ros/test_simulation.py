@@ -75,3 +75,18 @@ def test_a_trajectory_passes_through_its_points_and_stays_at_the_last():
     )
     eased = Trajectory(start, np.array([1.0]), points[:1], np.zeros((1, 2)))
     np.testing.assert_allclose(eased.sample(0.25), [0.15625, -0.15625])
+
+
+def test_a_task_whose_policy_feels_brings_a_wrench_at_the_tcp():
+    assert Arm(FR3, 0.002, task="pick_cube").wrench is None
+    arm = Arm(FR3, 0.002, task="connector_insert")
+    settle(arm)
+    force, torque = arm.wrench
+    np.testing.assert_allclose(force, 0.0, atol=0.05)  # the tool's weight is taken out
+    np.testing.assert_allclose(torque, 0.0, atol=0.01)
+    palm = arm.model.body("gripper_palm").id
+    arm.data.xfrc_applied[palm, :3] = [0.0, 0.0, 20.0]  # pushed up while it points down: along its -z
+    settle(arm)
+    force, _ = arm.wrench
+    np.testing.assert_allclose(force, [0.0, 0.0, -20.0], atol=1.5)
+    assert force[2] == pytest.approx(-20.0, abs=0.1)

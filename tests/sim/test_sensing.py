@@ -74,6 +74,28 @@ def test_bias_lasts_an_episode_and_differs_between_episodes():
     assert np.std(errors) == pytest.approx(0.05 / np.sqrt(3), rel=0.25)
 
 
+def test_a_drift_is_a_straight_line_from_the_bias_and_differs_between_episodes():
+    slopes = []
+    for seed in range(30):
+        seen = run(
+            {"sensor_bias": {"q": 0.05}, "sensor_drift": {"rad": 0.5}}, 5, seed, lambda k: reading(0.0)
+        )
+        steps = np.diff(seen["q"], axis=0)
+        np.testing.assert_allclose(steps, np.tile(steps[0], (5, 1)), atol=1e-7)
+        assert np.abs(seen["q"][0]).max() <= 0.05
+        slopes.append(steps[0] / PERIOD)
+    assert 0.4 < np.abs(slopes).max() <= 0.5
+    assert np.std(slopes) == pytest.approx(0.5 / np.sqrt(3), rel=0.25)
+    alone = run({"sensor_drift": {"dq": 0.1}}, 3, at=lambda k: reading(0.0))
+    np.testing.assert_array_equal(alone["dq"][0], reading(0.0)["dq"])  # it begins where the truth is
+    assert (alone["dq"][1] != alone["dq"][0]).all()
+
+
+def test_a_config_without_drift_is_written_as_before_there_was_any():
+    assert "sensor_drift" not in SensingConfig().model_dump()
+    assert SensingConfig(sensor_drift={"rad": 0.1}).model_dump()["sensor_drift"] == {"rad": 0.1}
+
+
 @pytest.mark.parametrize("ms", [7.0, 20.0, 33.0, 40.0])
 def test_a_delay_in_ms_is_exact_between_control_periods(ms):
     seen = run({"observation_delay_ms": [ms, ms]}, steps=10)

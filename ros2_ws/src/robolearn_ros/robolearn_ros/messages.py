@@ -27,6 +27,7 @@ from sensor_msgs.msg import JointState, Range
 
 from robolearn.deploy.arm_names import prefixed
 from robolearn.recorder.cycle_codec import Wrench
+from robolearn.robots.wrench_frames import TCP
 from robolearn.safety.types import Command, Measured
 from robolearn_ros.clocks import Clock
 
@@ -226,6 +227,15 @@ def wrench(message: WrenchStamped, clock: Clock) -> Wrench:
     force, torque = message.wrench.force, message.wrench.torque
     stamp = clock.monotonic_s(message.header.stamp.sec, message.header.stamp.nanosec)
     return Wrench(np.array([force.x, force.y, force.z]), np.array([torque.x, torque.y, torque.z]), stamp)
+
+
+def wrench_message(stamp: Time, force_n: Vector, torque_nm: Vector) -> WrenchStamped:
+    """A WrenchStamped at the TCP, from force and torque [3] in its axes."""
+    message = WrenchStamped()
+    message.header.stamp, message.header.frame_id = stamp, TCP
+    for part, values in ((message.wrench.force, force_n), (message.wrench.torque, torque_nm)):
+        part.x, part.y, part.z = (float(value) for value in values)
+    return message
 
 
 def distance_m(message: Range) -> float:

@@ -49,6 +49,7 @@ from robolearn_ros.policy_parameters import PARAMETERS
 from robolearn_ros.served_bundle import command_source, load_served, revoked_since
 from robolearn_ros.sim_clock import node_clock
 from robolearn_ros.sources import Sources
+from robolearn_ros.wrench_reader import WrenchReader
 
 REST_S = 2.0  # for the stream to come to rest before it ends
 
@@ -80,7 +81,8 @@ class PolicyNode:
         self._monitor = MonitorListener(self.node, self.robot.dof)
         commanded = self.node.resolve_topic_name("robolearn/policy_command")
         self._claim = Claim("serves a policy", commanded, self.node.context.get_domain_id())
-        self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"])
+        sensor = WrenchReader(self.robot, p["wrench_topic"] or topics.wrench, p["wrench_frames"], self.clock)
+        self._inputs = Sources(self.node, p["base_frame"], p["slot_topics"], sensor)
         self._goals = goal_action(self.node, self.robot, self._inputs, self)
         self._gripper: Publisher | None = None
         self._out = self.node.create_publisher(JointState, "robolearn/policy_command", qos(10))
@@ -261,6 +263,8 @@ class PolicyNode:
             driver.problem = other_clock("the newest joint state", age_s, self.clock) or (
                 f"the newest joint state is {age_s * 1e3:.0f} ms old, at most {limit * 1e3:.0f} are allowed"
             )
+        elif problem := self._inputs.late(now_ns / 1e9, limit):
+            driver.problem = problem
         return Go.RUN
 
     def _take(self) -> None:

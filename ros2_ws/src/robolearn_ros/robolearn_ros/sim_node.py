@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState, Range
@@ -42,7 +42,7 @@ from robolearn_ros.clocks import ScaledClock, StampClock
 from robolearn_ros.controller_node import ControllerNode, controller_parameters_of
 from robolearn_ros.gripper_mock import GripperMock
 from robolearn_ros.loop import Loop
-from robolearn_ros.messages import Polled, joint_state, qos, time_message
+from robolearn_ros.messages import Polled, joint_state, qos, time_message, wrench_message
 from robolearn_ros.node import OK, PHASE, RT_PRIORITY, STATS_PATH, WARN, called, loop_values, run_node, status
 from robolearn_ros.parameters import Parameter, declare
 from robolearn_ros.sim_clock import TOPIC
@@ -58,6 +58,7 @@ PARAMETERS = (
     Parameter("raw_state_topic", "", "joint states at rate_hz; empty for the robot file's"),
     Parameter("command_topic", "", "commands of the position controller; empty for the robot file's"),
     Parameter("base_frame", "base", "frame of the object poses"),
+    Parameter("wrench_topic", "", "wrench at the TCP, where the task's policy reads it; empty for the robot file's"),
     Parameter("person_sensor", True, "publish a simulated person sensor"),
     Parameter("person_topic", "robolearn/person_range", "topic of the simulated person sensor"),
     Parameter(
@@ -151,6 +152,12 @@ class SimNode:
             name: self.node.create_publisher(PoseStamped, f"robolearn/pose/{name}", qos(10))
             for name in self.arm.objects()
         }
+        wrench_topic = p["wrench_topic"] or topics.wrench
+        self._wrench = (
+            self.node.create_publisher(WrenchStamped, wrench_topic, qos(10))
+            if wrench_topic and self.arm.wrench is not None
+            else None
+        )
         self._clock_every = max(1, round(p["rate_hz"] / CLOCK_RATE_HZ))
         self._pose_every = max(1, round(p["rate_hz"] / POSE_RATE_HZ))
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", qos(10))
@@ -238,6 +245,8 @@ class SimNode:
         stamp = time_message(self.clock, tick_ns)
         if self.loop.index % self._pose_every == 0:
             self._publish_cell(stamp)
+        if self._wrench is not None and self.arm.wrench is not None:
+            self._wrench.publish(wrench_message(stamp, *self.arm.wrench))
         effort = effort if self._effort else None
         message = joint_state(stamp, self._joints, position, velocity, effort=effort)
         if self._delay:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
@@ -14,6 +15,7 @@ from robolearn.robots.gripper import FINGERS
 from robolearn.sim.plant import Plant, add_play, change_spec, play_joints
 
 Vector = NDArray[np.float64]
+Weighing = Callable[[mujoco.MjModel], Callable[[Any], tuple[Vector, Vector]]]
 
 
 class Arm:
@@ -24,7 +26,7 @@ class Arm:
     ):
         """plant: an arm that is not the model, in its place; its delays and noise are the caller's to apply."""
         self._objects: dict[str, tuple[str, str]] = {}
-        spec, start = _scene(robot, task, seed, self._objects)
+        spec, start, weighing = _scene(robot, task, seed, self._objects)
         if plant is not None:
             change_spec(spec, robot, plant)
         spec.option.timestep = timestep_s
@@ -43,6 +45,7 @@ class Arm:
         self.data.ctrl[self._ctrl] = self.data.qpos[self._qpos]
         mujoco.mj_forward(self.model, self.data)
         self.data.ctrl[self._gripper] = self.gripper_width_m
+        self._weigh = weighing(self.model) if weighing is not None else None
 
     @property
     def position_rad(self) -> Vector:
@@ -81,6 +84,11 @@ class Arm:
             name: (self.data.sensor(position).data, self.data.sensor(turn).data if turn else upright)
             for name, (position, turn) in self._objects.items()
         }
+
+    @property
+    def wrench(self) -> tuple[Vector, Vector] | None:
+        """Force [3] N and torque [3] Nm that act on the tool, axes of the TCP; None where the task reads none."""
+        return None if self._weigh is None else self._weigh(self.data)
 
     def command(self, position_rad: Vector) -> bool:
         """Take joint targets [n]; False, and no change, for a wrong length or a value that is not finite."""
@@ -141,10 +149,11 @@ class Trajectory:
 
 def _scene(
     robot: Robot, task: str, seed: int, objects: dict[str, tuple[str, str]]
-) -> tuple[mujoco.MjSpec, dict[str, Any]]:
+) -> tuple[mujoco.MjSpec, dict[str, Any], Weighing | None]:
     """The arm on a floor, or in a task's scene at an episode's start. Only the latter needs the training packages.
 
-    Fills objects: {object: (position sensor, orientation sensor)}. Returns the model and {joint: qpos}.
+    Fills objects: {object: (position sensor, orientation sensor)}. Returns the model, {joint: qpos}, and what makes of
+    the model what reads the wrench at the TCP, where the task's policy does.
     """
     if task:
         return _task_scene(robot, task, seed, objects)
@@ -154,15 +163,16 @@ def _scene(
             f"Robot '{robot.name}' has no home_rad in its file: a simulated arm needs a pose to start in."
         )
     spec.worldbody.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[3, 3, 0.05])
-    return spec, {}
+    return spec, {}, None
 
 
 def _task_scene(
     robot: Robot, task: str, seed: int, objects: dict[str, tuple[str, str]]
-) -> tuple[mujoco.MjSpec, dict[str, Any]]:
+) -> tuple[mujoco.MjSpec, dict[str, Any], Weighing | None]:
     import jax
 
     from robolearn.env.task import load_task
+    from robolearn.sim.wrench import feels, reader_of
 
     own = robot.path if robot.name == robot.arm else robot.name  # a path may be that of a calibration
     made = load_task(f"{own}/{task}")
@@ -178,4 +188,4 @@ def _task_scene(
     joints = {name: np.asarray(value) for name, value in zip(robot.joint_names, start.arm, strict=True)}
     joints |= {name: np.asarray(value) for name, value in start.joints.items()}
     joints |= {name: float(start.width) / 2 for name in FINGERS}  # each finger moves half the opening
-    return made.scene(), joints
+    return made.scene(), joints, reader_of if feels(made.slots) else None

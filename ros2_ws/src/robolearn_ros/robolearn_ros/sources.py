@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PointStamped, PoseStamped
+from geometry_msgs.msg import PointStamped, PoseStamped, WrenchStamped
 from rclpy.node import Node
 from std_msgs.msg import Float64, Float64MultiArray
 
@@ -21,11 +21,14 @@ from robolearn.policy.slots import Slot
 from robolearn.policy.sources import JOINT_POSITION, JOINT_VELOCITY, find_source
 from robolearn_ros.frame_listener import FrameListener
 from robolearn_ros.messages import Polled, qos
+from robolearn_ros.wrench_reader import STEM as WRENCH
+from robolearn_ros.wrench_reader import WrenchReader
 
 ARM = (JOINT_POSITION, JOINT_VELOCITY)
 MESSAGES = {
     "geometry_msgs/PointStamped": PointStamped,
     "geometry_msgs/PoseStamped": PoseStamped,
+    "geometry_msgs/WrenchStamped": WrenchStamped,
     "std_msgs/Float64": Float64,
     "std_msgs/Float64MultiArray": Float64MultiArray,
 }
@@ -54,8 +57,11 @@ def check_targets(name: str, manifest: Manifest) -> None:
 class Sources:
     """Polls the topics behind the slots that a policy needs; values by source, shaped as the table says."""
 
-    def __init__(self, node: Node, base_frame: str, changed: Iterable[str] = ()):
-        """changed: `stem=topic`. Raises ConfigError for any other form."""
+    def __init__(
+        self, node: Node, base_frame: str, changed: Iterable[str] = (), wrench: WrenchReader | None = None
+    ):
+        """changed: `stem=topic`. Raises ConfigError for any other form. wrench: of the arm's sensor."""
+        self._wrench = wrench
         self._node, self._base_frame = node, base_frame
         self._changed = {}
         for entry in changed:
@@ -70,12 +76,14 @@ class Sources:
         self._frames = FrameListener(node)
 
     def expect(self, slots: Iterable[Slot]) -> None:
-        """Subscribe to what these slots need."""
+        """Subscribe to what these slots need. Raises ConfigError for a wrench on an arm without a sensor."""
         self._needed = {slot.source: math.prod(slot.shape) for slot in slots if slot.source not in ARM}
         for source in self._needed:
             stem = _stem(source)
             if stem not in self._polled:
-                self._polled[stem] = Polled(self._node, self._kind(source), self._topic(stem), qos(1))
+                # Best effort hears every publisher of a sensor.
+                profile = qos(1, reliable=stem != WRENCH)
+                self._polled[stem] = Polled(self._node, self._kind(source), self._topic(stem), profile)
 
     def lacks(self, slots: Iterable[Slot]) -> list[str]:
         """Sources of those slots that nothing has been subscribed for."""
@@ -104,6 +112,12 @@ class Sources:
                 values |= self._read(stem, message)
         self._have |= values.keys()
         return values
+
+    def late(self, now_s: float, age_max_s: float) -> str:
+        """Why what the policy reads is too old, where it is something that must keep coming; else empty."""
+        if self._wrench is None or WRENCH not in self._polled:
+            return ""
+        return self._wrench.late(now_s, age_max_s)
 
     def given(self, values: Iterable[str]) -> None:
         """Sources whose value came another way than by topic."""
@@ -143,7 +157,7 @@ class Sources:
                 return {}
         else:
             try:
-                values = self.pose_in_base(stem, message)
+                values = self._wrench_values(message) if stem == WRENCH else self.pose_in_base(stem, message)
             except ConfigError as error:
                 self.problem = f"{self._topic(stem)} is not used: {error}"
                 return {}
@@ -153,9 +167,20 @@ class Sources:
         self.problem = ""
         return values
 
+    def _wrench_values(self, message: WrenchStamped) -> dict[str, np.ndarray]:
+        values = {} if self._wrench is None else self._wrench.values(message)
+        return {source: value for source, value in values.items() if source in self._needed}
+
     def _topic(self, stem: str) -> str:
         """`/robolearn/goal`, `/robolearn/pose/cube`, ...: the table's topic with the task's names, unless changed."""
-        row = find_source(stem if stem in self._needed else f"{stem}.position")
+        if stem == WRENCH and stem not in self._changed:
+            if self._wrench is None:
+                raise ConfigError("the policy reads the wrench at the TCP, and no sensor is known.")
+            self._wrench.require()
+            return self._node.resolve_topic_name(self._wrench.topic)
+        row = find_source(
+            stem if stem in self._needed else f"{stem}.{'force' if stem == WRENCH else 'position'}"
+        )
         topic = row.topic.partition("<")[0] + stem.rpartition(".")[2] if "<" in row.topic else row.topic
         # The table's topics are in the namespace of the arm.
         return self._node.resolve_topic_name(self._changed.get(stem, topic.lstrip("/")))
@@ -167,7 +192,11 @@ class Sources:
 
 
 def _stem(source: str) -> str:
-    """What arrives together: `goal` and `pose.<object>` without `.position` or `.orientation`, else the source."""
+    """What arrives together: `goal` and `pose.<object>` without `.position` or `.orientation`, `wrench.tcp`, else the
+    source.
+    """
+    if source.startswith(f"{WRENCH}."):
+        return WRENCH
     stem, _, part = source.rpartition(".")
     return stem if part in _PARTS and (stem == "goal" or stem.startswith("pose.")) else source
 
