@@ -47,10 +47,13 @@ BARS: dict[str, dict[str, tuple[float, int]]] = {
     "fr3/open_drawer": {DEFAULT: (0.95, 300), REWARD: (0.90, 480)},
     "fr3/stack": {DEFAULT: (0.80, 1200), REWARD: (0.80, 1200)},
     "fr3/peg_insert": {DEFAULT: (0.80, 1800), REWARD: (0.80, 1200)},
+    "fr3/connector_insert": {DEFAULT: (0.90, 1800)},
     "ur5e/reach": {DEFAULT: (0.99, 30)},
     "ur5e/pick_cube": {DEFAULT: (0.95, 300)},
+    "ur5e/connector_insert": {DEFAULT: (0.90, 1800)},
     "iiwa14/reach": {DEFAULT: (0.99, 30)},
     "iiwa14/pick_cube": {DEFAULT: (0.95, 300)},
+    "iiwa14/connector_insert": {DEFAULT: (0.90, 1800)},
 }
 Run = dict[str, Any]
 Entry = dict[str, Any]
