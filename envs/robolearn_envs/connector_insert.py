@@ -19,6 +19,7 @@ from robolearn.env.task import Array, Readings, Reset
 from robolearn.policy.slots import Slot
 from robolearn.policy.sources import WRENCH_FORCE, WRENCH_TORQUE
 from robolearn.robots import Robot
+from robolearn.sim.physics import Room
 from robolearn.sim.randomize import Randomization
 from robolearn.sim.wrench import add_wrench_sensors
 from robolearn_envs.rotations import rotation_of
@@ -144,6 +145,7 @@ class ConnectorInsert(TableTask[ConnectorInsertConfig]):
         "plug at least 7 of 8 mm deep in the socket for the last 0.5 s, no force above the limit before"
     )
     config_type = ConnectorInsertConfig
+    rooms = {"fr3": Room(contacts=24, rows=104)}
     uses_gripper = False
     ready_tcp_m = (0.56, 0.0, 0.14)
 
