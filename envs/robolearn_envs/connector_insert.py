@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from robolearn.env.task import Array, Readings, Reset
+from robolearn.errors import TaskError
 from robolearn.policy.slots import Slot
 from robolearn.policy.sources import WRENCH_FORCE, WRENCH_TORQUE
 from robolearn.robots import Robot
@@ -151,6 +152,9 @@ class ConnectorInsert(TableTask[ConnectorInsertConfig]):
 
     def __init__(self, robot: Robot, config: ConnectorInsertConfig):
         super().__init__(robot, config if config.wrench else _without_wrench(config))
+        self._limits_n = config.randomization.pose.get("force_limit_n", PLACE["force_limit_n"])
+        if self._limits_n[0] <= 0.0:
+            raise TaskError("randomization.pose.force_limit_n: a limit of the contact force is above 0 N.")
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -207,7 +211,8 @@ class ConnectorInsert(TableTask[ConnectorInsertConfig]):
         socket = rotation_of(readings["socket_quat"])
         way = readings["socket_position"] - (tcp + TIP_M * tool[:, 2])
         misfit = _misfit(tool, socket)
-        limit, felt = goal["force_limit"], []
+        # nothing but what was trained, whatever is asked for
+        limit, felt = jnp.clip(goal["force_limit"], *self._limits_n), []
         if self.config.wrench:
             force, torque = _felt(readings, tool)
             felt = [jnp.tanh(force / 10.0), jnp.clip(force / limit, -2.0, 2.0), jnp.tanh(4.0 * torque)]

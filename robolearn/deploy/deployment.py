@@ -21,6 +21,7 @@ from robolearn.deploy.operators import check_operators, operators_as_list, with_
 from robolearn.deploy.security import require_security, security_environment
 from robolearn.errors import ConfigError, unknown
 from robolearn.robots import Robot, is_packaged, load_robot, robot_names
+from robolearn.robots.wrench_frames import sensor_places
 from robolearn.safety.profile import SafetyProfile
 
 DEFAULT_ROBOT = "fr3"
@@ -208,6 +209,7 @@ def node_parameters(
         "operator": d.operator,
         "operators": operators_as_list(with_local_operator(d.operators) if sim else d.operators),
     }
+    sensor_places(robot, d.wrench_frames)  # a place that is none is said here, before any node starts
     policy = {
         **shared,
         "bundle": str(bundle),

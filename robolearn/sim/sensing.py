@@ -28,7 +28,7 @@ Readings = dict[str, Array]
 
 def _delay(value: tuple[float, float]) -> tuple[float, float]:
     if not 0.0 <= value[0] <= value[1] <= 1000.0:
-        raise ValueError("a delay is [shortest, longest] in ms, between 0 and 1000")
+        raise ValueError("a delay is [shortest, longest] in ms, the shortest first, between 0 and 1000")
     return value
 
 

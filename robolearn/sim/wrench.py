@@ -46,9 +46,17 @@ class ToolWeight:
 
     def __init__(self, model: mujoco.MjModel, sensors: Mapping[str, tuple[str, ...]]):
         """sensors: {reading: its sensors}. Raises TaskError where the tool's orientation is not among them."""
-        names = {read: reading for reading, read in sensors.items()}
-        self._force, self._torque = names.get((FORCE_SENSOR,)), names.get((TORQUE_SENSOR,))
-        if self._force is None and self._torque is None:
+        self._forces, self._torques = (
+            [reading for reading, read in sensors.items() if read == (sensor,)]
+            for sensor in (FORCE_SENSOR, TORQUE_SENSOR)
+        )
+        for reading, read in sensors.items():
+            if len(read) > 1 and {FORCE_SENSOR, TORQUE_SENSOR} & set(read):
+                raise TaskError(
+                    f"Reading '{reading}' has the sensors {', '.join(read)}: a wrench is read as two readings, of "
+                    f"'{FORCE_SENSOR}' alone and of '{TORQUE_SENSOR}' alone."
+                )
+        if not self._forces and not self._torques:
             return
         if _TURN not in sensors:
             raise TaskError(
@@ -59,15 +67,15 @@ class ToolWeight:
 
     def taken_out(self, readings: Readings) -> Readings:
         """The readings [N, ...], wrenches without the tool's weight."""
-        if self._force is None and self._torque is None:
+        if not self._forces and not self._torques:
             return readings
         weight = _turned_back(readings[_TURN], self._weight)
         changed = {}
-        if self._force is not None:
-            changed[self._force] = -readings[self._force] - weight
-        if self._torque is not None:
+        for force in self._forces:
+            changed[force] = -readings[force] - weight
+        for torque in self._torques:
             lever = np.broadcast_to(self._arm, weight.shape)
-            changed[self._torque] = -readings[self._torque] - jnp.cross(lever, weight)
+            changed[torque] = -readings[torque] - jnp.cross(lever, weight)
         return readings | changed
 
 

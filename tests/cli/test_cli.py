@@ -37,7 +37,7 @@ def test_a_task_is_shown_with_its_slots_and_rewards(capsys):
         "distance",
         "2 cm",
         "action_delay_ms",
-        "0 .. 30",
+        "0 .. 70",
     ):
         assert word in out
 

@@ -11,13 +11,15 @@ from robolearn_envs.table import solve_ik
 def play(env, step, state, policy):
     """One episode in every environment from its first state; the share that succeeds."""
     policy.start(env)
+    ended, succeeded = np.zeros(env.num_envs, bool), np.zeros(env.num_envs, bool)
     for _ in range(env.episode_steps):
         readings = {name: np.asarray(value) for name, value in env.readings(state.physics).items()}
         goal = {name: np.asarray(value) for name, value in state.goal.items()}
         state = step(state, policy.act(readings, goal, state.memory))
-    done = np.asarray(state.truncated | state.terminated)
-    assert done.all()
-    return float(np.mean(np.asarray(state.success)))
+        succeeded |= np.asarray(state.success) & ~ended
+        ended |= np.asarray(state.done)  # some fail before the time is over, and begin anew
+    assert ended.all()
+    return float(np.mean(succeeded))
 
 
 class Expert:

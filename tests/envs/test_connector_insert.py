@@ -1,5 +1,7 @@
 """connector_insert: how tight it is, when it fails, what is known of the socket, and the policy without a wrench."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -8,6 +10,7 @@ import pytest
 from robolearn_envs.connector_insert import TONGUE_M
 
 from robolearn.env.task import load_task
+from robolearn.errors import TaskError
 from robolearn.sim.sensing import Sensing
 
 
@@ -77,7 +80,8 @@ def test_the_expert_presses_up_to_a_share_of_the_limit_and_gives_way_sideways(ta
 
 
 def test_the_measured_socket_is_off_by_two_millimetres_and_three_degrees_at_most(task):
-    sensing = Sensing(task.slots, task.config.randomization, 0.02)
+    biased = task.config.randomization.model_copy(update={"sensor_noise": {}})
+    sensing = Sensing(task.slots, biased, 0.02)
     true = {slot.name: jnp.zeros(slot.shape) for slot in task.slots} | {
         "socket_quat": jnp.array([1.0, 0, 0, 0])
     }
@@ -100,3 +104,19 @@ def test_without_the_wrench_a_policy_reads_none_and_the_task_is_the_same(task):
     assert not drawn.sensor_drift
     measured = {slot.name: jnp.zeros(slot.shape) for slot in blind.slots}
     np.testing.assert_array_equal(blind.estimate(measured)["force"], 0.0)
+
+
+def test_a_limit_beyond_what_was_trained_is_taken_as_the_nearest(task):
+    rest, still = jnp.asarray(task.rest_rad, jnp.float32), jnp.zeros(7)
+    readings = at_tip(task, force=[0.0, 0.0, -10.0]) | {"joint_position": rest, "joint_velocity": still}
+    memory = SimpleNamespace(command_position=rest, command_velocity=still)
+    observe = jax.jit(lambda limit: task.observe(readings, memory, {"force_limit": limit}))
+    low, middle, high = (np.asarray(observe(jnp.array([limit]))) for limit in (15.0, 25.0, 40.0))
+    for asked, taken in ((-25.0, low), (0.0, low), (25_000.0, high)):
+        np.testing.assert_array_equal(observe(jnp.array([asked])), taken)
+    assert not np.array_equal(low, middle)
+
+
+def test_a_limit_of_no_force_is_refused():
+    with pytest.raises(TaskError, match=r"force_limit_n: a limit of the contact force is above 0 N"):
+        load_task("fr3/connector_insert", {"randomization": {"pose": {"force_limit_n": [0.0, 10.0]}}})

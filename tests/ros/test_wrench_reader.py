@@ -91,26 +91,47 @@ def test_what_nobody_explains_is_not_used_and_the_message_says_what_to_do(heard)
     assert publish(told("base")) == {}
     assert "it came in frame 'base', known are 'tcp', 'tool0'" in sources.problem
     assert "wrench_frames: {base: flange} in the deployment" in sources.problem
+    assert "A frame of the arm's base cannot be used" in sources.problem
     assert not sources.complete
     assert publish(told("tcp")) != {}
     assert sources.problem == ""
+    assert publish(told("")) == {}
+    assert "set one in the driver" in sources.problem
+
+
+def test_a_value_that_is_not_finite_is_no_message(heard):
+    sources, made, publish = heard
+    assert publish(told(late_s=0.2)) != {}
+    stamp_s = made.stamp_s
     assert publish(told(force=np.array([np.nan, 0.0, 0.0]))) == {}
     assert "not finite" in sources.problem
+    assert made.stamp_s == stamp_s
+    assert "ms old" in sources.late(SLOTS, CLOCK.now_ns() / 1e9, 0.05)
 
 
 def test_a_wrench_that_stopped_coming_is_late(heard):
     sources, _, publish = heard
-    assert sources.late(CLOCK.now_ns() / 1e9, 0.05) == "no wrench has come yet"
+    assert sources.late(SLOTS, CLOCK.now_ns() / 1e9, 0.05) == "no wrench has come yet"
     publish(told(late_s=0.2))
     now_s = CLOCK.now_ns() / 1e9
-    assert "ms old, at most 50 are allowed" in sources.late(now_s, 0.05)
-    assert sources.late(now_s, 1.0) == ""
+    assert "ms old, at most 50 are allowed" in sources.late(SLOTS, now_s, 0.05)
+    assert sources.late(SLOTS, now_s, 1.0) == ""
+    assert sources.late((), now_s, 0.05) == "", "a policy that reads none does not wait for it"
+    assert sources.felt()["wrench.tcp.force"] == "1.00 -2.00 12.00"
+
+
+@pytest.mark.parametrize("ahead_s", [0.4, 3600.0])
+def test_a_wrench_of_the_future_is_none_of_now(heard, ahead_s):
+    sources, _, publish = heard
+    publish(told(late_s=-ahead_s))
+    said = sources.late(SLOTS, CLOCK.now_ns() / 1e9, 0.05)
+    assert "ms in the future, at most 50 are allowed: synchronise the clocks" in said
 
 
 def test_a_policy_that_reads_no_wrench_needs_no_sensor(node):
     sources = Sources(node, "base", (), reader(topic=""))
     sources.expect(())
-    assert sources.late(0.0, 0.05) == ""
+    assert sources.late((), 0.0, 0.05) == ""
     with pytest.raises(ConfigError, match="no force-torque sensor is known: set wrench_topic"):
         sources.expect(SLOTS)
 

@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from robolearn.env.task import load_task
 from robolearn.errors import TaskError
 from robolearn.robots import load_robot
 from robolearn.sim.engines import make_physics
@@ -137,3 +138,15 @@ def test_a_wrench_without_the_tools_orientation_is_refused():
     with pytest.raises(TaskError, match="needs a reading 'tcp_quat'"):
         ToolWeight(model, {"force": ("tcp_force",)})
     assert ToolWeight(model, {"tcp_quat": ("tcp_quat",)}).taken_out({}) == {}
+
+
+def test_every_reading_of_a_sensor_is_corrected_and_a_mixed_one_refused():
+    model = load_task("fr3/connector_insert").scene().compile()
+    sensors = {"tcp_quat": ("tcp_quat",), "force": ("tcp_force",), "true_force": ("tcp_force",)}
+    raw = {name: jnp.ones((1, 3)) for name in ("force", "true_force")}
+    raw["tcp_quat"] = jnp.array([[0.0, 1.0, 0.0, 0.0]])
+    found = ToolWeight(model, sensors).taken_out(raw)
+    np.testing.assert_array_equal(found["force"], found["true_force"])
+    assert not np.allclose(found["force"], raw["force"])
+    with pytest.raises(TaskError, match="Reading 'wrench' has the sensors tcp_force, tcp_torque"):
+        ToolWeight(model, sensors | {"wrench": ("tcp_force", "tcp_torque")})

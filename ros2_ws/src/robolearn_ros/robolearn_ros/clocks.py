@@ -149,6 +149,18 @@ class ScaledClock:
         return "the simulation is paused" if self._paused else ""
 
 
+def out_of_date(what: str, age_s: float, age_max_s: float, clock: Clock) -> str:
+    """Why a message of that age is not of now: too old, or stamped in the future; empty where it is neither."""
+    if -age_max_s <= age_s <= age_max_s:
+        return ""
+    if text := other_clock(what, age_s, clock):
+        return text
+    allowed = f"at most {age_max_s * 1e3:.0f} are allowed"
+    if age_s > 0.0:
+        return f"{what} is {age_s * 1e3:.0f} ms old, {allowed}"
+    return f"{what} is stamped {-age_s * 1e3:.0f} ms in the future, {allowed}: synchronise the clocks"
+
+
 def other_clock(what: str, age_s: float, clock: Clock) -> str:
     """Says so where a message's age shows that it is stamped with another clock than this node's."""
     if not abs(age_s) > OTHER_CLOCK_S:

@@ -24,7 +24,7 @@ from robolearn.policy.bundle import PolicyBundle
 from robolearn.policy.runtime import PolicyRuntime
 from robolearn.safety.command_source import after_swap
 from robolearn_ros.arm import arm_topics
-from robolearn_ros.clocks import other_clock
+from robolearn_ros.clocks import out_of_date
 from robolearn_ros.driver import Go, PolicyDriver
 from robolearn_ros.goal_action import goal_action
 from robolearn_ros.joint_state_check import check_rate, joint_state_periods
@@ -259,11 +259,9 @@ class PolicyNode:
         age_s = now_ns / 1e9 - self._state_s
         self.observation_age.add(round(age_s * 1e9))
         limit = self._p["observation_age_max_s"]
-        if age_s > limit:
-            driver.problem = other_clock("the newest joint state", age_s, self.clock) or (
-                f"the newest joint state is {age_s * 1e3:.0f} ms old, at most {limit * 1e3:.0f} are allowed"
-            )
-        elif problem := self._inputs.late(now_ns / 1e9, limit):
+        problem = out_of_date("the newest joint state", age_s, limit, self.clock)
+        problem = problem or self._inputs.late(self._bundle.manifest.slots, now_ns / 1e9, limit)
+        if problem:
             driver.problem = problem
         return Go.RUN
 
@@ -319,6 +317,7 @@ class PolicyNode:
             "digest": bundle.digest,
             "policy_running": bool(driver and driver.running),
         }
+        values |= self._inputs.felt()
         values |= {f"observation_age_us_{k}": v for k, v in self.observation_age.summary_us().items()}
         if driver is not None:
             values |= {f"inference_us_{k}": v for k, v in driver.inference.summary_us().items()}

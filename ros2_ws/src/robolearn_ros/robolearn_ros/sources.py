@@ -72,7 +72,7 @@ class Sources:
         self._polled: dict[str, Polled[Any]] = {}
         self._needed: dict[str, int] = {}  # numbers that each source has
         self._have: set[str] = set()
-        self.problem = ""
+        self._problems: dict[str, str] = {}  # of the newest message of each topic, by stem
         self._frames = FrameListener(node)
 
     def expect(self, slots: Iterable[Slot]) -> None:
@@ -113,11 +113,21 @@ class Sources:
         self._have |= values.keys()
         return values
 
-    def late(self, now_s: float, age_max_s: float) -> str:
-        """Why what the policy reads is too old, where it is something that must keep coming; else empty."""
-        if self._wrench is None or WRENCH not in self._polled:
+    @property
+    def problem(self) -> str:
+        """Why the newest messages of some topics are not used; empty where all are."""
+        return "; ".join(self._problems.values())
+
+    def late(self, slots: Iterable[Slot], now_s: float, age_max_s: float) -> str:
+        """Why what these slots read is too old, where it is something that must keep coming; else empty."""
+        if self._wrench is None or not any(slot.source.startswith(f"{WRENCH}.") for slot in slots):
             return ""
         return self._wrench.late(now_s, age_max_s)
+
+    def felt(self) -> dict[str, str]:
+        """The newest wrench as a policy reads it, by source, for diagnostics; empty where none has come."""
+        newest = {} if self._wrench is None else self._wrench.newest
+        return {source: " ".join(f"{number:.2f}" for number in value) for source, value in newest.items()}
 
     def given(self, values: Iterable[str]) -> None:
         """Sources whose value came another way than by topic."""
@@ -153,18 +163,20 @@ class Sources:
             values = {stem: np.atleast_1d(np.asarray(message.data, dtype=float))}
             if len(values[stem]) != self._needed[stem]:
                 found, expected = len(values[stem]), self._needed[stem]
-                self.problem = f"{self._topic(stem)} held {found} numbers, expected {expected}; not used"
+                self._problems[stem] = (
+                    f"{self._topic(stem)} held {found} numbers, expected {expected}; not used"
+                )
                 return {}
         else:
             try:
                 values = self._wrench_values(message) if stem == WRENCH else self.pose_in_base(stem, message)
             except ConfigError as error:
-                self.problem = f"{self._topic(stem)} is not used: {error}"
+                self._problems[stem] = f"{self._topic(stem)} is not used: {error}"
                 return {}
         if not all(np.isfinite(value).all() for value in values.values()):
-            self.problem = f"{self._topic(stem)} held a value that is not finite; not used"
+            self._problems[stem] = f"{self._topic(stem)} held a value that is not finite; not used"
             return {}
-        self.problem = ""
+        self._problems.pop(stem, None)
         return values
 
     def _wrench_values(self, message: WrenchStamped) -> dict[str, np.ndarray]:
