@@ -94,9 +94,8 @@ def solve(task: str, row: str, seed: int, folder: Path) -> Run:
     robolearn("train", task, *overrides(row), f"seed={seed}", "--run", run_dir, "--no-bundle")
     if json.loads((run_dir / "run.json").read_text())["outcome"] == "stopped":
         sys.exit(130)  # by a person; the next call goes on
-    with_shifts = (
-        row == DEFAULT and seed == 0 and task.startswith("fr3/")
-    )  # the other arms play the same tasks
+    # the other arms play the same tasks
+    with_shifts = row == DEFAULT and seed == 0 and task.startswith("fr3/")
     robolearn("eval", run_dir, *([] if with_shifts else ["--no-shifts"]))
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
     found = measured(run_dir / "evaluation.json") | {"wall_s": last["time/wall_s"], "steps": last["steps"]}

@@ -62,9 +62,8 @@ class MjxPhysics(Physics):
             put = {"graph_mode": _warp_graph(graph_mode)}
             sizes = {"naconmax": room.contacts * num_envs, "njmax": room.rows}
         lean, moving, resting = (copy.copy(model) for _ in range(3))
-        resting.opt.disableflags |= int(
-            _OFF.mjDSBL_ACTUATION
-        )  # no commands have come that drives could follow
+        # at a start no commands have come that drives could follow
+        resting.opt.disableflags |= int(_OFF.mjDSBL_ACTUATION)
         if not needs_whole_pass(model):
             lean.opt.disableflags |= int(_OFF.mjDSBL_CONSTRAINT | _OFF.mjDSBL_CONTACT)
         self._in_jax = covers_early(model)

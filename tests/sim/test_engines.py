@@ -21,9 +21,8 @@ from robolearn.sim.engines import ENGINES, make_physics
 
 ENVS, PERIODS = 2, 5
 ARM_RAD, OBJECT_M = 5e-4, 1e-3
-QUICK = (
-    "pick_cube",
-)  # by MuJoCo XLA in JAX, which takes a quarter of a minute to compile; it has contacts, too
+# by MuJoCo XLA in JAX, which takes a quarter of a minute to compile; it has contacts, too
+QUICK = ("pick_cube",)
 OTHERS = [
     pytest.param(engine, name, marks=[pytest.mark.proof] if engine == "jax" and name not in QUICK else [])
     for name in sorted(task_classes())
