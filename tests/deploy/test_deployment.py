@@ -197,3 +197,12 @@ def test_simulated_time_is_refused_for_an_arm_that_cannot_be_asked_whether_it_is
     changes = {"use_sim_time": True, "check_controller": False}
     with pytest.raises(ConfigError, match="use_sim_time needs check_controller"):
         node_parameters(deployment_for("ur5e", changes=changes), "b")
+
+
+def test_a_place_that_no_sensor_frame_has_is_refused_before_any_node_starts():
+    with pytest.raises(
+        ConfigError, match="'tool0' is at 'nonsense', expected one of tcp, flange, tcp reversed"
+    ):
+        node_parameters(
+            deployment_for("fr3", changes={"wrench_frames": {"tool0": "nonsense"}}), "b.robolearn"
+        )
